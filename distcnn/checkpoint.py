@@ -1,0 +1,108 @@
+"""Checkpoints: files that hold a run's whole state, verified by a checksum before HDF5 reads a byte of them.
+
+The first 512 bytes hold the length and the SHA-256 of the rest. HDF5 skips them as its user block, so that any
+HDF5 tool opens the file.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+
+from distcnn.errors import CheckpointError
+from distcnn.files import write_whole
+from distcnn.state import State, digest, pack, require_parameters, unpack
+
+__all__ = ["State", "digest", "load", "name", "newest", "prune", "require_parameters", "save", "set_aside"]
+
+HEADER = 512  # bytes: HDF5's smallest user block
+LAYOUT = re.compile(rb"distcnn checkpoint (\d+)\nsha256 [0-9a-f]{64}\nlength (\d{1,18})\n\0*")
+NAME = re.compile(r"step-(\d{8,18})\.h5")
+
+
+def save(path, state):
+    """Write a checkpoint, whole or not at all; OutputError when it cannot be written."""
+    image = pack(state)
+    write_whole(path, _header(image), image)
+
+
+def load(path):
+    """Return the State in a checkpoint; CheckpointError unless it is, bit for bit, one that was saved."""
+    image = _verified(path)
+    try:
+        return unpack(image)
+    except Exception as error:  # whatever HDF5 and NumPy raise on contents that another program signed
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise CheckpointError(f"{path}: not the state of a run: {reason}; use another checkpoint") from None
+
+
+def name(step):
+    """Return the file name of a step's checkpoint."""
+    return f"step-{step:08d}.h5"
+
+
+def newest(folder, warn):
+    """Return (path, State) of a folder's newest good checkpoint, or None; `warn` hears of each bad one."""
+    for _, path in reversed(_by_step(folder)):
+        try:
+            return path, load(path)
+        except CheckpointError as error:
+            warn(f"skipping a checkpoint: {error}")
+    return None
+
+
+def prune(folder, keep):
+    """Remove all but the newest `keep` checkpoints, and what killed runs left of unfinished ones."""
+    for _, path in _by_step(folder)[:-keep]:
+        path.unlink(missing_ok=True)
+    for path in Path(folder).glob(".step-*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def set_aside(folder, step):
+    """Rename the checkpoints after `step`: a run that goes on from there must never take up their course."""
+    for later, path in _by_step(folder):
+        if later > step:
+            path.replace(path.with_suffix(".h5.set-aside"))
+
+
+def _by_step(folder):
+    """Return (step, path) of the checkpoints in a folder, in order; none where there is no folder."""
+    found = [(NAME.fullmatch(path.name), path) for path in Path(folder).glob("step-*.h5")]
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def _verified(path):
+    """Return the HDF5 file in a checkpoint, or raise CheckpointError."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
+            raise CheckpointError(f"{path}: not a file; wanted a checkpoint")
+        with open(path, "rb") as file:
+            header = file.read(HEADER)
+            _check_header(header, status.st_size, path)
+            image = file.read(status.st_size - HEADER)
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", "too large")
+        raise CheckpointError(f"{path}: cannot be read: {reason}; wanted a checkpoint") from None
+    if header != _header(image):
+        raise CheckpointError(f"{path}: damaged: its checksum does not match; use another checkpoint")
+    return image
+
+
+def _header(image):
+    text = f"distcnn checkpoint 1\nsha256 {hashlib.sha256(image).hexdigest()}\nlength {len(image)}\n"
+    return text.encode().ljust(HEADER, b"\0")
+
+
+def _check_header(header, size, path):
+    """Raise CheckpointError when a header is another program's, another format's or another size's."""
+    match = LAYOUT.fullmatch(header)
+    if match is None:
+        what = "damaged at its beginning" if header.startswith(b"distcnn checkpoint") else "not a checkpoint"
+        raise CheckpointError(f"{path}: {what}; wanted a file that distcnn.train has saved")
+    if match[1] != b"1":
+        raise CheckpointError(f"{path}: format {match[1].decode()}, wanted 1; use the distcnn that wrote it")
+    if size != HEADER + int(match[2]):
+        raise CheckpointError(f"{path}: has {size} bytes, wanted {HEADER + int(match[2])}; use another one")

@@ -1,0 +1,190 @@
+"""The settings of a run: one table, read alike by the command line, by TOML files and by checkpoints."""
+
+import argparse
+import difflib
+import pathlib
+from dataclasses import dataclass, field, fields, replace
+
+from distcnn.domains import Choice, Real, Whole, Word
+from distcnn.errors import ConfigError
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+NUMERICS = 1
+"""Raised whenever a change alters any bit of training."""
+
+# What becomes of a setting when a run is resumed.
+FIXED = "fixed"  # it changes bits: another value is an error
+SAVED = "saved"  # kept, unless given anew
+CALL = "call"  # belongs to one call, is never saved
+
+PATH = Word("PATH", "a path")
+RESUME = Word("never|auto|FILE", "never, auto or a checkpoint")
+
+
+def _setting(default, domain, text, kept=SAVED):
+    return field(default=default, metadata={"domain": domain, "help": text, "kept": kept})
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings; the defaults train LeNet-5 on the embedded digits."""
+
+    model: str = _setting("lenet5", Word("NAME", "a name"), "the network, by name", FIXED)
+    data: str | None = _setting(None, PATH, "an HDF5 dataset; without it, the embedded digits")
+    epochs: int = _setting(10, Whole(1), "passes over the training data")
+    batch_size: int = _setting(128, Whole(1), "samples a step, over all ranks together", FIXED)
+    learning_rate: float = _setting(0.05, Real(0.0), "the learning rate at its highest", FIXED)
+    schedule: str = _setting("cosine", Choice(("constant", "cosine")), "how the learning rate goes on", FIXED)
+    warmup_epochs: float = _setting(1.0, Real(0.0), "epochs in which the learning rate rises", FIXED)
+    momentum: float = _setting(0.9, Real(0.0, 1.0), "the part of the velocity that a step keeps", FIXED)
+    weight_decay: float = _setting(0.0, Real(0.0), "times the weights, is added to the gradient", FIXED)
+    seed: int = _setting(0, Whole(0, 2**63 - 1), "determines initial weights and the order of data", FIXED)
+    normalise: str = _setting("channel", Choice(("channel", "none")), "how images are normalised", FIXED)
+    reduction: str = _setting("exact", Choice(("exact", "float32")), "how ranks add their gradients", FIXED)
+    out: str | None = _setting(None, PATH, "the run's folder; without it, a fresh runs/MODEL-DATA", CALL)
+    resume: str = _setting("never", RESUME, "begin with the newest checkpoint (auto) or with this one", CALL)
+    checkpoint_every: int = _setting(1000, Whole(0), "steps between checkpoints; 0: only at epoch ends")
+    max_steps: int | None = _setting(None, Whole(1), "stop after this many steps in total", CALL)
+    progress: str = _setting("auto", Choice(("auto", "bar", "lines", "none")), "what is shown", CALL)
+
+
+SETTINGS = {setting.name: setting for setting in fields(Config)}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one call asks for; `given` names the settings that it set itself, by option or file."""
+
+    config: Config
+    given: frozenset[str] = frozenset()
+
+
+def parse(argv, prog):
+    """Return the Request of a command line, whose options win over the file that `--config` names."""
+    parser = _Parser(
+        prog=prog, usage="%(prog)s [options]", allow_abbrev=False, argument_default=argparse.SUPPRESS
+    )
+    parser.epilog = "In the TOML file --batch-size 64 reads batch_size = 64. Defaults stand in brackets."
+    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument(
+        "--config", metavar="FILE", help="take settings from a TOML file; options win over it"
+    )
+    for name, setting in SETTINGS.items():
+        parser.add_argument(_option(name), metavar=_domain(setting).placeholder, help=_help(setting))
+    found, unknown = parser.parse_known_args(argv)
+    if unknown:
+        near = suggestion(unknown[0].split("=")[0], ["--config", *map(_option, SETTINGS)])
+        raise ConfigError(f"unknown option {unknown[0]!r}{near or '; see --help'}")
+    words = vars(found)
+    given = _read_file(words.pop("config")) if "config" in words else {}
+    for name, word in words.items():
+        given[name] = _checked(name, _domain(SETTINGS[name]).spelt(word), _option(name))
+    return Request(Config(**given), frozenset(given))
+
+
+def to_toml(config):
+    """Return the text of config.toml: all settings that describe the run, except those that are None."""
+    import tomli_w
+
+    saved = {name: getattr(config, name) for name, setting in SETTINGS.items() if _kept(setting) != CALL}
+    return tomli_w.dumps({"numerics": NUMERICS} | {name: x for name, x in saved.items() if x is not None})
+
+
+def from_toml(text, where):
+    """Return the Config that a checkpoint or file named `where` holds; the caller compares the numerics."""
+    return Config(**_settings(_table(text, where), where))
+
+
+def resumed(request, saved):
+    """Return the settings to go on with: the saved ones, overridden by what was given.
+
+    Raises ConfigError when a given setting would change bits. `data` is compared by content, elsewhere.
+    """
+    for name in SETTINGS:
+        asked, had = getattr(request.config, name), getattr(saved, name)
+        if _kept(SETTINGS[name]) == FIXED and name in request.given and asked != had:
+            raise ConfigError(
+                f"{_option(name)} {asked}: the checkpoint has {had}, another value would change the result; "
+                f"leave the option out, or start anew in another --out"
+            )
+    ours = [name for name in SETTINGS if name in request.given or _kept(SETTINGS[name]) == CALL]
+    return replace(saved, **{name: getattr(request.config, name) for name in ours})
+
+
+def suggestion(word, known):
+    """Return ", did you mean …?" when one of the known words is near, otherwise an empty string."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and an exception."""
+
+    def error(self, message):
+        raise ConfigError(f"{message.removeprefix('argument ')}; see --help")
+
+
+def _version():
+    from distcnn import __version__
+
+    return f"distcnn {__version__}, numerics {NUMERICS}"
+
+
+def _domain(setting):
+    return setting.metadata["domain"]
+
+
+def _kept(setting):
+    return setting.metadata["kept"]
+
+
+def _option(name):
+    return "--" + name.replace("_", "-")
+
+
+def _help(setting):
+    return setting.metadata["help"] + ("" if setting.default is None else f" [{setting.default}]")
+
+
+def _read_file(name):
+    """Return the settings in a --config file; it must be of this version's numerics if it names any."""
+    try:
+        text = pathlib.Path(name).read_bytes().decode()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"--config {name}: {reason}; wanted a TOML file of settings") from None
+    table = _table(text, name)
+    if table.get("numerics", NUMERICS) != NUMERICS:
+        raise ConfigError(
+            f"{name}: numerics {table['numerics']}, but this is numerics {NUMERICS}, which gives other bits; "
+            f"remove the line to accept them, or use the version that wrote the file"
+        )
+    return _settings(table, name)
+
+
+def _table(text, where):
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not TOML: {str(error)[:100]!r}") from None
+
+
+def _settings(table, where):
+    """Return the table's settings, each checked; `numerics` is not one of them."""
+    for key in table:
+        if key not in SETTINGS and key != "numerics":
+            raise ConfigError(f"{where}: unknown key {key!r}{suggestion(key, SETTINGS)}")
+    return {key: _checked(key, table[key], f"{where}: {key}") for key in table if key in SETTINGS}
+
+
+def _checked(name, value, where):
+    """Return the value as the setting's type, or raise ConfigError."""
+    domain = _domain(SETTINGS[name])
+    fitting = domain.fitting(value)
+    if fitting is None:
+        raise ConfigError(f"{where}: {repr(value)[:100]} is not possible; wanted {domain.wanted}")
+    return fitting

@@ -1,0 +1,98 @@
+"""A dataset in memory: one copy per node, mapped by all its ranks, read-only."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from distcnn.data.file import opened
+from distcnn.data.layout import Layout, layout_of
+from distcnn.data.values import digest, label_value_problem, pixel_value_problem
+from distcnn.errors import DataError
+from distcnn.parallel.agreement import on_all, on_root
+from distcnn.parallel.shared import share
+
+DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, see datasets/README.md
+DIGEST = "sha256"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples for one purpose: images uint8 or float32 [n, c, h, w], labels int32 [n]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All samples of a file; the fingerprint is a SHA-256 over all arrays' names, types, shapes and values."""
+
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    train: Part
+    test: Part | None
+
+
+def load(path: str | Path | None, comm) -> Dataset:
+    """Read and check a dataset on all ranks of `comm` together; without a path, the digits of distcnn.
+
+    Raises DataError, the same on every rank.
+    """
+    path = DIGITS if path is None else Path(path)
+    layout = on_root(comm, partial(_inspect, path))
+    arrays = share(comm, _plan(layout), partial(_fill, path, layout))
+    fingerprint = arrays[DIGEST].tobytes().hex()
+    everywhere = comm.allgather(fingerprint)
+    on_all(comm, partial(_check_alike, path, everywhere))
+    parts = {part: Part(arrays[f"{part}/images"], arrays[f"{part}/labels"]) for part in layout.images}
+    classes = layout.classes or _numbered_classes(parts.values())
+    return Dataset(path.stem, fingerprint, classes, parts["train"], parts.get("test"))
+
+
+def _inspect(path: Path) -> Layout:
+    with opened(path) as file:
+        return layout_of(file)
+
+
+def _plan(layout: Layout) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Return shape and type of all arrays that a node's ranks share, by name."""
+    plan = {DIGEST: ((32,), np.dtype(np.uint8))}
+    for part, shape in layout.images.items():
+        plan[f"{part}/images"] = (shape, np.dtype(layout.dtype))
+        plan[f"{part}/labels"] = (shape[:1], np.dtype(np.int32))
+    return plan
+
+
+def _fill(path: Path, layout: Layout, arrays: dict[str, np.ndarray]) -> None:
+    """Read the file into a node's arrays and check every value."""
+    with opened(path) as file:
+        _check_alike(path, [layout, layout_of(file)])
+        for part in layout.images:
+            name = f"{part}/images"
+            file[name].read_direct(arrays[name].reshape(file[name].shape))
+            _raise(path, pixel_value_problem(f"/{name}", arrays[name]))
+            name = f"{part}/labels"
+            labels = file[name][:]
+            _raise(path, label_value_problem(f"/{name}", labels, layout.classes))
+            arrays[name][:] = labels
+    arrays[DIGEST][:] = np.frombuffer(digest({k: v for k, v in arrays.items() if k != DIGEST}), np.uint8)
+
+
+def _raise(path: Path, problem: str | None) -> None:
+    if problem:
+        raise DataError(f"{path}: {problem}")
+
+
+def _check_alike(path: Path, seen: list) -> None:
+    """Raise DataError if the file is not the same on all nodes, or has changed while it was read."""
+    if any(each != seen[0] for each in seen):
+        raise DataError(
+            f"{path} differs from node to node, or is being written: put one copy where all nodes see it"
+        )
+
+
+def _numbered_classes(parts) -> tuple[str, ...]:
+    return tuple(str(label) for label in range(1 + max(int(part.labels.max()) for part in parts)))

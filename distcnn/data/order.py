@@ -1,0 +1,13 @@
+"""The order of samples: a function of the seed and the epoch, the same for any number of ranks."""
+
+import numpy as np
+
+from distcnn import randomness
+
+
+def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
+    """Return the order of `n` samples in an epoch: a permutation, int64 [n].
+
+    The samples are sorted by one random word each; the sort is stable, so that equal words leave no choice.
+    """
+    return np.argsort(randomness.words(seed, randomness.ORDER, epoch, n), kind="stable")

@@ -1,0 +1,63 @@
+"""What can go wrong, and the exit code that each kind of failure has, so that every command ends alike.
+
+    DistcnnError                  1
+    ├── UserError                 2   a mistake of the user: one line, nothing written
+    │   ├── ConfigError               unknown option or key, value out of range
+    │   ├── DataError                 a dataset that is missing, damaged or not as required
+    │   ├── NetError                  layers and shapes that do not fit together
+    │   ├── CheckpointError           a checkpoint that is missing, damaged or of another run
+    │   ├── OutputError               a folder or file that cannot be written, or holds a run
+    │   └── LaunchError               ranks, hosts or MPI libraries that do not fit the job
+    ├── Diverged                  3   NaN or overflow: every rank stops at the same step
+    └── Stopped                   75  stopped on request after saving: run me again
+
+A message names what was found, what was wanted and the remedy, in one line.
+"""
+
+
+class DistcnnError(Exception):
+    """Base of all errors that distcnn raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(DistcnnError):
+    """A mistake of the user, told in one line by one rank."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """An unknown option or key, or a value out of range."""
+
+
+class DataError(UserError):
+    """A dataset that is missing, damaged or not as required."""
+
+
+class NetError(UserError):
+    """Layers and shapes that do not fit together."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, damaged or belongs to another run."""
+
+
+class OutputError(UserError):
+    """A folder or file that cannot be written, or that holds a run already."""
+
+
+class LaunchError(UserError):
+    """Ranks, hosts or MPI libraries that do not fit the job."""
+
+
+class Diverged(DistcnnError):
+    """NaN or overflow in loss or gradients: all ranks stop at the same step, before its update."""
+
+    exit_code = 3
+
+
+class Stopped(DistcnnError):
+    """Training was asked to stop and has saved its state (EX_TEMPFAIL: run me again)."""
+
+    exit_code = 75

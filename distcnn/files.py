@@ -1,0 +1,46 @@
+"""Files that appear whole or not at all, so that a run killed at any moment leaves nothing half written."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from distcnn.errors import OutputError
+
+
+def write_whole(path, *pieces):
+    """Write pieces of bytes to a temporary name in the same folder, flush them to disk, and rename.
+
+    Raises OutputError, and leaves what was there before, when anything fails.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{temporary_prefix(path.name)}{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written: {error.strerror}; free or choose another place"
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    _sync(path.parent)
+
+
+def temporary_prefix(name):
+    """Return how the temporary names for a file begin: hidden, and unlike every name that is looked for."""
+    return f".{name}."
+
+
+def _sync(folder):
+    """Flush a folder's names to disk; where a file system cannot, the rename stands as it is."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,173 @@
+"""How kernels are compiled and cached, and how threads are kept in IEEE arithmetic: the only place with Numba's options.
+
+Every kernel has one signature, fixed beforehand, so that a plan compiles all it needs when it is made and nothing
+later. The cache is a folder whose name holds a hash of all sources, versions and the processor, with one file per
+kernel whose content follows from its name: any number of jobs can read and write it at the same time.
+"""
+
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+from functools import cache, cached_property
+from pathlib import Path
+
+import llvmlite
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import config as numba_config
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+from distcnn.lanes.types import BYTE, INT, call
+
+
+class Kernel:
+    """A function over arrays, compiled on first use (or by `compiled`) for one signature.
+
+    `signature` is one word per argument: a NumPy type code, and for arrays a colon and the number of axes,
+    as in "f4:5 f4:4 f4:1 i8"; arrays may have any strides. Arguments are not checked.
+    """
+
+    def __init__(self, function, signature, name):
+        function.__qualname__ = name  # one cache file per specialisation
+        self.function, self.name = function, name
+        self.signature = types.void(*(_numba_type(word) for word in signature.split()))
+
+    @cached_property
+    def compiled(self):
+        """The machine code as a built-in function, without Numba's dispatch on argument types."""
+        with _cache_folder() as cached:
+            dispatcher = njit(
+                self.signature, cache=cached, nogil=True, error_model="numpy", boundscheck=False
+            )(self.function)
+        return dispatcher.overloads[self.signature.args].entry_point
+
+    def __call__(self, *arguments):
+        return self.compiled(*arguments)
+
+    def __repr__(self):
+        return f"<kernel {self.name}>"
+
+
+def kernel(signature):
+    """Decorate a function that needs no specialisation."""
+    return lambda function: Kernel(function, signature, function.__name__)
+
+
+def specialised(signature):
+    """Decorate a factory: its arguments become compile-time constants of the kernel function that it returns."""
+
+    def decorate(factory):
+        @cache
+        def make(*constants):
+            name = "_".join([factory.__name__, *(str(int(c)) for c in constants)])
+            return Kernel(factory(*constants), signature, name)
+
+        make.__doc__, make.__name__ = factory.__doc__, factory.__name__
+        return make
+
+    return decorate
+
+
+def _numba_type(word):
+    code, _, axes = word.partition(":")
+    scalar = numba.from_dtype(np.dtype(code))
+    return types.Array(scalar, int(axes), "A") if axes else scalar
+
+
+# ---- the processor ----
+
+
+@cache
+def processor() -> tuple[str, str]:
+    """Return the name and the features of the processor that Numba compiles for."""
+    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    return name, features
+
+
+@cache
+def vector_registers() -> int:
+    """Return how many Lanes the registers hold: 32 with AVX-512, 8 pairs with AVX2."""
+    name, features = processor()
+    wide = ("avx512", "icelake", "cascadelake", "cooperlake", "cannonlake", "rapids", "tigerlake", "rocketlake")
+    return 32 if "+avx512f" in features or name in ("znver4", "znver5") or any(w in name for w in wide) else 8
+
+
+# ---- the cache ----
+
+
+@cache
+def cache_path() -> Path | None:
+    """Return the folder for compiled kernels, or None if no folder of ours can be written."""
+    package = Path(__file__).resolve().parents[1]
+    sources = sorted([*package.glob("lanes/*.py"), *package.glob("kernels/*.py"), package / "exact.py"])
+    key = hashlib.sha256()
+    for part in (sys.version, np.__version__, numba.__version__, llvmlite.__version__, *processor()):
+        key.update(part.encode() + b"\0")
+    for source in sources:
+        key.update(source.read_bytes())
+    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    shared = Path(tempfile.gettempdir()) / f"distcnn-{os.getuid()}"
+    for folder in (Path(base) / "distcnn", shared):
+        path = folder / key.hexdigest()[:16]
+        with contextlib.suppress(OSError):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if path.stat().st_uid == os.getuid() and os.access(path, os.W_OK):
+                return path
+    return None
+
+
+@contextlib.contextmanager
+def _cache_folder():
+    """Let Numba cache in our folder inside the block; yield whether there is one."""
+    path, previous = cache_path(), numba_config.CACHE_DIR
+    numba_config.CACHE_DIR = str(path or "")
+    try:
+        yield path is not None
+    finally:
+        numba_config.CACHE_DIR = previous
+
+
+# ---- IEEE mode ----
+
+_DEFAULT_MXCSR = 0x1F80  # round to nearest, denormals kept, exceptions masked
+
+
+@intrinsic
+def _swap_mxcsr(typing, new):
+    """Set the x86 floating-point control register and return what it held."""
+
+    def generate(context, builder, signature, arguments):
+        place = builder.alloca(INT)
+        address = builder.bitcast(place, BYTE.as_pointer())
+        call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), address)
+        old = builder.load(place)
+        builder.store(arguments[0], place)
+        call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), address)
+        return old
+
+    return types.int32(types.int32), generate
+
+
+@kernel("i4 i4:1")
+def set_float_mode(mode, previous):
+    """Set the thread's floating-point mode (x86's MXCSR); previous[0] becomes the mode it was in."""
+    previous[0] = _swap_mxcsr(mode)
+
+
+@contextlib.contextmanager
+def ieee_mode():
+    """Compute with denormals and rounding to nearest, whatever another library has set in this thread."""
+    if not cpu_target.target_context.codegen().magic_tuple()[0].startswith("x86_64"):
+        yield  # elsewhere the default mode is all we know
+        return
+    previous = np.empty(1, np.int32)
+    set_float_mode(_DEFAULT_MXCSR, previous)
+    try:
+        yield
+    finally:
+        set_float_mode(int(previous[0]), np.empty(1, np.int32))

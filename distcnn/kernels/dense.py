@@ -1,0 +1,88 @@
+"""Fully connected layers as matrix products: forward and both gradients.
+
+Shapes: x [blocks, features, 16], w [outputs, features], y and dy [blocks, outputs, 16].
+"""
+
+from distcnn.kernels.compile import specialised
+from distcnn.lanes import (
+    add_features,
+    broadcast_first,
+    broadcast_second,
+    load_column,
+    load_row,
+    store_first,
+    store_tile,
+    tile_fma,
+    tile_relu,
+    tile_where_positive,
+    tile_zeros,
+    transpose,
+)
+
+
+@specialised("f4:3 f4:2 f4:1 f4:3")
+def dense_forward(rows, relu):
+    """y[o] = bias[o] + sum over i of w[o, i] * x[i], for `rows` outputs side by side."""
+
+    def function(x, w, bias, y):
+        outputs, features = w.shape
+        for n in range(x.shape[0]):
+            for start in range(0, outputs, rows):
+                o = min(start, outputs - rows)
+                tile = broadcast_first(bias, (o,), 1, rows)
+                for i in range(features):
+                    tile = tile_fma(tile, broadcast_first(w, (o, i), 1, rows), load_row(x, (n, i), 1, 1))
+                if relu:
+                    tile = tile_relu(tile)
+                store_tile(y, (n, o), tile, 1, rows, 1)
+
+    return function
+
+
+@specialised("f4:3 f4:2 f4:3 f4:3")
+def dense_backward_data(rows, mask):
+    """dx[i] = sum over o of w[o, i] * dy[o], for `rows` features side by side; `mask` as in convolution."""
+
+    def function(dy, w, x, dx):
+        outputs, features = w.shape
+        for n in range(dy.shape[0]):
+            for start in range(0, features, rows):
+                i = min(start, features - rows)
+                tile = tile_zeros(rows)
+                for o in range(outputs):
+                    tile = tile_fma(tile, broadcast_second(w, (o, i), 1, rows), load_row(dy, (n, o), 1, 1))
+                if mask:
+                    tile = tile_where_positive(load_column(x, (n, i), 1, rows), tile)
+                store_tile(dx, (n, i), tile, 1, rows, 1)
+
+    return function
+
+
+@specialised("f4:3 f4:3 f4:3 i8:2 i8:1")
+def dense_backward_weights(rows):
+    """g[o, i] += sum over samples s of dy[o, s] * x[i, s], for `rows` outputs side by side; at least 16 features.
+
+    x is transposed first, so that features lie in lanes and no sum across lanes is needed (scratch: xt
+    [groups of 16 features, 16 samples, 16]). The last group may overlap the one before it: what it repeats is 0.
+    """
+
+    def function(x, dy, xt, g, guard):
+        outputs, features = g.shape
+        groups = xt.shape[0]
+        for n in range(x.shape[0]):
+            for k in range(groups):
+                i = min(16 * k, features - 16)
+                store_first(xt[k], (0,), transpose(load_column(x, (n, i), 1, 16)), 1, 16, 1)
+                for s in range(16):
+                    for repeated in range(16 * k - i):
+                        xt[k, s, repeated] = 0.0
+            for start in range(0, outputs, rows):
+                o = min(start, outputs - rows)
+                for k in range(groups):
+                    tile = tile_zeros(rows)
+                    for s in range(16):
+                        values = load_row(xt, (k, s), 1, 1)
+                        tile = tile_fma(tile, broadcast_first(dy[n], (o, s), 1, rows), values)
+                    add_features(g, (o, min(16 * k, features - 16)), tile, rows, 1, start - o, guard)
+
+    return function

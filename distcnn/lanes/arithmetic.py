@@ -1,0 +1,262 @@
+"""Arithmetic on Lanes and tiles, each lane for itself: the same bits on every processor.
+
+Only additions, products, quotients and fused multiply-adds are used, each correctly rounded. Comparisons are
+ordered (false for NaN) and written so that a NaN is what passes, never what gets lost.
+"""
+
+import operator
+
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from distcnn.lanes.types import FLOAT, FLOATS, INTS, broadcast, call, constant, lanes, literals, unpack
+
+# ---- tiles ----
+
+
+@intrinsic(prefer_literal=True)
+def tile_zeros(typing, count):
+    """Return a tile of `count` Lanes of zeros."""
+    if not literals(count):
+        return None
+
+    def generate(context, builder, signature, arguments):
+        return cgutils.pack_array(builder, [constant(0.0)] * signature.return_type.count)
+
+    return types.UniTuple(lanes, count.literal_value)(count), generate
+
+
+@intrinsic(prefer_literal=True)
+def tile_repeat(typing, column, count):
+    """Return a tile whose row i is column[i], `count` times."""
+    if not literals(count):
+        return None
+    n = count.literal_value
+
+    def generate(context, builder, signature, arguments):
+        rows = unpack(builder, arguments[0], signature.args[0])
+        return cgutils.pack_array(builder, [value for value in rows for _ in range(n)])
+
+    return types.UniTuple(lanes, column.count * n)(column, count), generate
+
+
+@intrinsic
+def tile_fma(typing, tile, column, row):
+    """Return tile[i][j] + column[i] * row[j]: an outer product, one fused multiply-add each."""
+
+    def generate(context, builder, signature, arguments):
+        sums, columns, rows = (unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True))
+        products = [(c, r) for c in columns for r in rows]
+        return cgutils.pack_array(
+            builder, [_fma(builder, c, r, s) for (c, r), s in zip(products, sums, strict=True)]
+        )
+
+    return tile(tile, column, row), generate
+
+
+@intrinsic
+def tile_add(typing, tile, other):
+    """Return the sum of two tiles."""
+
+    def generate(context, builder, signature, arguments):
+        pairs = zip(*(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True)
+        return cgutils.pack_array(builder, [builder.fadd(x, y) for x, y in pairs])
+
+    return tile(tile, other), generate
+
+
+@intrinsic
+def tile_scale(typing, tile, factor, offset):
+    """Return tile * factor + offset, each rounded once."""
+
+    def generate(context, builder, signature, arguments):
+        values = unpack(builder, arguments[0], signature.args[0])
+        return cgutils.pack_array(builder, [_fma(builder, v, *arguments[1:]) for v in values])
+
+    return tile(tile, factor, offset), generate
+
+
+@intrinsic
+def tile_relu(typing, tile):
+    """Return the tile with 0 in place of what is not above 0."""
+
+    def generate(context, builder, signature, arguments):
+        values = unpack(builder, arguments[0], signature.args[0])
+        return cgutils.pack_array(builder, [_where_positive(builder, v, v) for v in values])
+
+    return tile(tile), generate
+
+
+@intrinsic
+def tile_where_positive(typing, test, tile):
+    """Return the tile where test > 0 or NaN, else 0: the derivative of relu, from its output."""
+
+    def generate(context, builder, signature, arguments):
+        pairs = zip(*(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True)
+        return cgutils.pack_array(builder, [_where_positive(builder, t, v) for t, v in pairs])
+
+    return tile(test, tile), generate
+
+
+# ---- one Lanes ----
+
+
+def _fma(builder, x, y, z):
+    return call(builder, "llvm.fma.v16f32", FLOATS, x, y, z)
+
+
+def _where_positive(builder, test, value):
+    zero = constant(0.0)
+    return builder.select(builder.fcmp_ordered("<=", test, zero), zero, value)
+
+
+def _maximum(builder, x, y):
+    above, is_nan = builder.fcmp_ordered(">", y, x), builder.fcmp_unordered("uno", y, y)
+    return builder.select(builder.or_(above, is_nan), y, x)
+
+
+def _power_of_two(builder, x):
+    """Return 2**x for whole x in -126..127: adding 1.5 * 2**23 leaves x in the low bits of the float."""
+    bits = builder.bitcast(builder.fadd(x, constant(12582912.0)), INTS)
+    return builder.bitcast(builder.shl(builder.add(bits, constant(127, INTS)), constant(23, INTS)), FLOATS)
+
+
+def _mantissa(builder, x):
+    """Return the mantissa of x > 0, in [0.5, 1)."""
+    bits = builder.and_(builder.bitcast(x, INTS), constant(0x007FFFFF, INTS))
+    return builder.bitcast(builder.or_(bits, constant(0x3F000000, INTS)), FLOATS)
+
+
+def _exponent(builder, x):
+    """Return e of x = mantissa * 2**e, x > 0."""
+    bits = builder.lshr(builder.bitcast(x, INTS), constant(23, INTS))
+    return builder.sitofp(builder.sub(bits, constant(126, INTS)), FLOATS)
+
+
+def _unary(emit):
+    @intrinsic
+    def operation(typing, x):
+        return lanes(x), lambda context, builder, signature, arguments: emit(builder, *arguments)
+
+    return operation
+
+
+def _binary(emit):
+    @intrinsic
+    def operation(typing, x, y):
+        return lanes(x, y), lambda context, builder, signature, arguments: emit(builder, *arguments)
+
+    return operation
+
+
+def _ternary(emit):
+    @intrinsic
+    def operation(typing, x, y, z):
+        return lanes(x, y, z), lambda context, builder, signature, arguments: emit(builder, *arguments)
+
+    return operation
+
+
+def _selection(comparison):
+    @intrinsic
+    def operation(typing, x, y, yes, no):
+        def generate(context, builder, signature, arguments):
+            a, b, p, q = arguments
+            return builder.select(builder.fcmp_ordered(comparison, a, b), p, q)
+
+        return lanes(x, y, yes, no), generate
+
+    return operation
+
+
+add = _binary(lambda builder, x, y: builder.fadd(x, y))
+subtract = _binary(lambda builder, x, y: builder.fsub(x, y))
+multiply = _binary(lambda builder, x, y: builder.fmul(x, y))
+divide = _binary(lambda builder, x, y: builder.fdiv(x, y))
+fma = _ternary(_fma)  # x * y + z, rounded once
+maximum = _binary(_maximum)  # the first of equals; NaN if either is
+where_positive = _binary(_where_positive)  # (test, value): value where test > 0 or NaN, else 0
+where_greater = _selection(">")  # (x, y, yes, no)
+where_less = _selection("<")
+where_equal = _selection("==")
+rint = _unary(lambda builder, x: call(builder, "llvm.rint.v16f32", FLOATS, x))
+power_of_two = _unary(_power_of_two)
+mantissa = _unary(_mantissa)
+exponent = _unary(_exponent)
+
+
+@intrinsic
+def splat(typing, x):
+    """Return the number x in every lane."""
+
+    def generate(context, builder, signature, arguments):
+        return broadcast(builder, context.cast(builder, arguments[0], signature.args[0], types.float32))
+
+    return lanes(x), generate
+
+
+def _overload(symbol, implementation):
+    @overload(symbol)
+    def operator_of_lanes(x, y):
+        if x is lanes and y is lanes:
+            return lambda x, y: implementation(x, y)
+        return None
+
+
+_overload(operator.add, add)
+_overload(operator.sub, subtract)
+_overload(operator.mul, multiply)
+_overload(operator.truediv, divide)
+
+
+@intrinsic
+def fma_scalar(typing, x, y, z):
+    """Return x * y + z of three float32, rounded once."""
+
+    def generate(context, builder, signature, arguments):
+        return call(builder, "llvm.fma.f32", FLOAT, *arguments)
+
+    return types.float32(types.float32, types.float32, types.float32), generate
+
+
+# ---- elementary functions, of fused multiply-adds alone; coefficients: Cephes library, expf and logf (Moshier) ----
+
+
+@njit(inline="always")
+def exp(x):
+    """Return e**x for x <= 0 within about one unit in the last place; below -87 it counts as e**-87."""
+    x = where_less(x, splat(-87.0), splat(-87.0), x)
+    n = rint(x * splat(1.44269504))
+    r = fma(n, splat(-0.693359375), x)
+    r = fma(n, splat(2.12194440e-4), r)
+    p = splat(1.9875691500e-4)
+    p = fma(p, r, splat(1.3981999507e-3))
+    p = fma(p, r, splat(8.3334519073e-3))
+    p = fma(p, r, splat(4.1665795894e-2))
+    p = fma(p, r, splat(1.6666665459e-1))
+    p = fma(p, r, splat(5.0000001201e-1))
+    return fma(p, r * r, r + splat(1.0)) * power_of_two(n)
+
+
+@njit(inline="always")
+def log(x):
+    """Return the natural logarithm of x >= 1 (NaN for NaN)."""
+    m, e = mantissa(x), exponent(x)
+    half = splat(0.707106781)
+    e = where_less(m, half, e - splat(1.0), e)
+    m = where_less(m, half, m + m, m) - splat(1.0)
+    p = splat(7.0376836292e-2)
+    p = fma(p, m, splat(-1.1514610310e-1))
+    p = fma(p, m, splat(1.1676998740e-1))
+    p = fma(p, m, splat(-1.2420140846e-1))
+    p = fma(p, m, splat(1.4249322787e-1))
+    p = fma(p, m, splat(-1.6668057665e-1))
+    p = fma(p, m, splat(2.0000714765e-1))
+    p = fma(p, m, splat(-2.4999993993e-1))
+    p = fma(p, m, splat(3.3333331174e-1))
+    z = m * m
+    y = p * m * z
+    y = fma(e, splat(-2.12194440e-4), y)
+    y = fma(z, splat(-0.5), y)
+    return fma(e, splat(0.693359375), m + y) + (x - x)

@@ -1,0 +1,173 @@
+"""Loads and stores of Lanes and tiles.
+
+An index is a tuple that names one Lanes (the axis of lanes is left out) or, for broadcasts, one scalar. Indices
+are neither checked nor wrapped; counts and strides must be compile-time constants.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from distcnn.lanes.types import BYTE, BYTES, FLOAT, FLOATS, LANES, LONG, broadcast, lanes, literals, unpack
+
+
+def pointer(context, builder, array_type, array, index_type, index, of_lanes):
+    """Return the address of array[index] and the byte strides of the axes that the index names."""
+    header = context.make_array(array_type)(context, builder, array)
+    strides = cgutils.unpack_tuple(builder, header.strides, array_type.ndim)
+    itemsize = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
+    strides[-1] = ir.Constant(LONG, itemsize)  # every array here is contiguous in its last axis
+    if of_lanes:
+        strides[-2:] = [ir.Constant(LONG, itemsize * LANES)]  # and the lanes of a row lie side by side
+    address = builder.bitcast(header.data, BYTE.as_pointer())
+    for k, numba_type in enumerate(index_type.types):
+        position = context.cast(builder, builder.extract_value(index, k), numba_type, types.int64)
+        address = builder.gep(address, [builder.mul(position, strides[k])])
+    return address, strides
+
+
+def advance(builder, address, stride, count):
+    """Return the address `count` strides on."""
+    return builder.gep(address, [builder.mul(stride, ir.Constant(LONG, count))]) if count else address
+
+
+def load_lanes(builder, address):
+    """Load sixteen float32."""
+    return builder.load(builder.bitcast(address, FLOATS.as_pointer()), align=4)
+
+
+def store_lanes(builder, value, address):
+    """Store sixteen float32."""
+    builder.store(value, builder.bitcast(address, FLOATS.as_pointer()), align=4)
+
+
+@intrinsic
+def load(typing, array, index):
+    """Load one Lanes."""
+
+    def generate(context, builder, signature, arguments):
+        address, _ = pointer(
+            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
+        )
+        return load_lanes(builder, address)
+
+    return lanes(array, index), generate
+
+
+@intrinsic
+def store(typing, array, index, value):
+    """Store one Lanes."""
+
+    def generate(context, builder, signature, arguments):
+        address, _ = pointer(
+            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
+        )
+        store_lanes(builder, arguments[2], address)
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), generate
+
+
+def _loader(axis, scalars):
+    @intrinsic(prefer_literal=True)
+    def load_tile(typing, array, index, stride, count):
+        if not literals(stride, count):
+            return None
+        step, n = stride.literal_value, count.literal_value
+
+        def generate(context, builder, signature, arguments):
+            address, strides = pointer(
+                context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], not scalars
+            )
+            places = [advance(builder, address, strides[axis], step * k) for k in range(n)]
+            if scalars:
+                numbers = [builder.load(builder.bitcast(p, FLOAT.as_pointer())) for p in places]
+                return cgutils.pack_array(builder, [broadcast(builder, x) for x in numbers])
+            return cgutils.pack_array(builder, [load_lanes(builder, p) for p in places])
+
+        return types.UniTuple(lanes, n)(array, index, stride, count), generate
+
+    return load_tile
+
+
+load_row = _loader(-1, scalars=False)  # (array, index, stride, n): n Lanes along the columns
+load_column = _loader(1, scalars=False)  # n Lanes along axis 1, the channels
+broadcast_first = _loader(0, scalars=True)  # n scalars along axis 0, each in all lanes
+broadcast_second = _loader(1, scalars=True)  # n scalars along axis 1, each in all lanes
+
+
+@intrinsic(prefer_literal=True)
+def load_tile(typing, array, index, stride, rows, columns):
+    """Load a tile of `rows` channels (axis 1) and `columns` positions, `stride` apart."""
+    if not literals(stride, rows, columns):
+        return None
+    step, m, n = stride.literal_value, rows.literal_value, columns.literal_value
+
+    def generate(context, builder, signature, arguments):
+        address, strides = pointer(
+            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
+        )
+        starts = [advance(builder, address, strides[1], i) for i in range(m)]
+        places = [advance(builder, start, strides[-1], step * j) for start in starts for j in range(n)]
+        return cgutils.pack_array(builder, [load_lanes(builder, p) for p in places])
+
+    return types.UniTuple(lanes, m * n)(array, index, stride, rows, columns), generate
+
+
+def _storer(row_axis, column_axis):
+    @intrinsic(prefer_literal=True)
+    def store_tile(typing, array, index, tile, stride, rows, columns):
+        if not literals(stride, rows, columns):
+            return None
+        step, m, n = stride.literal_value, rows.literal_value, columns.literal_value
+
+        def generate(context, builder, signature, arguments):
+            address, strides = pointer(
+                context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
+            )
+            values = unpack(builder, arguments[2], signature.args[2])
+            for i in range(m):
+                start = advance(builder, address, strides[row_axis], i)
+                for j in range(n):
+                    place = advance(builder, start, strides[column_axis], step * j)
+                    store_lanes(builder, values[i * n + j], place)
+            return context.get_dummy_value()
+
+        return types.void(array, index, tile, stride, rows, columns), generate
+
+    return store_tile
+
+
+store_tile = _storer(1, -1)  # rows are channels (axis 1), columns are positions (the last axis)
+store_first = _storer(0, -1)  # rows run along axis 0
+
+
+@intrinsic
+def load_pixels(typing, images, samples, index):
+    """Load sixteen neighbouring pixels of each of sixteen samples, images[samples[s], *index + (0 ... 15)], as float32.
+
+    Lanes are pixels here: `transpose` the tile to have samples in lanes.
+    """
+
+    def generate(context, builder, signature, arguments):
+        header = context.make_array(signature.args[0])(context, builder, arguments[0])
+        strides = cgutils.unpack_tuple(builder, header.strides, signature.args[0].ndim)
+        numbers = context.make_array(signature.args[1])(context, builder, arguments[1])
+        strides[-1] = ir.Constant(LONG, context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype)))
+        start = builder.bitcast(header.data, BYTE.as_pointer())
+        for k, numba_type in enumerate(signature.args[2].types):
+            position = context.cast(builder, builder.extract_value(arguments[2], k), numba_type, types.int64)
+            start = builder.gep(start, [builder.mul(position, strides[k + 1])])
+        rows = []
+        for s in range(LANES):
+            sample = builder.load(builder.gep(numbers.data, [ir.Constant(LONG, s)]))
+            address = builder.gep(start, [builder.mul(sample, strides[0])])
+            if signature.args[0].dtype == types.uint8:
+                pixels = builder.load(builder.bitcast(address, BYTES.as_pointer()), align=1)
+                rows.append(builder.uitofp(pixels, FLOATS))
+            else:
+                rows.append(load_lanes(builder, address))
+        return cgutils.pack_array(builder, rows)
+
+    return types.UniTuple(lanes, LANES)(images, samples, index), generate

@@ -1,0 +1,80 @@
+"""The Lanes type: sixteen float32 samples that Numba kernels handle as one number.
+
+An activation is an array [blocks, channels, rows, columns, 16]; one step along its last axis is one SIMD
+register (one of 512 bits or two of 256), so that every kernel vectorises over samples, whatever the layer's
+shape. A *tile* is a tuple of Lanes that the compiler keeps in registers.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.extending import register_model
+
+LANES = 16
+
+FLOAT, BYTE, INT, LONG = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+FLOATS, BYTES, INTS, LONGS = (ir.VectorType(element, LANES) for element in (FLOAT, BYTE, INT, LONG))
+
+
+class LanesType(types.Type):
+    """Numba's view of sixteen float32 values, an LLVM <16 x float>."""
+
+    def __init__(self):
+        super().__init__(name="Lanes")
+
+
+lanes = LanesType()
+
+
+@register_model(LanesType)
+class LanesModel(models.PrimitiveModel):
+    """Lanes are passed in registers, like a number."""
+
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, FLOATS)
+
+
+def aligned(shape, dtype=np.float32) -> np.ndarray:
+    """Return a zeroed array of `shape` whose data start on a cache line."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+# ---- what the intrinsics are written in: small pieces of LLVM ----
+
+
+def constant(value, vector=FLOATS):
+    """Return `value` in every lane."""
+    return ir.Constant(vector, [value] * LANES)
+
+
+def call(builder, name, result, *arguments):
+    """Call the LLVM intrinsic `name`."""
+    signature = ir.FunctionType(result, [a.type for a in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
+
+
+def shuffle(builder, x, y, indices):
+    """Pick lanes `indices` out of x (0..) followed by y."""
+    return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, len(indices)), indices))
+
+
+def broadcast(builder, scalar):
+    """Return the scalar in every lane."""
+    undefined = ir.Constant(FLOATS, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(INT, 0))
+    return builder.shuffle_vector(first, undefined, constant(0, INTS))
+
+
+def unpack(builder, value, numba_type):
+    """Return the elements of a tuple as a list."""
+    return [builder.extract_value(value, k) for k in range(numba_type.count)]
+
+
+def literals(*numba_types) -> bool:
+    """Tell whether all of these are compile-time integers."""
+    return all(isinstance(t, types.IntegerLiteral) for t in numba_types)

@@ -1,0 +1,142 @@
+"""What a layer is: its shapes, its parameters, and the kernel calls of its forward and backward pass on one block.
+
+A layer holds its arguments and nothing else, so that one object may stand in several nets; buffers belong to the
+plan, which hands each layer a `Wiring`. A call is a pair (kernel, arguments).
+"""
+
+import operator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from distcnn.errors import NetError
+from distcnn.lanes import LANES, aligned
+
+
+class Parameter(NamedTuple):
+    """Shape of a parameter and how many inputs each of its outputs sums (0: starts at zero)."""
+
+    shape: tuple[int, ...]
+    fan_in: int = 0
+
+
+class Columns(NamedTuple):
+    """Zero columns that a layer wants to the left and to the right of an array."""
+
+    left: int = 0
+    right: int = 0
+
+
+class Value:
+    """A block of activations, or their gradient: an array of one block with zero columns around its rows.
+
+    shape: (c, h, w) or (features,); `inside` is the [1, *shape, 16] part without the zero columns.
+    """
+
+    def __init__(self, shape, border=Columns()):
+        self.shape, self.border = tuple(shape), border
+        padded = (*shape[:-1], shape[-1] + sum(border)) if len(shape) == 3 else shape
+        self.array = aligned((1, *padded, LANES))
+        self.inside = self.array[..., border.left : border.left + shape[-1], :] if sum(border) else self.array
+
+    def bordered(self, border):
+        """Return the array with just `border` zero columns, of those that it has."""
+        start = self.border.left - border.left
+        return self.array[..., start : start + sum(border) + self.shape[-1], :]
+
+    def samples(self, count):
+        """Return the first `count` samples, [count, *shape]."""
+        return np.moveaxis(self.inside[0], -1, 0)[:count]
+
+    def set_samples(self, values):
+        """Put up to sixteen samples, [n, *shape], into the lanes, and zero into the rest."""
+        self.inside[0, ..., len(values) :] = 0
+        self.inside[0, ..., : len(values)] = np.moveaxis(values, 0, -1)
+
+
+@dataclass
+class Wiring:
+    """What a plan hands a layer: its arrays, and what it does for its neighbours.
+
+    x, y: activations; dx, dy: their gradients (dx None: nobody asks for it); parameters and sums: arrays by name, of
+    float32 and of exact sums; guard: as in lanes.sums; relu: y is to be what the ReLU behind this layer gives; mask:
+    dx is to be the gradient before the ReLU in front of this layer.
+    """
+
+    x: Value
+    y: Value
+    dx: Value | None
+    dy: Value | None
+    parameters: dict[str, np.ndarray] = field(default_factory=dict)
+    sums: dict[str, np.ndarray] = field(default_factory=dict)
+    guard: np.ndarray | None = None
+    relu: bool = False
+    mask: bool = False
+
+
+class Layer:
+    """Base of all layers."""
+
+    applies_relu = False  # its forward kernel can apply the ReLU behind it
+    applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
+
+    def output_shape(self, shape):
+        """Return the shape of y for x of `shape`, both without samples. Raises NetError if x does not fit."""
+        raise NotImplementedError
+
+    def parameters(self, shape):
+        """Return the layer's parameters by name, in the order of declaration."""
+        return {}
+
+    def border(self, shape):
+        """Return the zero columns wanted around x."""
+        return Columns()
+
+    def gradient_border(self, shape):
+        """Return the zero columns wanted around dy."""
+        return Columns()
+
+    def is_view(self, x: Value, y: Value):
+        """Tell whether y is x's own memory, seen in another shape."""
+        return False
+
+    def forward(self, wiring):
+        """Return the calls that compute y."""
+        raise NotImplementedError
+
+    def backward(self, wiring):
+        """Return the calls that add the parameters' gradients to their sums and compute dx, if it is wanted."""
+        raise NotImplementedError
+
+
+def check_image(layer, shape):
+    """Return (c, h, w), or raise NetError if `shape` is not that of an image."""
+    if len(shape) != 3:
+        raise NetError(f"{layer} wants images (c, h, w), but its input has shape {shape}")
+    return shape
+
+
+def check_whole(layer, least, **arguments):
+    """Raise NetError unless each argument is a whole number of at least `least`."""
+    for name, value in arguments.items():
+        try:
+            fine = not isinstance(value, bool) and operator.index(value) >= least
+        except TypeError:
+            fine = False
+        if not fine:
+            raise NetError(f"{type(layer).__name__}: {name} is {value!r}; wanted a whole number of at least {least}")
+
+
+def window_count(layer, size, kernel_size, stride, padding, ceil_mode=False):
+    """Return how many windows fit along one axis of `size`, as PyTorch counts them."""
+    room = size + 2 * padding - kernel_size
+    if room < 0:
+        raise NetError(
+            f"{layer} needs at least {kernel_size - 2 * padding} rows and columns, but its input has {size}: "
+            "use larger images or a smaller net"
+        )
+    count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if ceil_mode and (count - 1) * stride >= size + padding:
+        count -= 1  # a window that starts beyond the image is dropped
+    return count

@@ -1,0 +1,70 @@
+"""The fully connected layer."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from distcnn.errors import NetError
+from distcnn.kernels import convolution, tiles
+from distcnn.kernels import dense as kernels
+from distcnn.lanes import LANES, aligned
+from distcnn.layers.base import Layer, Parameter, check_whole
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """y[o] = bias[o] + sum over i of weight[o, i] * x[i] (PyTorch's Linear).
+
+    (features,) -> (out_features,). weight: (out_features, features); bias: (out_features,).
+    """
+
+    out_features: int
+    bias: bool = True
+
+    applies_relu = True
+    applies_mask = True
+
+    def __post_init__(self):
+        check_whole(self, 1, out_features=self.out_features)
+
+    def output_shape(self, shape):
+        if len(shape) != 1:
+            raise NetError(f"{self} wants features, but its input has shape {shape}: put a Flatten() before it")
+        return (self.out_features,)
+
+    def parameters(self, shape):
+        weight = Parameter((self.out_features, shape[0]), fan_in=shape[0])
+        return {"weight": weight, "bias": Parameter((self.out_features,))} if self.bias else {"weight": weight}
+
+    def forward(self, wiring):
+        weight = wiring.parameters["weight"]
+        bias = wiring.parameters.get("bias", np.zeros(self.out_features, np.float32))
+        kernel = kernels.dense_forward(tiles.dense(self.out_features), wiring.relu)
+        return [(kernel, (wiring.x.array, weight, bias, wiring.y.array))]
+
+    def backward(self, wiring):
+        calls = [self._backward_weights(wiring)]
+        dy = wiring.dy.array
+        if self.bias:
+            kernel = convolution.bias_gradient(tiles.sums(self.out_features))
+            calls.append((kernel, (_as_image(dy), wiring.sums["bias"], wiring.guard)))
+        if wiring.dx:
+            kernel = kernels.dense_backward_data(tiles.dense(wiring.x.shape[0]), wiring.mask)
+            calls.append((kernel, (dy, wiring.parameters["weight"], wiring.x.array, wiring.dx.array)))
+        return calls
+
+    def _backward_weights(self, wiring):
+        x, dy, sums, guard = wiring.x.array, wiring.dy.array, wiring.sums["weight"], wiring.guard
+        features = x.shape[1]
+        if features >= LANES:
+            kernel = kernels.dense_backward_weights(tiles.dense_weights(self.out_features))
+            transposed = aligned((-(-features // LANES), LANES, LANES))
+            return kernel, (x, dy, transposed, sums, guard)
+        kernel = convolution.convolution_backward_weights(*tiles.convolution_weights(self.out_features, 1), 1)
+        return kernel, (_as_image(x), _as_image(dy), 0, sums.reshape(*sums.shape, 1, 1), guard)
+
+
+def _as_image(array):
+    """See features as the channels of an image of one pixel."""
+    blocks, features, lanes = array.shape
+    return array.reshape(blocks, features, 1, 1, lanes)

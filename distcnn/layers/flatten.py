@@ -1,0 +1,25 @@
+"""From images to features."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from distcnn.kernels import pointwise as kernels
+from distcnn.layers.base import Layer, check_image
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """(c, h, w) -> (c * h * w,), in row order."""
+
+    def output_shape(self, shape):
+        return (int(np.prod(check_image(self, shape))),)
+
+    def is_view(self, x, y):
+        return not sum(x.border)
+
+    def forward(self, wiring):
+        return [(kernels.flatten, (wiring.x.inside, wiring.y.array))]
+
+    def backward(self, wiring):
+        return [(kernels.unflatten, (wiring.dy.array, wiring.dx.inside))] if wiring.dx else []

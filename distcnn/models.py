@@ -1,0 +1,46 @@
+"""Whole networks by name."""
+
+import difflib
+
+from distcnn.errors import ConfigError
+from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distcnn.net import Net
+
+
+def lenet5(input_shape, classes):
+    """LeNet-5 (LeCun et al. 1998) as it is built today: ReLU, maximum pooling, softmax.
+
+    Images of 32 x 32 and more as they are; smaller ones, as the 28 x 28 of MNIST, get a border of two zeros.
+    """
+    padding = 2 if min(input_shape[1:]) < 32 else 0
+    return [
+        Conv2D(6, 5, padding=padding),
+        ReLU(),
+        MaxPool2D(2),
+        Conv2D(16, 5),
+        ReLU(),
+        MaxPool2D(2),
+        Flatten(),
+        Dense(120),
+        ReLU(),
+        Dense(84),
+        ReLU(),
+        Dense(classes),
+    ]
+
+
+MODELS = {"lenet5": lenet5}
+
+
+def check(name):
+    """Raise ConfigError, with the nearest name, unless there is a model of this name."""
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"wanted one of: {', '.join(MODELS)}"
+        raise ConfigError(f"unknown model {name!r}; {hint}")
+
+
+def build(name, input_shape, classes, seed):
+    """Return the Net of this name for images of `input_shape` (c, h, w). Raises ConfigError and NetError."""
+    check(name)
+    return Net(MODELS[name](input_shape, classes), input_shape, seed)

@@ -1,0 +1,232 @@
+"""A network: layers over flat buffers. Parameters, and their exact sums, each lie in one array in declaration order."""
+
+import hashlib
+import math
+from functools import cached_property
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from distcnn import randomness
+from distcnn.errors import Diverged, NetError
+from distcnn.exact import HEAD, LOSS, OVERFLOWS, QUANTUM, block_limit
+from distcnn.kernels.compile import ieee_mode
+from distcnn.lanes import LANES, aligned
+from distcnn.layers import Layer, ReLU
+from distcnn.plan import Block, Plan
+
+
+class Net:
+    """A chain of layers with its parameters, for images of `input_shape` (c, h, w).
+
+    parameters: {"0.weight": array, "0.bias": ..., "4.weight": ...}, float32 views into `weights`; the index counts all
+    layers, and what is written into them holds from the next call on. weights: the flat buffer, in declaration order.
+    sums: int64, the head (see distcnn.exact) and the exact sum of every parameter's gradient. scale, shift: (c,)
+    float32, what images are multiplied by and shifted by before the first layer; 1 and 0 until they are set.
+
+    Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
+    start at 0. They are a function of the seed and the parameter's number. Raises NetError for layers that do not fit.
+    """
+
+    def __init__(self, layers, input_shape, seed=0):
+        self.layers = list(layers)
+        self.shapes = [tuple(int(n) for n in input_shape)]
+        declared = []
+        for k, layer in enumerate(self.layers):
+            if not isinstance(layer, Layer):
+                raise NetError(f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)")
+            try:
+                self.shapes.append(layer.output_shape(self.shapes[-1]))
+            except NetError as error:
+                raise NetError(f"layer {k}: {error}") from None
+            declared.append(layer.parameters(self.shapes[-2]))
+        names = [(k, name, declared[k][name]) for k in range(len(self.layers)) for name in declared[k]]
+        sizes = [math.prod(parameter.shape) for _, _, parameter in names]
+        borders = list(accumulate(sizes, initial=0))
+        self.weights = aligned((borders[-1],))
+        self.sums = aligned((HEAD + borders[-1],), np.int64)
+        self.guard = np.array([block_limit(1), 0])
+        self.scale, self.shift = np.ones(self.input_shape[0], np.float32), np.zeros(self.input_shape[0], np.float32)
+        self._seen = None
+        self.parameters = self._views(names, borders, self.weights)
+        self._layer_sums = self._by_layer(self._views(names, borders, self.sums[HEAD:]))
+        self.offsets = [  # where the sums of layer k and all behind it begin
+            HEAD + sum(size for (i, _, _), size in zip(names, sizes, strict=True) if i < k)
+            for k in range(len(self.layers))
+        ]
+        for number, ((k, _, parameter), view) in enumerate(zip(names, self.parameters.values(), strict=True)):
+            if parameter.fan_in:
+                gain = 2.0 if self._meets_relu(k) else 1.0
+                view[...] = initial_weights(seed, number, parameter.shape, gain / parameter.fan_in)
+
+    @property
+    def input_shape(self):
+        """(c, h, w) of an image."""
+        return self.shapes[0]
+
+    @property
+    def digest(self):
+        """SHA-256 over all parameters in declaration order, little-endian float32, in hexadecimal."""
+        return hashlib.sha256(self.weights.astype("<f4").tobytes()).hexdigest()
+
+    @property
+    def gradients(self):
+        """Sums over the samples of the last `backward`, float32, by the keys of `parameters`."""
+        flat = (self.sums[HEAD:] * QUANTUM).astype(np.float32)
+        borders = accumulate((view.size for view in self.parameters.values()), initial=0)
+        pairs = zip(self.parameters.items(), pairwise(borders), strict=True)
+        return {key: flat[start:stop].reshape(view.shape) for (key, view), (start, stop) in pairs}
+
+    # ---- one block: what training and evaluation are made of ----
+
+    def start(self, blocks):
+        """Clear the sums, for a batch of `blocks` blocks over all ranks."""
+        self.sums[:] = 0
+        self.guard[:] = block_limit(blocks), 0
+
+    def train_block(self, block, done=None):
+        """Add a block's loss, counts and gradients to the sums; done(offset): sums[offset:] will not change again."""
+        report = None if done is None else lambda k: done(self.offsets[k])
+        with ieee_mode():
+            self.plan.load(block, self.scale, self.shift)
+            self.plan.forward()
+            self.plan.loss()
+            self.plan.backward(report)
+        self.sums[OVERFLOWS] = self.guard[1]
+
+    def evaluate_block(self, block):
+        """Add a block's loss and counts to the sums' head."""
+        with ieee_mode():
+            self.plan.load(block, self.scale, self.shift)
+            self.plan.forward()
+            self.plan.loss()
+        self.sums[OVERFLOWS] = self.guard[1]
+
+    @cached_property
+    def plan(self):
+        """The plan for training, made (and compiled) on first use."""
+        if len(self.shapes[-1]) != 1:
+            raise NetError(f"the last layer gives shape {self.shapes[-1]}; wanted one number a class: end with Dense")
+        return self._plan(input_gradient=False)
+
+    # ---- whole batches, for a person at the prompt ----
+
+    def predict(self, images):
+        """Return what the last layer gives for images, (n, c, h, w) float32."""
+        return self.forward(images, training=False)
+
+    def forward(self, images, training=True):
+        """Return the last layer's output, (n, ...) float32, for images (n, c, h, w); `backward` may follow."""
+        images = self._checked(images)
+        self._seen = images if training else None
+        plan, results = self._whole_plan, np.empty((len(images), *self.shapes[-1]), np.float32)
+        for block, part in zip(_blocks(images), _parts(results), strict=True):
+            with ieee_mode():
+                plan.load(block, self.scale, self.shift)
+                plan.forward()
+            part[...] = plan.y.samples(len(part))
+        return results
+
+    def backward(self, dy):
+        """Return dx, (n, c, h, w), for the gradient dy of the last `forward`'s output; sets `gradients`.
+
+        One block at a time, the forward pass is computed again: memory does not grow with n.
+        """
+        if self._seen is None:
+            raise NetError("backward() needs a forward(images, training=True) before it")
+        dy, wanted = np.asarray(dy, np.float32), (len(self._seen), *self.shapes[-1])
+        if dy.shape != wanted:
+            raise NetError(f"dy has shape {dy.shape}; wanted {wanted}, as forward gave")
+        plan, results = self._whole_plan, np.empty(self._seen.shape, np.float32)
+        self.start(-(-len(dy) // LANES))
+        for block, dy_part, part in zip(_blocks(self._seen), _parts(dy), _parts(results), strict=True):
+            with ieee_mode():
+                plan.load(block, self.scale, self.shift)
+                plan.forward()
+                plan.dy.set_samples(dy_part)
+                plan.backward()
+            part[...] = plan.dx.samples(len(part))
+        self._refuse_overflow()
+        return results * self.scale[:, None, None]
+
+    def loss_and_gradients(self, images, labels):
+        """Return the mean softmax cross-entropy of logits and labels (n,), and its gradients by name, float32.
+
+        Raises NetError for labels that are not classes, Diverged for NaN and for values beyond the exact sums' range.
+        """
+        images, labels = self._checked(images), np.asarray(labels)
+        classes = self.shapes[-1][0]
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+            raise NetError(f"labels have shape {labels.shape} of {labels.dtype}; wanted {len(images)} integers")
+        if labels.size and not (0 <= labels.min() and labels.max() < classes):
+            raise NetError(f"labels go from {labels.min()} to {labels.max()}; the net has classes 0 to {classes - 1}")
+        self.start(-(-len(images) // LANES))
+        for block in _blocks(images, labels):
+            self.train_block(block)
+        self._refuse_overflow()
+        loss = int(self.sums[LOSS]) * QUANTUM / len(images)
+        return loss, {key: gradient / np.float32(len(images)) for key, gradient in self.gradients.items()}
+
+    # ---- inside ----
+
+    @cached_property
+    def _whole_plan(self):
+        return self._plan(input_gradient=True)
+
+    def _plan(self, input_gradient):
+        arrays = self._by_layer(self.parameters), self._layer_sums, self.sums[:HEAD], self.guard
+        return Plan(self.layers, self.shapes, *arrays, input_gradient)
+
+    def _checked(self, images):
+        images = np.ascontiguousarray(images, np.float32)
+        if images.ndim != 4 or images.shape[1:] != self.input_shape or not len(images):
+            raise NetError(f"images have shape {images.shape}; wanted (n, {', '.join(map(str, self.input_shape))})")
+        return images
+
+    def _refuse_overflow(self):
+        if self.guard[1]:
+            raise Diverged("a loss or gradient is NaN or beyond the range of exact sums, 2**27")
+
+    def _meets_relu(self, k):
+        """Tell whether what layer k gives goes through a ReLU before the next layer with parameters."""
+        for layer, shape in zip(self.layers[k + 1 :], self.shapes[k + 1 :], strict=False):
+            if isinstance(layer, ReLU):
+                return True
+            if layer.parameters(shape):
+                return False
+        return False
+
+    def _views(self, names, borders, flat):
+        """Return views into a flat buffer by key."""
+        spans = pairwise(borders)
+        return {
+            f"{k}.{name}": flat[start:stop].reshape(parameter.shape)
+            for (k, name, parameter), (start, stop) in zip(names, spans, strict=True)
+        }
+
+    def _by_layer(self, views):
+        """Return a dict of views for each layer."""
+        parts = [(*key.split("."), view) for key, view in views.items()]
+        return [{name: view for k, name, view in parts if int(k) == i} for i in range(len(self.layers))]
+
+
+def _blocks(images, labels=None):
+    """Return the blocks of a batch of images, in order."""
+    labels = np.zeros(len(images)) if labels is None else labels
+    return [Block.of(images, labels, samples) for samples in _parts(np.arange(len(images)))]
+
+
+def _parts(array):
+    """Return an array's parts of up to sixteen samples."""
+    return [array[start : start + LANES] for start in range(0, len(array), LANES)]
+
+
+def initial_weights(seed, number, shape, variance):
+    """Return the start of parameter `number`, float32, uniform with mean 0 and the given variance.
+
+    A weight is the middle of one of 2**24 equal cells, by the upper bits of its random word.
+    """
+    words = randomness.words(seed, randomness.WEIGHTS, number, math.prod(shape))
+    cells = (words >> np.uint64(40)).astype(np.float64)
+    bound = math.sqrt(3.0 * variance)
+    return ((cells + 0.5) * 2.0**-23 - 1.0).reshape(shape) * bound

@@ -1,0 +1,97 @@
+"""What ranks do together: the same result or the same exception on all, so that none waits for ever."""
+
+import time
+
+from distcnn import errors
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two looks of a waiting rank
+
+
+def on_root(comm, function):
+    """Call `function()` on rank 0; return its result, or raise its exception, on every rank.
+
+    The other ranks sleep meanwhile. The result must pickle. An exception that is not distcnn's or Python's own
+    reaches them as a RuntimeError that names it: what libraries raise often does not survive pickling.
+    """
+    if comm.rank > 0:
+        wait(comm)
+        result, failure = comm.bcast(None)
+        if failure:
+            raise _rebuilt(failure)
+        return result
+    try:
+        try:
+            result = function()
+        finally:
+            wait(comm)
+        comm.bcast((result, None))  # a result that does not pickle raises here, before anything is sent
+        return result
+    except (Exception, SystemExit) as error:
+        comm.bcast((None, _portable(error)))
+        raise agreed(error) from error.__cause__
+
+
+def on_all(comm, function):
+    """Call `function()` on every rank and return its own result on each, once all have it.
+
+    If some raise a UserError, every rank raises that of the lowest. Any other exception is the rank's own.
+    """
+    result = failure = None
+    try:
+        result = function()
+    except errors.UserError as error:
+        failure = error
+    wait(comm)
+    failures = comm.allgather(failure and _portable(failure))
+    first = next((rank for rank, found in enumerate(failures) if found), None)
+    if first is None:
+        return result
+    raise agreed(failure, first) if first == comm.rank else _rebuilt(failures[first], first)
+
+
+def wait(comm):
+    """Return when every rank has called this; sleep meanwhile, as MPI's own barrier keeps the core busy.
+
+    So 7 ranks that wait for one to compile, on 2 cores, leave it a whole core.
+    """
+    request = comm.Ibarrier()
+    pause = SHORTEST_PAUSE
+    while not request.Test():
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def agreed(error, rank=0, echo=False):
+    """Mark and return an exception that every rank raises alike, so that `world.run` tells it once.
+
+    `rank` is where it happened; elsewhere it is an echo.
+    """
+    error.agreed_rank, error.is_echo = rank, echo
+    return error
+
+
+def agreed_rank(error) -> int | None:
+    """Return on which rank an agreed exception happened, None for one that other ranks do not know of."""
+    return getattr(error, "agreed_rank", None)
+
+
+def is_echo(error) -> bool:
+    """Return whether the exception happened on another rank."""
+    return getattr(error, "is_echo", False)
+
+
+def _portable(error):
+    """Return a class and arguments to make the exception from, where it may not unpickle itself."""
+    kind, arguments = error.__reduce__()[:2]
+    plain = all(isinstance(argument, str | bytes | int | None) for argument in arguments)
+    if plain and kind.__module__ in ("builtins", errors.__name__):
+        return kind, arguments
+    for kind in type(error).__mro__:
+        if kind.__module__ == errors.__name__:
+            return kind, (str(error),)
+    return RuntimeError, (f"{type(error).__name__}: {error}",)
+
+
+def _rebuilt(failure, rank=0):
+    kind, arguments = failure
+    return agreed(kind(*arguments), rank, echo=True)

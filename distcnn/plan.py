@@ -1,0 +1,149 @@
+"""A plan: the buffers for one block of sixteen samples and the kernel calls of its forward and backward pass.
+
+It is made once and then executed without deciding anything, block after block, so that a whole forward and backward
+pass stays in the cache and memory does not depend on the batch's size.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from distcnn.kernels.pointwise import pack
+from distcnn.lanes import LANES, aligned
+from distcnn.layers import ReLU
+from distcnn.layers.base import Columns, Value, Wiring
+from distcnn.loss import softmax_cross_entropy
+
+
+class Block(NamedTuple):
+    """Up to sixteen samples: images [n, c, h, w] uint8 or float32; in each lane the number, label and weight of one.
+
+    index: [16] int64, any valid number in an empty lane; label, weight: [16] float32, weight 0 in an empty lane.
+    """
+
+    images: np.ndarray
+    index: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+
+    @classmethod
+    def of(cls, images, labels, samples):
+        """Return the block of these samples, 1 to 16 of them; an empty lane repeats the first."""
+        index = np.full(LANES, samples[0], np.int64)
+        index[: len(samples)] = samples
+        return cls(images, index, labels[index].astype(np.float32), _WEIGHTS[len(samples)])
+
+
+_WEIGHTS = np.tri(LANES + 1, LANES, -1, dtype=np.float32)  # row n: n ones
+
+
+class Plan:
+    """One block's way through a chain of layers.
+
+    shapes: the shapes between the layers, input first; parameters, sums: a dict for each layer, of float32 arrays and
+    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums. With `input_gradient`, the gradient of
+    the input is computed too.
+
+    x: the block's input, y: its output, dx and dy their gradients (Value).
+    """
+
+    def __init__(self, layers, shapes, parameters, sums, head, guard, input_gradient=False):
+        self._label, self._weight = aligned((LANES,)), aligned((LANES,))
+        self._layers, self._shapes = layers, shapes
+        values = self._values(self._borders(), aliases=self._aliases())
+        gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases(values))
+        self.x, self.y, self.dy = values[0], values[-1], gradients[-1]
+        self.dx = gradients[0] if input_gradient else None
+        self._forward, self._backward = [], []
+        for k, layer in enumerate(layers):
+            dx = gradients[k] if k or input_gradient else None
+            wiring = Wiring(values[k], values[k + 1], dx, gradients[k + 1], parameters[k], sums[k], guard)
+            wiring.relu, wiring.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
+            if not (self._fuses_forward(k) or self._shared(values, k)):
+                self._forward += layer.forward(wiring)
+            done_here = self._fuses_backward(k) or self._shared(gradients, k)
+            self._backward.append([] if done_here else layer.backward(wiring))
+        if len(shapes[-1]) == 1:
+            arrays = self.y.array, self._label, self._weight, self.dy.array, head, guard
+            self._loss = softmax_cross_entropy.compiled, arrays
+        self._forward = _compiled(self._forward)
+        self._backward = [_compiled(calls) for calls in reversed(self._backward)]
+
+        self._pack = {np.dtype(name): pack(name).compiled for name in ("uint8", "float32")}
+
+    def load(self, block, scale, shift):
+        """Bring a block into lanes; an image is multiplied by scale and shifted, both [c] float32."""
+        self._pack[block.images.dtype](block.images, block.index, scale, shift, self.x.inside)
+        self._label[:], self._weight[:] = block.label, block.weight
+
+    def forward(self):
+        """Compute y from x."""
+        for kernel, arguments in self._forward:
+            kernel(*arguments)
+
+    def loss(self):
+        """Add loss and counts of the labels to the head, and compute dy."""
+        kernel, arguments = self._loss
+        kernel(*arguments)
+
+    def backward(self, done=None):
+        """Add the parameters' gradients to their sums, last layer first; done(k) is called after layer k."""
+        last = len(self._backward) - 1
+        for k, calls in enumerate(self._backward):
+            for kernel, arguments in calls:
+                kernel(*arguments)
+            if done is not None:
+                done(last - k)
+
+    # ---- what is fused, and what shares memory ----
+
+    def _is_relu(self, k):
+        return 0 <= k < len(self._layers) and isinstance(self._layers[k], ReLU)
+
+    def _fuses_forward(self, k):
+        """Tell whether layer k is a ReLU that the layer before it applies."""
+        return k > 0 and self._is_relu(k) and self._layers[k - 1].applies_relu
+
+    def _fuses_backward(self, k):
+        """Tell whether layer k is a ReLU whose derivative the layer behind it applies."""
+        return self._is_relu(k) and k + 1 < len(self._layers) and self._layers[k + 1].applies_mask
+
+    def _aliases(self):
+        """Return for each value whether it is the one before, in the same memory."""
+        return [False] + [self._fuses_forward(k) for k in range(len(self._layers))]
+
+    def _gradient_aliases(self, values):
+        """A ReLU's gradient takes the place of what it is computed from."""
+        return [False] + [self._is_relu(k) for k in range(len(self._layers))]
+
+    def _borders(self):
+        return [layer.border(shape) for layer, shape in zip(self._layers, self._shapes, strict=False)] + [Columns()]
+
+    def _gradient_borders(self):
+        pairs = zip(self._layers, self._shapes, strict=False)
+        return [Columns()] + [layer.gradient_border(shape) for layer, shape in pairs]
+
+    def _values(self, borders, aliases):
+        """Return a Value for each shape; those that share memory have the widest of their borders."""
+        values = []
+        for k, shape in enumerate(self._shapes):
+            if aliases[k]:
+                values.append(values[-1])
+                continue
+            group = [k]
+            while group[-1] + 1 < len(aliases) and aliases[group[-1] + 1]:
+                group.append(group[-1] + 1)
+            border = Columns(*(max(sides) for sides in zip(*(borders[i] for i in group), strict=True)))
+            value = Value(shape, border)
+            if k and self._layers[k - 1].is_view(values[-1], value):
+                value.array = value.inside = values[-1].array.reshape(value.array.shape)
+            values.append(value)
+        return values
+
+    def _shared(self, values, k):
+        """Tell whether layer k has nothing to do, for its output is a view of its input."""
+        return values[k] is not values[k + 1] and np.shares_memory(values[k].array, values[k + 1].array)
+
+
+def _compiled(calls):
+    return [(kernel.compiled, arguments) for kernel, arguments in calls]

@@ -1,0 +1,153 @@
+"""Every parallel test alone and with company: one marked `mpi` runs on 1 rank, and under mpirun on 2 and 3.
+
+    @pytest.mark.mpi                            # or mpi(ranks=(1, 4), timeout=20)
+    def test_sum(comm): ...
+
+`python -m pytest` starts the multi-rank runs itself, each as a job of that one test with a time limit, so
+that a failure, a hang or a death of one rank is reported and not waited for. `mpirun -n 3 python -m pytest
+--with-mpi` runs the marked tests on the ranks given, and leaves out the others. The marks are pytest-mpi's.
+"""
+
+import sys
+import time
+from contextlib import suppress
+
+import jobs
+import pytest
+
+RANKS = (1, 2, 3)
+TIMEOUT = 60
+
+
+@pytest.fixture
+def comm(request):
+    """The communicator that a test marked `mpi` runs on: all ranks there are."""
+    return _world()
+
+
+@pytest.fixture
+def shared_path(comm, tmp_path):
+    """An empty folder, the same on all ranks."""
+    return comm.bcast(tmp_path)
+
+
+@pytest.fixture
+def run():
+    """Run a command as a user types it: `run("python", "-m", "distcnn.train")`."""
+    return jobs.run
+
+
+@pytest.fixture
+def mpirun():
+    """Run a command on several ranks: `mpirun(3, "python", "-m", "distcnn.train", timeout=20)`."""
+    return jobs.mpirun if jobs.launcher() else pytest.skip("no mpirun")
+
+
+def pytest_addoption(parser):
+    """Have --with-mpi without pytest-mpi, too."""
+    with suppress(ValueError):  # pytest-mpi has it
+        parser.addoption("--with-mpi", action="store_true", help="run on the ranks of this job, under mpirun")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    """Take pytest-mpi's place, which would skip what is started here; let one rank do the talking."""
+    config.addinivalue_line("markers", "mpi(ranks=(1, 2, 3), timeout=60): a test for any number of ranks")
+    plugins = config.pluginmanager
+    if not config.option.with_mpi:
+        for plugin in [each for each in plugins.get_plugins() if type(each).__name__ == "MPIPlugin"]:
+            plugins.unregister(plugin)
+    elif _world().rank > 0:
+        plugins.unregister(name="terminalreporter")
+
+
+def pytest_generate_tests(metafunc):
+    """Give a test marked `mpi` one run for each number of ranks."""
+    mark = metafunc.definition.get_closest_marker("mpi")
+    if mark:
+        ranks = mark.kwargs.get("ranks", RANKS)
+        if metafunc.config.option.with_mpi:
+            size = _world().size
+            ranks = [size] if "ranks" not in mark.kwargs or size in ranks else []
+        metafunc.parametrize("comm", ranks, ids=[f"{n}-rank{'s' * (n > 1)}" for n in ranks], indirect=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Turn multi-rank tests into jobs; on the ranks of a job leave out what is not for ranks."""
+    if config.option.with_mpi:
+        config.hook.pytest_deselected(items=[item for item in items if not item.get_closest_marker("mpi")])
+        items[:] = [item for item in items if item.get_closest_marker("mpi")]
+    else:
+        items[:] = [Job.of(item) if _ranks(item) > 1 else item for item in items]
+
+
+class Job(pytest.Item):
+    """One test on several ranks: pytest once more, under mpirun, for this test alone."""
+
+    @classmethod
+    def of(cls, test):
+        job = cls.from_parent(test.parent, name=test.name)
+        job.test, job.own_markers = test, test.own_markers
+        job.keywords.update(test.keywords)
+        return job
+
+    def runtest(self):
+        if not jobs.launcher():
+            pytest.skip("no mpirun")
+        done = jobs.mpirun(
+            _ranks(self.test),
+            *("python", "-m", "pytest", "--with-mpi", "-q", "--no-header", "-p", "no:cacheprovider"),
+            *("--color=no", self.nodeid),
+            cwd=self.config.rootpath,
+            env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": 1},  # plugins take longer to start than most tests
+            timeout=self.get_closest_marker("mpi").kwargs.get("timeout", TIMEOUT),
+        )
+        if done.returncode:
+            pytest.fail(jobs.show(done), pytrace=False)
+        if " passed" not in done.stdout:
+            pytest.skip(done.stdout.strip())
+
+    def repr_failure(self, excinfo):
+        return str(excinfo.value)
+
+    def reportinfo(self):
+        return self.test.reportinfo()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """End the whole job when a test fails on one rank: the others may be waiting for it."""
+    report = yield
+    if item.config.option.with_mpi and report.failed:
+        _abort(item.config, f"{report.longreprtext}\n{report.capstdout}\n{report.capstderr}")
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session, exitstatus):
+    """End the whole job when the tests cannot be collected on one rank."""
+    result = yield
+    if session.config.option.with_mpi and exitstatus:
+        _abort(session.config, "")
+    return result
+
+
+def _abort(config, message):
+    comm = _world()
+    if comm.size > 1:
+        config.pluginmanager.get_plugin("capturemanager").suspend_global_capture(in_=True)
+        print(f"\nrank {comm.rank} of {comm.size} failed\n{message}", file=sys.stderr, flush=True)
+        time.sleep(0.2)  # Open MPI may lose what was written just before
+        comm.Abort(1)
+
+
+def _ranks(item):
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("comm", 1) if callspec and item.get_closest_marker("mpi") else 1
+
+
+def _world():
+    from distcnn.parallel.world import world
+
+    return world()
