@@ -1,6 +1,6 @@
 """Checkpoints: files that hold a run's whole state, verified by a checksum before HDF5 reads a byte of them.
 
-The first 512 bytes hold the length and the SHA-256 of the rest. HDF5 skips them as its user block, so that any
+The first 512 bytes hold the length and the SHA-256 of the rest. HDF5 skips them as its user block, so any
 HDF5 tool opens the file.
 """
 

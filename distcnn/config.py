@@ -37,7 +37,7 @@ class Config:
     data: str | None = _setting(None, PATH, "an HDF5 dataset; without it, the embedded digits")
     epochs: int = _setting(10, Whole(1), "passes over the training data")
     batch_size: int = _setting(128, Whole(1), "samples a step, over all ranks together", FIXED)
-    learning_rate: float = _setting(0.05, Real(0.0), "the learning rate at its highest", FIXED)
+    learning_rate: float = _setting(0.03, Real(0.0), "the learning rate at its highest", FIXED)
     schedule: str = _setting("cosine", Choice(("constant", "cosine")), "how the learning rate goes on", FIXED)
     warmup_epochs: float = _setting(1.0, Real(0.0), "epochs in which the learning rate rises", FIXED)
     momentum: float = _setting(0.9, Real(0.0, 1.0), "the part of the velocity that a step keeps", FIXED)
@@ -108,7 +108,7 @@ def resumed(request, saved):
         asked, had = getattr(request.config, name), getattr(saved, name)
         if _kept(SETTINGS[name]) == FIXED and name in request.given and asked != had:
             raise ConfigError(
-                f"{_option(name)} {asked}: the checkpoint has {had}, another value would change the result; "
+                f"{_option(name)} {asked}: the run has {had}, another value would change its result; "
                 f"leave the option out, or start anew in another --out"
             )
     ours = [name for name in SETTINGS if name in request.given or _kept(SETTINGS[name]) == CALL]

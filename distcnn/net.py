@@ -80,8 +80,8 @@ class Net:
     # ---- one block: what training and evaluation are made of ----
 
     def start(self, blocks):
-        """Clear the sums, for a batch of `blocks` blocks over all ranks."""
-        self.sums[:] = 0
+        """Begin a batch of `blocks` blocks over all ranks: clear the head. The update has cleared the gradients."""
+        self.sums[:HEAD] = 0
         self.guard[:] = block_limit(blocks), 0
 
     def train_block(self, block, done=None):
@@ -138,7 +138,7 @@ class Net:
         if dy.shape != wanted:
             raise NetError(f"dy has shape {dy.shape}; wanted {wanted}, as forward gave")
         plan, results = self._whole_plan, np.empty(self._seen.shape, np.float32)
-        self.start(-(-len(dy) // LANES))
+        self._start_anew(len(dy))
         for block, dy_part, part in zip(_blocks(self._seen), _parts(dy), _parts(results), strict=True):
             with ieee_mode():
                 plan.load(block, self.scale, self.shift)
@@ -160,7 +160,7 @@ class Net:
             raise NetError(f"labels have shape {labels.shape} of {labels.dtype}; wanted {len(images)} integers")
         if labels.size and not (0 <= labels.min() and labels.max() < classes):
             raise NetError(f"labels go from {labels.min()} to {labels.max()}; the net has classes 0 to {classes - 1}")
-        self.start(-(-len(images) // LANES))
+        self._start_anew(len(images))
         for block in _blocks(images, labels):
             self.train_block(block)
         self._refuse_overflow()
@@ -168,6 +168,10 @@ class Net:
         return loss, {key: gradient / np.float32(len(images)) for key, gradient in self.gradients.items()}
 
     # ---- inside ----
+
+    def _start_anew(self, samples):
+        self.sums[HEAD:] = 0
+        self.start(-(-samples // LANES))
 
     @cached_property
     def _whole_plan(self):

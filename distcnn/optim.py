@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from distcnn.exact import QUANTUM
-from distcnn.kernels.compile import kernel
+from distcnn.kernels.compile import ieee_mode, kernel
 from distcnn.lanes import aligned, fma_scalar
 
 
@@ -40,8 +40,9 @@ class Momentum:
 
     def update(self, sums, samples, learning_rate):
         """Apply the mean of `samples` gradients, whose exact sums are in `sums`, and clear the sums."""
-        rates = np.float32([learning_rate, self.momentum, self.weight_decay])
-        self._update(self.parameters, self.velocities, sums, QUANTUM / samples, *rates)
+        rates = learning_rate, self.momentum, self.weight_decay
+        with ieee_mode():
+            self._update(self.parameters, self.velocities, sums, QUANTUM / samples, *map(float, rates))
 
 
 def learning_rate(config, step, steps_per_epoch):

@@ -102,7 +102,7 @@ def _end(process: subprocess.Popen, name: str) -> None:
 
 
 def _members(name: str) -> list[int]:
-    """Return the job's processes, by their environment: launchers give ranks their own groups and sessions."""
+    """Return the job's processes, by their environment: launchers give ranks groups and sessions anew."""
     mark = f"{MARK}={name}".encode()
     members = []
     for folder in Path("/proc").glob("[0-9]*"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from distcnn.data.classes import numbered
 from distcnn.data.file import opened
 from distcnn.data.layout import Layout, layout_of
 from distcnn.data.values import digest, label_value_problem, pixel_value_problem
@@ -27,7 +28,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All samples of a file; the fingerprint is a SHA-256 over all arrays' names, types, shapes and values."""
+    """All samples of a file; the fingerprint is a SHA-256 over all arrays: name, type, shape, values."""
 
     name: str
     fingerprint: str
@@ -43,12 +44,16 @@ def load(path: str | Path | None, comm) -> Dataset:
     """
     path = DIGITS if path is None else Path(path)
     layout = on_root(comm, partial(_inspect, path))
-    arrays = share(comm, _plan(layout), partial(_fill, path, layout))
+    plan = _plan(layout)
+    shared = share(
+        comm, list(plan.values()), lambda *arrays: _fill(path, layout, dict(zip(plan, arrays, strict=True)))
+    )
+    arrays = dict(zip(plan, shared, strict=True))
     fingerprint = arrays[DIGEST].tobytes().hex()
     everywhere = comm.allgather(fingerprint)
     on_all(comm, partial(_check_alike, path, everywhere))
     parts = {part: Part(arrays[f"{part}/images"], arrays[f"{part}/labels"]) for part in layout.images}
-    classes = layout.classes or _numbered_classes(parts.values())
+    classes = layout.classes or numbered(part.labels for part in parts.values())
     return Dataset(path.stem, fingerprint, classes, parts["train"], parts.get("test"))
 
 
@@ -92,7 +97,3 @@ def _check_alike(path: Path, seen: list) -> None:
         raise DataError(
             f"{path} differs from node to node, or is being written: put one copy where all nodes see it"
         )
-
-
-def _numbered_classes(parts) -> tuple[str, ...]:
-    return tuple(str(label) for label in range(1 + max(int(part.labels.max()) for part in parts)))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
+from distcnn.data.classes import class_names
 from distcnn.errors import DataError
 
 PARTS = ("train", "test")
@@ -34,30 +35,35 @@ def layout_of(file: h5py.File) -> Layout:
     """Return a file's layout; raise DataError with the first problem, if there is one."""
     for problem in problems(file):
         raise DataError(f"{file.filename}: {problem}")
-    images = {part: file[part]["images"] for part in PARTS if part in file}
-    shapes = {
-        part: (stored.shape[0], *(1,) * (4 - stored.ndim), *stored.shape[1:])
-        for part, stored in images.items()
-    }
-    return Layout(shapes, images["train"].dtype.name, class_names(file))
+    shapes = {part: with_channels(file[part]["images"].shape) for part in PARTS if part in file}
+    return Layout(shapes, type_of(file["train/images"]), class_names(file))
+
+
+def with_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of images as (n, c, h, w), where (n, h, w) has one channel."""
+    return (shape[0], 1, *shape[1:]) if len(shape) == 3 else shape
 
 
 def problems(file: h5py.File) -> Iterator[str]:
     """Yield what is wrong with a file's types and shapes."""
     found = {}
-    for part in PARTS:
-        if part == "train" or part in file.keys():  # noqa: SIM118  (`in file` is False for a broken link)
-            for name in (f"/{part}/images", f"/{part}/labels"):
-                try:
-                    found[name] = find(file, name)
-                    yield from (image_problems if "images" in name else label_problems)(name, found[name])
-                except DataError as error:
-                    yield str(error)
+    for name in names(file):
+        try:
+            found[name] = find(file, name)
+            yield from dataset_problems(name, found[name])
+        except DataError as error:
+            yield str(error)
     yield from agreement_problems(found)
     try:
         class_names(file)
     except DataError as error:
         yield str(error)
+
+
+def names(file: h5py.File) -> list[str]:
+    """Return the names of the datasets that the file must hold: those of /test only if it has such a part."""
+    parts = [part for part in PARTS if part == "train" or part in list(file)]  # `in file` misses broken links
+    return [f"/{part}/{kind}" for part in parts for kind in ("images", "labels")]
 
 
 def find(file: h5py.File, name: str) -> h5py.Dataset:
@@ -90,6 +96,11 @@ def _check_stored(name: str, dataset: h5py.Dataset) -> None:
             )
     if dataset.size and not dataset.id.get_storage_size():
         raise DataError(f"{name} was created but never written: make the file anew")
+
+
+def dataset_problems(name: str, dataset: h5py.Dataset) -> Iterator[str]:
+    """Yield what is wrong with the type and shape of images or labels by themselves."""
+    return image_problems(name, dataset) if name.endswith("images") else label_problems(name, dataset)
 
 
 def image_problems(name: str, images: h5py.Dataset) -> Iterator[str]:
@@ -132,7 +143,7 @@ def label_problems(name: str, labels: h5py.Dataset) -> Iterator[str]:
     """Yield what is wrong with the type and shape of labels."""
     dtype, shape = type_of(labels), labels.shape
     if dtype == "objects":
-        yield f"{name} holds no numbers; wanted integers: number the names, list them in the attribute classes"
+        yield f"{name} holds no numbers; wanted integers: store numbers, and names in the attribute classes"
     elif "int" not in dtype:
         yield f"{name} holds {dtype}; wanted integers: convert them with labels.astype('int32')"
     if shape is not None and len(shape) == 2 and shape[1] > 1:
@@ -152,7 +163,7 @@ def agreement_problems(found: dict[str, h5py.Dataset]) -> Iterator[str]:
         train, test = ((type_of(found[f"/{part}/images"]), found[f"/{part}/images"].shape) for part in PARTS)
         if train[1] and test[1] and (train[0], train[1][1:]) != (test[0], test[1][1:]):
             yield f"/train/images are {_kind(train)}, /test/images {_kind(test)}: store both alike"
-    size = sum(dataset.size * dataset.dtype.itemsize for name, dataset in found.items() if shapes.get(name))
+    size = sum(dataset.nbytes for dataset in found.values() if type_of(dataset) != "objects")
     if size > MEMORY_LIMIT:
         limit = f"{MEMORY_LIMIT / 2**30:.0f} GiB"
         yield f"{size / 2**30:.1f} GiB of samples; at most {limit}: streaming larger files is not there yet"
@@ -160,20 +171,3 @@ def agreement_problems(found: dict[str, h5py.Dataset]) -> Iterator[str]:
 
 def _kind(part: tuple[str, tuple[int, ...]]) -> str:
     return f"{part[0]} {' x '.join(map(str, part[1][1:]))}"
-
-
-def class_names(file: h5py.File) -> tuple[str, ...] | None:
-    """Return the names of the classes from the attribute `classes`, or None if there is none."""
-    if "classes" not in file.attrs:
-        return None
-    remedy = "file.attrs['classes'] = ['cat', 'dog']"
-    try:
-        names = [
-            name.decode() if isinstance(name, bytes) else name
-            for name in np.asarray(file.attrs["classes"]).tolist()
-        ]
-    except (TypeError, UnicodeDecodeError):  # one name alone, or a type that NumPy does not have
-        names = []
-    if not names or not all(isinstance(name, str) for name in names):
-        raise DataError(f"the attribute classes is not a list of names; wanted one name a class: {remedy}")
-    return tuple(names)

@@ -4,12 +4,11 @@ They reach the weights through the normalised images, so NumPy's float reduction
 processor's vector length, are out: bytes are summed as integers, floats in an order written down here.
 """
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
-ROWS = 2**20  # about as many pixels are worked on at a time: they stay in the cache
+PIECE = 2**18  # pixels worked on at a time: they stay in the cache; part of the order, so never to be changed
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -26,11 +25,15 @@ def _of_bytes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     total = square = np.zeros(images.shape[1], np.int64)
     for some in _pieces(images):
         wide = some.astype(np.uint32)
-        total = total + wide.sum(axis=(0, 2, 3), dtype=np.int64)
-        square = square + (wide * wide).sum(axis=(0, 2, 3), dtype=np.int64)
+        total = total + wide.sum(axis=0, dtype=np.int64).sum(axis=(1, 2))
+        square = square + (wide * wide).sum(axis=0, dtype=np.int64).sum(axis=(1, 2))
     n = images[:, 0].size
-    spread = [n * int(q) - int(t) ** 2 for t, q in zip(total, square, strict=True)]  # n**2 times the variance, exactly
-    return np.array([int(t) / n for t in total]), np.array([s / n**2 for s in spread])
+    total, square = (
+        total.tolist(),
+        square.tolist(),
+    )  # Python's integers: exact, and so is what is divided below
+    variance = [(n * q - t * t) / n**2 for t, q in zip(total, square, strict=True)]
+    return np.array([t / n for t in total]), np.array(variance)
 
 
 def _of_floats(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -41,21 +44,20 @@ def _of_floats(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pieces(images: np.ndarray) -> Iterator[np.ndarray]:
-    step = max(1, ROWS // images[0].size)
+    step = max(1, PIECE // images[0].size)
     return (images[first : first + step] for first in range(0, len(images), step))
 
 
 def _sum(pieces: Iterator[np.ndarray]) -> np.ndarray:
-    """Add pieces float64 [n, c, h, w] up to [c]: within a piece by halves, element by element, then one by one."""
-    total = 0.0
+    """Add pieces float64 [n, c, h, w] up to [c]: the images of a piece, then the pieces, then the pixels."""
+    image = 0.0
     for piece in pieces:
-        columns = piece.transpose(0, 2, 3, 1).reshape(-1, piece.shape[1])
-        total = total + _fold(np.ascontiguousarray(columns))
-    return total
+        image = image + _fold(piece)
+    return _fold(image.reshape(len(image), -1).T.copy())
 
 
 def _fold(rows: np.ndarray) -> np.ndarray:
-    """Add the rows of an array, the second half onto the first, until one is left; `rows` is overwritten."""
+    """Add along the first axis, the second half onto the first, until one is left; `rows` is overwritten."""
     while len(rows) > 1:
         half = len(rows) // 2
         rows[:half] += rows[len(rows) - half :]

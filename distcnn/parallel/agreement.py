@@ -10,8 +10,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two looks of a w
 def on_root(comm, function):
     """Call `function()` on rank 0; return its result, or raise its exception, on every rank.
 
-    The other ranks sleep meanwhile. The result must pickle. An exception that is not distcnn's or Python's own
-    reaches them as a RuntimeError that names it: what libraries raise often does not survive pickling.
+    The other ranks sleep meanwhile. The result must pickle. An exception that is neither distcnn's nor
+    Python's reaches them as a RuntimeError that names it: those of libraries often do not survive pickling.
     """
     if comm.rank > 0:
         wait(comm)

@@ -4,6 +4,6 @@
 def owned(positions: int, rank: int, size: int) -> range:
     """Return the contiguous share of `positions` block positions that `rank` of `size` ranks owns.
 
-    Shares differ by at most one position, and are empty on some ranks when there are more ranks than positions.
+    Shares differ by at most one position; with more ranks than positions, some are empty.
     """
     return range(positions * rank // size, positions * (rank + 1) // size)

@@ -1,4 +1,4 @@
-"""The one sum over all ranks in a step: gradients, and at the head loss, counts and flags, in one int64 buffer.
+"""The one sum over ranks in a step: gradients, and at the head loss, counts and flags, in one int64 buffer.
 
 Integers add up to the same bits in any order, so neither the ranks, nor MPI's algorithm, nor the way in which
 the buffer is cut into messages can change a result.
@@ -18,8 +18,8 @@ class Reduction:
 
     sums: int64 `[HEAD + parameters]`, multiples of 2**-36: the head, then gradients in declaration order.
     offsets: where in `sums` each layer's gradients start, the same on every rank.
-    mode: "exact", or "float32", which sends rounded numbers in half the bytes; totals then depend on the ranks.
-    overlap: whether finished gradients travel during the backward pass; None: if the ranks are on several nodes.
+    mode: "exact", or "float32", which sends rounded numbers, half the bytes; totals then depend on the ranks.
+    overlap: whether finished gradients travel during the backward pass; None: if there are several nodes.
         Through shared memory nothing can overlap, and one blocking sum is twice as fast.
     """
 
@@ -79,9 +79,10 @@ class Reduction:
 
 
 def buckets(offsets, length: int, least: int) -> list[slice]:
-    """Cut `length` numbers at layers' offsets into slices of at least `least`, from the end; the last has the head.
+    """Cut `length` numbers at layers' offsets into slices of at least `least`, the last first.
 
-    They depend on the layers alone, so that all ranks send the same messages, however many blocks each owns.
+    The one with the head comes last, of any length. Slices depend on the layers alone, so that all ranks send
+    the same messages, however many blocks each owns.
     """
     slices, stop = [], length
     for offset in sorted(offsets, reverse=True):

@@ -1,4 +1,4 @@
-"""Large arrays that all ranks read: one copy per node, in a file in memory that every rank of the node maps."""
+"""Large arrays that all ranks read: one copy per node, in a file in memory that its ranks map."""
 
 import mmap
 import os
@@ -48,7 +48,7 @@ def _layout(fields) -> tuple[list[int], int]:
 def _map(local, size: int) -> mmap.mmap:
     """Return the same `size` bytes on all ranks of a node; only the first may write.
 
-    The file has no name any more when this returns, so the memory is freed with the last rank, however it ends.
+    The file has lost its name when this returns, so its memory goes with the last rank, however that ends.
     """
     path = on_root(local, lambda: _reserve(size))
     try:
@@ -63,8 +63,8 @@ def _reserve(size: int) -> str:
     free = shutil.disk_usage(MEMORY).free
     if size > free:
         raise DataError(
-            f"{MEMORY} has {free / 2**20:.0f} MiB free, the data needs {size / 2**20:.0f}: give the node more "
-            "shared memory (docker run --shm-size), or run one rank there"
+            f"{MEMORY} has {free / 2**20:.0f} MiB free, but the data needs {size / 2**20:.0f} MiB: "
+            "give the node more shared memory (docker run --shm-size), or run one rank there"
         )
     descriptor, path = tempfile.mkstemp(prefix="distcnn-", dir=MEMORY)
     allocate = getattr(os, "posix_fallocate", lambda file, start, length: os.ftruncate(file, length))

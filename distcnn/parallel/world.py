@@ -20,10 +20,10 @@ __all__ = ["agreed", "node", "node_count", "on_all", "on_root", "run", "wait", "
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 ECHO_PAUSE = 5  # seconds in which the rank that an exception happened on should have ended the job
-LAUNCHERS = (  # how many ranks a launcher has started, and which one this is
+LAUNCHERS = (  # where a launcher says how many ranks it has started, and which one this is
     ("PMI_SIZE", "PMI_RANK"),  # MPICH, Intel MPI, srun --mpi=pmi2
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # Open MPI
-    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),  # srun; last, as mpirun may start its helpers with srun
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),  # srun; last, as mpirun may start its own helpers with srun
 )
 
 
@@ -33,45 +33,98 @@ def world():
     Raises LaunchError when more ranks were started than the MPI library sees: under the mpirun of another MPI
     every rank is a world of its own, and all would do the whole work and overwrite each other's files.
     """
-    started, _ = _started(os.environ)
+    started, _ = _launched(os.environ)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # mpi4py's own words on what is checked below, once per rank
             from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py without a library to load
-        expected = isinstance(error, DistcnnError | SystemExit)
-        shared = comm.size == 1 or agreed_rank(error) is not None
-        if not (expected and shared):
+        if started == 1:
+            return Alone()
+        raise LaunchError(
+            f"{started} ranks were started, but mpi4py finds no MPI library ({str(error).splitlines()[0]}): "
+            "pip install mpich, or set MPI4PY_LIBMPI"
+        ) from error
+    comm = MPI.COMM_WORLD
+    if comm.size < started:
+        raise LaunchError(
+            f"{started} ranks were started, but the MPI library ({MPI.get_vendor()[0]}) sees {comm.size}: "
+            f"it needs its own mpirun, perhaps the one in {os.path.dirname(sys.executable)}"
+        )
+    return comm
+
+
+def _launched(environ) -> tuple[int, int]:
+    """Return how many ranks the launcher has started, and the number of this one."""
+    for size, rank in LAUNCHERS:
+        if size in environ:
+            return int(environ[size]), int(environ.get(rank, 0))
+    return 1, 0
+
+
+def node(comm):
+    """Return the communicator of the ranks that share this one's memory; free it after use."""
+    if isinstance(comm, Alone):
+        return comm
+    from mpi4py import MPI
+
+    return comm.Split_type(MPI.COMM_TYPE_SHARED)
+
+
+def node_count(comm) -> int:
+    """Return on how many nodes the ranks of `comm` run."""
+    local = node(comm)
+    count = comm.allreduce(int(local.rank == 0))
+    local.Free()
+    return count
+
+
+def run(main) -> NoReturn:
+    """Call `main(comm)` and exit with the code that it returns (None: 0), or that its exception stands for.
+
+    What all ranks raise alike is told by rank 0, in one line. Any other exception is told by the rank that it
+    happened on, with its traceback, and ends the job there and then, as others may be waiting for this rank.
+    """
+    try:
+        comm = world()
+    except LaunchError as error:  # no communicator: a rank knows only what its launcher says
+        _, rank = _launched(os.environ)
+        _leave(Alone(), *_verdict(error), tell=rank == 0)
+    try:
+        code, message = main(comm) or 0, ""
+    except KeyboardInterrupt:
+        _end(comm, INTERRUPTED, "")
+    except BaseException as error:
+        alike = comm.size == 1 or agreed_rank(error) is not None
+        if not (alike and isinstance(error, DistcnnError | SystemExit)):
             _fail(comm, error)
         code, message = _verdict(error)
-    _leave(comm, code, message if comm.rank == 0 else "")
+    _leave(comm, code, message, tell=comm.rank == 0)
 
 
 def _verdict(error) -> tuple[int, str]:
-    """Return the exit code that an agreed exception stands for, and its message."""
+    """Return the exit code that an agreed exception stands for, and what to say."""
     if isinstance(error, SystemExit):
         return error.code or 0, ""
-    where = f" (on rank {error.agreed_rank})" if agreed_rank(error) else ""
+    where = f" (on rank {agreed_rank(error)})" if agreed_rank(error) else ""
     return error.exit_code, f"distcnn: error: {error}{where}"
 
 
-def _fail(comm, error) -> NoReturn:
-    """End the job because of what happened on this rank only, or of what distcnn did not expect."""
-    if is_echo(error):
-        time.sleep(ECHO_PAUSE)
-    if isinstance(error, DistcnnError):
-        what = f"distcnn: error: {error}\n"
-    else:
-        what = "".join(traceback.format_exception(error))
-    who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed"
-    _end(comm, getattr(error, "exit_code", 1), what + who)
-
-
-def _leave(comm, code: int, message: str) -> NoReturn:
-    """Exit together, as a launcher ends the job at the first rank that exits with an error."""
-    _say(message)
+def _leave(comm, code: int, message: str, tell: bool) -> NoReturn:
+    """Exit together, as launchers end the job at the first rank that exits with an error."""
+    _say(message if tell else "")
     wait(comm)
     sys.exit(code)
+
+
+def _fail(comm, error) -> NoReturn:
+    """End the job for an exception of this rank alone, or one that distcnn does not expect."""
+    if is_echo(error):
+        time.sleep(ECHO_PAUSE)
+    planned = isinstance(error, DistcnnError)
+    what = f"distcnn: error: {error}\n" if planned else "".join(traceback.format_exception(error))
+    who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed"
+    _end(comm, getattr(error, "exit_code", 1), what + who)
 
 
 def _end(comm, code: int, message: str) -> NoReturn:
@@ -86,4 +139,4 @@ def _end(comm, code: int, message: str) -> NoReturn:
 def _say(message: str) -> None:
     sys.stdout.flush()
     if message:
-        print(message.rstrip(), file=sys.stderr, flush=True)
+        print(message, file=sys.stderr, flush=True)

@@ -1,0 +1,51 @@
+"""The terminal at which a person watches a run; on Linux also behind mpirun, which gives its ranks pipes."""
+
+import os
+import stat
+from pathlib import Path
+
+LAUNCHERS = {"mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun"}
+
+
+def opened(number):
+    """Return a new file descriptor on the terminal that shows our stream 1 or 2, or None where none does.
+
+    Where a launcher is among our ancestors its stream of that number decides: Open MPI gives its ranks
+    pseudo-terminals even when the output goes to a file.
+    """
+    launcher = _launcher()
+    try:
+        if os.environ.get("TERM", "dumb") == "dumb" or stat.S_ISREG(os.fstat(number).st_mode):
+            return None
+        if launcher is None:
+            return os.dup(number) if os.isatty(number) else None
+        stream = f"/proc/{launcher}/fd/{number}"
+        at_terminal = os.readlink(stream).startswith(("/dev/pts/", "/dev/tty"))
+        return os.open(stream, os.O_WRONLY | os.O_NOCTTY) if at_terminal else None
+    except OSError:
+        return None
+
+
+def columns(number):
+    """Return the width of the terminal that shows our stream 1 or 2, or None where none does."""
+    terminal = opened(number)
+    if terminal is None:
+        return None
+    try:
+        return os.get_terminal_size(terminal).columns or 80  # 0: it was never told its size
+    finally:
+        os.close(terminal)
+
+
+def _launcher():
+    """Return the process number of the nearest ancestor that is an MPI launcher on this host, or None."""
+    process = os.getppid()
+    while process > 1:
+        try:
+            name, fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rsplit(")", 1)
+        except (OSError, ValueError):  # no Linux, or gone meanwhile
+            return None
+        if name.split("(", 1)[1] in LAUNCHERS:
+            return process
+        process = int(fields.split()[1])
+    return None

@@ -1,0 +1,330 @@
+"""A dataset in memory: the same on every rank, and the remedy for whatever is wrong with its file."""
+
+import hashlib
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from distcnn.data import layout
+from distcnn.data.dataset import load
+from distcnn.errors import DataError
+from distcnn.parallel.alone import Alone
+
+IMAGES = (np.arange(12 * 6 * 5) % 251).astype(np.uint8).reshape(12, 1, 6, 5)
+LABELS = np.arange(12) % 3
+
+
+def write(path, replace=(), classes=("a", "b", "c")):
+    """Write a good small dataset, some of its arrays replaced, or left out where None."""
+    arrays = {
+        "train/images": IMAGES,
+        "train/labels": LABELS,
+        "test/images": IMAGES[:4],
+        "test/labels": LABELS[:4],
+    }
+    with h5py.File(path, "w") as file:
+        for name, array in (arrays | dict(replace)).items():
+            if array is not None:
+                file[name] = array
+        if classes is not None:
+            file.attrs["classes"] = classes
+    return path
+
+
+def spoilt(pixel):
+    images = IMAGES.astype(np.float32)
+    images[7, 0, 2, 3] = pixel
+    return images
+
+
+def test_digits_are_the_ones_that_the_readme_names():
+    digits = load(None, Alone())
+    assert digits.name == "digits"
+    assert digits.fingerprint == "3e0657a23c3df0a787c249b5ce28aa1736446d81f8bebfc7fd9facc6c2de07b6"
+    assert digits.classes == tuple("0123456789")
+    assert (digits.train.images.shape, digits.test.images.shape) == ((1442, 1, 28, 28), (355, 1, 28, 28))
+    shares = np.bincount(digits.test.labels) / np.bincount(digits.train.labels)
+    assert np.all(np.abs(shares - 0.25) < 0.01)
+
+
+@pytest.mark.mpi
+def test_every_rank_has_the_same_samples(comm, shared_path):
+    path = shared_path / "small.h5"
+    if comm.rank == 0:
+        write(path)
+    comm.Barrier()
+    data = load(path, comm)
+    assert (data.name, data.classes) == ("small", ("a", "b", "c"))
+    np.testing.assert_array_equal(data.train.images, IMAGES)
+    np.testing.assert_array_equal(data.test.labels, LABELS[:4])
+    assert (data.train.images.dtype, data.train.labels.dtype) == (np.uint8, np.int32)
+    assert data.train.images.flags.c_contiguous
+    assert not data.train.images.flags.writeable
+    assert len(set(comm.allgather(data.fingerprint))) == 1
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(
+    "replace", [{"train/labels": LABELS - 1}, {"train/labels": None}], ids=["values", "layout"]
+)
+def test_every_rank_has_the_same_error(comm, shared_path, replace):
+    path = shared_path / "wrong.h5"
+    if comm.rank == 0:
+        write(path, replace)
+    comm.Barrier()
+    with pytest.raises(DataError) as raised:
+        load(path, comm)
+    assert len(set(comm.allgather(str(raised.value)))) == 1
+
+
+def test_the_fingerprint_is_what_its_definition_says(tmp_path):
+    data = load(write(tmp_path / "small.h5"), Alone())
+    total = hashlib.sha256()
+    for part, n in (("train", 12), ("test", 4)):
+        total.update(f"{part}/images uint8 ({n}, 1, 6, 5)\n".encode() + IMAGES[:n].tobytes())
+        total.update(f"{part}/labels int32 ({n},)\n".encode() + LABELS[:n].astype("<i4").tobytes())
+    assert data.fingerprint == total.hexdigest()
+
+
+SAME = {
+    "channel axis left out": {"train/images": IMAGES[:, 0], "test/images": IMAGES[:4, 0]},
+    "labels of another type": {"train/labels": LABELS.astype(">u2")},
+}
+OTHER = {
+    "one pixel": {"train/images": IMAGES + (np.arange(360) == 7).astype(np.uint8).reshape(IMAGES.shape)},
+    "one label": {"test/labels": [1, 1, 2, 0]},
+    "another type": {"train/images": IMAGES.astype("f4"), "test/images": IMAGES[:4].astype("f4")},
+    "another shape": {
+        "train/images": IMAGES.reshape(12, 1, 5, 6),
+        "test/images": IMAGES[:4].reshape(4, 1, 5, 6),
+    },
+    "no test part": {"test/images": None, "test/labels": None},
+}
+
+
+@pytest.mark.parametrize("name", [*SAME, *OTHER])
+def test_the_fingerprint_is_of_the_content(tmp_path, name):
+    original = load(write(tmp_path / "a.h5"), Alone())
+    changed = load(write(tmp_path / "b.h5", (SAME | OTHER)[name]), Alone())
+    assert (original.fingerprint == changed.fingerprint) == (name in SAME)
+
+
+def test_big_endian_floats_are_read_as_they_are(tmp_path):
+    images = np.linspace(-1, 1, IMAGES.size).astype(">f4").reshape(IMAGES.shape)
+    data = load(write(tmp_path / "a.h5", {"train/images": images, "test/images": images[:4]}, None), Alone())
+    np.testing.assert_array_equal(data.train.images, images)
+    assert data.train.images.dtype == np.float32
+    assert data.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("classes", [np.array([b"a", b"b", b"c"]), ["a", "b", "c"]], ids=["bytes", "text"])
+def test_class_names_may_be_stored_either_way(tmp_path, classes):
+    assert load(write(tmp_path / "a.h5", classes=classes), Alone()).classes == ("a", "b", "c")
+
+
+# What is wrong -> arrays that replace the good ones, and words of the message.
+WRONG_ARRAYS = {
+    "no labels": ({"train/labels": None}, "/train/labels is missing: /train holds images"),
+    "half a test part": ({"test/labels": None}, "/test/labels is missing"),
+    "no train part": ({"train/images": None, "train/labels": None}, "/ holds test"),
+    "16-bit images": ({"train/images": IMAGES.astype("u2")}, "uint16; wanted uint8 or float32: scale"),
+    "double images": ({"train/images": IMAGES.astype("f8")}, "images.astype('float32')"),
+    "boolean images": ({"train/images": IMAGES > 9}, "images.astype('uint8')"),
+    "text as images": ({"train/images": ["cat.png"] * 12}, "decode the images"),
+    "channels last": ({"train/images": np.zeros((12, 28, 30, 3), "u1")}, "images.transpose(0, 3, 1, 2)"),
+    "flat images": ({"train/images": IMAGES.reshape(12, -1)}, "wanted (n, c, h, w) or (n, h, w)"),
+    "five dimensions": ({"train/images": IMAGES[None]}, "wanted (n, c, h, w)"),
+    "a number as images": ({"train/images": np.uint8(3)}, "shape ()"),
+    "no array": ({"train/images": h5py.Empty("u1")}, "shape None"),
+    "no samples": ({"train/images": IMAGES[:0], "train/labels": LABELS[:0]}, "holds no images: add some"),
+    "no test samples": ({"test/images": IMAGES[:0], "test/labels": LABELS[:0]}, "leave the group /test out"),
+    "no pixels": ({"train/images": IMAGES[..., :0]}, "without a pixel"),
+    "counts that differ": ({"train/labels": LABELS[:11]}, "/train holds 12 images and 11 labels"),
+    "parts that differ": (
+        {"test/images": IMAGES[:4, :, :5]},
+        "uint8 1 x 6 x 5, /test/images uint8 1 x 5 x 5",
+    ),
+    "types that differ": ({"test/images": IMAGES[:4].astype("f4")}, "store both alike"),
+    "NaN": (
+        {"train/images": spoilt(np.nan), "test/images": spoilt(0)[:4]},
+        "/train/images[7] has a pixel that is nan",
+    ),
+    "infinity": (
+        {"train/images": spoilt(-np.inf), "test/images": spoilt(0)[:4]},
+        "that is -inf; wanted finite",
+    ),
+    "float labels": ({"train/labels": LABELS / 1}, "labels.astype('int32')"),
+    "boolean labels": ({"train/labels": LABELS > 1}, "labels.astype('int32')"),
+    "text as labels": ({"train/labels": ["cat"] * 12}, "attribute classes"),
+    "one-hot labels": ({"train/labels": np.eye(3, dtype=int)[LABELS]}, "labels.argmax(axis=1)"),
+    "labels in a column": ({"train/labels": LABELS[:, None]}, "labels.reshape(-1)"),
+    "negative label": ({"train/labels": LABELS - 1}, "/train/labels[0] is -1; wanted 0 to 2"),
+    "label without a name": (
+        {"test/labels": [0, 1, 3, 0]},
+        "/test/labels[2] is 3, but the attribute classes names 3",
+    ),
+    "huge label": ({"train/labels": LABELS.astype("u8") + 2**63}, "/train/labels[0] is 9223372036854775808"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ARRAYS)
+def test_wrong_arrays_are_refused_with_the_remedy(tmp_path, name):
+    replace, words = WRONG_ARRAYS[name]
+    assert words in message(write(tmp_path / "wrong.h5", replace))
+
+
+def message(path):
+    """Return the one line with which a file is refused; it names the file."""
+    with pytest.raises(DataError) as raised:
+        load(path, Alone())
+    text = str(raised.value)
+    assert str(path) in text
+    assert "\n" not in text
+    return text
+
+
+def test_a_label_without_bound_is_refused_where_classes_have_no_names(tmp_path):
+    assert "is 70000; wanted 0 to 65535" in message(
+        write(tmp_path / "a.h5", {"test/labels": [70000] * 4}, None)
+    )
+
+
+@pytest.mark.parametrize("classes", ["abc", [1, 2, 3], np.array([], "S1"), np.array([b"\xff"])])
+def test_wrong_class_names_are_refused(tmp_path, classes):
+    assert "file.attrs['classes'] = " in message(write(tmp_path / "wrong.h5", classes=classes))
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def text(path):
+    path.write_text("label,pixel0,pixel1\n")
+
+
+def folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def missing(path):
+    path.unlink()
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+WRONG_FILES = {
+    truncated: "truncated or damaged",
+    empty: "is empty",
+    text: "is not an HDF5 file",
+    folder: "python -m distcnn.data import",
+    missing: "does not exist",
+    pipe: "a device or a pipe",
+}
+
+
+@pytest.mark.parametrize("spoil", WRONG_FILES, ids=lambda spoil: spoil.__name__)
+def test_wrong_files_are_refused_with_the_remedy(tmp_path, spoil):
+    path = write(tmp_path / "wrong.h5")
+    spoil(path)
+    assert WRONG_FILES[spoil] in message(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_refused(tmp_path):
+    path = write(tmp_path / "wrong.h5")
+    path.chmod(0)
+    assert "check its permissions" in message(path)
+
+
+def test_a_damaged_chunk_is_refused(tmp_path):
+    path = write(tmp_path / "wrong.h5", {"train/images": None})
+    with h5py.File(path, "a") as file:
+        images = file.create_dataset("train/images", data=IMAGES, chunks=IMAGES.shape, compression="gzip")
+        start = images.id.get_chunk_info(0).byte_offset
+    with open(path, "r+b") as file:
+        file.seek(start)
+        file.write(b"\xff" * 20)
+    assert "truncated or damaged" in message(path)
+
+
+def elsewhere(file, other):
+    file["train/images"] = h5py.ExternalLink(str(other), "train/images")
+
+
+def elsewhere_in_two_steps(file, other):
+    file["link"] = h5py.ExternalLink(str(other), "train/images")
+    file["train/images"] = h5py.SoftLink("/link")
+
+
+def nowhere(file, other):
+    file["train/images"] = h5py.SoftLink("/nowhere")
+
+
+def group(file, other):
+    file.create_group("train/images")
+
+
+def virtual(file, other):
+    images = h5py.VirtualLayout(IMAGES.shape, "u1")
+    images[:] = h5py.VirtualSource(str(other), "train/images", IMAGES.shape)
+    file.create_virtual_dataset("train/images", images)
+
+
+def raw_file(file, other):
+    file.create_dataset("train/images", IMAGES.shape, "u1", external=[(str(other), 0, 360)])
+
+
+def never_written(file, other):
+    file.create_dataset("train/images", IMAGES.shape, "u1")
+
+
+def unknown_filter(file, other):
+    storage = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    storage.set_chunk(IMAGES.shape)
+    storage.set_filter(32001, h5py.h5z.FLAG_OPTIONAL)
+    space = h5py.h5s.create_simple(IMAGES.shape)
+    images = h5py.h5d.create(file["train"].id, b"images", h5py.h5t.NATIVE_UINT8, space, storage)
+    h5py.Dataset(images)[:] = IMAGES
+
+
+WRONG_STORAGE = {
+    elsewhere: "a link to another file",
+    elsewhere_in_two_steps: "a link to another file",
+    nowhere: "or to nothing",
+    group: "is a group; wanted a dataset",
+    virtual: "from other files",
+    raw_file: "from other files",
+    never_written: "never written",
+    unknown_filter: "h5repack -f GZIP=4",
+}
+
+
+@pytest.mark.parametrize("store", WRONG_STORAGE, ids=lambda store: store.__name__)
+def test_samples_that_are_not_in_the_file_are_refused(tmp_path, store):
+    other = write(tmp_path / "other.h5")
+    path = write(tmp_path / "wrong.h5", {"train/images": None})
+    with h5py.File(path, "a") as file:
+        store(file, other)
+    assert WRONG_STORAGE[store] in message(path)
+
+
+def test_a_link_within_the_file_is_followed(tmp_path):
+    path = write(tmp_path / "good.h5", {"test/images": None, "test/labels": None})
+    with h5py.File(path, "a") as file:
+        file["test"] = h5py.SoftLink("/train")
+    np.testing.assert_array_equal(load(path, Alone()).test.images, IMAGES)
+
+
+def test_files_larger_than_memory_mode_are_refused_before_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(layout, "MEMORY_LIMIT", 400)
+    assert "streaming larger files is not there yet" in message(write(tmp_path / "large.h5"))

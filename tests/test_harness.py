@@ -1,0 +1,103 @@
+"""What conftest promises: one failing, hanging or dying rank is reported, soon, and leaves no process."""
+
+import shutil
+import time
+from pathlib import Path
+
+import jobs
+import pytest
+
+PLANTED = """
+import os, signal, time
+from pathlib import Path
+import pytest
+
+@pytest.mark.mpi(timeout=6)
+def test_planted(comm):
+    Path(__file__).with_name(f"{{os.getpid()}}.pid").touch()
+    comm.Barrier()
+    last = comm.rank == comm.size - 1
+    {body}
+    comm.Barrier()
+
+def test_of_one_process():
+    pass
+"""
+FAILURES = {  # what the last rank does: what is reported for 2 ranks
+    "assertion": ("assert not last, 'planted'", "rank 1 of 2 failed"),
+    "hang": ("last and time.sleep(1000)", "still running after 6 s"),
+    "death": ("last and os.kill(os.getpid(), signal.SIGKILL)", "exit code"),
+    "exit": ("last and os._exit(3)", "exit code 3"),
+}
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """Write a folder of tests with this conftest, where `test_planted` has the given body."""
+
+    def write(body):
+        for name in ("conftest.py", "jobs.py"):
+            shutil.copy(Path(__file__).with_name(name), tmp_path)
+        (tmp_path / "pytest.ini").write_text("[pytest]\n")
+        (tmp_path / "test_planted.py").write_text(PLANTED.format(body=body))
+        return tmp_path
+
+    return write
+
+
+def alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_failure_of_one_rank_is_reported(run, mpirun, planted, name):
+    body, report = FAILURES[name]
+    folder = planted(body)
+    done = run("python", "-m", "pytest", "-k", "2-ranks", cwd=folder, timeout=40)
+    assert done.returncode == 1, done.stdout
+    assert report in done.stdout
+    assert "1 failed" in done.stdout
+    ranks = [path.stem for path in folder.glob("*.pid")]
+    assert len(ranks) == 2
+    assert not any(map(alive, ranks))
+
+
+def test_a_test_runs_alone_and_with_company(run, mpirun, planted):
+    folder = planted("print('ranks', comm.size)")
+    done = run("python", "-m", "pytest", "-v", cwd=folder)
+    assert "4 passed" in done.stdout, done.stdout
+    assert all(f"test_planted[{name}] PASSED" in done.stdout for name in ("1-rank", "2-ranks", "3-ranks"))
+    assert len(list(folder.glob("*.pid"))) == 6
+
+
+def test_a_skip_on_the_ranks_is_a_skip(run, mpirun, planted):
+    done = run("python", "-m", "pytest", "-k", "2-ranks", cwd=planted("pytest.skip('planted')"))
+    assert "1 skipped" in done.stdout, done.stdout
+
+
+def test_ranks_of_an_outer_job_run_the_marked_tests(mpirun, planted):
+    command = ("python", "-m", "pytest", "--with-mpi", "--color=no")  # Open MPI gives ranks a terminal
+    done = mpirun(2, *command, cwd=planted("assert comm.size == 2"))
+    assert done.returncode == 0, jobs.show(done)
+    assert done.stdout.count("1 passed, 1 deselected") == 1
+
+
+def test_ranks_of_an_outer_job_end_together(mpirun, planted):
+    done = mpirun(2, "python", "-m", "pytest", "--with-mpi", cwd=planted("assert not last"), timeout=20)
+    assert done.returncode == 1
+    assert "rank 1 of 2 failed" in done.stderr
+
+
+def test_a_command_that_hangs_is_ended_with_all_it_started(run):
+    code = "import os, subprocess, sys; p = subprocess.Popen(['sleep', '1000'], start_new_session=True); "
+    code += "print(p.pid, flush=True); p.wait()"
+    with pytest.raises(AssertionError, match="still running after 1 s") as caught:
+        run("python", "-c", code, timeout=1)
+    pid = next(line for line in str(caught.value).splitlines() if line.isdigit())
+    deadline = time.monotonic() + 5
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(pid)

@@ -1,0 +1,172 @@
+"""Every layer, forward and backward, against the naive formulas: odd shapes, partial blocks, every option."""
+
+import numpy as np
+import oracle
+import pytest
+
+from distcnn import Net
+from distcnn.errors import NetError
+from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+
+CONVOLUTIONS = [  # out_channels, kernel_size, stride, padding, input shape, samples
+    (6, 5, 1, 2, (1, 28, 28), 17),
+    (16, 5, 1, 0, (6, 14, 14), 16),
+    (3, 3, 1, 1, (2, 7, 9), 5),
+    (1, 1, 1, 0, (3, 4, 5), 3),
+    (7, 1, 1, 0, (17, 3, 3), 2),
+    (5, 3, 2, 1, (3, 9, 8), 18),
+    (4, 2, 2, 0, (1, 5, 6), 1),
+    (2, 3, 3, 2, (2, 8, 10), 4),
+    (3, 2, 3, 0, (2, 8, 9), 4),  # stride above kernel_size: some pixels are never seen
+    (9, 4, 1, 3, (2, 5, 6), 2),
+    (5, 7, 1, 3, (2, 9, 8), 3),
+    (2, 11, 4, 2, (1, 27, 25), 2),
+    (2, 13, 1, 0, (1, 13, 13), 33),  # one output
+    (13, 3, 1, 5, (1, 2, 3), 2),  # more padding than filter
+]
+POOLS = [  # kernel_size, stride, padding, ceil_mode, input shape
+    (2, None, 0, False, (3, 8, 6)),
+    (2, None, 0, False, (2, 7, 9)),  # leaves out the last row and column
+    (2, None, 0, True, (2, 7, 9)),  # partial windows
+    (3, 2, 1, False, (2, 9, 10)),  # windows overlap
+    (3, 2, 0, True, (1, 8, 8)),
+    (3, 1, 1, False, (1, 5, 4)),
+    (2, 3, 0, False, (1, 8, 9)),  # gaps between windows
+    (5, 5, 2, True, (1, 6, 11)),
+]
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def close(ours, wanted, summands=0):
+    """Tell whether two arrays agree to float32 rounding, relative to the largest number or what it is the sum of."""
+    assert ours.shape == wanted.shape
+    return np.abs(ours - wanted).max() <= 2e-6 * max(np.abs(wanted).max(), np.abs(summands).sum()) + 1e-30
+
+
+def fill(net):
+    """Give all parameters, biases too, numbers that differ."""
+    for number, view in enumerate(net.parameters.values()):
+        view[...] = normal(*view.shape, seed=number) / np.sqrt(view[0].size)
+
+
+@pytest.mark.parametrize(("outputs", "kernel_size", "stride", "padding", "shape", "n"), CONVOLUTIONS)
+def test_convolution(outputs, kernel_size, stride, padding, shape, n):
+    net = Net([Conv2D(outputs, kernel_size, stride, padding)], shape)
+    fill(net)
+    weight, bias = net.parameters["0.weight"], net.parameters["0.bias"]
+    x = normal(n, *shape)
+    y = net.forward(x)
+    assert close(y, oracle.convolve(x, weight, bias, stride, padding))
+    dy = normal(*y.shape, seed=9)
+    dx = net.backward(dy)
+    wanted = oracle.convolve_backward(x, weight, dy, stride, padding)
+    assert close(dx, wanted[0])
+    assert close(net.gradients["0.weight"], wanted[1])
+    assert close(net.gradients["0.bias"], wanted[2], summands=dy)
+
+
+def test_convolution_without_bias():
+    net = Net([Conv2D(3, 3, bias=False)], (2, 5, 5))
+    assert list(net.parameters) == ["0.weight"]
+    x = normal(4, 2, 5, 5)
+    assert close(net.forward(x), oracle.convolve(x, net.parameters["0.weight"], 0, 1, 0))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(("kernel_size", "stride", "padding", "ceil_mode", "shape"), POOLS)
+def test_max_pool(kernel_size, stride, padding, ceil_mode, shape, ties):
+    net = Net([MaxPool2D(kernel_size, stride, padding, ceil_mode)], shape)
+    x = normal(19, *shape)
+    if ties:
+        x = np.round(x)
+    options = kernel_size, stride or kernel_size, padding, ceil_mode
+    y = net.forward(x)
+    assert np.array_equal(y, oracle.max_pool(x, *options))
+    dy = normal(*y.shape, seed=3)
+    assert close(net.backward(dy), oracle.max_pool_backward(x, dy, *options))
+
+
+@pytest.mark.parametrize(("features", "outputs", "n"), [(400, 120, 20), (17, 3, 16), (16, 11, 1), (5, 7, 33), (1, 1, 2)])
+def test_dense(features, outputs, n):
+    net = Net([Flatten(), Dense(outputs)], (features, 1, 1))
+    fill(net)
+    weight, bias = net.parameters["1.weight"], net.parameters["1.bias"]
+    x, dy = normal(n, features, 1, 1), normal(n, outputs, seed=4)
+    flat = x.reshape(n, features).astype(np.float64)
+    assert close(net.forward(x), flat @ weight.T + bias)
+    assert close(net.backward(dy).reshape(n, features), dy.astype(np.float64) @ weight)
+    assert close(net.gradients["1.weight"], dy.T.astype(np.float64) @ flat)
+    assert close(net.gradients["1.bias"], dy.sum(axis=0, dtype=np.float64), summands=dy)
+
+
+@pytest.mark.parametrize("behind", [[], [Flatten()], [MaxPool2D(2)], [Conv2D(2, 3)]])
+@pytest.mark.parametrize("before", [[], [Conv2D(3, 3)], [MaxPool2D(1)]])
+def test_relu_is_the_same_fused_and_alone(before, behind):
+    """A plan lets neighbours apply a ReLU; MaxPool2D(1), which changes nothing, comes between to prevent it."""
+    shape, nothing = (2, 8, 9), MaxPool2D(1)
+    fused = Net([*before, ReLU(), *behind], shape)
+    alone = Net([*before, *([nothing] if before else []), ReLU(), nothing, *behind], shape)
+    alone.weights[:] = fused.weights
+    x = normal(18, *shape)
+    y = fused.forward(x)
+    assert np.array_equal(y, alone.forward(x))
+    dy = normal(*y.shape, seed=5)
+    assert np.array_equal(fused.backward(dy), alone.backward(dy))
+    assert all(map(np.array_equal, fused.gradients.values(), alone.gradients.values()))
+    assert (y >= 0).all() or behind
+
+
+def test_flatten_copies_where_it_cannot_be_a_view():
+    """Behind a convolution the gradient has zero columns at its sides, so that it is not one run of memory."""
+    net = Net([Conv2D(3, 3), Flatten()], (2, 5, 6))
+    x, dy = normal(3, 2, 5, 6), normal(3, 36, seed=1)
+    y = oracle.convolve(x, net.parameters["0.weight"], 0, 1, 0)
+    assert close(net.forward(x), y.reshape(3, 36))
+    wanted = oracle.convolve_backward(x, net.parameters["0.weight"], dy.reshape(y.shape), 1, 0)
+    assert close(net.backward(dy), wanted[0])
+
+
+@pytest.mark.parametrize("classes", [1, 2, 10, 37])
+def test_softmax_cross_entropy(classes):
+    net = Net([Flatten(), Dense(classes)], (6, 1, 1))
+    fill(net)
+    x, labels = 20 * normal(21, 6, 1, 1), np.arange(21) % classes
+    loss, gradients = net.loss_and_gradients(x, labels)
+    wanted, dlogits = oracle.softmax_cross_entropy(net.predict(x), labels)
+    assert loss == pytest.approx(wanted, rel=3e-6, abs=1e-6)
+    assert np.allclose(gradients["1.bias"], dlogits.sum(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "words"),
+    [
+        ([Conv2D(6, 5)], (1, 4, 9), ["layer 0", "Conv2D", "at least 5", "has 4"]),
+        ([Conv2D(6, 5), MaxPool2D(3)], (1, 6, 6), ["layer 1", "MaxPool2D", "at least 3", "has 2"]),
+        ([Dense(10)], (1, 4, 4), ["layer 0", "Dense", "(1, 4, 4)", "Flatten"]),
+        ([Flatten(), Flatten()], (1, 4, 4), ["layer 1", "Flatten", "(16,)"]),
+        ([Flatten, Dense(3)], (1, 4, 4), ["layer 0", "Flatten", "object"]),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(layers, shape, words):
+    with pytest.raises(NetError) as caught:
+        Net(layers, shape)
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: Conv2D(0, 3), "out_channels"),
+        (lambda: Conv2D(1, 2.5), "kernel_size"),
+        (lambda: Conv2D(1, 3, stride=0), "stride"),
+        (lambda: Conv2D(1, 3, padding=-1), "padding"),
+        (lambda: MaxPool2D(3, padding=2), "padding"),
+        (lambda: Dense(True), "out_features"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(make, word):
+    with pytest.raises(NetError, match=word):
+        make()

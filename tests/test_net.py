@@ -1,0 +1,170 @@
+"""Whole nets: gradients against PyTorch, views, NaN, the range of exact sums, and mistakes at the prompt."""
+
+import numpy as np
+import pytest
+from test_layers import normal
+
+from distcnn import Net, models
+from distcnn.errors import Diverged, NetError
+from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+
+
+def random_net(seed):
+    """Return a small random chain of layers, its input shape and a batch size, odd in every respect."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in (rng.integers(1, 4), rng.integers(9, 17), rng.integers(9, 17)))
+    layers, size = [], shape
+    for _ in range(rng.integers(1, 4)):
+        for layer in (_random_convolution(rng), ReLU(), _random_pool(rng)):
+            try:
+                size, _ = layer.output_shape(size), layers.append(layer)
+            except NetError:
+                continue
+    hidden = [Dense(int(rng.integers(1, 30))), ReLU()] if rng.random() < 0.5 else []
+    return [*layers, Flatten(), *hidden, Dense(int(rng.integers(2, 12)))], shape, int(rng.choice([1, 15, 16, 17, 33]))
+
+
+def _random_convolution(rng):
+    kernel_size = int(rng.integers(1, 6))
+    return Conv2D(int(rng.integers(1, 20)), kernel_size, int(rng.integers(1, 3)), int(rng.integers(0, 3)))
+
+
+def _random_pool(rng):
+    return MaxPool2D(int(rng.integers(2, 4)), int(rng.integers(1, 4)), int(rng.integers(0, 2)), bool(rng.integers(2)))
+
+
+def in_torch(net):
+    """Return the same net in PyTorch, with the same weights."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    nn = torch.nn
+    made = []
+    for layer, shape in zip(net.layers, net.shapes, strict=False):
+        match layer:
+            case Conv2D():
+                made.append(nn.Conv2d(shape[0], layer.out_channels, layer.kernel_size, layer.stride, layer.padding))
+            case MaxPool2D():
+                options = {"ceil_mode": layer.ceil_mode}
+                made.append(nn.MaxPool2d(layer.kernel_size, layer.step, layer.padding, **options))
+            case Dense():
+                made.append(nn.Linear(shape[0], layer.out_features))
+            case ReLU():
+                made.append(nn.ReLU())
+            case Flatten():
+                made.append(nn.Flatten())
+    twin = nn.Sequential(*made)
+    with torch.no_grad():
+        for theirs, ours in zip(twin.parameters(), net.parameters.values(), strict=True):
+            theirs.copy_(torch.from_numpy(ours))
+    return twin
+
+
+def check_against_torch(layers, shape, n):
+    net = Net(layers, shape, seed=1)
+    twin = in_torch(net)
+    import torch
+
+    x, labels = normal(n, *shape), np.arange(n) % net.shapes[-1][0]
+    loss, gradients = net.loss_and_gradients(x, labels)
+    theirs = torch.nn.functional.cross_entropy(twin(torch.from_numpy(x)), torch.from_numpy(labels))
+    theirs.backward()
+    assert loss == pytest.approx(theirs.item(), rel=1e-5, abs=1e-6)
+    for (name, ours), parameter in zip(gradients.items(), twin.parameters(), strict=True):
+        wanted = parameter.grad.numpy()
+        assert np.linalg.norm(ours - wanted) <= 1e-5 * np.linalg.norm(wanted) + 1e-9, name
+
+
+@pytest.mark.parametrize("n", [1, 16, 37])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_lenet5_agrees_with_pytorch(shape, n):
+    check_against_torch(models.lenet5(shape, 10), shape, n)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_nets_agree_with_pytorch(seed):
+    check_against_torch(*random_net(seed))
+
+
+def test_lenet5_has_its_61706_parameters():
+    assert models.build("lenet5", (1, 28, 28), 10, seed=0).weights.size == 61706
+    assert models.build("lenet5", (1, 32, 32), 10, seed=0).weights.size == 61706
+
+
+def small_net():
+    layers = [Conv2D(3, 3, padding=1), ReLU(), MaxPool2D(2), Conv2D(4, 3), ReLU(), Flatten(), Dense(5), ReLU(), Dense(3)]
+    return Net(layers, (2, 8, 8), seed=3)
+
+
+def test_what_is_written_into_parameters_holds_from_the_next_call_on():
+    net, x = small_net(), normal(4, 2, 8, 8)
+    before = net.predict(x)
+    net.parameters["8.bias"][1] += 1
+    assert np.allclose(net.predict(x) - before, [0, 1, 0], atol=1e-6)
+    net.parameters["0.weight"][...] = 0
+    assert not np.allclose(net.predict(x), before)
+
+
+def test_a_batch_is_the_sum_of_its_samples_bit_for_bit():
+    """Blocks of one or of sixteen: whatever lies in the other lanes, a sample's part is the same."""
+    net, x, dy = small_net(), normal(20, 2, 8, 8), normal(20, 3, seed=1)
+    y = net.forward(x)
+    dx = net.backward(dy)
+    for k in (0, 3, 19):
+        assert np.array_equal(net.forward(x[k : k + 1]), y[k : k + 1])
+        assert np.array_equal(net.backward(dy[k : k + 1]), dx[k : k + 1])
+
+
+def test_blocks_add_up_in_any_order():
+    net, x, labels = small_net(), normal(48, 2, 8, 8), np.arange(48) % 3
+    first = net.loss_and_gradients(x, labels)
+    blocks = np.arange(48).reshape(3, 16)[[2, 0, 1]].ravel()
+    second = net.loss_and_gradients(x[blocks], labels[blocks])
+    assert first[0] == second[0]
+    assert all(map(np.array_equal, first[1].values(), second[1].values()))
+
+
+@pytest.mark.parametrize("layer", range(10))
+def test_nan_in_front_of_any_layer_is_noticed(layer):
+    """A 1 x 1 filter of NaN is put before the layer (a NaN weight behind Flatten): nothing may swallow it."""
+    layers = small_net().layers
+    behind_flatten = any(isinstance(each, Flatten) for each in layers[:layer])
+    layers.insert(layer, Dense(5) if behind_flatten else Conv2D(3, 1))
+    if layer == len(layers) - 1:
+        layers[-1] = Dense(3)
+    net = Net(layers, (2, 8, 8))
+    net.loss_and_gradients(normal(5, 2, 8, 8), np.zeros(5, int))
+    net.parameters[f"{layer}.bias"][1] = np.nan
+    with pytest.raises(Diverged):
+        net.loss_and_gradients(normal(5, 2, 8, 8), np.zeros(5, int))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_a_gradient_out_of_range_is_refused(value):
+    net, x = small_net(), normal(18, 2, 8, 8)
+    net.forward(x)
+    dy = np.zeros((18, 3), np.float32)
+    dy[17, 1] = value
+    with pytest.raises(Diverged):
+        net.backward(dy)
+    net.backward(np.ones_like(dy))  # and the next one is not
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda net: net.predict(normal(2, 1, 8, 8)), ["(2, 1, 8, 8)", "(n, 2, 8, 8)"]),
+        (lambda net: net.predict(normal(2, 8, 8)), ["(2, 8, 8)"]),
+        (lambda net: net.loss_and_gradients(normal(2, 2, 8, 8), [0, 3]), ["3", "0 to 2"]),
+        (lambda net: net.loss_and_gradients(normal(2, 2, 8, 8), [0.5, 1]), ["integers"]),
+        (lambda net: net.loss_and_gradients(normal(2, 2, 8, 8), [0]), ["2 integers"]),
+        (lambda net: net.backward(normal(2, 3)), ["forward"]),
+    ],
+)
+def test_mistakes_are_named(call, words):
+    with pytest.raises(NetError) as caught:
+        call(small_net())
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_the_loss_wants_one_number_a_class():
+    with pytest.raises(NetError, match="end with Dense"):
+        Net([Conv2D(3, 3)], (1, 5, 5)).loss_and_gradients(normal(1, 1, 5, 5), [0])
