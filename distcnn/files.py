@@ -23,7 +23,7 @@ def write_whole(path, *pieces):
         os.replace(temporary, path)
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written: {error.strerror}; free or choose another place"
+            f"{path}: cannot be written: {error.strerror}; make room or choose another folder"
         ) from None
     finally:
         with suppress(OSError):

@@ -77,6 +77,11 @@ class Net:
         pairs = zip(self.parameters.items(), pairwise(borders), strict=True)
         return {key: flat[start:stop].reshape(view.shape) for (key, view), (start, stop) in pairs}
 
+    def normalise(self, mean, std):
+        """From now on take off each channel's mean from images and divide by its deviation, both (c,)."""
+        mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+        self.scale[:], self.shift[:] = 1 / std, -mean / std
+
     # ---- one block: what training and evaluation are made of ----
 
     def start(self, blocks):

@@ -6,6 +6,7 @@
 import os
 import re
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -102,7 +103,7 @@ def _from_file(request, path):
     state = checkpoint.load(path)
     config, home = _config(request, state, path), path.resolve().parent
     own = home.parent if home.name == "checkpoints" and _holds_run(home.parent) else None
-    if own and (config.out is None or Path(config.out).resolve() == own):
+    if own and (config.out is None or os.path.realpath(config.out) == str(own)):
         return Run(Path(config.out or own), config, state, path, begun=True)
     return replace(_new(config), state=state, source=path)
 
@@ -119,7 +120,7 @@ def _config(request, state, path):
 
 def _planned(request, path):
     """Return the settings of a run that ended before its first checkpoint."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return _located(request.config)
     try:
         return _located(resumed(request, from_toml(path.read_text("utf-8"), path)))
@@ -172,7 +173,7 @@ def _made(run):
 
 
 def _holds_run(folder):
-    return any(Path(folder, trace).exists() for trace in TRACES)
+    return any(os.path.lexists(Path(folder, trace)) for trace in TRACES)
 
 
 def _require_writable(run):
@@ -180,6 +181,8 @@ def _require_writable(run):
     for folder in (run.folder, run.checkpoints):
         place = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         try:
+            with suppress(FileNotFoundError):
+                os.lstat(folder)  # fails otherwise when the name is too long or a folder above it is closed
             with tempfile.TemporaryFile(dir=place):
                 pass
         except OSError as error:

@@ -1,17 +1,18 @@
 """One training run in memory: the replica, its step, its evaluation, and its state, which is nothing per rank."""
 
+import operator
+
 import numpy as np
 
 from distcnn.config import NUMERICS, to_toml
-from distcnn.data.batches import Batches, blocks
+from distcnn.data.batches import Batches
 from distcnn.data.statistics import channel_statistics
-from distcnn.errors import CheckpointError, Diverged
-from distcnn.exact import CORRECT, HEAD, LOSS, OVERFLOWS, QUANTUM, SAMPLES, STOP, SUM_BITS
-from distcnn.lanes import LANES
+from distcnn.errors import CheckpointError
+from distcnn.evaluation import evaluate, means, totals
+from distcnn.exact import HEAD, STOP
 from distcnn.models import build
 from distcnn.optim import Momentum, learning_rate
-from distcnn.parallel.agreement import agreed, on_all, on_root, wait
-from distcnn.parallel.blocks import owned
+from distcnn.parallel.agreement import on_all, on_root, wait
 from distcnn.parallel.reduction import Reduction
 from distcnn.parallel.world import node
 from distcnn.state import State, require_parameters
@@ -20,7 +21,7 @@ from distcnn.state import State, require_parameters
 class Training:
     """A replica and where it stands: `epoch` (from 0), `steps` (in total), and the sums of the epoch so far.
 
-    Making one is collective; it compiles all kernels. epoch_sums: loss in quanta of 2**-36, right answers, samples.
+    Making one, compiling, stepping and evaluating are collective. epoch_sums: loss in quanta of 2**-36, right answers, samples.
     Raises ConfigError, NetError and LaunchError, the same on every rank.
     """
 
@@ -29,10 +30,9 @@ class Training:
         self.epoch, self.steps, self.epoch_sums = 0, 0, (0, 0, 0)
         self.net, self.batches = on_all(comm, self._make)
         self.mean, self.std = on_root(comm, self._statistics)
-        self._normalise()
+        self.net.normalise(self.mean, self.std)
         self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay)
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
-        compile_once(comm, self.net)
 
     @property
     def finished(self):
@@ -40,9 +40,28 @@ class Training:
         return self.epoch >= self.config.epochs
 
     @property
-    def steps_in_epoch(self):
-        """Batches of this epoch that are done."""
-        return self.steps - self.epoch * self.batches.length
+    def epoch_done(self):
+        """Whether all batches of this epoch are done."""
+        return self.steps == (self.epoch + 1) * self.batches.length
+
+    @property
+    def means(self):
+        """Mean loss and accuracy of the epoch so far."""
+        return means(self.epoch_sums)
+
+    def compile(self):
+        """Make the plan on the first rank of each node, which compiles, then on the others, from its cache."""
+        local = node(self.comm)
+        if local.rank == 0:
+            self.net.plan  # noqa: B018 - making it is the point
+        wait(local)
+        self.net.plan  # noqa: B018
+        local.Free()
+
+    def remaining(self):
+        """Yield this rank's blocks of every batch that is left; the caller says when the `next_epoch` begins."""
+        while not self.finished:
+            yield from self.batches.epoch(self.epoch, self.steps - self.epoch * self.batches.length)
 
     def step(self, blocks, stop=False):
         """Train on a batch, of which `blocks` are this rank's; return whether any rank wants to stop.
@@ -56,24 +75,18 @@ class Training:
             net.train_block(block, self.reduction.ready if block is blocks[-1] else None)
         net.sums[STOP] = stop
         self.reduction.finish()
-        loss, correct, samples = self._totals(f"step {self.steps + 1} (epoch {self.epoch + 1})")
-        self.optimiser.update(net.sums[HEAD:], samples, rate)
-        self.epoch_sums = tuple(a + b for a, b in zip(self.epoch_sums, (loss, correct, samples), strict=True))
+        sums = totals(net.sums, f"step {self.steps + 1}, whose update was not applied; try a lower --learning-rate")
+        self.optimiser.update(net.sums[HEAD:], sums[2], rate)
+        self.epoch_sums = tuple(map(operator.add, self.epoch_sums, sums))
         self.steps += 1
         return net.sums[STOP] > 0
 
     def evaluate(self, part):
-        """Return mean loss and accuracy over a part of the dataset, the work shared by all ranks, the sums exact."""
-        positions = -(-len(part.labels) // LANES)
-        self.net.start(positions)
-        share = owned(positions, self.comm.rank, self.comm.size)
-        for block in blocks(part, np.arange(len(part.labels)), share):
-            self.net.evaluate_block(block)
-        self.comm.Allreduce(None, self.net.sums[:HEAD])
-        return means(self._totals(f"the evaluation after step {self.steps}"))
+        """Return mean loss and accuracy over a part of the dataset."""
+        return means(evaluate(self.net, part, self.comm, f"the evaluation after step {self.steps}"))
 
     def next_epoch(self):
-        """Begin the next epoch's sums."""
+        """Begin the next epoch."""
         self.epoch, self.epoch_sums = self.epoch + 1, (0, 0, 0)
 
     def state(self):
@@ -107,7 +120,7 @@ class Training:
         self.net.weights[:], self.optimiser.velocities[:] = state.parameters, state.velocities
         self.epoch, self.steps, self.epoch_sums = state.epoch, state.step, tuple(state.epoch_sums)
         self.mean, self.std = state.mean, state.std
-        self._normalise()
+        self.net.normalise(self.mean, self.std)
 
     def _make(self):
         config, train = self.config, self.dataset.train
@@ -121,30 +134,3 @@ class Training:
             return tuple(array.astype(np.float32) for array in channel_statistics(images))
         zeros = np.zeros(images.shape[1], np.float32)
         return zeros, zeros + np.float32(255 if images.dtype == np.uint8 else 1)
-
-    def _normalise(self):
-        mean, std = self.mean.astype(np.float64), self.std.astype(np.float64)
-        self.net.scale[:], self.net.shift[:] = 1 / std, -mean / std
-
-    def _totals(self, where):
-        """Return the head's loss (in quanta), right answers and samples, or raise Diverged."""
-        head = self.net.sums[:HEAD]
-        if head[OVERFLOWS]:
-            raise agreed(Diverged(f"training diverged at {where}: a loss or gradient is NaN or beyond 2**27"))
-        return int(head[LOSS]), int(head[CORRECT]) >> SUM_BITS, int(head[SAMPLES]) >> SUM_BITS
-
-
-def means(sums):
-    """Return mean loss and accuracy from sums of loss (in quanta), right answers and samples."""
-    loss, correct, samples = sums
-    return loss * QUANTUM / samples, correct / samples
-
-
-def compile_once(comm, net):
-    """Make the net's plan on the first rank of each node, which compiles, then on the others, from its cache."""
-    local = node(comm)
-    if local.rank == 0:
-        net.plan  # noqa: B018 - making it is the point
-    wait(local)
-    net.plan  # noqa: B018
-    local.Free()

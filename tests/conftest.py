@@ -55,6 +55,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "mpi(ranks=(1, 2, 3), timeout=60): a test for any number of ranks")
     plugins = config.pluginmanager
     if not config.option.with_mpi:
+        if jobs.launched():
+            raise pytest.UsageError("under mpirun, ranks run the tests together: add --with-mpi")
         for plugin in [each for each in plugins.get_plugins() if type(each).__name__ == "MPIPlugin"]:
             plugins.unregister(plugin)
     elif _world().rank > 0:

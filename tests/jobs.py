@@ -31,6 +31,11 @@ OUTER_JOB = (
 )  # from an outer launcher, not for an inner job
 
 
+def launched() -> bool:
+    """Return whether this process is itself a rank of a job."""
+    return "PMI_SIZE" in os.environ or "OMPI_COMM_WORLD_SIZE" in os.environ
+
+
 def launcher() -> str | None:
     """Return the mpirun that belongs to this Python, or else the one on the path."""
     return shutil.which("mpirun", path=str(Path(sys.executable).parent)) or shutil.which("mpirun")

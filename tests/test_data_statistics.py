@@ -43,7 +43,7 @@ def test_a_large_mean_does_not_swallow_a_small_deviation():
 
 
 def test_floats_are_added_in_the_order_that_is_written_down():
-    """First the images by halves, then the pixels; an odd one out, in the middle, waits for the next round."""
+    """First the images by halves, then the pixels; an odd one in the middle waits for the next round."""
     images = (10.0 ** np.random.default_rng(2).uniform(-20, 20, (7, 2, 3, 5))).astype(np.float32)
     wanted = [fold([fold(images[:, c, y, x].tolist()) for y in range(3) for x in range(5)]) for c in (0, 1)]
     mean, _ = channel_statistics(images)

@@ -91,6 +91,12 @@ def test_ranks_of_an_outer_job_end_together(mpirun, planted):
     assert "rank 1 of 2 failed" in done.stderr
 
 
+def test_ranks_do_not_start_jobs_of_their_own(mpirun, planted):
+    done = mpirun(2, "python", "-m", "pytest", cwd=planted("pass"))
+    assert done.returncode != 0
+    assert "add --with-mpi" in done.stderr
+
+
 def test_a_command_that_hangs_is_ended_with_all_it_started(run):
     code = "import os, subprocess, sys; p = subprocess.Popen(['sleep', '1000'], start_new_session=True); "
     code += "print(p.pid, flush=True); p.wait()"

@@ -49,10 +49,18 @@ def test_there_is_one_copy(comm):
     written = []
     [array] = share(comm, [((4,), np.int64)], written.append)
     if comm.rank == 0:
-        written[0].flags.writeable  # noqa: B018
         np.ndarray(4, np.int64, written[0].base)[:] = 7
     comm.Barrier()
     assert array.tolist() == [7] * 4
+
+
+@pytest.mark.mpi(ranks=(3,))
+def test_nodes_with_one_and_with_several_ranks(comm, monkeypatch):
+    monkeypatch.setattr(shared, "node", lambda comm: comm.Split(comm.rank == 0))
+    calls = []
+    [array] = share(comm, [((2,), np.int32)], lambda array: (calls.append(1), array.fill(3)))
+    assert array.tolist() == [3, 3]
+    assert comm.allgather(len(calls)) == [1, 1, 0]
 
 
 @pytest.mark.mpi

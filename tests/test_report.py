@@ -148,7 +148,7 @@ def show(mode, prefix=(), **streams):
 
 @pytest.fixture
 def screen():
-    """A pseudo-terminal: a descriptor for a process to write to, and a function that returns what was shown."""
+    """A pseudo-terminal: a descriptor to write to, and a function that returns what was shown."""
     reader, writer = pty.openpty()
 
     def shown():

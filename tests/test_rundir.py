@@ -96,11 +96,12 @@ def test_a_folder_with_other_things_is_accepted():
     assert begin("--out", "a").folder == Path("a")
 
 
-@pytest.mark.parametrize("out", ["/proc/here", "/proc", "file", "file/below", "link"])
+@pytest.mark.parametrize("out", ["/proc/here", "/proc", "file", "file/below", "link", "loop", "a" * 300])
 @pytest.mark.parametrize("resume", ["never", "auto"])
 def test_a_folder_that_cannot_be_written_is_refused(out, resume):
     Path("file").write_text("")
     os.symlink("/missing/folder", "link")
+    os.symlink("loop", "loop")
     assert "cannot be written" in complaint("--out", out, "--resume", resume)
 
 

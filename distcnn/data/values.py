@@ -4,12 +4,12 @@ import hashlib
 
 import numpy as np
 
-MAX_UNNAMED_CLASSES = 2**16  # without names, a larger label is taken for a mistake
+from distcnn.data.classes import MAX_CLASSES
 
 
 def label_value_problem(name: str, labels: np.ndarray, classes: tuple[str, ...] | None) -> str | None:
     """Return what is wrong with integer labels [n], of any integer type."""
-    limit = MAX_UNNAMED_CLASSES if classes is None else len(classes)
+    limit = MAX_CLASSES if classes is None else len(classes)
     outside = (labels < 0) | (labels >= limit)
     if not outside.any():
         return None

@@ -20,7 +20,7 @@ class Reduction:
     offsets: where in `sums` each layer's gradients start, the same on every rank.
     mode: "exact", or "float32", which sends rounded numbers, half the bytes; totals then depend on the ranks.
     overlap: whether finished gradients travel during the backward pass; None: if there are several nodes.
-        Through shared memory nothing can overlap, and one blocking sum is twice as fast.
+        Through shared memory nothing can overlap, and one blocking sum is twice as fast under Open MPI.
     """
 
     def __init__(self, comm, sums, offsets=(), mode="exact", overlap=None):

@@ -26,7 +26,7 @@ def share(comm, fields, fill) -> list[np.ndarray]:
     """
     local = node(comm)
     starts, size = _layout(fields)
-    memory = on_all(comm, lambda: _map(local, size)) if local.size > 1 else mmap.mmap(-1, size)
+    memory = on_all(comm, lambda: _map(local, size) if local.size > 1 else mmap.mmap(-1, size))
     places = zip(fields, starts, strict=True)
     arrays = [np.ndarray(shape, dtype, memory, start) for (shape, dtype), start in places]
     on_all(comm, lambda: on_root(local, lambda: fill(*arrays)))

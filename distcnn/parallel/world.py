@@ -19,7 +19,7 @@ from distcnn.parallel.alone import Alone
 __all__ = ["agreed", "node", "node_count", "on_all", "on_root", "run", "wait", "world"]
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
-ECHO_PAUSE = 5  # seconds in which the rank that an exception happened on should have ended the job
+PAUSE = 3  # seconds that a rank leaves to the one which tells what happened, and then ends the job
 LAUNCHERS = (  # where a launcher says how many ranks it has started, and which one this is
     ("PMI_SIZE", "PMI_RANK"),  # MPICH, Intel MPI, srun --mpi=pmi2
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # Open MPI
@@ -89,6 +89,8 @@ def run(main) -> NoReturn:
         comm = world()
     except LaunchError as error:  # no communicator: a rank knows only what its launcher says
         _, rank = _launched(os.environ)
+        if rank > 0:
+            time.sleep(PAUSE)
         _leave(Alone(), *_verdict(error), tell=rank == 0)
     try:
         code, message = main(comm) or 0, ""
@@ -120,7 +122,7 @@ def _leave(comm, code: int, message: str, tell: bool) -> NoReturn:
 def _fail(comm, error) -> NoReturn:
     """End the job for an exception of this rank alone, or one that distcnn does not expect."""
     if is_echo(error):
-        time.sleep(ECHO_PAUSE)
+        time.sleep(PAUSE)
     planned = isinstance(error, DistcnnError)
     what = f"distcnn: error: {error}\n" if planned else "".join(traceback.format_exception(error))
     who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed"

@@ -1,0 +1,101 @@
+"""What rank 0 writes and shows while a run goes on; the other ranks record nothing."""
+
+import time
+
+from distcnn import checkpoint
+from distcnn.errors import OutputError
+from distcnn.report.curves import draw
+from distcnn.report.metrics import Metrics
+from distcnn.report.progress import progress
+
+KEEP = 3  # checkpoints of a run
+REDRAW = 60  # seconds between two pictures of a run that goes on
+
+
+class Nothing:
+    """The recorder of all ranks but the first."""
+
+    def say(self, text):
+        """Show a line."""
+
+    def start(self):
+        """Begin to measure time."""
+
+    def step(self, training):
+        """Take note of a finished step."""
+
+    def epoch(self, training, evaluation):
+        """Record an epoch, or the part of one that was done; evaluation: (loss, accuracy) or (None, None)."""
+
+    def save(self, training):
+        """Write a checkpoint; if that fails, say so and go on."""
+
+    def close(self):
+        """End the progress bar and draw the curves."""
+
+
+class Recorder(Nothing):
+    """The recorder of rank 0, for a run in its folder."""
+
+    def __init__(self, run, training):
+        self.run, self.metrics, self.ranks = run, Metrics(run.metrics), training.comm.size
+        samples = len(training.dataset.train.labels)
+        done = training.epoch * samples + training.epoch_sums[2]
+        self.progress = progress(run.config.progress, run.config.epochs, run.config.epochs * samples, done)
+        self.say, self.warn = self.progress.say, self.progress.warn
+        self.title = f"{run.config.model} on {training.dataset.name}"
+        self.metrics.truncate_after(training.steps)
+        self.drawn = self.mark = time.perf_counter()
+        self.seconds, self.samples, self.seen = 0.0, 0, training.epoch_sums[2]
+
+    def start(self):
+        self.mark = time.perf_counter()
+
+    def step(self, training):
+        now = time.perf_counter()
+        done = training.epoch_sums[2] - self.seen
+        self.seconds, self.samples, self.mark = self.seconds + now - self.mark, self.samples + done, now
+        self.seen = training.epoch_sums[2]
+        self.progress.step(training.epoch + 1, *training.means, done)
+
+    def epoch(self, training, evaluation):
+        loss, accuracy = training.means
+        test_loss, test_accuracy = evaluation
+        record = {
+            "epoch": training.epoch + 1,
+            "step": training.steps,
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+            "samples_per_second": self.samples / max(self.seconds, 1e-9),
+            "ranks": self.ranks,
+            "weights_sha256": training.net.digest,
+        }
+        self._carefully(lambda: self.metrics.append(record))
+        self.progress.epoch(record)
+        self.seconds, self.samples, self.seen = 0.0, 0, 0
+        if time.perf_counter() - self.drawn > REDRAW:
+            self._draw()
+        self.start()
+
+    def save(self, training):
+        path = self.run.checkpoints / checkpoint.name(training.steps)
+        self._carefully(lambda: checkpoint.save(path, training.state()))
+        self._carefully(lambda: checkpoint.prune(self.run.checkpoints, KEEP))
+        self.start()
+
+    def close(self):
+        self.progress.close()
+        self._draw()
+
+    def _draw(self):
+        draw(self.metrics.records(), self.run.curves, self.title, self.warn)
+        self.drawn = time.perf_counter()
+
+    def _carefully(self, write):
+        """Do not let a full disk end a run."""
+        try:
+            write()
+        except (OutputError, OSError) as error:
+            self.warn(f"{error} (training goes on)")
