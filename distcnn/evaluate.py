@@ -11,7 +11,8 @@ from distcnn.data.dataset import load
 from distcnn.errors import CheckpointError, DataError
 from distcnn.evaluation import evaluate, means
 from distcnn.models import build
-from distcnn.parallel.agreement import agreed, on_all, on_root
+from distcnn.parallel.agreement import on_all, on_root
+from distcnn.parallel.turns import first_then_others
 from distcnn.parallel.world import run as run_command
 
 
@@ -66,7 +67,7 @@ def main(comm):
     dataset = load(options.data, comm)
     part = on_all(comm, lambda: chosen_part(dataset, options.part, state, path))
     net = on_all(comm, lambda: net_of(state, path))
-    net.compile(comm)
+    first_then_others(comm, lambda: net.plan)
     loss, accuracy = means(evaluate(net, part, comm))
     record = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": dataset.name}
     record |= {"part": options.part, "samples": len(part.labels), "loss": loss, "accuracy": accuracy}

@@ -12,9 +12,9 @@ from distcnn.evaluation import evaluate, means, totals
 from distcnn.exact import HEAD, STOP
 from distcnn.models import build
 from distcnn.optim import Momentum, learning_rate
-from distcnn.parallel.agreement import on_all, on_root, wait
+from distcnn.parallel.agreement import on_all, on_root
 from distcnn.parallel.reduction import Reduction
-from distcnn.parallel.world import node
+from distcnn.parallel.turns import first_then_others
 from distcnn.state import State, require_parameters
 
 
@@ -50,13 +50,8 @@ class Training:
         return means(self.epoch_sums)
 
     def compile(self):
-        """Make the plan on the first rank of each node, which compiles, then on the others, from its cache."""
-        local = node(self.comm)
-        if local.rank == 0:
-            self.net.plan  # noqa: B018 - making it is the point
-        wait(local)
-        self.net.plan  # noqa: B018
-        local.Free()
+        """Make the plan, whose kernels the first rank of each node compiles and the others find in its cache."""
+        first_then_others(self.comm, lambda: self.net.plan)
 
     def remaining(self):
         """Yield this rank's blocks of every batch that is left; the caller says when the `next_epoch` begins."""

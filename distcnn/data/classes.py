@@ -16,7 +16,7 @@ def class_names(file: h5py.File) -> tuple[str, ...] | None:
     if "classes" not in file.attrs:
         return None
     names, shape = [], file.attrs.get_id("classes").shape
-    if len(shape) == 1 and shape[0] <= MAX_CLASSES:
+    if shape and len(shape) == 1 and shape[0] <= MAX_CLASSES:
         with suppress(TypeError, UnicodeDecodeError):  # a type that NumPy does not have, another encoding
             stored = np.asarray(file.attrs["classes"]).tolist()
             names = [name.decode() if isinstance(name, bytes) else name for name in stored]

