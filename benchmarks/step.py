@@ -98,9 +98,9 @@ def main():
     our_time, their_time = np.median(rounds, axis=0)
     ratios = np.percentile([theirs / ours for ours, theirs in rounds], [50, 25, 75])
     print(f"LeNet-5, batch {options.batch_size}, one core, median of {options.rounds} rounds")
-    print(f"distcnn          {options.batch_size / our_time:10,.0f} samples/s   {our_time * 1e3:7.3f} ms a step")
-    print(f"PyTorch {torch.__version__:8s} {options.batch_size / their_time:10,.0f} samples/s   {their_time * 1e3:7.3f} ms a step")
-    print("ratio            {:10.2f}   [quartiles {:.2f} {:.2f}]".format(*ratios))
+    for name, time_ in (("distcnn", our_time), (f"PyTorch {torch.__version__}", their_time)):
+        print(f"{name:20} {options.batch_size / time_:10,.0f} samples/s {time_ * 1e3:8.3f} ms a step")
+    print("ratio                {:10.2f} [quartiles {:.2f} {:.2f}]".format(*ratios))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""distcnn: data-parallel training of convolutional networks on CPU clusters, with the same bits on any number of ranks."""
+"""Data-parallel training of convolutional networks on CPU clusters: the same bits on any number of ranks."""
 
 from importlib import import_module
 

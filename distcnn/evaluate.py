@@ -18,10 +18,16 @@ from distcnn.parallel.world import run as run_command
 
 def parse(words):
     """Return the options of the command line."""
-    parser = Parser("python -m distcnn.evaluate", description="Loss and accuracy of a checkpoint on a dataset.")
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder: its newest one")
+    parser = Parser(
+        "python -m distcnn.evaluate", description="Loss and accuracy of a checkpoint on a dataset."
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder: its newest one"
+    )
     parser.add_argument("--data", metavar="FILE.h5", help="the dataset; without it, the embedded digits")
-    parser.add_argument("--part", choices=("test", "train"), default="test", help="the part to evaluate on [test]")
+    parser.add_argument(
+        "--part", choices=("test", "train"), default="test", help="the part to evaluate on [test]"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(words)
 
@@ -33,7 +39,9 @@ def find(path):
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     found = checkpoint.newest(folder, lambda text: print(f"distcnn: warning: {text}", file=sys.stderr))
     if found is None:
-        raise CheckpointError(f"{path}: no good checkpoint in this folder; wanted one that distcnn.train has saved")
+        raise CheckpointError(
+            f"{path}: no good checkpoint in this folder; wanted one that distcnn.train has saved"
+        )
     return found
 
 

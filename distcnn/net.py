@@ -34,7 +34,9 @@ class Net:
         declared = []
         for k, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
-                raise NetError(f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)")
+                raise NetError(
+                    f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)"
+                )
             try:
                 self.shapes.append(layer.output_shape(self.shapes[-1]))
             except NetError as error:
@@ -46,7 +48,10 @@ class Net:
         self.weights = aligned((borders[-1],))
         self.sums = aligned((HEAD + borders[-1],), np.int64)
         self.guard = np.array([block_limit(1), 0])
-        self.scale, self.shift = np.ones(self.input_shape[0], np.float32), np.zeros(self.input_shape[0], np.float32)
+        self.scale, self.shift = (
+            np.ones(self.input_shape[0], np.float32),
+            np.zeros(self.input_shape[0], np.float32),
+        )
         self._seen = None
         self.parameters = self._views(names, borders, self.weights)
         self._layer_sums = self._by_layer(self._views(names, borders, self.sums[HEAD:]))
@@ -111,7 +116,9 @@ class Net:
     def plan(self):
         """The plan for training, made (and compiled) on first use."""
         if len(self.shapes[-1]) != 1:
-            raise NetError(f"the last layer gives shape {self.shapes[-1]}; wanted one number a class: end with Dense")
+            raise NetError(
+                f"the last layer gives shape {self.shapes[-1]}; wanted one number a class: end with Dense"
+            )
         return self._plan(input_gradient=False)
 
     # ---- whole batches, for a person at the prompt ----
@@ -162,9 +169,13 @@ class Net:
         images, labels = self._checked(images), np.asarray(labels)
         classes = self.shapes[-1][0]
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-            raise NetError(f"labels have shape {labels.shape} of {labels.dtype}; wanted {len(images)} integers")
+            raise NetError(
+                f"labels have shape {labels.shape} of {labels.dtype}; wanted {len(images)} integers"
+            )
         if labels.size and not (0 <= labels.min() and labels.max() < classes):
-            raise NetError(f"labels go from {labels.min()} to {labels.max()}; the net has classes 0 to {classes - 1}")
+            raise NetError(
+                f"labels go from {labels.min()} to {labels.max()}; the net has classes 0 to {classes - 1}"
+            )
         self._start_anew(len(images))
         for block in _blocks(images, labels):
             self.train_block(block)
@@ -189,7 +200,9 @@ class Net:
     def _checked(self, images):
         images = np.ascontiguousarray(images, np.float32)
         if images.ndim != 4 or images.shape[1:] != self.input_shape or not len(images):
-            raise NetError(f"images have shape {images.shape}; wanted (n, {', '.join(map(str, self.input_shape))})")
+            raise NetError(
+                f"images have shape {images.shape}; wanted (n, {', '.join(map(str, self.input_shape))})"
+            )
         return images
 
     def _refuse_overflow(self):

@@ -117,7 +117,9 @@ class Plan:
         return [False] + [self._is_relu(k) for k in range(len(self._layers))]
 
     def _borders(self):
-        return [layer.border(shape) for layer, shape in zip(self._layers, self._shapes, strict=False)] + [Columns()]
+        return [layer.border(shape) for layer, shape in zip(self._layers, self._shapes, strict=False)] + [
+            Columns()
+        ]
 
     def _gradient_borders(self):
         pairs = zip(self._layers, self._shapes, strict=False)

@@ -71,7 +71,9 @@ def main(comm):
     if comm.rank == 0:
         print(f"weights_sha256 {training.net.digest}", flush=True)
     if stopped:
-        raise agreed(Stopped(f"stopped as asked after step {training.steps}: --resume auto goes on from there"))
+        raise agreed(
+            Stopped(f"stopped as asked after step {training.steps}: --resume auto goes on from there")
+        )
 
 
 def warn(text):

@@ -21,8 +21,8 @@ from distcnn.state import State, require_parameters
 class Training:
     """A replica and where it stands: `epoch` (from 0), `steps` (in total), and the sums of the epoch so far.
 
-    Making one, compiling, stepping and evaluating are collective. epoch_sums: loss in quanta of 2**-36, right answers, samples.
-    Raises ConfigError, NetError and LaunchError, the same on every rank.
+    Making one, compiling, stepping and evaluating are collective. epoch_sums: loss in quanta of 2**-36, right
+    answers, samples. Raises ConfigError, NetError and LaunchError, the same on every rank.
     """
 
     def __init__(self, config, dataset, comm):
@@ -70,7 +70,9 @@ class Training:
             net.train_block(block, self.reduction.ready if block is blocks[-1] else None)
         net.sums[STOP] = stop
         self.reduction.finish()
-        sums = totals(net.sums, f"step {self.steps + 1}, whose update was not applied; try a lower --learning-rate")
+        sums = totals(
+            net.sums, f"step {self.steps + 1}, whose update was not applied; try a lower --learning-rate"
+        )
         self.optimiser.update(net.sums[HEAD:], sums[2], rate)
         self.epoch_sums = tuple(map(operator.add, self.epoch_sums, sums))
         self.steps += 1
@@ -111,7 +113,9 @@ class Training:
         shapes = [(name, array.shape) for name, array in self.net.parameters.items()]
         require_parameters(state, shapes, where)
         if state.data_fingerprint != self.dataset.fingerprint:
-            raise CheckpointError(f"{where}: was trained on other data than {self.dataset.name}: name its file by --data")
+            raise CheckpointError(
+                f"{where}: was trained on other data than {self.dataset.name}: name its file by --data"
+            )
         self.net.weights[:], self.optimiser.velocities[:] = state.parameters, state.velocities
         self.epoch, self.steps, self.epoch_sums = state.epoch, state.step, tuple(state.epoch_sums)
         self.mean, self.std = state.mean, state.std

@@ -191,7 +191,9 @@ def test_a_label_without_bound_is_refused_where_classes_have_no_names(tmp_path):
     )
 
 
-@pytest.mark.parametrize("classes", ["abc", [1, 2, 3], np.array([], "S1"), np.array([b"\xff"])])
+@pytest.mark.parametrize(
+    "classes", ["abc", [1, 2, 3], [["a", "b"]], h5py.Empty("S1"), np.array([], "S1"), np.array([b"\xff"])]
+)
 def test_wrong_class_names_are_refused(tmp_path, classes):
     assert "file.attrs['classes'] = " in message(write(tmp_path / "wrong.h5", classes=classes))
 
@@ -316,6 +318,13 @@ def test_samples_that_are_not_in_the_file_are_refused(tmp_path, store):
     with h5py.File(path, "a") as file:
         store(file, other)
     assert WRONG_STORAGE[store] in message(path)
+
+
+def test_a_name_that_is_not_text_is_told(tmp_path):
+    path = write(tmp_path / "wrong.h5", {"train/images": None})
+    with h5py.File(path, "a") as file:
+        file[b"train/\xff"] = LABELS
+    assert "/train/images is missing: /train holds labels, b'\\xff'" in message(path)
 
 
 def test_a_link_within_the_file_is_followed(tmp_path):

@@ -89,7 +89,9 @@ def test_max_pool(kernel_size, stride, padding, ceil_mode, shape, ties):
     assert close(net.backward(dy), oracle.max_pool_backward(x, dy, *options))
 
 
-@pytest.mark.parametrize(("features", "outputs", "n"), [(400, 120, 20), (17, 3, 16), (16, 11, 1), (5, 7, 33), (1, 1, 2)])
+@pytest.mark.parametrize(
+    ("features", "outputs", "n"), [(400, 120, 20), (17, 3, 16), (16, 11, 1), (5, 7, 33), (1, 1, 2)]
+)
 def test_dense(features, outputs, n):
     net = Net([Flatten(), Dense(outputs)], (features, 1, 1))
     fill(net)

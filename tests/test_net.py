@@ -21,7 +21,11 @@ def random_net(seed):
             except NetError:
                 continue
     hidden = [Dense(int(rng.integers(1, 30))), ReLU()] if rng.random() < 0.5 else []
-    return [*layers, Flatten(), *hidden, Dense(int(rng.integers(2, 12)))], shape, int(rng.choice([1, 15, 16, 17, 33]))
+    return (
+        [*layers, Flatten(), *hidden, Dense(int(rng.integers(2, 12)))],
+        shape,
+        int(rng.choice([1, 15, 16, 17, 33])),
+    )
 
 
 def _random_convolution(rng):
@@ -30,7 +34,9 @@ def _random_convolution(rng):
 
 
 def _random_pool(rng):
-    return MaxPool2D(int(rng.integers(2, 4)), int(rng.integers(1, 4)), int(rng.integers(0, 2)), bool(rng.integers(2)))
+    return MaxPool2D(
+        int(rng.integers(2, 4)), int(rng.integers(1, 4)), int(rng.integers(0, 2)), bool(rng.integers(2))
+    )
 
 
 def in_torch(net):
@@ -41,7 +47,9 @@ def in_torch(net):
     for layer, shape in zip(net.layers, net.shapes, strict=False):
         match layer:
             case Conv2D():
-                made.append(nn.Conv2d(shape[0], layer.out_channels, layer.kernel_size, layer.stride, layer.padding))
+                made.append(
+                    nn.Conv2d(shape[0], layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+                )
             case MaxPool2D():
                 options = {"ceil_mode": layer.ceil_mode}
                 made.append(nn.MaxPool2d(layer.kernel_size, layer.step, layer.padding, **options))
@@ -90,7 +98,17 @@ def test_lenet5_has_its_61706_parameters():
 
 
 def small_net():
-    layers = [Conv2D(3, 3, padding=1), ReLU(), MaxPool2D(2), Conv2D(4, 3), ReLU(), Flatten(), Dense(5), ReLU(), Dense(3)]
+    layers = [
+        Conv2D(3, 3, padding=1),
+        ReLU(),
+        MaxPool2D(2),
+        Conv2D(4, 3),
+        ReLU(),
+        Flatten(),
+        Dense(5),
+        ReLU(),
+        Dense(3),
+    ]
     return Net(layers, (2, 8, 8), seed=3)
 
 

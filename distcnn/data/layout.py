@@ -34,7 +34,7 @@ class Layout:
 def layout_of(file: h5py.File) -> Layout:
     """Return a file's layout; raise DataError with the first problem, if there is one."""
     for problem in problems(file):
-        raise DataError(f"{file.filename}: {problem}")
+        raise DataError(f"{file.filename}: {' '.join(problem.split())}")  # a name in it may have line breaks
     shapes = {part: with_channels(file[part]["images"].shape) for part in PARTS if part in file}
     return Layout(shapes, type_of(file["train/images"]), class_names(file))
 
@@ -74,7 +74,8 @@ def find(file: h5py.File, name: str) -> h5py.Dataset:
             raise DataError(f"{found.name} is no group; wanted a group that holds images and labels")
         link = found.get(step, getlink=True)
         if link is None:
-            raise DataError(f"{name} is missing: {found.name} holds {', '.join(found.keys()) or 'nothing'}")
+            members = ", ".join(map(str, list(found)[:8])) or "nothing"  # str: of bytes where it is not UTF-8
+            raise DataError(f"{name} is missing: {found.name} holds {members}")
         found = None if isinstance(link, h5py.ExternalLink) else found.get(step)
         if found is None or found.file.filename != file.filename:
             raise DataError(f"{name} is a link to another file or to nothing: store the data in its place")

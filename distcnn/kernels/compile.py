@@ -1,4 +1,4 @@
-"""How kernels are compiled and cached, and how threads are kept in IEEE arithmetic: the only place with Numba's options.
+"""How kernels are compiled and cached, and threads kept in IEEE arithmetic: the only place with Numba's options.
 
 Every kernel has one signature, fixed beforehand, so that a plan compiles all it needs when it is made and nothing
 later. The cache is a folder whose name holds a hash of all sources, versions and the processor, with one file per
@@ -93,7 +93,16 @@ def processor() -> tuple[str, str]:
 def vector_registers() -> int:
     """Return how many Lanes the registers hold: 32 with AVX-512, 8 pairs with AVX2."""
     name, features = processor()
-    wide = ("avx512", "icelake", "cascadelake", "cooperlake", "cannonlake", "rapids", "tigerlake", "rocketlake")
+    wide = (
+        "avx512",
+        "icelake",
+        "cascadelake",
+        "cooperlake",
+        "cannonlake",
+        "rapids",
+        "tigerlake",
+        "rocketlake",
+    )
     return 32 if "+avx512f" in features or name in ("znver4", "znver5") or any(w in name for w in wide) else 8
 
 

@@ -17,9 +17,15 @@ def max_pool_forward(kernel_size, stride):
         for n in range(y.shape[0]):
             for c in range(y.shape[1]):
                 for r in range(y.shape[2]):
-                    top, bottom = max(0, r * stride - padding), min(height, r * stride - padding + kernel_size)
+                    top, bottom = (
+                        max(0, r * stride - padding),
+                        min(height, r * stride - padding + kernel_size),
+                    )
                     for q in range(y.shape[3]):
-                        left, right = max(0, q * stride - padding), min(width, q * stride - padding + kernel_size)
+                        left, right = (
+                            max(0, q * stride - padding),
+                            min(width, q * stride - padding + kernel_size),
+                        )
                         largest = load(x, (n, c, top, left))
                         if bottom - top == kernel_size and right - left == kernel_size:
                             for i in range(kernel_size):  # a whole window: constant bounds, unrolled
@@ -52,9 +58,15 @@ def max_pool_backward(kernel_size, stride, partition, mask):
                         for q in range(width):
                             store(dx, (n, c, r, q), zero)
                 for r in range(y.shape[2]):
-                    top, bottom = max(0, r * stride - padding), min(height, r * stride - padding + kernel_size)
+                    top, bottom = (
+                        max(0, r * stride - padding),
+                        min(height, r * stride - padding + kernel_size),
+                    )
                     for q in range(y.shape[3]):
-                        left, right = max(0, q * stride - padding), min(width, q * stride - padding + kernel_size)
+                        left, right = (
+                            max(0, q * stride - padding),
+                            min(width, q * stride - padding + kernel_size),
+                        )
                         largest = load(y, (n, c, r, q))
                         rest = load(dy, (n, c, r, q))
                         if mask:
@@ -74,6 +86,8 @@ def max_pool_backward(kernel_size, stride, partition, mask):
                                     value = load(x, (n, c, i, j))
                                     part = where_equal(value, largest, rest, zero)
                                     rest = where_equal(value, largest, zero, rest)
-                                    store(dx, (n, c, i, j), part if partition else load(dx, (n, c, i, j)) + part)
+                                    store(
+                                        dx, (n, c, i, j), part if partition else load(dx, (n, c, i, j)) + part
+                                    )
 
     return function

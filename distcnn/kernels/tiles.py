@@ -55,7 +55,9 @@ def convolution_data(channels, width):
 def convolution_weights(outputs, kernel_width):
     """Return (rows, columns): outputs by neighbouring taps."""
     registers = 29 if WIDE else 7
-    columns = next(k for k in range(min(kernel_width, 11 if WIDE else 5), 0, -1) if kernel_width % k == 0 or k <= 5)
+    columns = next(
+        k for k in range(min(kernel_width, 11 if WIDE else 5), 0, -1) if kernel_width % k == 0 or k <= 5
+    )
     rows = max(m for m in (1, 2, 3, 4, 6, 8) if m == 1 or m * columns + m + columns <= registers)
     return largest([m for m in (1, 2, 3, 4, 6, 8) if m <= rows], outputs), columns
 

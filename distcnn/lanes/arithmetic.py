@@ -60,7 +60,9 @@ def tile_add(typing, tile, other):
     """Return the sum of two tiles."""
 
     def generate(context, builder, signature, arguments):
-        pairs = zip(*(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True)
+        pairs = zip(
+            *(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True
+        )
         return cgutils.pack_array(builder, [builder.fadd(x, y) for x, y in pairs])
 
     return tile(tile, other), generate
@@ -93,7 +95,9 @@ def tile_where_positive(typing, test, tile):
     """Return the tile where test > 0 or NaN, else 0: the derivative of relu, from its output."""
 
     def generate(context, builder, signature, arguments):
-        pairs = zip(*(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True)
+        pairs = zip(
+            *(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True
+        )
         return cgutils.pack_array(builder, [_where_positive(builder, t, v) for t, v in pairs])
 
     return tile(test, tile), generate

@@ -78,7 +78,13 @@ def _loader(axis, scalars):
 
         def generate(context, builder, signature, arguments):
             address, strides = pointer(
-                context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], not scalars
+                context,
+                builder,
+                signature.args[0],
+                arguments[0],
+                signature.args[1],
+                arguments[1],
+                not scalars,
             )
             places = [advance(builder, address, strides[axis], step * k) for k in range(n)]
             if scalars:
@@ -154,7 +160,9 @@ def load_pixels(typing, images, samples, index):
         header = context.make_array(signature.args[0])(context, builder, arguments[0])
         strides = cgutils.unpack_tuple(builder, header.strides, signature.args[0].ndim)
         numbers = context.make_array(signature.args[1])(context, builder, arguments[1])
-        strides[-1] = ir.Constant(LONG, context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype)))
+        strides[-1] = ir.Constant(
+            LONG, context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        )
         start = builder.bitcast(header.data, BYTE.as_pointer())
         for k, numba_type in enumerate(signature.args[2].types):
             position = context.cast(builder, builder.extract_value(arguments[2], k), numba_type, types.int64)

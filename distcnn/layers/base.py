@@ -28,13 +28,16 @@ class Columns(NamedTuple):
     right: int = 0
 
 
+NO_COLUMNS = Columns()
+
+
 class Value:
     """A block of activations, or their gradient: an array of one block with zero columns around its rows.
 
     shape: (c, h, w) or (features,); `inside` is the [1, *shape, 16] part without the zero columns.
     """
 
-    def __init__(self, shape, border=Columns()):
+    def __init__(self, shape, border=NO_COLUMNS):
         self.shape, self.border = tuple(shape), border
         padded = (*shape[:-1], shape[-1] + sum(border)) if len(shape) == 3 else shape
         self.array = aligned((1, *padded, LANES))
@@ -91,11 +94,11 @@ class Layer:
 
     def border(self, shape):
         """Return the zero columns wanted around x."""
-        return Columns()
+        return NO_COLUMNS
 
     def gradient_border(self, shape):
         """Return the zero columns wanted around dy."""
-        return Columns()
+        return NO_COLUMNS
 
     def is_view(self, x: Value, y: Value):
         """Tell whether y is x's own memory, seen in another shape."""
@@ -125,7 +128,9 @@ def check_whole(layer, least, **arguments):
         except TypeError:
             fine = False
         if not fine:
-            raise NetError(f"{type(layer).__name__}: {name} is {value!r}; wanted a whole number of at least {least}")
+            raise NetError(
+                f"{type(layer).__name__}: {name} is {value!r}; wanted a whole number of at least {least}"
+            )
 
 
 def window_count(layer, size, kernel_size, stride, padding, ceil_mode=False):

@@ -38,7 +38,9 @@ class Conv2D(Layer):
     def parameters(self, shape):
         filter_shape = (shape[0], self.kernel_size, self.kernel_size)
         weight = Parameter((self.out_channels, *filter_shape), fan_in=int(np.prod(filter_shape)))
-        return {"weight": weight, "bias": Parameter((self.out_channels,))} if self.bias else {"weight": weight}
+        return (
+            {"weight": weight, "bias": Parameter((self.out_channels,))} if self.bias else {"weight": weight}
+        )
 
     def border(self, shape):
         return Columns(self.padding, self.padding)

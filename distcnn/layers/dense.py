@@ -29,12 +29,16 @@ class Dense(Layer):
 
     def output_shape(self, shape):
         if len(shape) != 1:
-            raise NetError(f"{self} wants features, but its input has shape {shape}: put a Flatten() before it")
+            raise NetError(
+                f"{self} wants features, but its input has shape {shape}: put a Flatten() before it"
+            )
         return (self.out_features,)
 
     def parameters(self, shape):
         weight = Parameter((self.out_features, shape[0]), fan_in=shape[0])
-        return {"weight": weight, "bias": Parameter((self.out_features,))} if self.bias else {"weight": weight}
+        return (
+            {"weight": weight, "bias": Parameter((self.out_features,))} if self.bias else {"weight": weight}
+        )
 
     def forward(self, wiring):
         weight = wiring.parameters["weight"]

@@ -35,7 +35,9 @@ class MaxPool2D(Layer):
 
     def output_shape(self, shape):
         c, h, w = check_image(self, shape)
-        oh, ow = (window_count(self, n, self.kernel_size, self.step, self.padding, self.ceil_mode) for n in (h, w))
+        oh, ow = (
+            window_count(self, n, self.kernel_size, self.step, self.padding, self.ceil_mode) for n in (h, w)
+        )
         return c, oh, ow
 
     def forward(self, wiring):
