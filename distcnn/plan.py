@@ -69,7 +69,7 @@ class Plan:
         self._forward = _compiled(self._forward)
         self._backward = [_compiled(calls) for calls in reversed(self._backward)]
 
-        self._pack = {np.dtype(name): pack(name).compiled for name in ("uint8", "float32")}
+        self._pack = {np.dtype(name): pack(name) for name in ("uint8", "float32")}  # compiled on first use
 
     def load(self, block, scale, shift):
         """Bring a block into lanes; an image is multiplied by scale and shifted, both [c] float32."""
