@@ -8,7 +8,6 @@ import time
 import numpy as np
 
 from distcnn import train
-from distcnn.net import Net
 from distcnn.parallel.world import run
 from distcnn.training import Training
 

@@ -26,7 +26,7 @@ def workplace(tmp_path, monkeypatch):
 
 @pytest.fixture
 def train(run, mpirun):
-    """Run the training command: train(3, "--seed", 1), on 0 ranks without mpirun."""
+    """Run the training command on some ranks, on 0 without mpirun."""
 
     def command(ranks, *options, **keywords):
         words = "python", "-m", "distcnn.train", *options
@@ -65,7 +65,12 @@ def test_a_run_shows_and_writes_its_course(train):
     assert [line.split()[:2] for line in lines[1:3]] == [["epoch", "1/2"], ["epoch", "2/2"]]
     assert done.stderr == ""
     folder = Path("runs/lenet5-digits")
-    assert {path.name for path in folder.iterdir()} == {"checkpoints", "config.toml", "curves.png", "metrics.jsonl"}
+    assert {path.name for path in folder.iterdir()} == {
+        "checkpoints",
+        "config.toml",
+        "curves.png",
+        "metrics.jsonl",
+    }
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
     wanted = {"epoch", "step", "train_loss", "test_loss", "test_accuracy", "samples_per_second", "ranks"}
@@ -138,12 +143,21 @@ def check_refused(done, words, before=()):
 
 
 BAD_DATA = {
-    "channels last": (replaced("train/images", np.zeros((40, 28, 28, 1), np.uint8)), ["channels last", "transpose"]),
-    "16 bits": (replaced("train/images", np.zeros((40, 1, 28, 28), np.uint16)), ["uint16", "uint8 or float32"]),
+    "channels last": (
+        replaced("train/images", np.zeros((40, 28, 28, 1), np.uint8)),
+        ["channels last", "transpose"],
+    ),
+    "16 bits": (
+        replaced("train/images", np.zeros((40, 1, 28, 28), np.uint16)),
+        ["uint16", "uint8 or float32"],
+    ),
     "nan": (replaced("train/images", np.full((40, 1, 28, 28), np.nan, np.float32)), ["nan", "finite"]),
     "counts": (replaced("train/labels", np.zeros(39, int)), ["40 images", "39 labels"]),
     "negative": (replaced("train/labels", np.arange(40) - 1), ["-1", "from 0"]),
-    "small": (replaced("train/images", np.zeros((40, 1, 9, 9), np.uint8)), ["layer 3", "Conv2D", "at least 5"]),
+    "small": (
+        replaced("train/images", np.zeros((40, 1, 9, 9), np.uint8)),
+        ["layer 3", "Conv2D", "at least 5"],
+    ),
 }
 
 
@@ -170,7 +184,8 @@ def test_a_folder_with_a_run_is_refused(train):
     before = everything()
     check_refused(train(2, "--out", "a"), ["a: holds a run", "--resume auto"], before)
     check_refused(train(2, "--out", "a", "--resume", "auto", "--seed", 5), ["--seed", "5"], before)
-    check_refused(train(0, "--out", "a", "--resume", "auto", "--data", write_data()), ["data"], [*before, "data.h5"])
+    other = train(0, "--out", "a", "--resume", "auto", "--data", write_data())
+    check_refused(other, ["other data", "--data"], [*before, "data.h5"])
 
 
 def test_a_damaged_checkpoint_is_refused_or_passed_over(train):
@@ -223,7 +238,10 @@ def test_asked_to_stop_on_one_rank_all_save_and_go_on_later(train, mpirun, ranks
 
 def test_ctrl_c_saves_and_ends():
     """The fault makes every step slow, so that the signal comes in the middle of training."""
-    command, output = [sys.executable, FAULTS, "slow", "--out", "a"], {"stdout": PIPE, "stderr": PIPE, "text": True}
+    command, output = (
+        [sys.executable, FAULTS, "slow", "--out", "a"],
+        {"stdout": PIPE, "stderr": PIPE, "text": True},
+    )
     with subprocess.Popen(command, env=jobs.clean_environment({}), **output) as process:
         wait_for(Path("a/metrics.jsonl"), process)
         process.send_signal(signal.SIGINT)
