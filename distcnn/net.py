@@ -94,9 +94,12 @@ class Net:
         self.sums[:HEAD] = 0
         self.guard[:] = block_limit(blocks), 0
 
-    def train_block(self, block, done=None):
-        """Add a block's loss, counts and gradients to the sums; done(offset): sums[offset:] will not change again."""
-        report = None if done is None else lambda k: done(self.offsets[k])
+    def train_block(self, block, done=None, by_layer=False):
+        """Add a block's loss, counts and gradients to the sums.
+
+        done(offset) is told that sums[offset:] will not change again; with `by_layer`, done(k) that layer k is done.
+        """
+        report = done if done is None or by_layer else lambda k: done(self.offsets[k])
         with ieee_mode():
             self.plan.load(block, self.scale, self.shift)
             self.plan.forward()
