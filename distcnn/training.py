@@ -124,7 +124,8 @@ class Training:
     def _make(self):
         config, train = self.config, self.dataset.train
         batches = Batches(train, config.batch_size, config.seed, self.comm.rank, self.comm.size)
-        return build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed), batches
+        net = build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed, config.conv)
+        return net, batches
 
     def _statistics(self):
         """Return mean and standard deviation of each channel, float32; without normalisation, bytes go to 0 ... 1."""

@@ -34,12 +34,16 @@ if WIDE:
     DENSE = (1, 2, 4, 6, 10, 12)
     DENSE_WEIGHTS = (1, 2, 4, 6, 10)
     SUMS = (1, 2, 4, 8)
+    WINOGRAD = [*_SMALL, (4, 1), (8, 1), (4, 2), (8, 2), (4, 4)]
+    WINOGRAD_WEIGHTS = [*_SMALL, (4, 1), (8, 1), (4, 2), (8, 2), (4, 4)]
 else:
     CONVOLUTION = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (6, 1)]
     DATA = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (4, 1), (6, 1)]
     DENSE = (1, 2, 4, 5, 6)
     DENSE_WEIGHTS = (1, 2, 4, 5, 6)
     SUMS = (1, 2, 4)
+    WINOGRAD = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (6, 1)]
+    WINOGRAD_WEIGHTS = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (6, 1)]
 
 
 def convolution(outputs, width):
@@ -75,3 +79,23 @@ def dense_weights(outputs):
 def sums(channels):
     """Return how many channels are summed side by side."""
     return largest(SUMS, channels)
+
+
+def winograd(outputs, count):
+    """Return (rows, columns) of a product's tile: outputs by Winograd tiles."""
+    return best(WINOGRAD, outputs, count)
+
+
+def winograd_weights(outputs, channels):
+    """Return (rows, columns) of a tile of the weights' gradient: outputs by groups of 16 channels."""
+    return best(WINOGRAD_WEIGHTS, outputs, -(-channels // 16))
+
+
+def winograd_share(channels):
+    """Return how many Winograd tiles are transformed at a time: about half a megabyte of them."""
+    return max(2, min(16, 256 // channels))
+
+
+def winograd_outputs_together(outputs):
+    """Return how many outputs' products are computed before they are transformed back."""
+    return outputs if outputs <= 32 else 32
