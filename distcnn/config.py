@@ -5,6 +5,7 @@ import difflib
 import pathlib
 from dataclasses import dataclass, field, fields, replace
 
+from distcnn.arguments import Parser
 from distcnn.domains import Choice, Real, Whole, Word
 from distcnn.errors import ConfigError
 
@@ -66,9 +67,7 @@ class Request:
 
 def parse(argv, prog):
     """Return the Request of a command line, whose options win over the file that `--config` names."""
-    parser = _Parser(
-        prog=prog, usage="%(prog)s [options]", allow_abbrev=False, argument_default=argparse.SUPPRESS
-    )
+    parser = Parser(prog, usage="%(prog)s [options]", argument_default=argparse.SUPPRESS)
     parser.epilog = "In the TOML file --batch-size 64 reads batch_size = 64. Defaults stand in brackets."
     parser.add_argument("--version", action="version", version=_version())
     parser.add_argument(
@@ -120,13 +119,6 @@ def suggestion(word, known):
     """Return ", did you mean …?" when one of the known words is near, otherwise an empty string."""
     near = difflib.get_close_matches(word, known, n=1)
     return f", did you mean {near[0]}?" if near else ""
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and an exception."""
-
-    def error(self, message):
-        raise ConfigError(f"{message.removeprefix('argument ')}; see --help")
 
 
 def _version():

@@ -1,7 +1,6 @@
 """Whole networks by name."""
 
-import difflib
-
+from distcnn.config import suggestion
 from distcnn.errors import ConfigError
 from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from distcnn.net import Net
@@ -45,9 +44,8 @@ MODELS = {"lenet5": lenet5, "vgg-small": vgg_small}
 def check(name):
     """Raise ConfigError, with the nearest name, unless there is a model of this name."""
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"wanted one of: {', '.join(MODELS)}"
-        raise ConfigError(f"unknown model {name!r}; {hint}")
+        wanted = suggestion(name, MODELS) or f"; wanted one of: {', '.join(MODELS)}"
+        raise ConfigError(f"unknown model {name!r}{wanted}")
 
 
 def build(name, input_shape, classes, seed, conv="winograd"):

@@ -36,13 +36,12 @@ class Momentum:
         self.parameters = parameters
         self.velocities = aligned(parameters.shape)
         self.momentum, self.weight_decay = momentum, weight_decay
-        self._update = momentum_update.compiled
 
     def update(self, sums, samples, learning_rate):
         """Apply the mean of `samples` gradients, whose exact sums are in `sums`, and clear the sums."""
         rates = learning_rate, self.momentum, self.weight_decay
         with ieee_mode():
-            self._update(self.parameters, self.velocities, sums, QUANTUM / samples, *map(float, rates))
+            momentum_update(self.parameters, self.velocities, sums, QUANTUM / samples, *map(float, rates))
 
 
 def learning_rate(config, step, steps_per_epoch):

@@ -73,7 +73,7 @@ class Plan:
         self._prepare, self._forward = _compiled(self._prepare), _compiled(self._forward)
         self._backward = [_compiled(calls) for calls in reversed(self._backward)]
 
-        self._pack = {np.dtype(name): pack(name).compiled for name in ("uint8", "float32")}
+        self._pack = {np.dtype(name): pack(name) for name in ("uint8", "float32")}  # compiled on first use
 
     def prepare(self):
         """Take note of the parameters: to be called before the first block, and whenever they have changed."""

@@ -10,8 +10,10 @@ from distcnn.data.statistics import channel_statistics
 from distcnn.errors import CheckpointError
 from distcnn.evaluation import evaluate, means, totals
 from distcnn.exact import HEAD, STOP
+from distcnn.kernels.compile import set_float_mode
+from distcnn.kernels.pointwise import pack
 from distcnn.models import build
-from distcnn.optim import Momentum, learning_rate
+from distcnn.optim import Momentum, learning_rate, momentum_update
 from distcnn.parallel.agreement import on_all, on_root
 from distcnn.parallel.reduction import Reduction
 from distcnn.parallel.turns import first_then_others
@@ -50,8 +52,8 @@ class Training:
         return means(self.epoch_sums)
 
     def compile(self):
-        """Make the plan, whose kernels the first rank of each node compiles and the others find in its cache."""
-        first_then_others(self.comm, lambda: self.net.plan)
+        """Make all kernels ready: the first rank of each node compiles, the others find them in its cache."""
+        first_then_others(self.comm, self._compile)
 
     def remaining(self):
         """Yield this rank's blocks of every batch that is left; the caller says when the `next_epoch` begins."""
@@ -126,6 +128,10 @@ class Training:
         batches = Batches(train, config.batch_size, config.seed, self.comm.rank, self.comm.size)
         net = build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed, config.conv)
         return net, batches
+
+    def _compile(self):
+        needed = pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode
+        return self.net.plan, [kernel.compiled for kernel in needed]
 
     def _statistics(self):
         """Return mean and standard deviation of each channel, float32; without normalisation, bytes go to 0 ... 1."""

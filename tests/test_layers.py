@@ -6,6 +6,7 @@ import pytest
 
 from distcnn import Net
 from distcnn.errors import NetError
+from distcnn.kernels.pointwise import pack
 from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 
 CONVOLUTIONS = [  # out_channels, kernel_size, stride, padding, input shape, samples
@@ -172,3 +173,15 @@ def test_layers_that_do_not_fit_are_refused(layers, shape, words):
 def test_arguments_out_of_range_are_refused(make, word):
     with pytest.raises(NetError, match=word):
         make()
+
+
+@pytest.mark.parametrize("width", [1, 5, 16, 28, 40])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_samples_come_into_their_lanes(dtype, width):
+    images = np.random.default_rng(width).integers(0, 256, (40, 2, 3, width)).astype(dtype)
+    index = np.arange(16)[::-1] * 2 + 1
+    scale, shift = np.float32([0.3, -1.7]), np.float32([-2.2, 0.1])
+    x = np.full((1, 2, 3, width, 16), np.nan, np.float32)
+    pack(dtype)(images, index, scale, shift, x)
+    wanted = images[index].astype(np.float64) * scale[:, None, None] + shift[:, None, None]
+    assert np.array_equal(x[0], np.moveaxis(wanted, 0, -1).astype(np.float32))

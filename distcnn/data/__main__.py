@@ -8,15 +8,9 @@ import argparse
 import os
 import sys
 
-from distcnn.errors import ConfigError, DataError, OutputError
+from distcnn.arguments import Parser
+from distcnn.errors import DataError, OutputError
 from distcnn.parallel.world import on_root, run
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are a ConfigError, in one line."""
-
-    def error(self, message):
-        raise ConfigError(f"{message}; see {self.prog} --help")
 
 
 def parse(words: list[str]) -> argparse.Namespace:

@@ -20,7 +20,7 @@ def class_names(file: h5py.File) -> tuple[str, ...] | None:
         with suppress(TypeError, UnicodeDecodeError):  # a type that NumPy does not have, another encoding
             stored = np.asarray(file.attrs["classes"]).tolist()
             names = [name.decode() if isinstance(name, bytes) else name for name in stored]
-    if not names or not all(isinstance(name, str) for name in names):
+    if not names or not all(isinstance(name, str) and "\0" not in name for name in names):
         remedy = "file.attrs['classes'] = ['cat', 'dog']"
         raise DataError(f"the attribute classes is not a list of names; wanted one name a class: {remedy}")
     return tuple(names)

@@ -1,0 +1,180 @@
+"""The first promise: one configuration gives one set of weights, however it is computed."""
+
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_layers import normal
+from test_net import small_net
+
+from distcnn.config import NUMERICS, parse
+from distcnn.data.dataset import load
+from distcnn.kernels.compile import processor, set_float_mode
+from distcnn.lanes import LANES
+from distcnn.parallel.alone import Alone
+from distcnn.plan import Block
+from distcnn.training import Training
+
+# The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
+GOLDEN = {1: "c0d11127d9fbf59b9b86c580be705f4232911c3ad252d651c11089554e025039"}
+STEPS = 20
+
+TRAIN = ("python", "-m", "distcnn.train", "--out", "run", "--progress", "none")
+FLUSH = 0x9FC0  # x86's flush-to-zero and denormals-are-zero, set as another library may leave them
+
+
+def digest(done):
+    """Return what a training command printed in its last line."""
+    assert done.returncode == 0, done.stderr
+    name, value = done.stdout.splitlines()[-1].split()
+    assert name == "weights_sha256"
+    return value
+
+
+def train_here(steps=STEPS, argv=()):
+    """Train for some steps in this process; return the digest."""
+    training = Training(parse(argv, "test").config, load(None, Alone()), Alone())
+    for blocks in training.remaining():
+        training.step(blocks)
+        if training.epoch_done:
+            training.next_epoch()
+        if training.steps == steps:
+            return training.net.digest
+    raise AssertionError("too few steps")
+
+
+def test_the_golden_digest_of_these_numerics():
+    assert train_here() == GOLDEN[NUMERICS]
+
+
+def test_a_plain_process(run, tmp_path):
+    assert digest(run(*TRAIN, "--max-steps", STEPS, cwd=tmp_path)) == GOLDEN[NUMERICS]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8])
+def test_any_number_of_ranks(mpirun, ranks, tmp_path):
+    assert digest(mpirun(ranks, *TRAIN, "--max-steps", STEPS, cwd=tmp_path)) == GOLDEN[NUMERICS]
+
+
+@pytest.mark.skipif(not processor()[0], reason="only x86 has several instruction sets here")
+def test_code_for_avx2(run, tmp_path):
+    """Haswell is the first processor with AVX2 and FMA; this one perhaps has AVX-512."""
+    done = run(*TRAIN, "--max-steps", STEPS, cwd=tmp_path, env={"NUMBA_CPU_NAME": "haswell"}, timeout=120)
+    assert digest(done) == GOLDEN[NUMERICS]
+
+
+def test_stopped_and_resumed_on_other_numbers_of_ranks(run, mpirun, tmp_path):
+    """Steps 7 and 17 lie in the middle of epochs of 12 steps."""
+    digest(mpirun(3, *TRAIN, "--max-steps", 7, cwd=tmp_path))
+    digest(mpirun(2, *TRAIN, "--max-steps", 17, "--resume", "auto", cwd=tmp_path))
+    done = run(*TRAIN, "--max-steps", STEPS, "--resume", "auto", cwd=tmp_path)
+    assert digest(done) == GOLDEN[NUMERICS]
+    records = [json.loads(line) for line in Path(tmp_path, "run/metrics.jsonl").read_text().splitlines()]
+    assert [(record["epoch"], record["step"]) for record in records] == [(1, 7), (1, 12), (2, 17), (2, 20)]
+    assert records[-1]["weights_sha256"] == GOLDEN[NUMERICS]
+    assert records[0]["ranks"] == 3
+
+
+def test_the_epoch_s_sums_survive_a_stop(run, tmp_path):
+    """The mean loss of an epoch is over all of it, whichever call trained which part."""
+    for out, stops in (("a", [12]), ("b", [5, 12])):
+        for stop in stops:
+            run(
+                "python",
+                "-m",
+                "distcnn.train",
+                "--out",
+                out,
+                "--max-steps",
+                stop,
+                "--resume",
+                "auto",
+                cwd=tmp_path,
+            )
+    lines = [Path(tmp_path, out, "metrics.jsonl").read_text().splitlines()[-1] for out in "ab"]
+    whole, parts = map(json.loads, lines)
+    assert whole["step"] == parts["step"] == 12
+    for key in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "weights_sha256"):
+        assert whole[key] == parts[key]
+
+
+@contextmanager
+def flushing():
+    """Set flush-to-zero in this thread, as other libraries do; check that it is still set afterwards."""
+    before, after = np.zeros(1, np.int32), np.zeros(1, np.int32)
+    set_float_mode(FLUSH, before)
+    try:
+        yield
+    finally:
+        set_float_mode(int(before[0]), after)
+    assert after[0] & ~0x3F == FLUSH  # the lowest bits tell what has happened since
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the mode is x86's")
+def test_flush_to_zero_set_beforehand_changes_nothing():
+    net = small_net()
+    net.parameters["8.weight"][...] *= np.float32(1e-39)  # below 1.2e-38 they are denormal
+    images = normal(3, 2, 8, 8)
+    wanted = net.predict(images)
+    with flushing():
+        ours, twice = net.predict(images), np.full(64, 1e-39, np.float32) * np.float32(1.5)
+        trained = train_here(steps=3)
+    assert not twice.any(), "the mode has no effect here"
+    assert 0 < np.abs(wanted).max() < 1e-38
+    assert np.array_equal(ours, wanted)
+    assert trained == train_here(steps=3)
+
+
+def test_what_lies_in_padded_lanes_changes_nothing(monkeypatch):
+    """A batch of 100 leaves 12 lanes of its last block empty; they are filled with other images and labels."""
+    plain = train_here(steps=15, argv=["--batch-size", "100"])
+    of = Block.of.__func__
+
+    def filled(cls, images, labels, samples):
+        block = of(cls, images, labels, samples)
+        empty = np.arange(LANES) >= len(samples)
+        block.index[empty] = len(images) - 1 - np.arange(LANES)[empty]
+        block.label[empty] = 1e9
+        return block
+
+    monkeypatch.setattr(Block, "of", classmethod(filled))
+    assert train_here(steps=15, argv=["--batch-size", "100"]) == plain
+
+
+@pytest.mark.parametrize("argv", [["--batch-size", "64"], ["--seed", "1"], ["--normalise", "none"]])
+def test_other_settings_give_other_weights(argv):
+    assert train_here(steps=2, argv=argv) != train_here(steps=2)
+
+
+def test_kernels_are_compiled_once_for_eight_ranks(mpirun, tmp_path):
+    env = {"XDG_CACHE_HOME": tmp_path / "cache", "NUMBA_DEBUG_CACHE": 1}
+    done = mpirun(8, *TRAIN, "--max-steps", 2, cwd=tmp_path, env=env, timeout=120)
+    digest(done)
+    saved = [line for line in done.stdout.splitlines() if "data saved" in line]
+    loaded = [line for line in done.stdout.splitlines() if "data loaded" in line]
+    assert len(saved) == len(set(saved)) == len(list(tmp_path.rglob("*.nbc")))
+    assert len(loaded) >= 7 * len(saved)
+
+
+def test_jobs_that_start_at_once_share_an_empty_cache(run, tmp_path):
+    def job(k):
+        out = tmp_path / str(k)
+        out.mkdir()
+        return digest(run(*TRAIN, "--max-steps", 3, cwd=out, env=env, timeout=180))
+
+    env = {"XDG_CACHE_HOME": tmp_path / "cache"}
+    with ThreadPoolExecutor() as pool:
+        digests = set(pool.map(job, range(3)))
+    assert digests == {train_here(steps=3)}
+    assert not list(tmp_path.rglob("*.tmp.*"))
+
+
+@pytest.mark.skipif(os.getuid() == 0 and not shutil.which("setpriv"), reason="root writes everywhere")
+def test_without_any_folder_for_the_cache(run, tmp_path):
+    env = {"XDG_CACHE_HOME": "/proc/none", "TMPDIR": "/proc/none", "HOME": "/proc/none"}
+    assert digest(run(*TRAIN, "--max-steps", 1, cwd=tmp_path, env=env, timeout=120)) == train_here(steps=1)
