@@ -140,6 +140,5 @@ class Conv2D(Layer):
             )
         border = Border(*self.gradient_border(wiring.x.shape)[:2])
         dy = wiring.dy.bordered(border)
-        rows, columns = tiles.convolution_data(channels, max(1, w // self.stride))
-        kernel = kernels.convolution_backward_data(rows, columns, self.stride, wiring.mask)
+        kernel = kernels.convolution_backward_data(tiles.convolution_data(channels), self.stride, wiring.mask)
         return [(kernel, (dy, wiring.parameters["weight"], self.padding, border.left, x, dx))]
