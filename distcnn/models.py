@@ -28,7 +28,17 @@ def lenet5(input_shape, classes):
     ]
 
 
-MODELS = {"lenet5": lenet5}
+def vgg_small(input_shape, classes):
+    """A small net after Simonyan and Zisserman 2015: three pairs of 3 x 3 convolutions, for images of about 32 x 32."""
+    layers = []
+    for channels in (32, 64, 128):
+        for _ in range(2):
+            layers += [Conv2D(channels, 3, padding=1), ReLU()]
+        layers.append(MaxPool2D(2))
+    return [*layers, Flatten(), Dense(128), ReLU(), Dense(classes)]
+
+
+MODELS = {"lenet5": lenet5, "vgg-small": vgg_small}
 
 
 def check(name):
@@ -38,7 +48,10 @@ def check(name):
         raise ConfigError(f"unknown model {name!r}{wanted}")
 
 
-def build(name, input_shape, classes, seed):
-    """Return the Net of this name for images of `input_shape` (c, h, w). Raises ConfigError and NetError."""
+def build(name, input_shape, classes, seed, conv="winograd"):
+    """Return the Net of this name for images of `input_shape` (c, h, w); conv: as in Net.
+
+    Raises ConfigError and NetError.
+    """
     check(name)
-    return Net(MODELS[name](input_shape, classes), input_shape, seed)
+    return Net(MODELS[name](input_shape, classes), input_shape, seed, conv)
