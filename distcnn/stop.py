@@ -5,7 +5,9 @@ import signal
 import time
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-ECHO = 1.0  # seconds in which a second Ctrl-C counts as the first: a terminal sends it, and mpirun hands it on
+ECHO = (
+    1.0  # seconds in which a second Ctrl-C counts as the first: a terminal sends it, and mpirun hands it on
+)
 
 
 class StopRequest:
