@@ -14,7 +14,7 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised whenever a change alters any bit of training."""
 
 # What becomes of a setting when a run is resumed.
