@@ -185,7 +185,7 @@ OTHERS = [
     [(layers, place) for layers in (PLAIN, OTHERS) for place in range(len(layers) + 1)],
 )
 def test_nan_in_front_of_any_layer_is_noticed(layers, place):
-    """A filter of 1 x 1 (behind Flatten, a dense layer) is put before the layer and given NaN: nothing may swallow it."""
+    """A filter of 1 x 1 (or a dense layer) is put before the layer and given NaN: nothing may swallow it."""
     layers = list(layers)
     size = chain(layers[:place], (2, 8, 8))[0][-1]
     layers.insert(place, Conv2D(size[0], 1) if len(size) == 3 else Dense(size[0]))

@@ -27,10 +27,7 @@ class MaxPool2D(Pool2D):
     def backward(self, wiring):
         if wiring.dx is None:
             return []
-        partition = self.step == self.kernel_size and all(
-            count * self.step - self.padding >= size
-            for count, size in zip(wiring.y.shape[1:], wiring.x.shape[1:], strict=True)
-        )
+        partition = self.is_partition(wiring.x.shape)
         kernel = kernels.max_pool_backward(self.kernel_size, self.step, partition, wiring.mask)
         arrays = wiring.x.inside, wiring.y.inside, wiring.dy.inside, self.padding, wiring.dx.inside
         return [(kernel, arrays)]

@@ -32,6 +32,13 @@ class Pool2D(Layer):
         )
         return c, oh, ow
 
+    def is_partition(self, shape):
+        """Tell whether every pixel lies in exactly one window."""
+        return self.step == self.kernel_size and all(
+            count * self.step - self.padding >= size
+            for count, size in zip(self.output_shape(shape)[1:], shape[1:], strict=True)
+        )
+
     def flops(self, shape):
         c, oh, ow = self.output_shape(shape)
         return c * oh * ow * self.kernel_size**2
@@ -67,6 +74,8 @@ class WeightedPool2D(Pool2D):
         factor = np.ones(wiring.x.shape[0], np.float32) if factor is None else factor
         tables = self.tables(wiring.x.shape)
         kernel = kernels.window_backward_data(self.kernel_size, self.step)
+        if self.is_partition(wiring.x.shape):
+            kernel = kernels.window_backward_data_apart(self.kernel_size)
         return [(kernel, (wiring.dy.inside, *tables, factor, self.padding, wiring.dx.inside))]
 
     def inside(self, start, size):
