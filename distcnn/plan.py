@@ -67,7 +67,7 @@ class Plan:
             done_here = self._fuses_backward(k) or self._shared(gradients, k)
             self._backward.append([] if done_here else layer.backward(wiring))
         if len(shapes[-1]) == 1:
-            rejection = layers[-1].rejection
+            rejection = layers[-1].rejection_logit
             arrays = self.y.array, self._label, self._weight, rejection, self.dy.array, head, guard
             self._loss = softmax_cross_entropy.compiled, arrays
         self._forward = _compiled(self._forward)

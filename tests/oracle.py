@@ -59,9 +59,14 @@ def max_pool_backward(x, dy, kernel_size, stride, padding, ceil_mode):
     return dx
 
 
-def softmax_cross_entropy(logits, labels):
-    """Return the mean loss and its gradient with respect to the logits."""
+def softmax_cross_entropy(logits, labels, rejection=None):
+    """Return the mean loss and its gradient with respect to the logits; rejection: the logit of one more class."""
     logits = logits.astype(np.float64)
+    if rejection is not None:
+        loss, gradient = softmax_cross_entropy(
+            np.column_stack([logits, np.full(len(logits), rejection)]), labels
+        )
+        return loss, gradient[:, :-1]
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     p = powers / powers.sum(axis=1, keepdims=True)
     chosen = np.arange(len(labels)), labels
@@ -123,6 +128,11 @@ def connect_locally(x, weight, bias, stride, padding):
             window = x[:, None, :, r * stride : r * stride + k, q * stride : q * stride + k]
             y[:, :, r, q] = (window * weight[r, q]).sum(axis=(2, 3, 4)) + bias[r, q]
     return y
+
+
+def radial_basis(x, centres):
+    """Return minus the squared distances from the centres."""
+    return -((x.astype(np.float64)[:, None] - centres) ** 2).sum(axis=2)
 
 
 def philox(counter, key):

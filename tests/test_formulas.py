@@ -6,22 +6,28 @@ import pytest
 from test_layers import close, normal
 
 from distcnn import Net
+from distcnn.errors import NetError
 from distcnn.layers import (
+    Dense,
     Flatten,
     GaussianPool2D,
     GlobalMeanPool2D,
     LocallyConnected2D,
     MeanPool2D,
+    RadialBasis,
+    ReLU,
     Sigmoid,
     Softmax,
+    TableConv2D,
     Tanh,
     TrainablePool2D,
 )
+from distcnn.models.lenet5_1998 import TABLE
 
 
 def check(layer, formula, shape, n=3, theirs=None):
-    """Compare forward and every gradient with formula(x, **parameters), and with a module of PyTorch."""
-    net = Net([layer], shape)
+    """Compare forward and every gradient of a layer (or a few) with formula(x, **parameters), and with PyTorch's."""
+    net = Net(layer if isinstance(layer, list) else [layer], shape)
     for number, view in enumerate(net.parameters.values()):
         view[...] = normal(*view.shape, seed=number + 1)
     parameters = {key.split(".")[1]: view.astype(np.float64) for key, view in net.parameters.items()}
@@ -125,6 +131,48 @@ def test_locally_connected_without_bias():
     check(LocallyConnected2D(3, 2, bias=False), formula, (2, 3, 3))
 
 
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(
+    ("table", "shape"),
+    [
+        (((0, 2), (1,), (2, 0, 1), (1, 2)), (3, 5, 6)),  # in any order
+        (((3,),), (4, 4, 4)),
+        (TABLE, (6, 6, 5)),
+    ],
+)
+def test_table_of_connections(table, shape, relu):
+    def formula(x, weight, bias):
+        whole = np.zeros((len(table), shape[0], 3, 3))
+        for p, (o, c) in enumerate((o, c) for o, row in enumerate(table) for c in row):
+            whole[o, c] = weight[p]
+        y = oracle.convolve(x, whole, 0, 1, 1) + bias[:, None, None]
+        return np.maximum(y, 0) if relu else y
+
+    check([TableConv2D(table, 3, padding=1), *([ReLU()] if relu else [])], formula, shape, n=2)
+
+
+def test_radial_basis():
+    centres = normal(4, 12, seed=5)
+
+    def formula(x):
+        return oracle.radial_basis(x.reshape(len(x), 12), centres)
+
+    check([Flatten(), RadialBasis(centres)], formula, (3, 2, 2))
+
+
+@pytest.mark.parametrize("rejection", [0.5, 7.0, 1e4])
+def test_loss_with_a_class_to_which_no_sample_belongs(rejection):
+    """As LeCun et al. 1998, equation 9: far wrong answers are not pushed farther than the rejection."""
+    centres, x, labels = normal(5, 6, seed=2), normal(19, 6, 1, 1), np.arange(19) % 5
+    net = Net([Flatten(), Dense(6), RadialBasis(centres, rejection)], (6, 1, 1))
+    loss, gradients = net.loss_and_gradients(x, labels)
+    features = x.reshape(19, 6) @ net.parameters["1.weight"].T
+    wanted, dlogits = oracle.softmax_cross_entropy(net.predict(x), labels, -rejection)
+    dfeatures = oracle.derivative(lambda value: oracle.radial_basis(value, centres), features, dlogits)
+    assert loss == pytest.approx(wanted, rel=1e-5)
+    assert np.allclose(gradients["1.bias"], dfeatures.sum(axis=0), atol=1e-5)
+
+
 ACTIVATIONS = [
     (Sigmoid(), oracle.sigmoid, lambda torch: torch.nn.Sigmoid()),
     (Tanh(), oracle.tanh, lambda torch: torch.nn.Tanh()),
@@ -153,6 +201,28 @@ def test_activation_far_from_zero(layer, formula, theirs):
     with np.errstate(over="ignore"):
         wanted = formula(x)
     assert np.allclose(Net([layer], (8, 1, 1)).predict(x), wanted, rtol=1e-6, atol=1e-44)
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: Tanh(slope=0), "slope"),
+        (lambda: GaussianPool2D(3, -1.0), "sigma"),
+        (lambda: GaussianPool2D(3, 1.0, padding=2), "padding"),
+        (lambda: MeanPool2D(2, stride=0), "stride"),
+        (lambda: LocallyConnected2D(0, 3), "out_channels"),
+        (lambda: TableConv2D(((0, 0),), 3), "connections"),
+        (lambda: TableConv2D(((),), 3), "connections"),
+        (lambda: Net([TableConv2D(((0, 3),), 3)], (3, 4, 4)), "input map 3"),
+        (lambda: RadialBasis([[0.0, np.nan]]), "centres"),
+        (lambda: RadialBasis(np.ones((2, 3)), rejection=-1), "rejection"),
+        (lambda: Net([Flatten(), RadialBasis(np.ones((2, 3)))], (1, 2, 2)), "3 features"),
+        (lambda: Net([Flatten(), GlobalMeanPool2D()], (1, 2, 2)), "images"),
+    ],
+)
+def test_mistakes_are_refused(make, word):
+    with pytest.raises(NetError, match=word):
+        make()
 
 
 def test_weights_of_a_window_are_exact_to_rounding():

@@ -9,9 +9,11 @@ from distcnn.layers.gaussianpool2d import GaussianPool2D
 from distcnn.layers.locallyconnected2d import LocallyConnected2D
 from distcnn.layers.maxpool2d import MaxPool2D
 from distcnn.layers.meanpool2d import GlobalMeanPool2D, MeanPool2D
+from distcnn.layers.radialbasis import RadialBasis
 from distcnn.layers.relu import ReLU
 from distcnn.layers.sigmoid import Sigmoid
 from distcnn.layers.softmax import Softmax
+from distcnn.layers.tableconv2d import TableConv2D
 from distcnn.layers.tanh import Tanh
 from distcnn.layers.trainablepool2d import TrainablePool2D
 
@@ -26,9 +28,11 @@ __all__ = [
     "LocallyConnected2D",
     "MaxPool2D",
     "MeanPool2D",
+    "RadialBasis",
     "ReLU",
     "Sigmoid",
     "Softmax",
+    "TableConv2D",
     "Tanh",
     "TrainablePool2D",
 ]

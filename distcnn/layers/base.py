@@ -108,7 +108,9 @@ class Layer:
 
     applies_relu = False  # its forward kernel can apply the ReLU behind it
     applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
-    rejection = -math.inf  # as the last layer: the logit, for the loss, of being of no class at all
+    rejection_logit = (
+        -math.inf
+    )  # as the last layer: the logit, for the loss, of a class to which no sample belongs
 
     def output_shape(self, shape):
         """Return the shape of y for x of `shape`, both without samples. Raises NetError if x does not fit."""
@@ -121,7 +123,7 @@ class Layer:
     def flops(self, shape):
         """Return the products and sums of a sample's forward pass, 2 a pair; what acts on single numbers is free."""
         summed = max((parameter.fan_in for parameter in self.parameters(shape).values()), default=0)
-        return 2 * summed * math.prod(self.output_shape(shape))
+        return round(2 * summed * math.prod(self.output_shape(shape)))
 
     def kept(self, shape):
         """Return the shapes, by name, of the float32 arrays that the forward pass keeps for the backward pass."""
