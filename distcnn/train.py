@@ -64,6 +64,8 @@ def summary(run, training):
 def main(comm):
     """Check everything, then write, then train: a mistake is told before anything is written."""
     request = on_root(comm, lambda: parse(sys.argv[1:], "python -m distcnn.train"))
+    if request.listing:
+        return on_root(comm, lambda: print(models.listing()))
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: rundir.find(request, warn))
     training = Training(run.config, load(run.config.data, comm), comm)

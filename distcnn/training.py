@@ -67,7 +67,7 @@ class Training:
         """
         net, batches = self.net, self.batches
         rate = learning_rate(self.config, self.steps, batches.length)
-        net.start(batches.positions)
+        net.start(batches.positions, self.epoch)
         for block in blocks:
             net.train_block(block, self.reduction.ready if block is blocks[-1] else None)
         net.sums[STOP] = stop
