@@ -45,6 +45,7 @@ class Config:
     weight_decay: float = _setting(0.0, Real(0.0), "times the weights, is added to the gradient", FIXED)
     seed: int = _setting(0, Whole(0, 2**63 - 1), "determines initial weights and the order of data", FIXED)
     normalise: str = _setting("channel", Choice(("channel", "none")), "how images are normalised", FIXED)
+    conv: str = _setting("winograd", Choice(("winograd", "direct")), "the algorithm for 3 x 3 filters", FIXED)
     reduction: str = _setting("exact", Choice(("exact", "float32")), "how ranks add their gradients", FIXED)
     out: str | None = _setting(None, PATH, "the run's folder; without it, a fresh runs/MODEL-DATA", CALL)
     resume: str = _setting("never", RESUME, "begin with the newest checkpoint (auto) or with this one", CALL)

@@ -24,14 +24,16 @@ class Net:
     layers, and what is written into them holds from the next call on. weights: the flat buffer, in declaration order.
     sums: int64, the head (see distcnn.exact) and the exact sum of every parameter's gradient. scale, shift: (c,)
     float32, what images are multiplied by and shifted by before the first layer; 1 and 0 until they are set.
+    conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
 
     Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
     start at 0. They are a function of the seed and the parameter's number. Raises NetError for layers that do not fit.
     """
 
-    def __init__(self, layers, input_shape, seed=0):
+    def __init__(self, layers, input_shape, seed=0, conv="winograd"):
         self.layers = list(layers)
         self.shapes, declared = chain(self.layers, input_shape)
+        self.layers = [layer.using(conv) for layer in self.layers]
         names = [(k, name, declared[k][name]) for k in range(len(self.layers)) for name in declared[k]]
         sizes = [math.prod(parameter.shape) for _, _, parameter in names]
         borders = list(accumulate(sizes, initial=0))
@@ -83,10 +85,11 @@ class Net:
     # ---- one block: what training and evaluation are made of ----
 
     def start(self, blocks, epoch=0):
-        """Begin a batch of `blocks` blocks over all ranks: clear the head. The update has cleared the gradients."""
-        self.moment.settings[EPOCH] = epoch
-        self.sums[:HEAD] = 0
-        self.guard[:] = block_limit(blocks), 0
+        """Begin a batch of `blocks` blocks over all ranks: clear the head, take note of the parameters.
+
+        The update has cleared the gradients.
+        """
+        self._begin(self.plan, blocks, epoch)
 
     def train_block(self, block, done=None):
         """Add a block's loss, counts and gradients to the sums; done(offset): sums[offset:] will not change again."""
@@ -136,6 +139,8 @@ class Net:
         self._seen = images if training else None
         self.moment.settings[TRAINING], self.moment.settings[EPOCH] = training, 0
         plan, results = self._whole_plan, np.empty((len(images), *self.shapes[-1]), np.float32)
+        with ieee_mode():
+            plan.prepare()
         for block, part in zip(_blocks(images), _parts(results), strict=True):
             with ieee_mode():
                 plan.load(block, self.scale, self.shift)
@@ -154,7 +159,7 @@ class Net:
         if dy.shape != wanted:
             raise NetError(f"dy has shape {dy.shape}; wanted {wanted}, as forward gave")
         plan, results = self._whole_plan, np.empty(self._seen.shape, np.float32)
-        self._start_anew(len(dy))
+        self._begin_anew(plan, len(dy))
         self.moment.settings[TRAINING] = True
         for block, dy_part, part in zip(_blocks(self._seen), _parts(dy), _parts(results), strict=True):
             with ieee_mode():
@@ -181,7 +186,7 @@ class Net:
             raise NetError(
                 f"labels go from {labels.min()} to {labels.max()}; the net has classes 0 to {classes - 1}"
             )
-        self._start_anew(len(images))
+        self._begin_anew(self.plan, len(images))
         for block in _blocks(images, labels):
             self.train_block(block)
         self._refuse_overflow()
@@ -190,9 +195,16 @@ class Net:
 
     # ---- inside ----
 
-    def _start_anew(self, samples):
+    def _begin(self, plan, blocks, epoch=0):
+        self.moment.settings[EPOCH] = epoch
+        self.sums[:HEAD] = 0
+        self.guard[:] = block_limit(blocks), 0
+        with ieee_mode():
+            plan.prepare()
+
+    def _begin_anew(self, plan, samples):
         self.sums[HEAD:] = 0
-        self.start(-(-samples // LANES))
+        self._begin(plan, -(-samples // LANES))
 
     @cached_property
     def _whole_plan(self):

@@ -126,7 +126,8 @@ class Training:
     def _make(self):
         config, train = self.config, self.dataset.train
         batches = Batches(train, config.batch_size, config.seed, self.comm.rank, self.comm.size)
-        return build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed), batches
+        net = build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed, config.conv)
+        return net, batches
 
     def _compile(self):
         needed = pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode

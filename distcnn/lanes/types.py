@@ -16,6 +16,8 @@ LANES = 16
 
 FLOAT, BYTE, INT, LONG = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 FLOATS, BYTES, INTS, LONGS = (ir.VectorType(element, LANES) for element in (FLOAT, BYTE, INT, LONG))
+DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
 class LanesType(types.Type):

@@ -1,14 +1,15 @@
 """Whole networks by name."""
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from distcnn.config import suggestion
 from distcnn.errors import ConfigError
 from distcnn.models.lenet5 import lenet5
 from distcnn.models.lenet5_1998 import lenet5_1998
 from distcnn.models.simple import convolutional, full, local, mlp
+from distcnn.models.vgg import vgg_small
 from distcnn.net import Net, chain
 
 
@@ -27,21 +28,24 @@ MODELS = {
     "convolutional": Model(convolutional, (1, 28, 28)),
     "lenet5": Model(lenet5, (1, 28, 28)),
     "lenet5-1998": Model(lenet5_1998, (1, 28, 28)),
+    "vgg-small": Model(vgg_small, (3, 32, 32)),
 }
 
 
 def check(name):
     """Raise ConfigError, with the nearest name, unless there is a model of this name."""
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"wanted one of: {', '.join(MODELS)}"
-        raise ConfigError(f"unknown model {name!r}; {hint}")
+        wanted = suggestion(name, MODELS) or f"; wanted one of: {', '.join(MODELS)}"
+        raise ConfigError(f"unknown model {name!r}{wanted}")
 
 
-def build(name, input_shape, classes, seed):
-    """Return the Net of this name for images of `input_shape` (c, h, w). Raises ConfigError and NetError."""
+def build(name, input_shape, classes, seed, conv="winograd"):
+    """Return the Net of this name for images of `input_shape` (c, h, w); conv: as in Net.
+
+    Raises ConfigError and NetError.
+    """
     check(name)
-    return Net(MODELS[name].layers(input_shape, classes), input_shape, seed)
+    return Net(MODELS[name].layers(input_shape, classes), input_shape, seed, conv)
 
 
 def size(name):

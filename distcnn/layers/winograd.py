@@ -1,0 +1,128 @@
+"""The calls of a 3 x 3 convolution of stride 1 by Winograd's algorithm: what `Conv2D` uses where it pays.
+
+Tiles go through the transforms a few at a time, so that what lies at the 36 points stays in the cache. How many
+never changes a bit, except for the weights' gradient, whose sum it splits: there it follows from the shape alone.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from distcnn.kernels import tiles
+from distcnn.kernels import winograd as kernels
+from distcnn.lanes import LANES, aligned
+from distcnn.layers.base import Border
+
+POINTS = kernels.POINTS
+
+
+class Grid(NamedTuple):
+    """The tiles of 4 x 4 that cover an image of h x w."""
+
+    down: int
+    across: int
+
+    @classmethod
+    def over(cls, height, width):
+        """Return the grid that covers such an image."""
+        return cls(-(-height // 4), -(-width // 4))
+
+    def shares(self, count):
+        """Yield (first tile, number of tiles) for all tiles, up to `count` at a time."""
+        total = self.down * self.across
+        for start, stop in pairwise([*range(0, total, count), total]):
+            yield start, stop - start
+
+
+def forward_pays(channels, outputs):
+    """Tell whether the forward pass, or the data's gradient, is faster this way than directly."""
+    return channels >= 16 and outputs >= 16
+
+
+def weights_pay(channels, outputs):
+    """Tell whether the weights' gradient is."""
+    return channels >= 16 and outputs >= 16
+
+
+def input_border(shape, padding):
+    """Return the zeros wanted around x (c, h, w): the padding, and what completes the last tiles."""
+    _, h, w = shape
+    grid = Grid.over(h + 2 * padding - 2, w + 2 * padding - 2)
+    return Border(padding, 4 * grid.across + 2 - padding - w, padding, 4 * grid.down + 2 - padding - h)
+
+
+def output_gradient_border(shape, padding):
+    """Return the zeros wanted around dy for the gradient of the data (c, h, w)."""
+    _, h, w = shape
+    grid, before = Grid.over(h, w), max(0, 2 - padding)
+    right, bottom = 4 * grid.across + 2 - w - padding, 4 * grid.down + 2 - h - padding
+    return Border(before, max(0, right), before, max(0, bottom))
+
+
+def whole_tiles_border(shape, padding):
+    """Return the zeros wanted around dy for the gradient of the weights, with x of shape (c, h, w)."""
+    _, h, w = shape
+    oh, ow = h + 2 * padding - 2, w + 2 * padding - 2
+    grid = Grid.over(oh, ow)
+    return Border(0, 4 * grid.across - ow, 0, 4 * grid.down - oh)
+
+
+def filters(outputs, channels):
+    """Return an array for transformed filters, seen as [36, outputs, channels] and as [36, n, 16] Lanes."""
+    groups = -(-outputs * channels // LANES)
+    array = aligned((POINTS, groups, LANES))
+    return array.reshape(POINTS, -1)[:, : outputs * channels].reshape(POINTS, outputs, channels), array
+
+
+def filter_calls(scratch, weight, lanes, rotated):
+    """Return the calls that transform the weights."""
+    taps, patch = aligned((9, *lanes.shape[1:])), scratch.array("patch", (6, 6, LANES))
+    return [(kernels.winograd_filters, (weight, int(rotated), taps, patch, lanes))]
+
+
+def correlation_calls(scratch, x, u, bias, test, y, relu, mask):
+    """Return the calls that compute y from x, which begins at the corner of the first tile."""
+    (_, channels, _, _, _), (_, outputs, oh, ow, _) = x.shape, y.shape
+    grid, patch, calls = Grid.over(oh, ow), scratch.array("patch", (6, 6, LANES)), []
+    finish = kernels.winograd_outputs(relu, mask)
+    for first, count in grid.shares(tiles.winograd_share(channels)):
+        v = scratch.array("v", (POINTS, channels, count, LANES))
+        calls.append((kernels.winograd_inputs, (x, first, grid.across, patch, v)))
+        panel = tiles.winograd_outputs_together(outputs)
+        for start, stop in pairwise([*range(0, outputs, panel), outputs]):
+            m = scratch.array("m", (POINTS, stop - start, count, LANES))
+            product = kernels.winograd_products(*tiles.winograd(stop - start, count))
+            calls.append((product, (u[:, start:stop], v, m)))
+            part = m, bias[start:stop], test[:, start:stop], y[:, start:stop], first, grid.across, patch
+            calls.append((finish, part))
+    return calls
+
+
+def weight_calls(scratch, x, dy, sums, guard):
+    """Return the calls that add the weights' gradient to its sums; x and dy begin at the corner of the first tile."""
+    outputs, channels = sums.shape[:2]
+    grid, patch = Grid(dy.shape[2] // 4, dy.shape[3] // 4), scratch.array("patch", (6, 6, LANES))
+    rows, columns = tiles.winograd_weights(outputs, channels)
+    padded, groups = -(-outputs // rows) * rows, -(-channels // (LANES * columns)) * columns
+    d, calls = scratch.array("d", (POINTS, padded, groups, LANES)), []
+    product = kernels.winograd_weight_products(rows, columns)
+    for first, count in grid.shares(tiles_summed(outputs, channels)):
+        v = scratch.array("v", (POINTS, channels, count, LANES))
+        y = scratch.array("m", (POINTS, padded, count, LANES))
+        vt = scratch.array("vt", (count, LANES, groups, LANES))
+        calls.append((kernels.winograd_inputs, (x, first, grid.across, patch, v)))
+        calls.append((kernels.winograd_gradients, (dy, first, grid.across, patch, y)))
+        calls.append((product, (v, y, int(first == 0), vt, d)))
+    side_by_side = np.lib.stride_tricks.as_strided(
+        scratch.array("side by side", (1, 9 * LANES + LANES)), (LANES, 1, LANES), (36, 64, 4)
+    )
+    taps = scratch.array("taps", (LANES, LANES))
+    flat = sums.reshape(outputs, channels * 9)
+    calls.append((kernels.winograd_weight_sums, (d, patch, taps, side_by_side, flat, guard)))
+    return calls
+
+
+def tiles_summed(outputs, channels):
+    """Return how many tiles the gradient of the weights sums at a time: it follows from the shape alone."""
+    return max(2, min(8, 256 // max(outputs, channels)))
