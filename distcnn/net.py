@@ -31,8 +31,9 @@ class Net:
     """
 
     def __init__(self, layers, input_shape, seed=0, conv="winograd"):
-        self.layers = [layer.using(conv) if isinstance(layer, Layer) else layer for layer in layers]
+        self.layers = list(layers)
         self.shapes, declared = chain(self.layers, input_shape)
+        self.layers = [layer.using(conv) for layer in self.layers]
         names = [(k, name, declared[k][name]) for k in range(len(self.layers)) for name in declared[k]]
         sizes = [math.prod(parameter.shape) for _, _, parameter in names]
         borders = list(accumulate(sizes, initial=0))
@@ -88,8 +89,7 @@ class Net:
 
         The update has cleared the gradients.
         """
-        self.moment.settings[EPOCH] = epoch
-        self._begin(self.plan, blocks)
+        self._begin(self.plan, blocks, epoch)
 
     def train_block(self, block, done=None):
         """Add a block's loss, counts and gradients to the sums; done(offset): sums[offset:] will not change again."""
@@ -195,7 +195,8 @@ class Net:
 
     # ---- inside ----
 
-    def _begin(self, plan, blocks):
+    def _begin(self, plan, blocks, epoch=0):
+        self.moment.settings[EPOCH] = epoch
         self.sums[:HEAD] = 0
         self.guard[:] = block_limit(blocks), 0
         with ieee_mode():

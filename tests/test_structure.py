@@ -21,7 +21,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"kernels"},
     {"lanes", "config", "randomness", "scalars", "stop"},
     {"arguments", "domains"},
-    {"environment", "errors", "exact"},
+    {"environment", "errors", "exact", "scalars"},
 ]
 
 

@@ -119,7 +119,8 @@ class Wiring:
     x, y: activations; dx, dy: their gradients (dx None: nobody asks for it); parameters and sums: arrays by name, of
     float32 and of exact sums; guard: as in lanes.sums; relu: y is to be what the ReLU behind this layer gives; mask:
     dx is to be the gradient before the ReLU in front of this layer; scratch: room that layers share; kept: the arrays
-    that `Layer.kept` asks for; number: the layer's place in the net; moment: see Moment.
+    that `Layer.kept` asks for; number: the layer's place in the net; moment: see Moment; inner: the wiring of a layer
+    inside this one.
     """
 
     x: Value
@@ -137,6 +138,7 @@ class Wiring:
     kept: dict[str, np.ndarray] = field(default_factory=dict)
     number: int = 0
     moment: Moment | None = None
+    inner: "Wiring | None" = None
 
 
 class Layer:

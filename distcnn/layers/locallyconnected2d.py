@@ -71,12 +71,8 @@ class LocallyConnected2D(Layer):
             kernel = kernels.local_backward_few_weights(tiles.sums(self.out_channels))
             return kernel, (*arrays, sums, wiring.guard)
         turned = aligned((-(-features // LANES), LANES, LANES))
-        return kernels.local_backward_weights(tiles.dense(self.out_channels)), (
-            *arrays,
-            turned,
-            sums,
-            wiring.guard,
-        )
+        kernel = kernels.local_backward_weights(tiles.dense(self.out_channels))
+        return kernel, (*arrays, turned, sums, wiring.guard)
 
     @property
     def _window(self):

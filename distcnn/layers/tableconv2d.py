@@ -1,6 +1,6 @@
 """Convolution whose output maps each see only some of the input's maps."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class TableConv2D(Layer):
     stride: int = 1
     padding: int = 0
     bias: bool = True
+    conv: str = field(default="winograd", repr=False)
 
     applies_relu = True
     applies_mask = True
@@ -38,6 +39,9 @@ class TableConv2D(Layer):
                 "TableConv2D: connections are wanted as the numbers of input maps, for each output map"
             )
         self._whole.__post_init__()
+
+    def using(self, conv):
+        return replace(self, conv=conv)
 
     def output_shape(self, shape):
         channels, last = check_image(self, shape)[0], max(map(max, self.connections))
@@ -61,29 +65,27 @@ class TableConv2D(Layer):
     def kept(self, shape):
         return {"weight": self._whole.parameters(shape)["weight"].shape}
 
-    def forward(self, wiring):
+    def prepare(self, wiring):
         weight, whole = wiring.parameters["weight"], wiring.kept["weight"]
-        return [(kernels.expand, (weight, self._pairs, whole)), *self._whole.forward(self._inner(wiring))]
+        parameters, sums = {"weight": whole}, {"weight": aligned(whole.shape, np.int64)}
+        wiring.inner = replace(wiring, parameters=wiring.parameters | parameters, sums=wiring.sums | sums)
+        return [(kernels.expand, (weight, self._pairs, whole)), *self._whole.prepare(wiring.inner)]
+
+    def forward(self, wiring):
+        return self._whole.forward(wiring.inner)
 
     def backward(self, wiring):
-        inner = self._inner(wiring)
-        collect = kernels.collect, (inner.sums["weight"], self._pairs, wiring.sums["weight"])
-        return [*self._whole.backward(inner), collect]
+        collect = kernels.collect, (wiring.inner.sums["weight"], self._pairs, wiring.sums["weight"])
+        return [*self._whole.backward(wiring.inner), collect]
 
     @property
     def _whole(self):
         """The convolution of all pairs."""
-        return Conv2D(len(self.connections), self.kernel_size, self.stride, self.padding, self.bias)
+        return Conv2D(
+            len(self.connections), self.kernel_size, self.stride, self.padding, self.bias, self.conv
+        )
 
     @property
     def _pairs(self):
         """(output map, input map) of each filter, int64 [pairs, 2]."""
         return np.array([(o, c) for o, row in enumerate(self.connections) for c in row], np.int64)
-
-    def _inner(self, wiring):
-        """Return the wiring of the convolution of all pairs."""
-        weight = wiring.kept["weight"]
-        parameters = wiring.parameters | {"weight": weight}
-        return replace(
-            wiring, parameters=parameters, sums=wiring.sums | {"weight": aligned(weight.shape, np.int64)}
-        )

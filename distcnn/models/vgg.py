@@ -1,10 +1,10 @@
-"""Nets of 3 x 3 convolutions, after Simonyan and Zisserman 2015."""
+"""Networks after Simonyan and Zisserman 2015: 3 x 3 convolutions in groups, and a pool behind each group."""
 
 from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 
 
 def vgg_small(input_shape, classes):
-    """A small net after Simonyan and Zisserman 2015: three pairs of 3 x 3 convolutions, for images of about 32 x 32."""
+    """Three pairs of convolutions of 32, 64 and 128 channels, for images of about 32 x 32."""
     layers = []
     for channels in (32, 64, 128):
         for _ in range(2):
