@@ -20,6 +20,7 @@ from distcnn.lanes.arithmetic import (
 )
 from distcnn.lanes.memory import (
     broadcast_first,
+    broadcast_last,
     broadcast_second,
     load,
     load_column,
@@ -41,6 +42,7 @@ __all__ = [
     "add_sums",
     "aligned",
     "broadcast_first",
+    "broadcast_last",
     "broadcast_second",
     "exp",
     "fma",

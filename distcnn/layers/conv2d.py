@@ -82,11 +82,11 @@ class Conv2D(Layer):
         if not self._winograd(wiring.x.shape):
             return []
         weight, channels = wiring.parameters["weight"], wiring.x.shape[0]
-        wiring.filters, lanes = winograd.filters(self.out_channels, channels)
-        calls = winograd.filter_calls(wiring.scratch, weight, lanes, rotated=False)
+        wiring.filters = winograd.filters(self.out_channels, channels)
+        calls = winograd.filter_calls(wiring.scratch, weight, wiring.filters, rotated=False)
         if wiring.dx:
-            wiring.rotated_filters, lanes = winograd.filters(channels, self.out_channels)
-            calls += winograd.filter_calls(wiring.scratch, weight, lanes, rotated=True)
+            wiring.rotated_filters = winograd.filters(channels, self.out_channels)
+            calls += winograd.filter_calls(wiring.scratch, weight, wiring.rotated_filters, rotated=True)
         return calls
 
     def forward(self, wiring):

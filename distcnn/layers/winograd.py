@@ -15,6 +15,7 @@ from distcnn.lanes import LANES, aligned
 from distcnn.layers.base import Border
 
 POINTS = kernels.POINTS
+OUTPUTS = 32  # done together, so that what is transformed back is still in the cache; a multiple of 4
 
 
 class Grid(NamedTuple):
@@ -69,16 +70,15 @@ def whole_tiles_border(shape, padding):
 
 
 def filters(outputs, channels):
-    """Return an array for transformed filters, seen as [36, outputs, channels] and as [36, n, 16] Lanes."""
-    groups = -(-outputs * channels // LANES)
-    array = aligned((POINTS, groups, LANES))
-    return array.reshape(POINTS, -1)[:, : outputs * channels].reshape(POINTS, outputs, channels), array
+    """Return an array for transformed filters, [36, groups of 4 outputs, channels up to a multiple of 4, 4]."""
+    return aligned((POINTS, -(-outputs // 4), -(-channels // 4) * 4, 4))
 
 
-def filter_calls(scratch, weight, lanes, rotated):
-    """Return the calls that transform the weights."""
-    taps, patch = aligned((9, *lanes.shape[1:])), scratch.array("patch", (6, 6, LANES))
-    return [(kernels.winograd_filters, (weight, int(rotated), taps, patch, lanes))]
+def filter_calls(scratch, weight, u, rotated):
+    """Return the calls that transform the weights into u."""
+    taps, patch = scratch.array("taps", (LANES, LANES)), scratch.array("patch", (6, 6, LANES))
+    arrays = weight.reshape(*weight.shape[:2], 9), int(rotated), taps, patch
+    return [(kernels.winograd_filters, (*arrays, u.reshape(*u.shape[:2], -1, LANES)))]
 
 
 def correlation_calls(scratch, x, u, bias, test, y, relu, mask):
@@ -89,11 +89,11 @@ def correlation_calls(scratch, x, u, bias, test, y, relu, mask):
     for first, count in grid.shares(tiles.winograd_share(channels)):
         v = scratch.array("v", (POINTS, channels, count, LANES))
         calls.append((kernels.winograd_inputs, (x, first, grid.across, patch, v)))
-        panel = tiles.winograd_outputs_together(outputs)
-        for start, stop in pairwise([*range(0, outputs, panel), outputs]):
-            m = scratch.array("m", (POINTS, stop - start, count, LANES))
-            product = kernels.winograd_products(*tiles.winograd(stop - start, count))
-            calls.append((product, (u[:, start:stop], v, m)))
+        product = kernels.winograd_products(tiles.winograd(count))
+        for start, stop in pairwise([*range(0, outputs, OUTPUTS), outputs]):
+            groups = u[:, start // 4 : -(-stop // 4)]
+            m = scratch.array("m", (POINTS, 4 * groups.shape[1], count, LANES))
+            calls.append((product, (groups, v, m)))
             part = m, bias[start:stop], test[:, start:stop], y[:, start:stop], first, grid.across, patch
             calls.append((finish, part))
     return calls
