@@ -21,7 +21,7 @@ CONVOLUTIONS = {  # layer, shape of its input
     "vgg 128-128 3x3 at 8": (Conv2D(128, 3, padding=1), (128, 8, 8)),
 }
 DENSE = {"LeNet-5 400-120": (400, 120), "LeNet-5 120-84": (120, 84), "vgg 2048-128": (2048, 128)}
-PRODUCTS = {"vgg 32-32": (32, 32, 8), "vgg 64-64": (64, 64, 4), "vgg 128-128": (128, 128, 2)}
+PRODUCTS = {"vgg 32-32": (32, 32, 4), "vgg 64-64": (64, 64, 4), "vgg 128-128": (128, 128, 4)}
 SLOW = 0.5  # of the best one's speed: it spills
 
 

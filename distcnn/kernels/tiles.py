@@ -114,8 +114,3 @@ def winograd(count):
 def winograd_weights(outputs, channels):
     """Return (rows, columns) of a tile of the weights' gradient: outputs by groups of 16 channels."""
     return best(WINOGRAD_WEIGHTS, outputs, -(-channels // 16))
-
-
-def winograd_share(channels):
-    """Return how many Winograd tiles are transformed at a time: about half a megabyte of them."""
-    return max(2, min(16, 256 // channels))

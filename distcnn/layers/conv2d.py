@@ -67,14 +67,16 @@ class Conv2D(Layer):
 
     # ---- which algorithm: by the layer's shape alone ----
 
-    def _minimal(self):
-        return self.conv == "winograd" and (self.kernel_size, self.stride) == (3, 1)
-
     def _winograd(self, shape):
-        return self._minimal() and winograd.forward_pays(shape[0], self.out_channels)
+        return self._takes(winograd.pays, shape)
 
     def _winograd_weights(self, shape):
-        return self._minimal() and winograd.weights_pay(shape[0], self.out_channels)
+        return self._takes(winograd.pays_for_weights, shape)
+
+    def _takes(self, pays, shape):
+        if self.conv == "direct" or (self.kernel_size, self.stride) != (3, 1):
+            return False
+        return pays(shape[0], *self.output_shape(shape))
 
     # ---- calls ----
 
