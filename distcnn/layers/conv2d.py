@@ -104,16 +104,16 @@ class Conv2D(Layer):
         return [(kernel, (self._direct_input(wiring), weight, bias, self.padding, y))]
 
     def backward(self, wiring):
-        calls = self._backward_weights(wiring)
+        calls = self.backward_weights(wiring)
         if self.bias:
             kernel = kernels.bias_gradient(tiles.sums(self.out_channels))
             calls.append((kernel, (wiring.dy.inside, wiring.sums["bias"], wiring.guard)))
-        return calls + (self._backward_data(wiring) if wiring.dx else [])
+        return calls + (self.backward_data(wiring) if wiring.dx else [])
 
     def _direct_input(self, wiring):
         return wiring.x.bordered(Border(self.padding, self.padding))
 
-    def _backward_weights(self, wiring):
+    def backward_weights(self, wiring):
         shape = wiring.x.shape
         if self._winograd_weights(shape):
             x = wiring.x.bordered(winograd.input_border(shape, self.padding))
@@ -130,7 +130,7 @@ class Conv2D(Layer):
         )
         return [(kernel, arrays)]
 
-    def _backward_data(self, wiring):
+    def backward_data(self, wiring):
         channels, h, w = wiring.x.shape
         x, dx = wiring.x.inside, wiring.dx.inside
         if self._winograd(wiring.x.shape):
