@@ -48,7 +48,7 @@ def find(path):
 def net_of(state, where):
     """Return the Net that a state holds."""
     config = from_toml(state.config_toml, where)
-    net = build(config.model, state.input_shape, len(state.classes), config.seed)
+    net = build(config.model, state.input_shape, len(state.classes), config.seed, config.conv)
     checkpoint.require_parameters(state, [(name, view.shape) for name, view in net.parameters.items()], where)
     net.weights[:] = state.parameters
     net.normalise(state.mean, state.std)

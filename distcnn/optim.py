@@ -9,7 +9,7 @@ from distcnn.kernels.compile import ieee_mode, kernel
 from distcnn.lanes import aligned, fma_scalar
 
 
-@kernel("f4:1 f4:1 i8:1 f8 f4 f4 f4")
+@kernel("f4:1C f4:1C i8:1C f8 f4 f4 f4")
 def momentum_update(w, v, sums, scale, learning_rate, momentum, weight_decay):
     """g = sums * scale + weight_decay * w; v = momentum * v + g; w = w - learning_rate * v; sums = 0.
 

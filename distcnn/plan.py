@@ -4,6 +4,7 @@ It is made once and then executed without deciding anything, block after block, 
 pass stays in the cache and memory does not depend on the batch's size.
 """
 
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from distcnn.kernels.pointwise import pack
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import ReLU
-from distcnn.layers.base import Columns, Value, Wiring
+from distcnn.layers.base import NO_BORDER, Border, Scratch, Value, Wiring
 from distcnn.loss import softmax_cross_entropy
 
 
@@ -41,40 +42,53 @@ class Plan:
     """One block's way through a chain of layers.
 
     shapes: the shapes between the layers, input first; parameters, sums: a dict for each layer, of float32 arrays and
-    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums. With `input_gradient`, the gradient of
-    the input is computed too.
+    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums; moment: shared by all plans of a net. With
+    `input_gradient`, the gradient of the input is computed too.
 
     x: the block's input, y: its output, dx and dy their gradients (Value).
     """
 
-    def __init__(self, layers, shapes, parameters, sums, head, guard, input_gradient=False):
+    def __init__(self, layers, shapes, parameters, sums, head, guard, moment, input_gradient=False):
+        self._moment = moment
         self._label, self._weight = aligned((LANES,)), aligned((LANES,))
         self._layers, self._shapes = layers, shapes
         values = self._values(self._borders(), aliases=self._aliases())
         gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases(values))
         self.values, self.x, self.y, self.dy = values, values[0], values[-1], gradients[-1]
         self.dx = gradients[0] if input_gradient else None
-        self._forward, self._backward = [], []
+        self._prepare, self._forward, self._backward = [], [], []
+        scratch = Scratch()
         for k, layer in enumerate(layers):
             dx = gradients[k] if k or input_gradient else None
             wiring = Wiring(values[k], values[k + 1], dx, gradients[k + 1], parameters[k], sums[k], guard)
+            wiring.scratch = scratch
+            wiring.kept = {name: aligned(each) for name, each in layer.kept(shapes[k]).items()}
+            wiring.number, wiring.moment = k, moment
             wiring.relu, wiring.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
+            self._prepare += layer.prepare(wiring)
             if not (self._fuses_forward(k) or self._shared(values, k)):
                 self._forward += layer.forward(wiring)
             done_here = self._fuses_backward(k) or self._shared(gradients, k)
             self._backward.append([] if done_here else layer.backward(wiring))
         if len(shapes[-1]) == 1:
-            arrays = self.y.array, self._label, self._weight, self.dy.array, head, guard
+            rejection = layers[-1].rejection_logit
+            arrays = self.y.array, self._label, self._weight, rejection, self.dy.array, head, guard
             self._loss = softmax_cross_entropy.compiled, arrays
-        self._forward = _compiled(self._forward)
+        self._prepare, self._forward = _compiled(self._prepare), _compiled(self._forward)
         self._backward = [_compiled(calls) for calls in reversed(self._backward)]
 
         self._pack = {np.dtype(name): pack(name) for name in ("uint8", "float32")}  # compiled on first use
+
+    def prepare(self):
+        """Take note of the parameters: to be called before the first block, and whenever they have changed."""
+        for kernel, arguments in self._prepare:
+            kernel(*arguments)
 
     def load(self, block, scale, shift):
         """Bring a block into lanes; an image is multiplied by scale and shifted, both [c] float32."""
         self._pack[block.images.dtype](block.images, block.index, scale, shift, self.x.inside)
         self._label[:], self._weight[:] = block.label, block.weight
+        self._moment.samples[:] = block.index
 
     def forward(self):
         """Compute y from x."""
@@ -117,13 +131,12 @@ class Plan:
         return [False] + [self._is_relu(k) for k in range(len(self._layers))]
 
     def _borders(self):
-        return [layer.border(shape) for layer, shape in zip(self._layers, self._shapes, strict=False)] + [
-            Columns()
-        ]
+        pairs = zip(self._layers, self._shapes, strict=False)
+        return [*(layer.border(shape) for layer, shape in pairs), NO_BORDER]
 
     def _gradient_borders(self):
         pairs = zip(self._layers, self._shapes, strict=False)
-        return [Columns()] + [layer.gradient_border(shape) for layer, shape in pairs]
+        return [NO_BORDER, *(layer.gradient_border(shape) for layer, shape in pairs)]
 
     def _values(self, borders, aliases):
         """Return a Value for each shape; those that share memory have the widest of their borders."""
@@ -135,7 +148,7 @@ class Plan:
             group = [k]
             while group[-1] + 1 < len(aliases) and aliases[group[-1] + 1]:
                 group.append(group[-1] + 1)
-            border = Columns(*(max(sides) for sides in zip(*(borders[i] for i in group), strict=True)))
+            border = reduce(Border.union, (borders[i] for i in group))
             value = Value(shape, border)
             if k and self._layers[k - 1].is_view(values[-1], value):
                 value.array = value.inside = values[-1].array.reshape(value.array.shape)

@@ -67,7 +67,7 @@ class Training:
         """
         net, batches = self.net, self.batches
         rate = learning_rate(self.config, self.steps, batches.length)
-        net.start(batches.positions)
+        net.start(batches.positions, self.epoch)
         for block in blocks:
             net.train_block(block, self.reduction.ready if block is blocks[-1] else None)
         net.sums[STOP] = stop
@@ -126,7 +126,8 @@ class Training:
     def _make(self):
         config, train = self.config, self.dataset.train
         batches = Batches(train, config.batch_size, config.seed, self.comm.rank, self.comm.size)
-        return build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed), batches
+        net = build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed, config.conv)
+        return net, batches
 
     def _compile(self):
         needed = pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode

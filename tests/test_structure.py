@@ -10,7 +10,7 @@ import distcnn
 
 PACKAGE = Path(distcnn.__file__).parent
 LEVELS = [  # from the top; modules of one level may import each other within their package only
-    {"train", "evaluate", "data.__main__"},
+    {"train", "evaluate", "data.__main__", "bench"},
     {"training", "report.recorder"},
     {"models", "evaluation", "rundir", "report"},
     {"checkpoint", "data.batches", "net"},
@@ -19,9 +19,9 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"parallel", "files"},
     {"loss", "optim"},
     {"kernels"},
-    {"lanes", "config", "randomness", "stop"},
+    {"lanes", "config", "randomness", "scalars", "stop"},
     {"arguments", "domains"},
-    {"environment", "errors", "exact"},
+    {"environment", "errors", "exact", "scalars"},
 ]
 
 

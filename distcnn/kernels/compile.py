@@ -22,14 +22,18 @@ from numba.core import config as numba_config
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from distcnn.lanes.processor import processor, vector_registers
 from distcnn.lanes.types import BYTE, INT, call
+
+__all__ = ["Kernel", "ieee_mode", "kernel", "processor", "specialised", "vector_registers"]
 
 
 class Kernel:
     """A function over arrays, compiled on first use (or by `compiled`) for one signature.
 
     `signature` is one word per argument: a NumPy type code, and for arrays a colon and the number of axes,
-    as in "f4:5 f4:4 f4:1 i8"; arrays may have any strides. Arguments are not checked.
+    as in "f4:5 f4:4 f4:1 i8"; arrays may have any strides, except those marked C, as in "f4:1C", which must be
+    contiguous. Arguments are not checked.
     """
 
     def __init__(self, function, signature, name):
@@ -40,11 +44,10 @@ class Kernel:
     @cached_property
     def compiled(self):
         """The machine code as a built-in function, without Numba's dispatch on argument types."""
+        options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
         with _cache_folder() as cached:
-            dispatcher = njit(
-                self.signature, cache=cached, nogil=True, error_model="numpy", boundscheck=False
-            )(self.function)
-        return dispatcher.overloads[self.signature.args].entry_point
+            self._dispatcher = njit(self.signature, cache=cached, **options)(self.function)  # owns the code
+        return self._dispatcher.overloads[self.signature.args].entry_point
 
     def __call__(self, *arguments):
         return self.compiled(*arguments)
@@ -76,34 +79,7 @@ def specialised(signature):
 def _numba_type(word):
     code, _, axes = word.partition(":")
     scalar = numba.from_dtype(np.dtype(code))
-    return types.Array(scalar, int(axes), "A") if axes else scalar
-
-
-# ---- the processor ----
-
-
-@cache
-def processor() -> tuple[str, str]:
-    """Return the name and the features of the processor that Numba compiles for."""
-    _, name, features = cpu_target.target_context.codegen().magic_tuple()
-    return name, features
-
-
-@cache
-def vector_registers() -> int:
-    """Return how many Lanes the registers hold: 32 with AVX-512, 8 pairs with AVX2."""
-    name, features = processor()
-    wide = (
-        "avx512",
-        "icelake",
-        "cascadelake",
-        "cooperlake",
-        "cannonlake",
-        "rapids",
-        "tigerlake",
-        "rocketlake",
-    )
-    return 32 if "+avx512f" in features or name in ("znver4", "znver5") or any(w in name for w in wide) else 8
+    return types.Array(scalar, int(axes[0]), axes[1:] or "A") if axes else scalar
 
 
 # ---- the cache ----
@@ -168,15 +144,19 @@ def set_float_mode(mode, previous):
     previous[0] = _swap_mxcsr(mode)
 
 
-@contextlib.contextmanager
-def ieee_mode():
+class ieee_mode:
     """Compute with denormals and rounding to nearest, whatever another library has set in this thread."""
-    if not cpu_target.target_context.codegen().magic_tuple()[0].startswith("x86_64"):
-        yield  # elsewhere the default mode is all we know
-        return
-    previous = np.empty(1, np.int32)
-    set_float_mode(_DEFAULT_MXCSR, previous)
-    try:
-        yield
-    finally:
-        set_float_mode(int(previous[0]), np.empty(1, np.int32))
+
+    def __enter__(self):
+        self._set, self._previous = _mode_setter(), np.empty(1, np.int32)
+        self._set(_DEFAULT_MXCSR, self._previous)
+
+    def __exit__(self, *exception):
+        self._set(int(self._previous[0]), self._previous)
+
+
+@cache
+def _mode_setter():
+    """Return the compiled `set_float_mode`; off x86 the default mode is all we know, and nothing is to be set."""
+    is_x86 = cpu_target.target_context.codegen().magic_tuple()[0].startswith("x86_64")
+    return set_float_mode.compiled if is_x86 else lambda mode, previous: None

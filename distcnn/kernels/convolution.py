@@ -13,7 +13,6 @@ from distcnn.lanes import (
     broadcast_second,
     load_column,
     load_row,
-    load_tile,
     store_tile,
     tile_add,
     tile_fma,
@@ -57,14 +56,13 @@ def convolution_forward(rows, columns, stride, relu):
 
 
 @specialised("f4:5 f4:4 i8 i8 f4:5 f4:5")
-def convolution_backward_data(rows, columns, stride, mask):
+def convolution_backward_data(rows, stride, mask):
     """dx[c, h, w] = sum over o, i, j of w[o, c, i, j] * dy[o, (h + padding - i) / stride, (w + padding - j) / stride].
 
-    Only whole quotients count: positions of equal remainder share their taps and are done together. dy has
-    `border` zero columns on its left (and enough on its right); with `mask`, dx is 0 where x is not above 0: the
-    derivative of the ReLU that made x. The order of the sum is o, i, j, ascending.
+    Only whole quotients inside dy count. dy has `border` zero columns on its left (and enough on its right); with
+    `mask`, dx is 0 where x is not above 0: the derivative of the ReLU that made x. The order of the sum is o, i, j,
+    ascending.
     """
-    size = rows * columns
 
     def function(dy, w, padding, border, x, dx):
         blocks, outputs, dy_height, channels = dy.shape[0], w.shape[0], dy.shape[2], w.shape[1]
@@ -78,26 +76,21 @@ def convolution_backward_data(rows, columns, stride, mask):
                 last_i = min((kernel_height - 1 - i0) // stride, row) + 1
                 for start in range(0, channels, rows):
                     c = min(start, channels - rows)
-                    for j0 in range(stride):
-                        first = (padding - j0 + stride - 1) // stride
-                        end = (width - 1 + padding - j0) // stride + 1
-                        for begin in range(first, end, columns):
-                            t = min(begin, end - columns)
-                            first_j = max(0, t - dy_width + 1)
-                            last_j = min((kernel_width - 1 - j0) // stride, t + columns - 1) + 1
-                            tile = tile_zeros(size)
-                            for o in range(outputs):
-                                for i in range(first_i, last_i):
-                                    for j in range(first_j, last_j):
-                                        tap = (o, c, i0 + stride * i, j0 + stride * j)
-                                        taps = broadcast_second(w, tap, 1, rows)
-                                        values = load_row(dy, (n, o, row - i, border + t - j), 1, columns)
-                                        tile = tile_fma(tile, taps, values)
-                            q = stride * t + j0 - padding
-                            if mask:
-                                test = load_tile(x, (n, c, h, q), stride, rows, columns)
-                                tile = tile_where_positive(test, tile)
-                            store_tile(dx, (n, c, h, q), tile, stride, rows, columns)
+                    for q in range(width):
+                        column, j0 = (q + padding) // stride, (q + padding) % stride
+                        first_j = max(0, column - dy_width + 1)
+                        last_j = min((kernel_width - 1 - j0) // stride, column) + 1
+                        tile = tile_zeros(rows)
+                        for o in range(outputs):
+                            for i in range(first_i, last_i):
+                                for j in range(first_j, last_j):
+                                    tap = (o, c, i0 + stride * i, j0 + stride * j)
+                                    taps = broadcast_second(w, tap, 1, rows)
+                                    values = load_row(dy, (n, o, row - i, border + column - j), 1, 1)
+                                    tile = tile_fma(tile, taps, values)
+                        if mask:
+                            tile = tile_where_positive(load_column(x, (n, c, h, q), 1, rows), tile)
+                        store_tile(dx, (n, c, h, q), tile, 1, rows, 1)
 
     return function
 

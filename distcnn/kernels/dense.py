@@ -10,7 +10,6 @@ from distcnn.lanes import (
     broadcast_second,
     load_column,
     load_row,
-    store_first,
     store_tile,
     tile_fma,
     tile_relu,
@@ -58,31 +57,36 @@ def dense_backward_data(rows, mask):
     return function
 
 
-@specialised("f4:3 f4:3 f4:3 i8:2 i8:1")
-def dense_backward_weights(rows):
-    """g[o, i] += sum over samples s of dy[o, s] * x[i, s], for `rows` outputs side by side; at least 16 features.
+@specialised("f4:3 f4:3 f4:4 i8:2 i8:1")
+def dense_backward_weights(rows, columns):
+    """g[o, i] += sum over samples s of dy[o, s] * x[i, s]; at least 16 features.
 
-    x is transposed first, so that features lie in lanes and no sum across lanes is needed (scratch: xt
-    [groups of 16 features, 16 samples, 16]). The last group may overlap the one before it: what it repeats is 0.
+    x is transposed first, so that features lie in lanes and no sum across lanes is needed (scratch: xt [1, 16
+    samples, groups of 16 features, 16]). A tile is `rows` outputs by `columns` groups, a divisor of their number; the
+    last tile of groups may overlap the one before it: what it repeats is 0.
     """
+    size, span = rows * columns, 16 * columns
 
     def function(x, dy, xt, g, guard):
         outputs, features = g.shape
-        groups = xt.shape[0]
+        groups = xt.shape[2]
         for n in range(x.shape[0]):
             for k in range(groups):
-                i = min(16 * k, features - 16)
-                store_first(xt[k], (0,), transpose(load_column(x, (n, i), 1, 16)), 1, 16, 1)
-                for s in range(16):
-                    for repeated in range(16 * k - i):
-                        xt[k, s, repeated] = 0.0
+                begin = k // columns * span
+                first = min(begin, features - span)
+                values = load_column(x, (n, first + 16 * (k % columns)), 1, 16)
+                store_tile(xt, (0, 0, k), transpose(values), 1, 16, 1)
+                if k % columns == 0:
+                    for s in range(16):
+                        for repeated in range(begin - first):
+                            xt[0, s, k, repeated] = 0.0
             for start in range(0, outputs, rows):
                 o = min(start, outputs - rows)
-                for k in range(groups):
-                    tile = tile_zeros(rows)
+                for k in range(0, groups, columns):
+                    tile = tile_zeros(size)
                     for s in range(16):
-                        values = load_row(xt, (k, s), 1, 1)
-                        tile = tile_fma(tile, broadcast_first(dy[n], (o, s), 1, rows), values)
-                    add_features(g, (o, min(16 * k, features - 16)), tile, rows, 1, start - o, guard)
+                        outer = broadcast_second(dy, (n, o, s), 1, rows)
+                        tile = tile_fma(tile, outer, load_row(xt, (0, s, k), 1, columns))
+                    add_features(g, (o, min(16 * k, features - span)), tile, rows, columns, start - o, guard)
 
     return function

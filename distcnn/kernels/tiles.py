@@ -1,23 +1,52 @@
 """Which register tile a kernel gets: it follows the shape and the number of registers, and never changes a bit.
 
-A tile that does not fit into the registers spills and is four times slower, so the candidates were measured:
-rows * columns accumulators plus the operands must fit into 32 Lanes (AVX-512) or 8 (AVX2).
+A tile that does not fit into the registers spills and is several times slower, so the candidates were measured:
+`python -m distcnn.bench tiles` prints each one's share of the peak. Of accumulators and operands 32 Lanes fit into
+the registers of AVX-512, 8 into those of AVX2.
 """
 
 from distcnn.kernels.compile import vector_registers
 
 WIDE = vector_registers() == 32
 
+if WIDE:
+    CONVOLUTION = [
+        *((m, n) for m in (1, 2) for n in (1, 2)),
+        (2, 4),
+        (2, 7),
+        (4, 2),
+        (4, 4),
+        (4, 5),
+        (8, 1),
+        (8, 2),
+    ]
+    DATA = (1, 2, 3, 4, 6, 8)
+    WEIGHTS = 14  # accumulators
+    DENSE = (1, 2, 4, 6, 10, 12)
+    DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1), (2, 4), (2, 8)]
+    SUMS = (1, 2, 3, 4, 6, 8)
+    WINOGRAD = (1, 2, 4)
+    WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1), (8, 1)]
+else:
+    CONVOLUTION = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (6, 1)]
+    DATA = (1, 2, 3, 4, 6)
+    WEIGHTS = 6
+    DENSE = (1, 2, 4, 5, 6)
+    DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1)]
+    SUMS = (1, 2, 3, 4, 6)
+    WINOGRAD = (1,)
+    WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
+
 
 def best(candidates, rows, columns):
     """Return the tile (m, n) that covers rows x columns with the least work.
 
-    A tile's cost is its products, plus the loads of its operands, which weigh about a quarter of a product.
+    A tile's cost is its products, plus the loads of its operands, which weigh more for a column than for a row.
     """
 
     def cost(tile):
         m, n = tile
-        return -(-rows // m) * -(-columns // n) * (m * n + 0.25 * (m + n))
+        return -(-rows // m) * -(-columns // n) * (m * n + 0.25 * m + 0.6 * n)
 
     return min((t for t in candidates if t[0] <= rows and t[1] <= columns), key=cost)
 
@@ -27,51 +56,61 @@ def largest(candidates, rows):
     return min((m for m in candidates if m <= rows), key=lambda m: (-(-rows // m), m))
 
 
-_SMALL = [(m, n) for m in (1, 2) for n in (1, 2)]
-if WIDE:
-    CONVOLUTION = [*_SMALL, (2, 4), (2, 7), (4, 1), (4, 2), (4, 4), (4, 5), (6, 1), (6, 2), (8, 1), (8, 2)]
-    DATA = [*_SMALL, (3, 1), (3, 2), (4, 1), (4, 2), (4, 4), (6, 1), (6, 2), (8, 1), (8, 2)]
-    DENSE = (1, 2, 4, 6, 10, 12)
-    DENSE_WEIGHTS = (1, 2, 4, 6, 10)
-    SUMS = (1, 2, 4, 8)
-else:
-    CONVOLUTION = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (6, 1)]
-    DATA = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (4, 1), (6, 1)]
-    DENSE = (1, 2, 4, 5, 6)
-    DENSE_WEIGHTS = (1, 2, 4, 5, 6)
-    SUMS = (1, 2, 4)
-
-
 def convolution(outputs, width):
     """Return (rows, columns) for the forward pass."""
     return best(CONVOLUTION, outputs, width)
 
 
-def convolution_data(channels, width):
-    """Return (rows, columns) for the gradient of the data; width: the fewest positions done together."""
-    return best(DATA, channels, width)
+def convolution_data(channels):
+    """Return the rows for the gradient of the data.
+
+    One column at a time leaves out all taps outside dy: 6 x 1 on LeNet-5's second layer 99 % of peak, 6 x 2 91 %.
+    """
+    return largest(DATA, channels)
 
 
 def convolution_weights(outputs, kernel_width):
     """Return (rows, columns): outputs by neighbouring taps."""
-    registers = 29 if WIDE else 7
-    columns = next(
-        k for k in range(min(kernel_width, 11 if WIDE else 5), 0, -1) if kernel_width % k == 0 or k <= 5
-    )
-    rows = max(m for m in (1, 2, 3, 4, 6, 8) if m == 1 or m * columns + m + columns <= registers)
-    return largest([m for m in (1, 2, 3, 4, 6, 8) if m <= rows], outputs), columns
+    most = WEIGHTS // 2 if kernel_width > WEIGHTS else WEIGHTS
+    columns = min(kernel_width, most)
+    rows = [m for m in (1, 2, 3, 4, 6, 8) if m == 1 or m * columns <= WEIGHTS]
+    return largest(rows, outputs), columns
 
 
-def dense(outputs):
-    """Return the rows of a fully connected layer's tile, forward or for its data's gradient."""
-    return largest(DENSE, outputs)
+def dense(outputs, features=0):
+    """Return the rows of a fully connected layer's tile, forward or for its data's gradient.
+
+    The weights of rows 4 KiB apart and more fall into few sets of the cache: twelve such rows 74 % of peak, six 95 %.
+    """
+    return largest([m for m in DENSE if m <= 6 or features < 1024], outputs)
 
 
-def dense_weights(outputs):
-    """Return the rows of the tile for a fully connected layer's weight gradient."""
-    return largest(DENSE_WEIGHTS, outputs)
+def dense_weights(outputs, features):
+    """Return (rows, columns) for a fully connected layer's weight gradient: outputs by groups of 16 features.
+
+    The columns divide the groups, and a last group that is not whole must have one before it to overlap. Many columns
+    pay where rows are far apart in memory.
+    """
+    groups, far_apart = -(-features // 16), features >= 1024
+    whole = features % 16 == 0
+    fitting = [
+        (m, n)
+        for m, n in DENSE_WEIGHTS
+        if m <= outputs and (n == 1 or (far_apart and groups % n == 0 and (n < groups or whole)))
+    ]
+    return min(fitting, key=lambda t: (-t[1], -(-outputs // t[0]), t[0]))
 
 
 def sums(channels):
     """Return how many channels are summed side by side."""
     return largest(SUMS, channels)
+
+
+def winograd(count):
+    """Return how many Winograd tiles a product does at a time, by 4 outputs."""
+    return largest(WINOGRAD, count)
+
+
+def winograd_weights(outputs, channels):
+    """Return (rows, columns) of a tile of the weights' gradient: outputs by groups of 16 channels."""
+    return best(WINOGRAD_WEIGHTS, outputs, -(-channels // 16))

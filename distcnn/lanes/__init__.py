@@ -1,10 +1,8 @@
 """Sixteen samples as one number: the type, its loads and stores, its arithmetic and its exact sums."""
 
 from distcnn.lanes.arithmetic import (
-    exp,
     fma,
     fma_scalar,
-    log,
     maximum,
     splat,
     tile_add,
@@ -16,13 +14,18 @@ from distcnn.lanes.arithmetic import (
     tile_zeros,
     where_equal,
     where_greater,
+    where_less,
     where_positive,
 )
+from distcnn.lanes.elementary import exp, log, sigmoid, tanh
 from distcnn.lanes.memory import (
     broadcast_first,
+    broadcast_last,
     broadcast_second,
     load,
     load_column,
+    load_down,
+    load_first,
     load_pixels,
     load_row,
     load_tile,
@@ -30,6 +33,7 @@ from distcnn.lanes.memory import (
     store_first,
     store_tile,
 )
+from distcnn.lanes.philox import uniform
 from distcnn.lanes.sums import add_features, add_sums, transpose
 from distcnn.lanes.types import LANES, aligned
 
@@ -39,21 +43,26 @@ __all__ = [
     "add_sums",
     "aligned",
     "broadcast_first",
+    "broadcast_last",
     "broadcast_second",
     "exp",
     "fma",
     "fma_scalar",
     "load",
     "load_column",
+    "load_down",
+    "load_first",
     "load_pixels",
     "load_row",
     "load_tile",
     "log",
     "maximum",
+    "sigmoid",
     "splat",
     "store",
     "store_first",
     "store_tile",
+    "tanh",
     "tile_add",
     "tile_fma",
     "tile_relu",
@@ -62,7 +71,9 @@ __all__ = [
     "tile_where_positive",
     "tile_zeros",
     "transpose",
+    "uniform",
     "where_equal",
     "where_greater",
+    "where_less",
     "where_positive",
 ]

@@ -16,6 +16,8 @@ LANES = 16
 
 FLOAT, BYTE, INT, LONG = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 FLOATS, BYTES, INTS, LONGS = (ir.VectorType(element, LANES) for element in (FLOAT, BYTE, INT, LONG))
+DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
 class LanesType(types.Type):
@@ -63,9 +65,9 @@ def shuffle(builder, x, y, indices):
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, len(indices)), indices))
 
 
-def broadcast(builder, scalar):
+def broadcast(builder, scalar, vector=FLOATS):
     """Return the scalar in every lane."""
-    undefined = ir.Constant(FLOATS, ir.Undefined)
+    undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(INT, 0))
     return builder.shuffle_vector(first, undefined, constant(0, INTS))
 

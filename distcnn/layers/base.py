@@ -4,6 +4,7 @@ A layer holds its arguments and nothing else, so that one object may stand in se
 plan, which hands each layer a `Wiring`. A call is a pair (kernel, arguments).
 """
 
+import math
 import operator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,38 +16,53 @@ from distcnn.lanes import LANES, aligned
 
 
 class Parameter(NamedTuple):
-    """Shape of a parameter and how many inputs each of its outputs sums (0: starts at zero)."""
+    """Shape of a parameter and how many inputs each of its outputs sums (0: starts at `start` instead of at random)."""
 
     shape: tuple[int, ...]
     fan_in: int = 0
+    start: float = 0.0
 
 
-class Columns(NamedTuple):
-    """Zero columns that a layer wants to the left and to the right of an array."""
+class Border(NamedTuple):
+    """Zero columns and rows that a layer wants around an array."""
 
     left: int = 0
     right: int = 0
+    top: int = 0
+    bottom: int = 0
+
+    def union(self, other):
+        """Return the border that holds both."""
+        return Border(*map(max, self, other))
 
 
-NO_COLUMNS = Columns()
+NO_BORDER = Border()
 
 
 class Value:
-    """A block of activations, or their gradient: an array of one block with zero columns around its rows.
+    """A block of activations, or their gradient: an array of one block with zeros around its images.
 
-    shape: (c, h, w) or (features,); `inside` is the [1, *shape, 16] part without the zero columns.
+    shape: (c, h, w) or (features,); `inside` is the [1, *shape, 16] part without the zeros.
     """
 
-    def __init__(self, shape, border=NO_COLUMNS):
+    def __init__(self, shape, border=NO_BORDER):
         self.shape, self.border = tuple(shape), border
-        padded = (*shape[:-1], shape[-1] + sum(border)) if len(shape) == 3 else shape
+        c, *image = shape
+        left, right, top, bottom = border
+        padded = (c, image[0] + top + bottom, image[1] + left + right) if image else shape
         self.array = aligned((1, *padded, LANES))
-        self.inside = self.array[..., border.left : border.left + shape[-1], :] if sum(border) else self.array
+        self.inside = self.window(0, 0, *image) if any(border) else self.array
+
+    def window(self, row, column, height, width):
+        """Return the part of the images that begins at (row, column), which may lie in the zeros around them."""
+        top, left = row + self.border.top, column + self.border.left
+        return self.array[:, :, top : top + height, left : left + width]
 
     def bordered(self, border):
-        """Return the array with just `border` zero columns, of those that it has."""
-        start = self.border.left - border.left
-        return self.array[..., start : start + sum(border) + self.shape[-1], :]
+        """Return the array with just `border`, of the zeros that it has."""
+        left, right, top, bottom = border
+        height, width = self.shape[1:]
+        return self.window(-top, -left, top + height + bottom, left + width + right)
 
     def samples(self, count):
         """Return the first `count` samples, [count, *shape]."""
@@ -57,6 +73,44 @@ class Value:
         self.inside[0, ..., len(values) :] = 0
         self.inside[0, ..., : len(values)] = np.moveaxis(values, 0, -1)
 
+    @property
+    def rows(self):
+        """The inside as images; features are an image of one row."""
+        return self.inside if self.inside.ndim == 5 else self.inside[:, None, None]
+
+
+TRAINING, SEED, EPOCH = range(3)
+
+
+class Moment:
+    """When a block is computed, and for which samples: what randomness in a layer is a function of.
+
+    samples: int64 [16], the sample's number in each lane; settings: int64 [3], at TRAINING 1 or 0, at SEED, at EPOCH.
+    """
+
+    def __init__(self, seed):
+        self.samples = np.zeros(LANES, np.int64)
+        self.settings = np.array([0, seed % 2**63, 0], np.int64)
+
+
+class Scratch:
+    """Memory that calls use for themselves, one after the other: by name, as large as the largest wish so far."""
+
+    def __init__(self):
+        self._buffers = {}
+
+    def array(self, name, shape):
+        """Return an array of `shape`; what it holds is undefined. Its first axis advances by odd cache lines:
+
+        with powers of two, neighbours on that axis would all fall into one set of the cache.
+        """
+        lines = math.prod(shape[1:]) // LANES | 1
+        size = shape[0] * lines * LANES
+        if self._buffers.get(name, np.empty(0)).size < size:
+            self._buffers[name] = aligned((size,))
+        planes = self._buffers[name][:size].reshape(shape[0], lines * LANES)
+        return planes[:, : math.prod(shape[1:])].reshape(shape)
+
 
 @dataclass
 class Wiring:
@@ -64,7 +118,9 @@ class Wiring:
 
     x, y: activations; dx, dy: their gradients (dx None: nobody asks for it); parameters and sums: arrays by name, of
     float32 and of exact sums; guard: as in lanes.sums; relu: y is to be what the ReLU behind this layer gives; mask:
-    dx is to be the gradient before the ReLU in front of this layer.
+    dx is to be the gradient before the ReLU in front of this layer; scratch: room that layers share; kept: the arrays
+    that `Layer.kept` asks for; number: the layer's place in the net; moment: see Moment; inner: the wiring of a layer
+    inside this one.
     """
 
     x: Value
@@ -76,6 +132,13 @@ class Wiring:
     guard: np.ndarray | None = None
     relu: bool = False
     mask: bool = False
+    scratch: Scratch = field(default_factory=Scratch)
+    filters: np.ndarray | None = None
+    rotated_filters: np.ndarray | None = None
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
+    number: int = 0
+    moment: Moment | None = None
+    inner: "Wiring | None" = None
 
 
 class Layer:
@@ -83,6 +146,9 @@ class Layer:
 
     applies_relu = False  # its forward kernel can apply the ReLU behind it
     applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
+    rejection_logit = (
+        -math.inf
+    )  # as the last layer: the logit, for the loss, of a class to which no sample belongs
 
     def output_shape(self, shape):
         """Return the shape of y for x of `shape`, both without samples. Raises NetError if x does not fit."""
@@ -92,13 +158,30 @@ class Layer:
         """Return the layer's parameters by name, in the order of declaration."""
         return {}
 
+    def using(self, conv):
+        """Return the layer as a net with this choice of algorithm has it, "winograd" or "direct"."""
+        return self
+
+    def flops(self, shape):
+        """Return the products and sums of a sample's forward pass, 2 a pair; what acts on single numbers is free."""
+        summed = max((parameter.fan_in for parameter in self.parameters(shape).values()), default=0)
+        return round(2 * summed * math.prod(self.output_shape(shape)))
+
+    def kept(self, shape):
+        """Return the shapes, by name, of the float32 arrays that the forward pass keeps for the backward pass."""
+        return {}
+
     def border(self, shape):
-        """Return the zero columns wanted around x."""
-        return NO_COLUMNS
+        """Return the zeros wanted around x."""
+        return NO_BORDER
 
     def gradient_border(self, shape):
-        """Return the zero columns wanted around dy."""
-        return NO_COLUMNS
+        """Return the zeros wanted around dy."""
+        return NO_BORDER
+
+    def prepare(self, wiring):
+        """Return the calls that bring parameters into the form that the others want, once for many blocks."""
+        return []
 
     def is_view(self, x: Value, y: Value):
         """Tell whether y is x's own memory, seen in another shape."""
@@ -131,6 +214,13 @@ def check_whole(layer, least, **arguments):
             raise NetError(
                 f"{type(layer).__name__}: {name} is {value!r}; wanted a whole number of at least {least}"
             )
+
+
+def check_positive(layer, **arguments):
+    """Raise NetError unless each argument is a finite number above 0."""
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise NetError(f"{type(layer).__name__}: {name} is {value!r}; wanted a number above 0")
 
 
 def window_count(layer, size, kernel_size, stride, padding, ceil_mode=False):

@@ -43,7 +43,7 @@ class Dense(Layer):
     def forward(self, wiring):
         weight = wiring.parameters["weight"]
         bias = wiring.parameters.get("bias", np.zeros(self.out_features, np.float32))
-        kernel = kernels.dense_forward(tiles.dense(self.out_features), wiring.relu)
+        kernel = kernels.dense_forward(tiles.dense(self.out_features, wiring.x.shape[0]), wiring.relu)
         return [(kernel, (wiring.x.array, weight, bias, wiring.y.array))]
 
     def backward(self, wiring):
@@ -61,8 +61,8 @@ class Dense(Layer):
         x, dy, sums, guard = wiring.x.array, wiring.dy.array, wiring.sums["weight"], wiring.guard
         features = x.shape[1]
         if features >= LANES:
-            kernel = kernels.dense_backward_weights(tiles.dense_weights(self.out_features))
-            transposed = aligned((-(-features // LANES), LANES, LANES))
+            kernel = kernels.dense_backward_weights(*tiles.dense_weights(self.out_features, features))
+            transposed = aligned((1, LANES, -(-features // LANES), LANES))
             return kernel, (x, dy, transposed, sums, guard)
         kernel = convolution.convolution_backward_weights(*tiles.convolution_weights(self.out_features, 1), 1)
         return kernel, (_as_image(x), _as_image(dy), 0, sums.reshape(*sums.shape, 1, 1), guard)

@@ -1,0 +1,1 @@
+"""Measuring what this machine does: `python -m distcnn.bench tiles`."""

@@ -1,0 +1,26 @@
+"""The command `python -m distcnn.bench tiles`: measure the candidate tiles of every kernel on this processor."""
+
+import argparse
+import sys
+
+
+def main():
+    """Parse the command line and measure; the exit code is 1 if a tile in use spills."""
+    parser = argparse.ArgumentParser(prog="python -m distcnn.bench", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    tiles = commands.add_parser("tiles", help="a line for each kernel and shape, the fastest tile first")
+    tiles.add_argument(
+        "--every", action="store_true", help="try every tile that might fit, not the table's alone"
+    )
+    tiles.add_argument("--only", default="", metavar="TEXT", help="only lines whose name contains this")
+    options = parser.parse_args()
+
+    from distcnn.bench.measure import one_core
+    from distcnn.bench.tiles import table
+
+    one_core()
+    sys.exit(min(1, table(options.every, options.only)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Times side by side: interleaved rounds, quartiles, and the peak of fused multiply-adds measured in the same round.
+
+Clocks wander and cores are shared, so a time means little by itself: what counts is its ratio to another one taken
+just before or after it. Times are the process's own, on all its threads: what the core gives to other processes does
+not count.
+"""
+
+import os
+import time
+
+import numpy as np
+
+from distcnn.kernels.compile import kernel, vector_registers
+from distcnn.lanes import LANES, aligned, load_row, store_tile, tile_fma, tile_repeat
+
+CHAINS = 16 if vector_registers() == 32 else 5  # independent Lanes, each of which is two registers with AVX2
+REPEATS = 40_000
+
+
+def one_core():
+    """Keep this process on one core."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def best(call, repeats=3):
+    """Return the best time of a call, in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def interleaved(rounds, calls):
+    """Return for each name of `calls` an array of its results, one a round: in every round each call once, in turn."""
+    results = [{name: call() for name, call in calls.items()} for _ in range(rounds)]
+    return {name: np.array([each[name] for each in results]) for name in calls}
+
+
+def shares_of_peak(calls, flops, rounds=9, repeats=5):
+    """Return for each name an array of its FLOP/s over the peak measured before and after it, one a round."""
+    peak = np.array([_shares_in_a_round(calls, flops, repeats) for _ in range(rounds)])
+    return dict(zip(calls, peak.T, strict=True))
+
+
+def _shares_in_a_round(calls, flops, repeats):
+    peaks, times = [fma_peak()], []
+    for call in calls.values():
+        times.append(best(call, repeats))
+        peaks.append(fma_peak())
+    return [flops / t / max(before, after) for t, before, after in zip(times, peaks, peaks[1:], strict=False)]
+
+
+def quartiles(values):
+    """Return median and quartiles as text."""
+    return "{:5.2f} [{:.2f} {:.2f}]".format(*np.percentile(values, [50, 25, 75]))
+
+
+# ---- peaks ----
+
+
+def _fma_loop(x, repeats):
+    """Do `repeats` times CHAINS independent multiply-adds of the same operands."""
+    tile, row = load_row(x, (0, 0), 1, CHAINS), load_row(x, (1, 0), 1, 1)
+    factors = tile_repeat(load_row(x, (1, 1), 1, 1), CHAINS)
+    for _ in range(repeats):
+        tile = tile_fma(tile, factors, row)
+    store_tile(x, (0, 0), tile, 1, 1, CHAINS)
+
+
+fma_loop = kernel("f4:3 i8")(_fma_loop)
+_OPERANDS = aligned((2, 16, LANES))
+
+
+def fma_peak():
+    """Return what a loop of multiply-adds reaches whose operands all stay in registers, in FLOP/s."""
+    _OPERANDS[...] = 1e-3
+    fma_loop(_OPERANDS, 1)
+    return REPEATS * CHAINS * LANES * 2 / best(lambda: fma_loop(_OPERANDS, REPEATS), 1)
+
+
+def copy_bandwidth(megabytes=128):
+    """Return the bytes that a copy larger than all caches reads and writes a second."""
+    source, target = (np.ones(megabytes << 18, np.float32) for _ in range(2))
+    return 2 * source.nbytes / best(lambda: np.copyto(target, source))
