@@ -51,6 +51,7 @@ class Config:
     resume: str = _setting("never", RESUME, "begin with the newest checkpoint (auto) or with this one", CALL)
     checkpoint_every: int = _setting(1000, Whole(0), "steps between checkpoints; 0: only at epoch ends")
     max_steps: int | None = _setting(None, Whole(1), "stop after this many steps in total", CALL)
+    max_time: float | None = _setting(None, Real(0.0), "save and stop before so many seconds are over", CALL)
     progress: str = _setting("auto", Choice(("auto", "bar", "lines", "none")), "what is shown", CALL)
 
 

@@ -35,7 +35,7 @@ def train(training, recorder, stop, config):
 def train_in(run, training):
     """Train in the run's folder; return whether training was asked to stop."""
     recorder = Recorder(run, training) if training.comm.rank == 0 else Nothing()
-    with StopRequest().listening() as stop:
+    with StopRequest(run.config.max_time).listening() as stop:
         try:
             recorder.say(summary(run, training))
             training.compile()

@@ -2,7 +2,7 @@
 
 import time
 
-from distcnn import checkpoint
+from distcnn import checkpoint, outcome
 from distcnn.errors import OutputError
 from distcnn.report.curves import draw
 from distcnn.report.metrics import Metrics
@@ -49,6 +49,7 @@ class Recorder(Nothing):
         self.seconds, self.samples, self.seen = 0.0, 0, training.epoch_sums[2]
 
     def start(self):
+        outcome.tell(outcome.TRAINING)
         self.mark = time.perf_counter()
 
     def step(self, training):
@@ -77,13 +78,13 @@ class Recorder(Nothing):
         self.seconds, self.samples, self.seen = 0.0, 0, 0
         if time.perf_counter() - self.drawn > REDRAW:
             self._draw()
-        self.start()
+        self.mark = time.perf_counter()
 
     def save(self, training):
         path = self.run.checkpoints / checkpoint.name(training.steps)
         self._carefully(lambda: checkpoint.save(path, training.state()))
         self._carefully(lambda: checkpoint.prune(self.run.checkpoints, KEEP))
-        self.start()
+        self.mark = time.perf_counter()
 
     def close(self):
         self.progress.close()
