@@ -9,6 +9,7 @@ four words.
 import numpy as np
 
 ORDER, WEIGHTS, AUGMENTATION, DROPOUT = range(4)  # purposes; a number, once given, never changes its meaning
+VALIDATION = 5
 
 
 def words(seed: int, purpose: int, epoch: int, count: int) -> np.ndarray:

@@ -15,13 +15,12 @@ from distcnn.training import Training
 
 def train(training, recorder, stop, config):
     """Train until all epochs are done, `config.max_steps` are, or any rank was asked to stop: then return True."""
-    test = training.dataset.test
     for blocks in training.remaining():
         asked = training.step(blocks, stop.requested)
         recorder.step(training)
         last = training.steps == config.max_steps
         if training.epoch_done or last:
-            recorder.epoch(training, training.evaluate(test) if test else (None, None))
+            recorder.epoch(training, training.evaluations())
         due = training.epoch_done or last or asked
         if training.epoch_done:
             training.next_epoch()
@@ -45,6 +44,11 @@ def train_in(run, training):
             recorder.close()
 
 
+def data_of(config, comm):
+    """Return the dataset that these settings name, cut as they say."""
+    return load(config.data, comm, config.validation, config.seed)
+
+
 def summary(run, training):
     """Return what is about to happen, in a line."""
     images, ranks = training.dataset.train.images, training.comm.size
@@ -61,7 +65,7 @@ def main(comm):
     request = on_root(comm, lambda: parse(sys.argv[1:], "python -m distcnn.train"))
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: rundir.find(request, warn))
-    training = Training(run.config, load(run.config.data, comm), comm)
+    training = Training(run.config, data_of(run.config, comm), comm)
     if run.state:
         on_all(comm, lambda: training.restore(run.state, run.source))
     stopped = False
