@@ -14,10 +14,22 @@ from distcnn.errors import CheckpointError
 from distcnn.files import write_whole
 from distcnn.state import State, digest, pack, require_parameters, unpack
 
-__all__ = ["State", "digest", "load", "name", "newest", "prune", "require_parameters", "save", "set_aside"]
+__all__ = [
+    "State",
+    "digest",
+    "load",
+    "mark_best",
+    "name",
+    "newest",
+    "prune",
+    "require_parameters",
+    "save",
+    "set_aside",
+]
 
 HEADER = 512  # bytes: HDF5's smallest user block
 LAYOUT = re.compile(rb"distcnn checkpoint (\d+)\nsha256 [0-9a-f]{64}\nlength (\d{1,18})\n\0*")
+BEST = "best.h5"  # a link to the best checkpoint
 NAME = re.compile(r"step-(\d{8,18})\.h5")
 
 
@@ -52,10 +64,21 @@ def newest(folder, warn):
     return None
 
 
-def prune(folder, keep):
-    """Remove all but the newest `keep` checkpoints, and what killed runs left of unfinished ones."""
-    for _, path in _by_step(folder)[:-keep]:
-        path.unlink(missing_ok=True)
+def mark_best(folder, step):
+    """Let best.h5 be the checkpoint of this step."""
+    link, temporary = Path(folder, BEST), Path(folder, f".{BEST}.tmp")
+    if os.path.islink(link) and os.readlink(link) == name(step):
+        return
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(name(step))
+    os.replace(temporary, link)
+
+
+def prune(folder, keep, best=None):
+    """Remove all but the newest `keep` checkpoints and that of step `best`, and what killed runs left unfinished."""
+    for step, path in _by_step(folder)[:-keep]:
+        if step != best:
+            path.unlink(missing_ok=True)
     for path in Path(folder).glob(".step-*.tmp"):
         path.unlink(missing_ok=True)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from math import prod
 
@@ -34,7 +34,7 @@ class State:
     step: int  # finished steps in total
     epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2^-36, correct, samples
     finished: bool
-    digest: str
+    digest: str = ""  # of the parameters; `pack` finds it out where it is missing
 
 
 def digest(*arrays):
@@ -59,6 +59,8 @@ def pack(state):
     """Return the bytes of an HDF5 file that holds the state; equal states give equal bytes."""
     import h5py
 
+    if not state.digest:
+        state = replace(state, digest=digest(state.parameters))
     with h5py.File("state", "w", driver="core", backing_store=False) as file:
         for key in TEXTS:
             file.attrs[key] = getattr(state, key)
