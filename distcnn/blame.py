@@ -3,18 +3,23 @@
 import numpy as np
 
 from distcnn.exact import RANGE_BITS
+from distcnn.kernels.compile import ieee_mode
+from distcnn.layers.base import TRAINING
 
 SHOWN = 6  # samples
 
 
-def blame(net, blocks, positions):
+def blame(net, blocks, positions, epoch):
     """Return words on the first of these blocks that has a value beyond the range of exact sums, or None.
 
-    The weights must be those of the step; `net.sums` are overwritten.
+    The weights must be those of the step; what is in `net.sums` is lost.
     """
+    net.moment.settings[TRAINING] = True
     for block in blocks:
-        net.start(positions)
-        found = _forward(net, block) or _backward(net, block)
+        net.start(positions, epoch)
+        with ieee_mode():
+            net.plan.load(block, net.scale, net.shift)
+            found = _forward(net, block) or _backward(net, block)
         if found:
             return found
     return None
@@ -29,7 +34,7 @@ def samples(block, lanes=None):
 
 
 def _forward(net, block):
-    net.evaluate_block(block)
+    net.plan.forward()
     for k, value in enumerate(net.plan.values[1:]):
         wild = ~(np.abs(value.inside) < 2.0**RANGE_BITS)  # so that NaN counts, too
         lanes = wild.reshape(-1, wild.shape[-1]).any(0) & (block.weight > 0)
@@ -37,12 +42,13 @@ def _forward(net, block):
             finite = np.isfinite(value.inside).all()
             what = f"values beyond 2**{RANGE_BITS}" if finite else "NaN or infinity"
             return f"{_name(net, k)} gives {what}, {samples(block, lanes)}"
+    net.plan.loss()
     return f"the loss is out of range, {samples(block)}" if net.guard[1] else None
 
 
 def _backward(net, block):
     refused = []
-    net.train_block(block, lambda k: refused.append(k) if net.guard[1] else None, by_layer=True)
+    net.plan.backward(lambda k: refused.append(k) if net.guard[1] else None)
     return f"a gradient of {_name(net, refused[0])} is out of range, {samples(block)}" if refused else None
 
 

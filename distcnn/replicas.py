@@ -1,4 +1,4 @@
-"""All ranks' replicas are the same bits: compared every so often, brought to one state when a rank or a bit was lost."""
+"""All ranks' replicas are the same bits: compared every so often, brought to one state when a rank or bit is lost."""
 
 import socket
 from collections import Counter
@@ -8,6 +8,7 @@ import numpy as np
 
 from distcnn.errors import DistcnnError
 from distcnn.parallel.agreement import agreed
+from distcnn.parallel.watch import COMPUTING, WAITING
 from distcnn.state import digest
 
 MOST_RETURNS = 3  # to one state; then the machine must be looked at
@@ -33,16 +34,24 @@ class Replicas:
         self.good, self.compared, self.returns = None, False, 0
 
     def compare(self):
-        """Keep a copy of the state if it is the same on all ranks; raise Spoilt on every rank, naming who differs."""
-        training = self.training
-        own = digest(*training.arrays)
-        found = self.comm.allgather((training.standing, own))
-        if any(each != found[0] for each in found):
-            raise Spoilt(self._differing([each for _, each in found]))
-        if self.good and self.good.standing != training.standing:
-            self.returns = 0
-        self.good = Copy(training.standing, [array.copy() for array in training.arrays], own)
+        """Keep a copy of the state if it is the same on all ranks; raise Spoilt on every rank otherwise."""
         self.compared = True
+        if self.comm.size == 1:
+            return
+        own, standing = self.require_alike(), self.training.standing
+        if self.good and self.good.standing != standing:
+            self.returns = 0
+        self.good = Copy(standing, [array.copy() for array in self.training.arrays], own)
+
+    def require_alike(self):
+        """Return the digest of all replicas; raise Spoilt on every rank, naming who differs, if some do."""
+        own = digest(*self.training.arrays)
+        self.training.watch.note(WAITING)
+        found = self.comm.allgather((self.training.standing, own))
+        self.training.watch.note(COMPUTING)
+        if any(each != found[0] for each in found):
+            raise Spoilt(self._differing(found))
+        return own
 
     def level(self):
         """Bring all ranks to where the furthest stands, by a step or less; return which rank that was.
@@ -83,11 +92,11 @@ class Replicas:
         self.training.net.sums[:] = 0
         self.compared = False
 
-    def _differing(self, digests):
+    def _differing(self, found):
         """Return words on who has other bits than most."""
         hosts = self.comm.allgather(socket.gethostname())
-        counts = Counter(digests).most_common()
+        counts = Counter(found).most_common()
         tie = len(counts) > 1 and counts[0][1] == counts[1][1]
-        ranks = [k for k, each in enumerate(digests) if tie or each != counts[0][0]]
+        ranks = [k for k, each in enumerate(found) if tie or each != counts[0][0]]
         who = ", ".join(f"rank {k} on {hosts[k]}" for k in ranks)
-        return f"{who}: {'differ from each other' if tie else 'not the same bits as on the other ranks'}"
+        return f"{who}: {'other bits each' if tie else 'other bits than on the other ranks'}"

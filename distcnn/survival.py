@@ -128,7 +128,9 @@ class Survival:
         if not isinstance(comm, Survivors) or comm.size == 1:
             print(f"{who}: {where}:", file=sys.stderr, flush=True)
             raise error
-        print("".join(traceback.format_exception(error)) + f"{who} failed {where}", file=sys.stderr, flush=True)
+        print(
+            "".join(traceback.format_exception(error)) + f"{who} failed {where}", file=sys.stderr, flush=True
+        )
         if training.steps == self.costly:
             self.fault = f"{type(error).__name__} {where}, a step that has cost a rank already: {error}"
             return

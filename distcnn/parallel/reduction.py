@@ -64,7 +64,7 @@ class Reduction:
         self._unpack()
 
     def abandon(self) -> None:
-        """Give up a sum that failed: end all requests, whatever their result, as MPI may write into `sums` until then."""
+        """Give up a sum that failed: end all requests, for MPI may write into `sums` until then."""
         for request in self.requests:
             with suppress(Exception):
                 request.Wait()

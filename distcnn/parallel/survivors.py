@@ -5,6 +5,8 @@ Open MPI 5 has it under `mpirun --with-ft ulfm`. Elsewhere the death of a rank e
 
 import os
 
+ENABLED = "OMPI_MCA_mpi_ft_enable"  # set to 1 by `mpirun --with-ft ulfm`
+
 
 class Survivors:
     """MPI's communicator of the ranks that are alive, under its own names; `close_ranks` leaves out the dead.
@@ -38,7 +40,7 @@ class Survivors:
 
 def survivors(comm):
     """Return a communicator that can lose ranks, or `comm` itself where the death of one is the end of all."""
-    if os.environ.get("OMPI_MCA_mpi_ft_enable") != "1" or comm.size == 1:
+    if os.environ.get(ENABLED) != "1" or comm.size == 1:
         return comm
     from mpi4py import MPI
 

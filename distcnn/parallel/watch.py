@@ -101,7 +101,9 @@ class Watch:
             time.sleep(0.1)  # Open MPI may lose what was written just before
             os.kill(os.getpid(), signal.SIGKILL)
         with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._processes[k], signal.SIGABRT)  # faulthandler's: tells stacks, and dies
+            signal.pidfd_send_signal(
+                self._processes[k], signal.SIGABRT
+            )  # faulthandler's: tells stacks, and dies
             time.sleep(0.1)
             signal.pidfd_send_signal(self._processes[k], signal.SIGKILL)
 
