@@ -13,9 +13,9 @@ The protocol, for Open MPI under `mpirun --with-ft ulfm` (elsewhere one death en
 7.  `work` is begun anew: it does what is still due after the last finished step, then the next step.
 8.  The end is an agreement: `work` has ended on all ranks, and none has died meanwhile; otherwise back to 1.
 
-A rank's own exception becomes such a death: it tells what happened and kills itself. If its step has cost a rank
-already, the sample may be at fault, and would kill one rank after the other: then it takes part in 1 to 4 once more
-to tell the others, and all end. A replica that differs from the others sends all back to the last common state.
+A rank's own exception becomes such a death: it takes part in 1 to 3 to tell the others, and then kills itself. If its
+step has cost a rank already, the sample may be at fault, and would kill one rank after the other: then all end, and so
+they do if no rank is sound. A replica that differs from the others sends all back to the last common state.
 """
 
 import os
@@ -50,20 +50,41 @@ class Survival:
             try:
                 if repair:
                     repair()
+            except failures(self.comm) as error:
+                repair = self._alarmed(error)
+                continue
+            try:
                 return self._ended(work)
             except failures(self.comm) as error:
-                self.since = time.perf_counter()
-                self.false_alarms += 1
-                if self.false_alarms > MOST_FALSE_ALARMS:
-                    raise
-                self.error, repair = error, self._regroup
+                repair = self._alarmed(error)
             except Spoilt as error:
-                self.error, repair = error, self._go_back
+                self.reason, repair = error, self._go_back
             except Exception as error:
                 if agreed_rank(error) is not None:
                     raise
-                self._perish(error)
-                repair = self._regroup
+                repair = self._failed(error)
+
+    def _alarmed(self, error):
+        """Return what to do after an MPI error; raise it if there was no death behind the last ones."""
+        self.since = time.perf_counter()
+        self.false_alarms += 1
+        if self.false_alarms > MOST_FALSE_ALARMS:
+            raise error
+        return self._regroup
+
+    def _failed(self, error):
+        """Return what to do after an exception that the other ranks do not know of; raise it where they cannot hear."""
+        training, comm = self.training, self.comm
+        block = f", {samples(training.block)}" if training.block else ""
+        where = f"in step {training.steps + 1}{block}"
+        who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed {where}"
+        if not isinstance(comm, Survivors) or comm.size == 1:
+            print(who, file=sys.stderr, flush=True)
+            raise error
+        print("".join(traceback.format_exception(error)) + who, file=sys.stderr, flush=True)
+        self.since = time.perf_counter()
+        self.fault = f"{type(error).__name__} {where}: {error}"
+        return self._regroup
 
     def _ended(self, work):
         """Return `work()`, or raise what all ranks raise alike, when all have come so far."""
@@ -88,10 +109,7 @@ class Survival:
         comm.Revoke()
         training.reduction.abandon()
         self.dead += comm.close_ranks()
-        faults = comm.allgather(self.fault)
-        if any(faults):
-            rank = next(k for k in range(comm.size) if faults[k])
-            raise agreed(DistcnnError(faults[rank]), rank)
+        self._judge(comm.allgather((self.fault, training.steps)))
         source = training.replicas.level()
         training.divide()
         self.recorder.go_on(training, comm.bcast(self.recorder.record, source))
@@ -114,25 +132,16 @@ class Survival:
         training, step = self.training, self.training.steps
         training.replicas.go_back()
         self.recorder.go_on(training, self.recorder.record)
-        self.recorder.warn(f"step {step}: {self.error}; all go back to step {training.steps}")
+        self.recorder.warn(f"step {step}: {self.reason}; all go back to step {training.steps}")
 
-    def _perish(self, error):
-        """Die of an exception that the other ranks do not know of, so that they go on; raise it where they cannot.
-
-        Returns if the step has cost a rank before, with a `fault` for the others to hear of.
-        """
-        training, comm = self.training, self.comm
-        block = f", {samples(training.block)}" if training.block else ""
-        where = f"in step {training.steps + 1}{block}"
-        who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()}"
-        if not isinstance(comm, Survivors) or comm.size == 1:
-            print(f"{who}: {where}:", file=sys.stderr, flush=True)
-            raise error
-        print(
-            "".join(traceback.format_exception(error)) + f"{who} failed {where}", file=sys.stderr, flush=True
-        )
-        if training.steps == self.costly:
-            self.fault = f"{type(error).__name__} {where}, a step that has cost a rank already: {error}"
-            return
-        time.sleep(0.1)  # Open MPI may lose what was written just before
-        os.kill(os.getpid(), signal.SIGKILL)
+    def _judge(self, found):
+        """End this rank if it has failed, or all, if that would help nobody; found: (fault, step) of each rank."""
+        faulty = [rank for rank, (fault, _) in enumerate(found) if fault]
+        again = [rank for rank in faulty if found[rank][1] == self.costly]
+        if again or len(faulty) == len(found):
+            rank = (again or faulty)[0]
+            why = "; the step has cost a rank before" if again else " on all ranks"
+            raise agreed(DistcnnError(found[rank][0] + why), rank)
+        if self.fault:
+            time.sleep(0.1)  # Open MPI may lose what was written just before
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -31,7 +31,7 @@ class Survivors:
         before, self.comm = self.comm, self.comm.Shrink()
         dead = MPI.Group.Difference(before.Get_group(), self.comm.Get_group())
         self.lost += dead.size
-        return sorted(MPI.Group.Translate_ranks(dead, None, self.world).tolist()) if dead.size else []
+        return sorted(MPI.Group.Translate_ranks(dead, None, self.world)) if dead.size else []
 
     def agree(self):
         """Return when every rank has called this; fails on all of them if any has died unnoticed."""
