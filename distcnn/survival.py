@@ -50,10 +50,6 @@ class Survival:
             try:
                 if repair:
                     repair()
-            except failures(self.comm) as error:
-                repair = self._alarmed(error)
-                continue
-            try:
                 return self._ended(work)
             except failures(self.comm) as error:
                 repair = self._alarmed(error)
@@ -78,7 +74,7 @@ class Survival:
         block = f", {samples(training.block)}" if training.block else ""
         where = f"in step {training.steps + 1}{block}"
         who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed {where}"
-        if not isinstance(comm, Survivors) or comm.size == 1:
+        if not isinstance(comm, Survivors) or comm.size == 1 or self.fault:
             print(who, file=sys.stderr, flush=True)
             raise error
         print("".join(traceback.format_exception(error)) + who, file=sys.stderr, flush=True)

@@ -53,6 +53,11 @@ def exception():
     raise RuntimeError("planted")
 
 
+def failing():
+    """All ranks make the same mistake."""
+    exception()
+
+
 def poison():
     """One sample, whichever rank gets it, is more than the code can take."""
     load = NOW["training"].net.plan.load
@@ -96,7 +101,7 @@ def freeze():
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-EVERYWHERE = "nan_weights", "huge_weights", "poison"
+EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing"
 ALWAYS = ("slow",)
 PLACES = {  # before which function it happens
     "step": (Training, "step"),

@@ -5,6 +5,7 @@ mpirun, work without an MPI library.
 """
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -148,8 +149,10 @@ def _end(comm, code: int, message: str) -> NoReturn:
     if comm.size > 1:
         time.sleep(0.1)  # Open MPI may lose what was written just before
         if isinstance(comm, Survivors):
-            comm.Revoke()  # Abort would kill this rank alone, unnoticed by the others
+            comm.Revoke()  # Abort would end this rank alone, unnoticed by the others
             time.sleep(0.1)
+            if code == INTERRUPTED:  # the others may be training, and notice only a death by signal
+                os.kill(os.getpid(), signal.SIGKILL)
         else:
             comm.Abort(code)
     _exit(comm, code)

@@ -119,18 +119,21 @@ class Recorder:
         config, samples = self.run.config, len(training.dataset.train.labels)
         done = training.epoch * samples + training.epoch_sums[2]
         self.progress = progress(config.progress, config.epochs, config.epochs * samples, done)
-        self.metrics.truncate_after(training.steps)
+        self._carefully(lambda: self.metrics.truncate_after(training.steps))
         if self.record:
             self.saved = None
             self._write_record()
 
     def _write_record(self):
         """Write the last record, unless it is there."""
-        records, record = self.metrics.records(), self.record
-        self.score = score(record)
-        if not records or records[-1]["step"] < record["step"]:
-            self._carefully(lambda: self.metrics.append(record))
-            self.progress.epoch(record)
+        record, self.score = self.record, score(self.record)
+
+        def append():
+            if all(each["step"] < record["step"] for each in self.metrics.records()[-1:]):
+                self.progress.epoch(record)
+                self.metrics.append(record)
+
+        self._carefully(append)
         if time.perf_counter() - self.drawn > REDRAW:
             self._draw()
 
