@@ -6,8 +6,6 @@ from distcnn.exact import RANGE_BITS
 from distcnn.kernels.compile import ieee_mode
 from distcnn.layers.base import TRAINING
 
-SHOWN = 6  # samples
-
 
 def blame(net, blocks, positions, epoch):
     """Return words on the first of these blocks that has a value beyond the range of exact sums, or None.
@@ -29,8 +27,7 @@ def samples(block, lanes=None):
     """Return words on the samples in some lanes of a block, or in all."""
     chosen = block.weight > 0 if lanes is None else lanes & (block.weight > 0)
     numbers = [str(number) for number in block.index[chosen]]
-    more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
-    return f"samples {', '.join(numbers[:SHOWN])}{more}" if numbers[1:] else f"sample {numbers[0]}"
+    return f"sample{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
 
 
 def _forward(net, block):

@@ -14,6 +14,7 @@ import time
 import numpy as np
 
 from distcnn import train
+from distcnn.net import Net
 from distcnn.parallel.reduction import Reduction
 from distcnn.parallel.survivors import Survivors
 from distcnn.parallel.world import run
@@ -105,6 +106,7 @@ EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing"
 ALWAYS = ("slow",)
 PLACES = {  # before which function it happens
     "step": (Training, "step"),
+    "block": (Net, "train_block"),
     "sum": (Reduction, "finish"),
     "evaluation": (Training, "evaluations"),
     "record": (Metrics, "append"),
@@ -126,7 +128,9 @@ def plant(words, comm):
     owner, name = PLACES[place or "step"]
     function, act, left = getattr(owner, name), globals()[fault], [1]
     here = fault in EVERYWHERE or comm.rank == min(int(rank or RANK), comm.size - 1)
-    wanted = int(step) if step else STEP if owner in (Training, Reduction) and name != "evaluations" else None
+    wanted = (
+        int(step) if step else STEP if owner in (Training, Reduction, Net) and name != "evaluations" else None
+    )
 
     def faulty(*arguments, **keywords):
         steps = NOW["training"].steps
