@@ -50,7 +50,7 @@ class Plan:
 
     def __init__(self, layers, shapes, parameters, sums, head, guard, moment, input_gradient=False):
         self._moment = moment
-        self._label, self._weight = aligned((LANES,)), aligned((LANES,))
+        self._label, self._weight = aligned((LANES,)), moment.weights
         self._layers, self._shapes = layers, shapes
         values = self._values(self._borders(), aliases=self._aliases())
         gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases(values))

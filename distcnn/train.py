@@ -51,7 +51,7 @@ def summary(run, training):
     shape = " x ".join(map(str, images.shape[1:]))
     where = f"from step {training.steps} in {run.folder}" if training.steps else f"in {run.folder}"
     return (
-        f"{run.config.model}, {training.net.weights.size:,} parameters, on {training.dataset.name}: {len(images):,} "
+        f"{run.config.model}, {training.net.trained:,} parameters, on {training.dataset.name}: {len(images):,} "
         f"images {shape}, {len(training.dataset.classes)} classes; {ranks} rank{'s' * (ranks > 1)}, {where}"
     )
 

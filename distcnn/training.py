@@ -33,7 +33,7 @@ class Training:
         self.net, self.batches = on_all(comm, self._make)
         self.mean, self.std = on_root(comm, self._statistics)
         self.net.normalise(self.mean, self.std)
-        self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay)
+        self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay, self.net.trained)
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
 
     @property
@@ -76,6 +76,7 @@ class Training:
             net.sums, f"step {self.steps + 1}, whose update was not applied; try a lower --learning-rate"
         )
         self.optimiser.update(net.sums[HEAD:], sums[2], rate)
+        net.move_statistics(sums[2])
         self.epoch_sums = tuple(map(operator.add, self.epoch_sums, sums))
         self.steps += 1
         return net.sums[STOP] > 0
@@ -90,7 +91,7 @@ class Training:
 
     def state(self):
         """Return everything that later bits depend on, copied."""
-        shapes = [(name, array.shape) for name, array in self.net.parameters.items()]
+        shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
         return State(
             config_toml=to_toml(self.config),
             numerics=NUMERICS,
@@ -116,7 +117,7 @@ class Training:
             raise CheckpointError(
                 f"{where}: trained on other data than {self.dataset.name}: name the same by --data, or start anew"
             )
-        shapes = [(name, array.shape) for name, array in self.net.parameters.items()]
+        shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
         require_parameters(state, shapes, where)
         self.net.weights[:], self.optimiser.velocities[:] = state.parameters, state.velocities
         self.epoch, self.steps, self.epoch_sums = state.epoch, state.step, tuple(state.epoch_sums)

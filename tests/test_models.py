@@ -24,7 +24,7 @@ def test_size(name):
     parameters, flops = size(name)
     assert parameters == SIZES[name][0]
     assert SIZES[name][1] in (None, flops)
-    assert build(name, MODELS[name].input_shape, 10, seed=0).weights.size == parameters
+    assert build(name, MODELS[name].input_shape, 10, seed=0).trained == parameters
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])

@@ -7,6 +7,7 @@ from test_layers import normal
 from distcnn import Net, models
 from distcnn.errors import Diverged, NetError
 from distcnn.layers import (
+    BatchNorm2D,
     Conv2D,
     Dense,
     Dropout,
@@ -167,6 +168,7 @@ OTHERS = [
         Dropout(0.9),
     ),
     *(
+        BatchNorm2D(),
         TrainablePool2D(1),
         Softmax(),
         GlobalMeanPool2D(),

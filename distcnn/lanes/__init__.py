@@ -5,6 +5,7 @@ from distcnn.lanes.arithmetic import (
     fma_scalar,
     maximum,
     splat,
+    square_root,
     tile_add,
     tile_fma,
     tile_relu,
@@ -34,7 +35,7 @@ from distcnn.lanes.memory import (
     store_tile,
 )
 from distcnn.lanes.philox import uniform
-from distcnn.lanes.sums import add_features, add_sums, transpose
+from distcnn.lanes.sums import add_features, add_sums, total_over_lanes, transpose
 from distcnn.lanes.types import LANES, aligned
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "maximum",
     "sigmoid",
     "splat",
+    "square_root",
     "store",
     "store_first",
     "store_tile",
@@ -70,6 +72,7 @@ __all__ = [
     "tile_scale",
     "tile_where_positive",
     "tile_zeros",
+    "total_over_lanes",
     "transpose",
     "uniform",
     "where_equal",

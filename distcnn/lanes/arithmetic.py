@@ -186,6 +186,7 @@ where_less = _selection("<")
 where_equal = _selection("==")
 rint = _unary(lambda builder, x: call(builder, "llvm.rint.v16f32", FLOATS, x))
 absolute = _unary(lambda builder, x: call(builder, "llvm.fabs.v16f32", FLOATS, x))
+square_root = _unary(lambda builder, x: call(builder, "llvm.sqrt.v16f32", FLOATS, x))  # rounded correctly
 copysign = _binary(lambda builder, x, y: call(builder, "llvm.copysign.v16f32", FLOATS, x, y))  # |x|, y's sign
 power_of_two = _unary(_power_of_two)
 mantissa = _unary(_mantissa)

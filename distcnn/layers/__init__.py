@@ -1,6 +1,7 @@
 """The layers, one noun per file. Arguments have PyTorch's names and meaning; input sizes are inferred."""
 
 from distcnn.layers.base import Layer
+from distcnn.layers.batchnorm2d import BatchNorm2D
 from distcnn.layers.conv2d import Conv2D
 from distcnn.layers.dense import Dense
 from distcnn.layers.dropout import Dropout
@@ -18,6 +19,7 @@ from distcnn.layers.tanh import Tanh
 from distcnn.layers.trainablepool2d import TrainablePool2D
 
 __all__ = [
+    "BatchNorm2D",
     "Conv2D",
     "Dense",
     "Dropout",

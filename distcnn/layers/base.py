@@ -85,11 +85,13 @@ TRAINING, SEED, EPOCH = range(3)
 class Moment:
     """When a block is computed, and for which samples: what randomness in a layer is a function of.
 
-    samples: int64 [16], the sample's number in each lane; settings: int64 [3], at TRAINING 1 or 0, at SEED, at EPOCH.
+    samples: int64 [16], the sample's number in each lane; weights: float32 [16], 0 in an empty lane, else 1;
+    settings: int64 [3], at TRAINING 1 or 0, at SEED, at EPOCH.
     """
 
     def __init__(self, seed):
         self.samples = np.zeros(LANES, np.int64)
+        self.weights = aligned((LANES,))
         self.settings = np.array([0, seed % 2**63, 0], np.int64)
 
 
@@ -161,6 +163,10 @@ class Layer:
     def using(self, conv):
         """Return the layer as a net with this choice of algorithm has it, "winograd" or "direct"."""
         return self
+
+    def statistics(self, shape):
+        """Return the layer's running statistics by name: arrays that follow the data instead of a gradient."""
+        return {}
 
     def flops(self, shape):
         """Return the products and sums of a sample's forward pass, 2 a pair; what acts on single numbers is free."""

@@ -52,7 +52,7 @@ def size(name):
     """Return a model's number of parameters, and of products and sums in a sample's forward pass."""
     model = MODELS[name]
     layers = model.layers(model.input_shape, model.classes)
-    shapes, declared = chain(layers, model.input_shape)
+    shapes, declared, _ = chain(layers, model.input_shape)
     parameters = sum(math.prod(parameter.shape) for each in declared for parameter in each.values())
     return parameters, sum(layer.flops(shape) for layer, shape in zip(layers, shapes, strict=False))
 
