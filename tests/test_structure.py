@@ -19,7 +19,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"parallel", "files"},
     {"loss", "optim"},
     {"kernels"},
-    {"lanes", "config", "randomness", "stop"},
+    {"lanes", "config", "randomness", "scalars", "stop"},
     {"arguments", "domains"},
     {"environment", "errors", "exact", "scalars"},
 ]

@@ -6,7 +6,7 @@ infinity). Transforms act on each lane alone, so they are plain arithmetic on La
 
 Tiles are numbered row by row; a call does as many as its scratch array v or y has room for, from `first` on. Images
 hold zeros around them, up to whole tiles. Shapes: x [1, c, 4 down + 2, 4 across + 2, 16] from the first tile's
-corner on, v [36, c, tiles, 16], u [36, o, c], m [36, o, tiles, 16]; `patch` [6, 6, 16] is scratch.
+corner on, v [36, c, tiles, 16], m [36, o, tiles, 16]; `patch` [6, 6, 16] is scratch.
 """
 
 from numba import njit
@@ -14,6 +14,7 @@ from numba import njit
 from distcnn.kernels.compile import kernel, specialised
 from distcnn.lanes import (
     add_features,
+    broadcast_last,
     broadcast_second,
     fma,
     load,
@@ -89,25 +90,30 @@ def g_transposed(values):
 # ---- filters ----
 
 
-@kernel("f4:4 i8 f4:3 f4:3 f4:3")
+@kernel("f4:3C i8 f4:2 f4:3 f4:4")
 def winograd_filters(w, rotated, taps, patch, u):
-    """u = G w G^T, sixteen filters in the lanes; with `rotated`, those that take dy to dx: u[., c, o].
+    """u = G w G^T for filters w [o, c, 9]; with `rotated` those that take dy to dx, [c, o, 9] turned by 180 degrees.
 
-    taps: scratch [9, n, 16], u [36, n, 16], n >= o * c / 16.
+    Four outputs' filters are neighbours in u, [36, groups of 4 outputs, groups of 4 channels, 4 channels x 4 outputs],
+    so that they are read in order; lanes are these sixteen. taps: scratch [16, 16].
     """
-    outputs, channels = w.shape[0], w.shape[1]
-    for o in range(outputs):
-        for c in range(channels):
-            k = c * outputs + o if rotated else o * channels + c
-            for i in range(3):
-                for j in range(3):
-                    taps[3 * i + j, k // 16, k % 16] = w[o, c, 2 - i, 2 - j] if rotated else w[o, c, i, j]
-    for k in range(taps.shape[1]):
-        for j in range(3):
-            column = load(taps, (j, k)), load(taps, (3 + j, k)), load(taps, (6 + j, k))
-            store_first(patch, (0, j), g_plain(column), 1, 6, 1)
-        for i in range(6):
-            store_first(u, (6 * i, k), g_plain(load_row(patch, (i, 0), 1, 3)), 1, 6, 1)
+    for group in range(u.shape[1]):
+        for k in range(u.shape[2]):
+            for lane in range(16):
+                o, c = 4 * group + lane % 4, 4 * k + lane // 4
+                if rotated:
+                    if o < w.shape[1] and c < w.shape[0]:
+                        for t in range(9):
+                            taps[lane, t] = w[c, o, 8 - t]
+                elif o < w.shape[0] and c < w.shape[1]:
+                    for t in range(9):
+                        taps[lane, t] = w[o, c, t]
+            store_first(taps, (0,), transpose(load_first(taps, (0,), 1, 16)), 1, 16, 1)
+            for j in range(3):
+                column = load(taps, (j,)), load(taps, (3 + j,)), load(taps, (6 + j,))
+                store_first(patch, (0, j), g_plain(column), 1, 6, 1)
+            for i in range(6):
+                store_first(u, (6 * i, group, k), g_plain(load_row(patch, (i, 0), 1, 3)), 1, 6, 1)
 
 
 # ---- forward, and the gradient of the data: the same with rotated filters ----
@@ -127,23 +133,25 @@ def winograd_inputs(x, first, across, patch, v):
                 store_first(v, (6 * i, c, t), b_transposed(values), 1, 6, 1)
 
 
-@specialised("f4:3 f4:4 f4:4")
-def winograd_products(rows, columns):
-    """m[o, t] = sum over c of u[o, c] * v[c, t] at each point, for `rows` outputs by `columns` tiles."""
-    size = rows * columns
+@specialised("f4:4 f4:4 f4:4")
+def winograd_products(columns):
+    """m[o, t] = sum over c of u[o, c] * v[c, t] at each point, for 4 outputs by `columns` tiles.
+
+    u [36, groups of 4 outputs, c, 4]; m has room for whole groups.
+    """
+    size = 4 * columns
 
     def function(u, v, m):
-        outputs, channels, tiles = u.shape[1], u.shape[2], v.shape[2]
+        channels, tiles = v.shape[1], v.shape[2]
         for point in range(36):
             for begin in range(0, tiles, columns):
                 t = min(begin, tiles - columns)
-                for start in range(0, outputs, rows):
-                    o = min(start, outputs - rows)
+                for group in range(u.shape[1]):
                     tile = tile_zeros(size)
                     for c in range(channels):
-                        taps = broadcast_second(u, (point, o, c), 1, rows)
-                        tile = tile_fma(tile, taps, load_row(v, (point, c, t), 1, columns))
-                    store_tile(m, (point, o, t), tile, 1, rows, columns)
+                        filters = broadcast_last(u, (point, group, c, 0), 1, 4)
+                        tile = tile_fma(tile, filters, load_row(v, (point, c, t), 1, columns))
+                    store_tile(m, (point, 4 * group, t), tile, 1, 4, columns)
 
     return function
 

@@ -104,6 +104,7 @@ load_down = _loader(-2, scalars=False)  # n Lanes along the rows of an image
 broadcast_first = _loader(0, scalars=True)  # n scalars along axis 0, each in all lanes
 broadcast_last = _loader(-1, scalars=True)  # n scalars along the last axis, each in all lanes
 broadcast_second = _loader(1, scalars=True)  # n scalars along axis 1, each in all lanes
+broadcast_last = _loader(-1, scalars=True)  # n scalars along the last axis, each in all lanes
 
 
 @intrinsic(prefer_literal=True)
