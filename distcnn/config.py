@@ -14,7 +14,7 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised whenever a change alters any bit of training."""
 
 # What becomes of a setting when a run is resumed.
@@ -63,6 +63,7 @@ class Request:
 
     config: Config
     given: frozenset[str] = frozenset()
+    listing: bool = False  # of the models, instead of a run
 
 
 def parse(argv, prog):
@@ -73,17 +74,19 @@ def parse(argv, prog):
     parser.add_argument(
         "--config", metavar="FILE", help="take settings from a TOML file; options win over it"
     )
+    parser.add_argument("--list", action="store_true", help="list the models, and do nothing else")
     for name, setting in SETTINGS.items():
         parser.add_argument(_option(name), metavar=_domain(setting).placeholder, help=_help(setting))
     found, unknown = parser.parse_known_args(argv)
     if unknown:
-        near = suggestion(unknown[0].split("=")[0], ["--config", *map(_option, SETTINGS)])
+        near = suggestion(unknown[0].split("=")[0], ["--config", "--list", *map(_option, SETTINGS)])
         raise ConfigError(f"unknown option {unknown[0]!r}{near or '; see --help'}")
     words = vars(found)
+    listing = words.pop("list", False)
     given = _read_file(words.pop("config")) if "config" in words else {}
     for name, word in words.items():
         given[name] = _checked(name, _domain(SETTINGS[name]).spelt(word), _option(name))
-    return Request(Config(**given), frozenset(given))
+    return Request(Config(**given), frozenset(given), listing)
 
 
 def to_toml(config):

@@ -12,7 +12,8 @@ from distcnn.errors import Diverged, NetError
 from distcnn.exact import HEAD, LOSS, OVERFLOWS, QUANTUM, block_limit
 from distcnn.kernels.compile import ieee_mode
 from distcnn.lanes import LANES, aligned
-from distcnn.layers import Layer, ReLU
+from distcnn.layers import Layer, ReLU, Softmax
+from distcnn.layers.base import EPOCH, TRAINING, Moment
 from distcnn.plan import Block, Plan
 
 
@@ -31,25 +32,15 @@ class Net:
 
     def __init__(self, layers, input_shape, seed=0, conv="winograd"):
         self.layers = list(layers)
-        self.shapes = [tuple(int(n) for n in input_shape)]
-        declared = []
-        for k, layer in enumerate(self.layers):
-            if not isinstance(layer, Layer):
-                raise NetError(
-                    f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)"
-                )
-            self.layers[k] = layer = layer.using(conv)
-            try:
-                self.shapes.append(layer.output_shape(self.shapes[-1]))
-            except NetError as error:
-                raise NetError(f"layer {k}: {error}") from None
-            declared.append(layer.parameters(self.shapes[-2]))
+        self.shapes, declared = chain(self.layers, input_shape)
+        self.layers = [layer.using(conv) for layer in self.layers]
         names = [(k, name, declared[k][name]) for k in range(len(self.layers)) for name in declared[k]]
         sizes = [math.prod(parameter.shape) for _, _, parameter in names]
         borders = list(accumulate(sizes, initial=0))
         self.weights = aligned((borders[-1],))
         self.sums = aligned((HEAD + borders[-1],), np.int64)
         self.guard = np.array([block_limit(1), 0])
+        self.moment = Moment(seed)
         self.scale, self.shift = (
             np.ones(self.input_shape[0], np.float32),
             np.zeros(self.input_shape[0], np.float32),
@@ -65,6 +56,8 @@ class Net:
             if parameter.fan_in:
                 gain = 2.0 if self._meets_relu(k) else 1.0
                 view[...] = initial_weights(seed, number, parameter.shape, gain / parameter.fan_in)
+            else:
+                view[...] = parameter.start
 
     @property
     def input_shape(self):
@@ -91,16 +84,17 @@ class Net:
 
     # ---- one block: what training and evaluation are made of ----
 
-    def start(self, blocks):
+    def start(self, blocks, epoch=0):
         """Begin a batch of `blocks` blocks over all ranks: clear the head, take note of the parameters.
 
         The update has cleared the gradients.
         """
-        self._begin(self.plan, blocks)
+        self._begin(self.plan, blocks, epoch)
 
     def train_block(self, block, done=None):
         """Add a block's loss, counts and gradients to the sums; done(offset): sums[offset:] will not change again."""
         report = None if done is None else lambda k: done(self.offsets[k])
+        self.moment.settings[TRAINING] = True
         with ieee_mode():
             self.plan.load(block, self.scale, self.shift)
             self.plan.forward()
@@ -110,6 +104,7 @@ class Net:
 
     def evaluate_block(self, block):
         """Add a block's loss and counts to the sums' head."""
+        self.moment.settings[TRAINING] = False
         with ieee_mode():
             self.plan.load(block, self.scale, self.shift)
             self.plan.forward()
@@ -119,6 +114,10 @@ class Net:
     @cached_property
     def plan(self):
         """The plan for training, made (and compiled) on first use."""
+        if isinstance(self.layers[-1], Softmax):
+            raise NetError(
+                "the loss takes logits and has a softmax of its own: leave out the final Softmax()"
+            )
         if len(self.shapes[-1]) != 1:
             raise NetError(
                 f"the last layer gives shape {self.shapes[-1]}; wanted one number a class: end with Dense"
@@ -132,9 +131,13 @@ class Net:
         return self.forward(images, training=False)
 
     def forward(self, images, training=True):
-        """Return the last layer's output, (n, ...) float32, for images (n, c, h, w); `backward` may follow."""
+        """Return the last layer's output, (n, ...) float32, for images (n, c, h, w); `backward` may follow.
+
+        In training, Dropout is at work; a sample's number is then its position.
+        """
         images = self._checked(images)
         self._seen = images if training else None
+        self.moment.settings[TRAINING], self.moment.settings[EPOCH] = training, 0
         plan, results = self._whole_plan, np.empty((len(images), *self.shapes[-1]), np.float32)
         with ieee_mode():
             plan.prepare()
@@ -157,6 +160,7 @@ class Net:
             raise NetError(f"dy has shape {dy.shape}; wanted {wanted}, as forward gave")
         plan, results = self._whole_plan, np.empty(self._seen.shape, np.float32)
         self._begin_anew(plan, len(dy))
+        self.moment.settings[TRAINING] = True
         for block, dy_part, part in zip(_blocks(self._seen), _parts(dy), _parts(results), strict=True):
             with ieee_mode():
                 plan.load(block, self.scale, self.shift)
@@ -191,7 +195,8 @@ class Net:
 
     # ---- inside ----
 
-    def _begin(self, plan, blocks):
+    def _begin(self, plan, blocks, epoch=0):
+        self.moment.settings[EPOCH] = epoch
         self.sums[:HEAD] = 0
         self.guard[:] = block_limit(blocks), 0
         with ieee_mode():
@@ -207,7 +212,7 @@ class Net:
 
     def _plan(self, input_gradient):
         arrays = self._by_layer(self.parameters), self._layer_sums, self.sums[:HEAD], self.guard
-        return Plan(self.layers, self.shapes, *arrays, input_gradient)
+        return Plan(self.layers, self.shapes, *arrays, self.moment, input_gradient)
 
     def _checked(self, images):
         images = np.ascontiguousarray(images, np.float32)
@@ -242,6 +247,20 @@ class Net:
         """Return a dict of views for each layer."""
         parts = [(*key.split("."), view) for key, view in views.items()]
         return [{name: view for k, name, view in parts if int(k) == i} for i in range(len(self.layers))]
+
+
+def chain(layers, input_shape):
+    """Return the shapes between layers, input first, and each layer's parameters, or raise NetError."""
+    shapes, declared = [tuple(int(n) for n in input_shape)], []
+    for k, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise NetError(f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)")
+        try:
+            shapes.append(layer.output_shape(shapes[-1]))
+        except NetError as error:
+            raise NetError(f"layer {k}: {error}") from None
+        declared.append(layer.parameters(shapes[-2]))
+    return shapes, declared
 
 
 def _blocks(images, labels=None):

@@ -42,13 +42,14 @@ class Plan:
     """One block's way through a chain of layers.
 
     shapes: the shapes between the layers, input first; parameters, sums: a dict for each layer, of float32 arrays and
-    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums. With `input_gradient`, the gradient of
-    the input is computed too.
+    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums; moment: shared by all plans of a net. With
+    `input_gradient`, the gradient of the input is computed too.
 
     x: the block's input, y: its output, dx and dy their gradients (Value).
     """
 
-    def __init__(self, layers, shapes, parameters, sums, head, guard, input_gradient=False):
+    def __init__(self, layers, shapes, parameters, sums, head, guard, moment, input_gradient=False):
+        self._moment = moment
         self._label, self._weight = aligned((LANES,)), aligned((LANES,))
         self._layers, self._shapes = layers, shapes
         values = self._values(self._borders(), aliases=self._aliases())
@@ -61,6 +62,8 @@ class Plan:
             dx = gradients[k] if k or input_gradient else None
             wiring = Wiring(values[k], values[k + 1], dx, gradients[k + 1], parameters[k], sums[k], guard)
             wiring.scratch = scratch
+            wiring.kept = {name: aligned(each) for name, each in layer.kept(shapes[k]).items()}
+            wiring.number, wiring.moment = k, moment
             wiring.relu, wiring.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
             self._prepare += layer.prepare(wiring)
             if not (self._fuses_forward(k) or self._shared(values, k)):
@@ -68,7 +71,8 @@ class Plan:
             done_here = self._fuses_backward(k) or self._shared(gradients, k)
             self._backward.append([] if done_here else layer.backward(wiring))
         if len(shapes[-1]) == 1:
-            arrays = self.y.array, self._label, self._weight, self.dy.array, head, guard
+            rejection = layers[-1].rejection_logit
+            arrays = self.y.array, self._label, self._weight, rejection, self.dy.array, head, guard
             self._loss = softmax_cross_entropy.compiled, arrays
         self._prepare, self._forward = _compiled(self._prepare), _compiled(self._forward)
         self._backward = [_compiled(calls) for calls in reversed(self._backward)]
@@ -84,6 +88,7 @@ class Plan:
         """Bring a block into lanes; an image is multiplied by scale and shifted, both [c] float32."""
         self._pack[block.images.dtype](block.images, block.index, scale, shift, self.x.inside)
         self._label[:], self._weight[:] = block.label, block.weight
+        self._moment.samples[:] = block.index
 
     def forward(self):
         """Compute y from x."""

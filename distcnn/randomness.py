@@ -8,7 +8,9 @@ four words.
 
 import numpy as np
 
-ORDER, WEIGHTS, AUGMENTATION, DROPOUT = range(4)  # purposes; a number, once given, never changes its meaning
+ORDER, WEIGHTS, AUGMENTATION, DROPOUT, CODES = range(
+    5
+)  # purposes; a number, once given, never changes its meaning
 
 
 def words(seed: int, purpose: int, epoch: int, count: int) -> np.ndarray:

@@ -2,15 +2,20 @@
 
 import contextlib
 import signal
+import time
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+ECHO = (
+    1.0  # seconds in which a second Ctrl-C counts as the first: a terminal sends it, and mpirun hands it on
+)
 
 
 class StopRequest:
-    """A flag that the first signal raises; a second of the same kind has its usual effect."""
+    """A flag that any of the signals raises, as often as it comes; a second Ctrl-C interrupts at once."""
 
     def __init__(self):
         self.requested = False
+        self._interrupted = None
 
     @contextlib.contextmanager
     def listening(self):
@@ -23,5 +28,8 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _note(self, number, frame):
-        self.requested = True
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        self.requested, now = True, time.monotonic()
+        if number == signal.SIGINT:
+            if self._interrupted is not None and now - self._interrupted > ECHO:
+                raise KeyboardInterrupt
+            self._interrupted = now

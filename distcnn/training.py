@@ -67,7 +67,7 @@ class Training:
         """
         net, batches = self.net, self.batches
         rate = learning_rate(self.config, self.steps, batches.length)
-        net.start(batches.positions)
+        net.start(batches.positions, self.epoch)
         for block in blocks:
             net.train_block(block, self.reduction.ready if block is blocks[-1] else None)
         net.sums[STOP] = stop
@@ -112,12 +112,12 @@ class Training:
 
     def restore(self, state, where):
         """Go on from a state read from `where`. Raises CheckpointError if it is of another net or of other data."""
-        shapes = [(name, array.shape) for name, array in self.net.parameters.items()]
-        require_parameters(state, shapes, where)
         if state.data_fingerprint != self.dataset.fingerprint:
             raise CheckpointError(
-                f"{where}: was trained on other data than {self.dataset.name}: name its file by --data"
+                f"{where}: trained on other data than {self.dataset.name}: name the same by --data, or start anew"
             )
+        shapes = [(name, array.shape) for name, array in self.net.parameters.items()]
+        require_parameters(state, shapes, where)
         self.net.weights[:], self.optimiser.velocities[:] = state.parameters, state.velocities
         self.epoch, self.steps, self.epoch_sums = state.epoch, state.step, tuple(state.epoch_sums)
         self.mean, self.std = state.mean, state.std

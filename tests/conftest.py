@@ -52,6 +52,7 @@ def pytest_addoption(parser):
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     """Take pytest-mpi's place, which would skip what is started here; let one rank do the talking."""
+    config.addinivalue_line("markers", "mpirun: a test that starts a job of several ranks")
     config.addinivalue_line("markers", "mpi(ranks=(1, 2, 3), timeout=60): a test for any number of ranks")
     plugins = config.pluginmanager
     if not config.option.with_mpi:
@@ -72,6 +73,12 @@ def pytest_generate_tests(metafunc):
             size = _world().size
             ranks = [size] if "ranks" not in mark.kwargs or size in ranks else []
         metafunc.parametrize("comm", ranks, ids=[f"{n}-rank{'s' * (n > 1)}" for n in ranks], indirect=True)
+
+
+def pytest_itemcollected(item):
+    """Mark tests that start jobs, so that `-m "mpi or mpirun"` picks all that depend on the MPI at hand."""
+    if "mpirun" in getattr(item, "fixturenames", ()):
+        item.add_marker("mpirun")
 
 
 @pytest.hookimpl(trylast=True)

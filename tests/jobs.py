@@ -52,7 +52,7 @@ def run(*command, env=None, cwd=None, timeout=60) -> subprocess.CompletedProcess
     with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
         process = subprocess.Popen(
             words,
-            env=_environment(env or {}) | {MARK: name},
+            env=clean_environment(env or {}) | {MARK: name},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
@@ -81,7 +81,7 @@ def show(done: subprocess.CompletedProcess) -> str:
     return f"{' '.join(done.args)}\nexit code {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
-def _environment(extra: dict) -> dict:
+def clean_environment(extra: dict) -> dict:
     """Return the environment that this process was started in, in which any folder finds distcnn."""
     inherited = {
         name: value

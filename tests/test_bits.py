@@ -21,7 +21,7 @@ from distcnn.plan import Block
 from distcnn.training import Training
 
 # The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
-GOLDEN = {1: "c0d11127d9fbf59b9b86c580be705f4232911c3ad252d651c11089554e025039"}
+GOLDEN = {2: "e8d7beec78bcf6ddb5d82a4ee867ee939ff02adcb8e4a81fb1a27636578f86d5"}
 STEPS = 20
 
 TRAIN = ("python", "-m", "distcnn.train", "--out", "run", "--progress", "none")

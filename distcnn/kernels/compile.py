@@ -44,11 +44,10 @@ class Kernel:
     @cached_property
     def compiled(self):
         """The machine code as a built-in function, without Numba's dispatch on argument types."""
+        options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
         with _cache_folder() as cached:
-            dispatcher = njit(
-                self.signature, cache=cached, nogil=True, error_model="numpy", boundscheck=False
-            )(self.function)
-        return dispatcher.overloads[self.signature.args].entry_point
+            self._dispatcher = njit(self.signature, cache=cached, **options)(self.function)  # owns the code
+        return self._dispatcher.overloads[self.signature.args].entry_point
 
     def __call__(self, *arguments):
         return self.compiled(*arguments)

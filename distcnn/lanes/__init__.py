@@ -1,10 +1,8 @@
 """Sixteen samples as one number: the type, its loads and stores, its arithmetic and its exact sums."""
 
 from distcnn.lanes.arithmetic import (
-    exp,
     fma,
     fma_scalar,
-    log,
     maximum,
     splat,
     tile_add,
@@ -17,8 +15,10 @@ from distcnn.lanes.arithmetic import (
     tile_zeros,
     where_equal,
     where_greater,
+    where_less,
     where_positive,
 )
+from distcnn.lanes.elementary import exp, log, sigmoid, tanh
 from distcnn.lanes.memory import (
     broadcast_first,
     broadcast_last,
@@ -35,6 +35,7 @@ from distcnn.lanes.memory import (
     store_tile,
     store_window,
 )
+from distcnn.lanes.philox import uniform
 from distcnn.lanes.sums import add_features, add_sums, transpose
 from distcnn.lanes.types import LANES, aligned
 
@@ -58,11 +59,13 @@ __all__ = [
     "load_window",
     "log",
     "maximum",
+    "sigmoid",
     "splat",
     "store",
     "store_first",
     "store_tile",
     "store_window",
+    "tanh",
     "tile_add",
     "tile_fma",
     "tile_relu",
@@ -72,7 +75,9 @@ __all__ = [
     "tile_where_positive",
     "tile_zeros",
     "transpose",
+    "uniform",
     "where_equal",
     "where_greater",
+    "where_less",
     "where_positive",
 ]

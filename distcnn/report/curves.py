@@ -26,6 +26,7 @@ def _png(records, title):
     loss, accuracy = figure.subplots(1, 2)
     _line(loss, by_epoch, "train_loss", TRAIN, "train  {:.4f}")
     _line(loss, by_epoch, "test_loss", TEST, "test  {:.4f}")
+    _line(accuracy, by_epoch, "train_accuracy", TRAIN, "train  {:.2%}")
     _line(accuracy, by_epoch, "test_accuracy", TEST, "test  {:.2%}")
     _finish(loss, "loss", by_epoch)
     _finish(accuracy, "accuracy", by_epoch)

@@ -1,0 +1,28 @@
+"""Softmax, for those who want probabilities: the loss takes logits and has a softmax of its own."""
+
+from dataclasses import dataclass
+
+from distcnn.kernels import activations as kernels
+from distcnn.layers.base import Layer
+
+
+@dataclass(frozen=True)
+class Softmax(Layer):
+    """y = exp(x) / sum of exp(x), over the features, or over the channels at each place (dim=1 in PyTorch)."""
+
+    def output_shape(self, shape):
+        return shape
+
+    def forward(self, wiring):
+        return [(kernels.softmax_forward, (_channels(wiring.x), _channels(wiring.y)))]
+
+    def backward(self, wiring):
+        if wiring.dx is None:
+            return []
+        return [(kernels.softmax_backward, tuple(map(_channels, (wiring.y, wiring.dy, wiring.dx))))]
+
+
+def _channels(value):
+    """See features as the channels of an image of one pixel."""
+    inside = value.inside
+    return inside if inside.ndim == 5 else inside[:, :, None, None]

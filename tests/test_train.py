@@ -1,0 +1,278 @@
+"""The training command as a person types it: what it shows and writes, mistakes, faults, and being asked to stop."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from subprocess import PIPE
+
+import h5py
+import jobs
+import numpy as np
+import pytest
+from test_bits import digest
+
+from distcnn.checkpoint import load
+
+FAULTS = Path(__file__).with_name("faults.py")
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def train(run, mpirun):
+    """Run the training command on some ranks, on 0 without mpirun."""
+
+    def command(ranks, *options, **keywords):
+        words = "python", "-m", "distcnn.train", *options
+        return mpirun(ranks, *words, **keywords) if ranks else run(*words, **keywords)
+
+    return command
+
+
+def everything():
+    return sorted(str(path) for path in Path().rglob("*"))
+
+
+def write_data(name="data.h5", n=40, change=None):
+    """Write a small dataset, perhaps with a mistake in it."""
+    with h5py.File(name, "w") as file:
+        file["train/images"] = np.zeros((n, 1, 28, 28), np.uint8)
+        file["train/labels"] = np.arange(n) % 3
+        if change:
+            change(file)
+    return name
+
+
+def replaced(name, array):
+    def change(file):
+        del file[name]
+        file[name] = array
+
+    return change
+
+
+def test_a_run_shows_and_writes_its_course(train):
+    done = train(2, "--epochs", 2)
+    lines = done.stdout.splitlines()
+    assert "61,706 parameters" in lines[0]
+    assert "runs/lenet5-digits" in lines[0]
+    assert [line.split()[:2] for line in lines[1:3]] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert done.stderr == ""
+    folder = Path("runs/lenet5-digits")
+    assert {path.name for path in folder.iterdir()} == {
+        "checkpoints",
+        "config.toml",
+        "curves.png",
+        "metrics.jsonl",
+    }
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    wanted = {"epoch", "step", "train_loss", "test_loss", "test_accuracy", "samples_per_second", "ranks"}
+    assert wanted | {"weights_sha256"} <= records[0].keys()
+    assert records[-1]["weights_sha256"] == digest(done)
+    assert load(sorted((folder / "checkpoints").iterdir())[-1]).digest == digest(done)
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluation_of_a_run_gives_what_training_measured(train, run, mpirun):
+    train(0, "--epochs", 1, "--out", "a")
+    record = json.loads(Path("a/metrics.jsonl").read_text())
+    for evaluate in (run, lambda *words: mpirun(3, *words)):
+        done = evaluate("python", "-m", "distcnn.evaluate", "a", "--json")
+        result = json.loads(done.stdout)
+        assert result["loss"] == record["test_loss"]
+        assert result["accuracy"] == record["test_accuracy"]
+        assert result["weights_sha256"] == record["weights_sha256"]
+    train_part = run("python", "-m", "distcnn.evaluate", "a", "--part", "train")
+    assert "1,442 train images" in train_part.stdout
+
+
+def test_without_test_data_training_goes_without_evaluation(train, run):
+    write_data()
+    done = train(2, "--data", "data.h5", "--epochs", 1, "--batch-size", 32, "--out", "a")
+    digest(done)
+    assert json.loads(Path("a/metrics.jsonl").read_text())["test_accuracy"] is None
+    done = run("python", "-m", "distcnn.evaluate", "a", "--data", "data.h5")
+    assert done.returncode == 2
+    assert "--part train" in done.stderr
+
+
+def test_a_finished_run_prints_its_digest_and_ends(train):
+    first = train(0, "--epochs", 1, "--out", "a")
+    before = {path: Path(path).stat().st_mtime_ns for path in everything()}
+    second = train(2, "--resume", "auto", "--out", "a", "--epochs", 1)
+    assert second.stdout.splitlines() == first.stdout.splitlines()[-1:]
+    assert before == {path: Path(path).stat().st_mtime_ns for path in everything()}
+    fewer = train(0, "--resume", "auto", "--out", "a", "--epochs", 5, "--max-steps", 3)
+    assert fewer.stdout.splitlines() == second.stdout.splitlines()
+    longer = train(0, "--resume", "auto", "--out", "a", "--epochs", 2)
+    assert digest(longer) != digest(first)
+
+
+MISTAKES = {
+    "unknown option": (["--epoch", "3"], ["--epoch", "--epochs"]),
+    "unknown model": (["--model", "lenet"], ["lenet", "lenet5"]),
+    "no batch": (["--batch-size", "0"], ["--batch-size", "0", "from 1"]),
+    "no number": (["--seed", "one"], ["--seed", "one"]),
+    "missing data": (["--data", "none.h5"], ["none.h5", "does not exist"]),
+    "missing config": (["--config", "none.toml"], ["none.toml"]),
+    "missing checkpoint": (["--resume", "none.h5"], ["none.h5"]),
+    "unwritable": (["--out", "/proc/run"], ["/proc/run", "--out"]),
+}
+
+
+@pytest.mark.parametrize(("options", "words"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("ranks", [0, 3])
+def test_mistakes_are_told_in_one_line_and_nothing_is_written(train, ranks, options, words):
+    check_refused(train(ranks, *options, timeout=30), words)
+
+
+def check_refused(done, words, before=()):
+    """The exit code is 2, one line of standard error is distcnn's, and it has these words."""
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if "distcnn" in line]
+    assert len(said) == 1, done.stderr
+    assert said[0].startswith("distcnn: error: ")
+    assert all(word in said[0] for word in words), said[0]
+    assert "Traceback" not in done.stderr + done.stdout
+    assert everything() == sorted(before)
+
+
+BAD_DATA = {
+    "channels last": (
+        replaced("train/images", np.zeros((40, 28, 28, 1), np.uint8)),
+        ["channels last", "transpose"],
+    ),
+    "16 bits": (
+        replaced("train/images", np.zeros((40, 1, 28, 28), np.uint16)),
+        ["uint16", "uint8 or float32"],
+    ),
+    "nan": (replaced("train/images", np.full((40, 1, 28, 28), np.nan, np.float32)), ["nan", "finite"]),
+    "counts": (replaced("train/labels", np.zeros(39, int)), ["40 images", "39 labels"]),
+    "negative": (replaced("train/labels", np.arange(40) - 1), ["-1", "from 0"]),
+    "small": (
+        replaced("train/images", np.zeros((40, 1, 9, 9), np.uint8)),
+        ["layer 3", "Conv2D", "at least 5"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), BAD_DATA.values(), ids=BAD_DATA)
+def test_bad_data_is_refused(train, change, words):
+    write_data(change=change)
+    check_refused(train(2, "--data", "data.h5", timeout=30), words, before=["data.h5"])
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5", None])
+def test_a_damaged_file_is_refused(train, content):
+    write_data()
+    path = Path("data.h5")
+    path.write_bytes(path.read_bytes()[:5000] if content is None else content)
+    check_refused(train(2, "--data", "data.h5", timeout=30), ["data.h5"], before=["data.h5"])
+
+
+def test_more_ranks_than_blocks_are_refused(train):
+    check_refused(train(3, "--batch-size", 32), ["3 ranks", "2 blocks", "--batch-size"])
+
+
+def test_a_folder_with_a_run_is_refused(train):
+    train(0, "--max-steps", 2, "--out", "a")
+    before = everything()
+    check_refused(train(2, "--out", "a"), ["a: holds a run", "--resume auto"], before)
+    check_refused(train(2, "--out", "a", "--resume", "auto", "--seed", 5), ["--seed", "5"], before)
+    other = train(0, "--out", "a", "--resume", "auto", "--data", write_data())
+    check_refused(other, ["other data", "--data"], [*before, "data.h5"])
+
+
+def test_a_damaged_checkpoint_is_refused_or_passed_over(train):
+    whole = train(0, "--max-steps", 20, "--checkpoint-every", 5, "--out", "a")
+    newest = sorted(Path("a/checkpoints").iterdir())[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    before = everything()
+    check_refused(train(2, "--resume", newest), [newest.name, "damaged"], before)
+    again = train(2, "--max-steps", 20, "--resume", "auto", "--out", "a")
+    assert "skipping" in again.stderr
+    assert digest(again) == digest(whole)
+
+
+@pytest.mark.parametrize("fault", ["nan_weight", "huge_weight"])
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_divergence_stops_all_ranks_at_the_same_step(mpirun, ranks, fault):
+    done = mpirun(ranks, "python", FAULTS, fault, "--checkpoint-every", 5, "--out", "a", timeout=30)
+    assert done.returncode == 3
+    said = [line for line in done.stderr.splitlines() if "distcnn" in line]
+    assert len(said) == 1, done.stderr
+    assert "diverged at step 6" in said[0]
+    saved = sorted(Path("a/checkpoints").iterdir())[-1]
+    assert load(saved).step == 5
+    assert "weights_sha256" not in done.stdout
+
+
+def test_an_exception_on_one_rank_ends_the_job_and_names_the_rank(mpirun):
+    done = mpirun(3, "python", FAULTS, "exception", "--out", "a", timeout=30)
+    assert done.returncode not in (0, 2, 3, 75)
+    assert "RuntimeError: planted" in done.stderr
+    assert "rank 1 of 3" in done.stderr
+
+
+def test_a_killed_rank_ends_the_job(mpirun):
+    done = mpirun(3, "python", FAULTS, "death", "--out", "a", timeout=30)
+    assert done.returncode != 0
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_asked_to_stop_on_one_rank_all_save_and_go_on_later(train, mpirun, ranks):
+    done = mpirun(ranks, "python", FAULTS, "stop", "--max-steps", 20, "--out", "a", timeout=30)
+    assert done.returncode == 75
+    assert load(sorted(Path("a/checkpoints").iterdir())[-1]).step == 7
+    assert "stopped as asked after step 7" in done.stderr
+    again = train(2, "--max-steps", 20, "--resume", "auto", "--out", "a")
+    assert digest(again) == digest(train(0, "--max-steps", 20, "--out", "b"))
+
+
+def test_ctrl_c_saves_and_ends():
+    """The fault makes every step slow, so that the signal comes in the middle of training."""
+    command, output = (
+        [sys.executable, FAULTS, "slow", "--out", "a"],
+        {"stdout": PIPE, "stderr": PIPE, "text": True},
+    )
+    with subprocess.Popen(command, env=jobs.clean_environment({}), **output) as process:
+        wait_for(Path("a/metrics.jsonl"), process)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    assert process.returncode == 75, stderr
+    assert stdout.splitlines()[-1].startswith("weights_sha256")
+    assert "Traceback" not in stderr
+    assert list(Path("a/checkpoints").iterdir())
+
+
+def wait_for(path, process, seconds=30):
+    """Wait until a file is there, as long as the process is."""
+    for _ in range(10 * seconds):
+        if path.exists():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.kill()
+    pytest.fail(f"no {path} within {seconds} s")
+
+
+def test_float32_reduction_trains_too(train):
+    done = train(3, "--reduction", "float32", "--epochs", 3, "--out", "a")
+    digest(done)
+    losses = [json.loads(line)["train_loss"] for line in Path("a/metrics.jsonl").read_text().splitlines()]
+    assert losses[2] < 0.6 * losses[0]
+
+
+def test_the_newest_checkpoints_are_kept(train):
+    train(0, "--max-steps", 30, "--checkpoint-every", 4, "--out", "a")
+    names = sorted(path.name for path in Path("a/checkpoints").iterdir())
+    assert names == ["step-00000024.h5", "step-00000028.h5", "step-00000030.h5"]
