@@ -122,8 +122,9 @@ class Net:
     def move_statistics(self, samples):
         """Let the running statistics follow a batch of so many samples, whose sums are known; clear these sums."""
         running, sums = self.weights[self.trained :], self.sums[HEAD + self.trained :]
-        with ieee_mode():
-            move_statistics(running, sums, QUANTUM / samples, STATISTICS_MOMENTUM)
+        if running.size:
+            with ieee_mode():
+                move_statistics(running, sums, QUANTUM / samples, STATISTICS_MOMENTUM)
 
     @cached_property
     def plan(self):

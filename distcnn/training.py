@@ -10,6 +10,7 @@ from distcnn.data.statistics import channel_statistics
 from distcnn.errors import CheckpointError
 from distcnn.evaluation import evaluate, means, totals
 from distcnn.exact import HEAD, STOP
+from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models import build
@@ -131,7 +132,8 @@ class Training:
         return net, batches
 
     def _compile(self):
-        needed = pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode
+        needed = [pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode]
+        needed += [move_statistics] * (self.net.trained < self.net.weights.size)
         return self.net.plan, [kernel.compiled for kernel in needed]
 
     def _statistics(self):

@@ -21,7 +21,7 @@ from distcnn.plan import Block
 from distcnn.training import Training
 
 # The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
-GOLDEN = {2: "e8d7beec78bcf6ddb5d82a4ee867ee939ff02adcb8e4a81fb1a27636578f86d5"}
+GOLDEN = {1: "7c7a489e17cc7a8cf0b3261a96a8f44cea5d18da508bed7e1f3779c45640dfe1"}
 STEPS = 20
 
 TRAIN = ("python", "-m", "distcnn.train", "--out", "run", "--progress", "none")
