@@ -78,6 +78,11 @@ class Value:
         """The inside as images; features are an image of one row."""
         return self.inside if self.inside.ndim == 5 else self.inside[:, None, None]
 
+    @property
+    def channels(self):
+        """The inside as images; features are the channels of one pixel."""
+        return self.inside if self.inside.ndim == 5 else self.inside[:, :, None, None]
+
 
 TRAINING, SEED, EPOCH = range(3)
 
@@ -122,7 +127,7 @@ class Wiring:
     float32 and of exact sums; guard: as in lanes.sums; relu: y is to be what the ReLU behind this layer gives; mask:
     dx is to be the gradient before the ReLU in front of this layer; scratch: room that layers share; kept: the arrays
     that `Layer.kept` asks for; number: the layer's place in the net; moment: see Moment; inner: the wiring of a layer
-    inside this one.
+    inside this one; other: the kept output that this layer takes; dother: where those that take it add up its gradient.
     """
 
     x: Value
@@ -141,6 +146,8 @@ class Wiring:
     number: int = 0
     moment: Moment | None = None
     inner: "Wiring | None" = None
+    other: Value | None = None
+    dother: Value | None = None
 
 
 class Layer:
@@ -148,6 +155,11 @@ class Layer:
 
     applies_relu = False  # its forward kernel can apply the ReLU behind it
     applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
+    in_place = False  # y is x itself
+    gradient_in_place = False  # dx takes the memory of dy
+    keeps = takes = (
+        None  # the name under which y is kept for later layers, or of the kept output that this one takes
+    )
     rejection_logit = (
         -math.inf
     )  # as the last layer: the logit, for the loss, of a class to which no sample belongs
