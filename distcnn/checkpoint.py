@@ -12,9 +12,10 @@ from pathlib import Path
 
 from distcnn.errors import CheckpointError
 from distcnn.files import write_whole
-from distcnn.state import State, digest, pack, require_parameters, unpack
+from distcnn.state import Image, State, digest, pack, require_parameters, unpack
 
 __all__ = [
+    "Image",
     "State",
     "digest",
     "load",
@@ -33,10 +34,10 @@ BEST = "best.h5"  # a link to the best checkpoint
 NAME = re.compile(r"step-(\d{8,18})\.h5")
 
 
-def save(path, state):
-    """Write a checkpoint, whole or not at all; OutputError when it cannot be written."""
-    image = pack(state)
-    write_whole(path, _header(image), image)
+def save(path, state, image=None):
+    """Write a checkpoint, whole or not at all; OutputError when it cannot be written. Saving more, lend an Image."""
+    contents = image.of(state) if image else pack(state)
+    write_whole(path, _header(contents), contents)
 
 
 def load(path):

@@ -18,7 +18,7 @@ class Archive:
     def __init__(self, folder, keep, best=None):
         self.folder, self.keep, self.best = Path(folder), keep, best
         self.warnings = deque()
-        self._waiting, self._unsaved = None, None
+        self._waiting, self._unsaved, self._image = None, None, checkpoint.Image()
         self._closing, self._changed = False, threading.Condition()
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
         self._thread.start()
@@ -40,6 +40,7 @@ class Archive:
             self._write(*self._unsaved)
         if self._unsaved:
             self.warnings.append(f"the state after step {self._unsaved[0].step} is lost: it was never saved")
+        self._image.close()
 
     def _work(self):
         while True:
@@ -57,7 +58,7 @@ class Archive:
         self._unsaved = state, score
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            checkpoint.save(self.folder / checkpoint.name(state.step), state)
+            checkpoint.save(self.folder / checkpoint.name(state.step), state, self._image)
             self._unsaved = None
             if score is not None and (self.best is None or score > self.best[0]):
                 self.best = score, state.step
