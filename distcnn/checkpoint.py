@@ -18,6 +18,7 @@ __all__ = [
     "Image",
     "State",
     "digest",
+    "good",
     "load",
     "mark_best",
     "name",
@@ -57,12 +58,18 @@ def name(step):
 
 def newest(folder, warn):
     """Return (path, State) of a folder's newest good checkpoint, or None; `warn` hears of each bad one."""
+    return next(good(folder, warn), None)
+
+
+def good(folder, warn):
+    """Yield (path, State) of a folder's good checkpoints, the newest first; `warn` hears of each bad one."""
     for _, path in reversed(_by_step(folder)):
         try:
-            return path, load(path)
+            state = load(path)
         except CheckpointError as error:
             warn(f"skipping a checkpoint: {error}")
-    return None
+        else:
+            yield path, state
 
 
 def mark_best(folder, step):
