@@ -12,19 +12,33 @@ from pathlib import Path
 
 from distcnn.errors import CheckpointError
 from distcnn.files import write_whole
-from distcnn.state import State, digest, pack, require_parameters, unpack
+from distcnn.state import Image, State, digest, pack, require_parameters, unpack
 
-__all__ = ["State", "digest", "load", "name", "newest", "prune", "require_parameters", "save", "set_aside"]
+__all__ = [
+    "Image",
+    "State",
+    "digest",
+    "good",
+    "load",
+    "mark_best",
+    "name",
+    "newest",
+    "prune",
+    "require_parameters",
+    "save",
+    "set_aside",
+]
 
 HEADER = 512  # bytes: HDF5's smallest user block
 LAYOUT = re.compile(rb"distcnn checkpoint (\d+)\nsha256 [0-9a-f]{64}\nlength (\d{1,18})\n\0*")
+BEST = "best.h5"  # a link to the best checkpoint
 NAME = re.compile(r"step-(\d{8,18})\.h5")
 
 
-def save(path, state):
-    """Write a checkpoint, whole or not at all; OutputError when it cannot be written."""
-    image = pack(state)
-    write_whole(path, _header(image), image)
+def save(path, state, image=None):
+    """Write a checkpoint, whole or not at all; OutputError when it cannot be written. Saving more, lend an Image."""
+    contents = image.of(state) if image else pack(state)
+    write_whole(path, _header(contents), contents)
 
 
 def load(path):
@@ -44,18 +58,35 @@ def name(step):
 
 def newest(folder, warn):
     """Return (path, State) of a folder's newest good checkpoint, or None; `warn` hears of each bad one."""
+    return next(good(folder, warn), None)
+
+
+def good(folder, warn):
+    """Yield (path, State) of a folder's good checkpoints, the newest first; `warn` hears of each bad one."""
     for _, path in reversed(_by_step(folder)):
         try:
-            return path, load(path)
+            state = load(path)
         except CheckpointError as error:
             warn(f"skipping a checkpoint: {error}")
-    return None
+        else:
+            yield path, state
 
 
-def prune(folder, keep):
-    """Remove all but the newest `keep` checkpoints, and what killed runs left of unfinished ones."""
-    for _, path in _by_step(folder)[:-keep]:
-        path.unlink(missing_ok=True)
+def mark_best(folder, step):
+    """Let best.h5 be the checkpoint of this step."""
+    link, temporary = Path(folder, BEST), Path(folder, f".{BEST}.tmp")
+    if os.path.islink(link) and os.readlink(link) == name(step):
+        return
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(name(step))
+    os.replace(temporary, link)
+
+
+def prune(folder, keep, best=None):
+    """Remove all but the newest `keep` checkpoints and that of step `best`, and what killed runs left unfinished."""
+    for step, path in _by_step(folder)[:-keep]:
+        if step != best:
+            path.unlink(missing_ok=True)
     for path in Path(folder).glob(".step-*.tmp"):
         path.unlink(missing_ok=True)
 

@@ -45,12 +45,15 @@ class Config:
     weight_decay: float = _setting(0.0, Real(0.0), "times the weights, is added to the gradient", FIXED)
     seed: int = _setting(0, Whole(0, 2**63 - 1), "determines initial weights and the order of data", FIXED)
     normalise: str = _setting("channel", Choice(("channel", "none")), "how images are normalised", FIXED)
+    validation: float = _setting(0.0, Real(0.0, 1.0), "the fraction of the training part to judge by", FIXED)
     conv: str = _setting("winograd", Choice(("winograd", "direct")), "the algorithm for 3 x 3 filters", FIXED)
     reduction: str = _setting("exact", Choice(("exact", "float32")), "how ranks add their gradients", FIXED)
     out: str | None = _setting(None, PATH, "the run's folder; without it, a fresh runs/MODEL-DATA", CALL)
     resume: str = _setting("never", RESUME, "begin with the newest checkpoint (auto) or with this one", CALL)
     checkpoint_every: int = _setting(1000, Whole(0), "steps between checkpoints; 0: only at epoch ends")
+    keep: int = _setting(3, Whole(1), "checkpoints that are kept, beside the best")
     max_steps: int | None = _setting(None, Whole(1), "stop after this many steps in total", CALL)
+    max_time: float | None = _setting(None, Real(0.0), "save and stop before so many seconds are over", CALL)
     progress: str = _setting("auto", Choice(("auto", "bar", "lines", "none")), "what is shown", CALL)
 
 

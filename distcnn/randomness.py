@@ -8,9 +8,8 @@ four words.
 
 import numpy as np
 
-ORDER, WEIGHTS, AUGMENTATION, DROPOUT, CODES = range(
-    5
-)  # purposes; a number, once given, never changes its meaning
+# Purposes; a number, once given, never changes its meaning.
+ORDER, WEIGHTS, AUGMENTATION, DROPOUT, CODES, VALIDATION = range(6)
 
 
 def words(seed: int, purpose: int, epoch: int, count: int) -> np.ndarray:

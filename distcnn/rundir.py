@@ -6,12 +6,12 @@
 import os
 import re
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from distcnn import checkpoint
+from distcnn import checkpoint, outcome
 from distcnn.checkpoint import State
 from distcnn.config import NUMERICS, Config, from_toml, resumed, to_toml
 from distcnn.errors import CheckpointError, OutputError
@@ -71,8 +71,27 @@ def create(run):
         raise _taken(run.folder) from None
     except OSError as error:
         raise _unwritable(run.folder, error) from None
+    if run.state and not run.begun:  # so that what began elsewhere can be gone on with from here
+        checkpoint.save(run.checkpoints / checkpoint.name(run.state.step), run.state)
     write_whole(run.folder / "config.toml", to_toml(run.config).encode())
+    outcome.tell(outcome.BEGUN)
     return run
+
+
+@contextmanager
+def reserved(run):
+    """Make the folder of a Run beforehand and give its name; in the end it is removed again if it is still empty."""
+    missing = [each for each in (run.folder, *run.folder.parents) if not os.path.lexists(each)]
+    try:
+        folder = _made(run)
+    except OSError as error:
+        raise _unwritable(run.folder, error) from None
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # it holds a run now
+            for each in [folder, *missing[1:]] if missing else []:
+                each.rmdir()
 
 
 def _new(config):

@@ -15,13 +15,12 @@ from distcnn.training import Training
 
 def train(training, recorder, stop, config):
     """Train until all epochs are done, `config.max_steps` are, or any rank was asked to stop: then return True."""
-    test = training.dataset.test
     for blocks in training.remaining():
         asked = training.step(blocks, stop.requested)
         recorder.step(training)
         last = enough(training, config)
         if training.epoch_done or last:
-            recorder.epoch(training, training.evaluate(test) if test else (None, None))
+            recorder.epoch(training, training.evaluations())
         due = training.epoch_done or last or asked
         if training.epoch_done:
             training.next_epoch()
@@ -40,7 +39,7 @@ def enough(training, config):
 def train_in(run, training):
     """Train in the run's folder; return whether training was asked to stop."""
     recorder = Recorder(run, training) if training.comm.rank == 0 else Nothing()
-    with StopRequest().listening() as stop:
+    with StopRequest(run.config.max_time).listening() as stop:
         try:
             recorder.say(summary(run, training))
             training.compile()
@@ -48,6 +47,11 @@ def train_in(run, training):
             return train(training, recorder, stop, run.config)
         finally:
             recorder.close()
+
+
+def data_of(config, comm):
+    """Return the dataset that these settings name, cut as they say."""
+    return load(config.data, comm, config.validation, config.seed)
 
 
 def summary(run, training):
@@ -68,7 +72,7 @@ def main(comm):
         return on_root(comm, lambda: print(models.listing()))
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: rundir.find(request, warn))
-    training = Training(run.config, load(run.config.data, comm), comm)
+    training = Training(run.config, data_of(run.config, comm), comm)
     if run.state:
         on_all(comm, lambda: training.restore(run.state, run.source))
     stopped = False

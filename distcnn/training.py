@@ -82,16 +82,20 @@ class Training:
         self.steps += 1
         return net.sums[STOP] > 0
 
-    def evaluate(self, part):
-        """Return mean loss and accuracy over a part of the dataset."""
-        return means(evaluate(self.net, part, self.comm, f"the evaluation after step {self.steps}"))
+    def evaluations(self):
+        """Return mean loss and accuracy over each part of the dataset that is not trained on, by its name."""
+        where = f"the evaluation after step {self.steps}"
+        parts = {"validation": self.dataset.validation, "test": self.dataset.test}
+        return {
+            name: means(evaluate(self.net, part, self.comm, where)) for name, part in parts.items() if part
+        }
 
     def next_epoch(self):
         """Begin the next epoch."""
         self.epoch, self.epoch_sums = self.epoch + 1, (0, 0, 0)
 
     def state(self):
-        """Return everything that later bits depend on, copied."""
+        """Return everything that later bits depend on, copied, but for the digest, which takes long."""
         shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
         return State(
             config_toml=to_toml(self.config),
@@ -109,7 +113,6 @@ class Training:
             step=self.steps,
             epoch_sums=self.epoch_sums,
             finished=self.finished,
-            digest=self.net.digest,
         )
 
     def restore(self, state, where):

@@ -10,7 +10,8 @@ import distcnn
 
 PACKAGE = Path(distcnn.__file__).parent
 LEVELS = [  # from the top; modules of one level may import each other within their package only
-    {"train", "evaluate", "data.__main__", "bench"},
+    {"train", "evaluate", "data.__main__", "launch", "verify", "bench"},
+    {"job"},
     {"training", "report.recorder"},
     {"models", "evaluation", "rundir", "report"},
     {"checkpoint", "data.batches", "net"},
@@ -19,9 +20,9 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"parallel", "files"},
     {"loss", "optim"},
     {"kernels"},
-    {"lanes", "config", "randomness", "scalars", "stop"},
+    {"lanes", "config", "randomness", "stop"},
     {"arguments", "domains"},
-    {"environment", "errors", "exact", "scalars"},
+    {"environment", "errors", "exact", "outcome", "scalars"},
 ]
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.data.classes import numbered
-from distcnn.data.file import opened
-from distcnn.data.layout import Layout, layout_of
+from distcnn.data.file import DIGITS, opened
+from distcnn.data.layout import Layout, fingerprint_problem, layout_of
+from distcnn.data.validation import held_out, move_to_end
 from distcnn.data.values import digest, label_value_problem, pixel_value_problem
 from distcnn.errors import DataError
 from distcnn.parallel.agreement import on_all, on_root
 from distcnn.parallel.shared import share
 
-DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, see datasets/README.md
 DIGEST = "sha256"
 
 
@@ -35,26 +35,43 @@ class Dataset:
     classes: tuple[str, ...]
     train: Part
     test: Part | None
+    validation: Part | None = None
 
 
-def load(path: str | Path | None, comm) -> Dataset:
+def load(path: str | Path | None, comm, validation: float = 0.0, seed: int = 0) -> Dataset:
     """Read and check a dataset on all ranks of `comm` together; without a path, the digits of distcnn.
+
+    validation: the fraction of the training part that becomes a part of its own, chosen by the seed.
 
     Raises DataError, the same on every rank.
     """
     path = DIGITS if path is None else Path(path)
     layout = on_root(comm, partial(_inspect, path))
     plan = _plan(layout)
-    shared = share(
-        comm, list(plan.values()), lambda *arrays: _fill(path, layout, dict(zip(plan, arrays, strict=True)))
-    )
+    chosen = on_all(comm, lambda: held_out(layout.images["train"][0], validation, seed))
+
+    def fill(*arrays):
+        named = dict(zip(plan, arrays, strict=True))
+        _fill(path, layout, named)
+        for kind in ("images", "labels"):
+            move_to_end(named[f"train/{kind}"], chosen)
+
+    shared = share(comm, list(plan.values()), fill)
     arrays = dict(zip(plan, shared, strict=True))
     fingerprint = arrays[DIGEST].tobytes().hex()
     everywhere = comm.allgather(fingerprint)
     on_all(comm, partial(_check_alike, path, everywhere))
     parts = {part: Part(arrays[f"{part}/images"], arrays[f"{part}/labels"]) for part in layout.images}
     classes = layout.classes or numbered(part.labels for part in parts.values())
-    return Dataset(path.stem, fingerprint, classes, parts["train"], parts.get("test"))
+    train, held = _cut(parts["train"], int(chosen.sum()))
+    return Dataset(path.stem, fingerprint, classes, train, parts.get("test"), held)
+
+
+def _cut(part: Part, count: int) -> tuple[Part, Part | None]:
+    """Return a part without its last samples, and these, if there are any."""
+    rest = len(part.labels) - count
+    held = Part(part.images[rest:], part.labels[rest:]) if count else None
+    return Part(part.images[:rest], part.labels[:rest]), held
 
 
 def _inspect(path: Path) -> Layout:
@@ -83,7 +100,9 @@ def _fill(path: Path, layout: Layout, arrays: dict[str, np.ndarray]) -> None:
             labels = file[name][:]
             _raise(path, label_value_problem(f"/{name}", labels, layout.classes))
             arrays[name][:] = labels
-    arrays[DIGEST][:] = np.frombuffer(digest({k: v for k, v in arrays.items() if k != DIGEST}), np.uint8)
+        found = digest({k: v for k, v in arrays.items() if k != DIGEST})
+        _raise(path, fingerprint_problem(file, found.hex()))
+    arrays[DIGEST][:] = np.frombuffer(found, np.uint8)
 
 
 def _raise(path: Path, problem: str | None) -> None:

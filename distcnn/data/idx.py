@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from distcnn.data.values import digest
 from distcnn.errors import DataError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -87,7 +88,14 @@ def to_hdf5(folder: str | Path) -> memoryview:
         file.attrs["classes"] = [str(label) for label in range(count)]
         for part, kind in MEMBERS:
             file[f"{part}/{kind}"] = arrays[part, kind]
+        file.attrs["fingerprint"] = digest(
+            {f"{part}/{kind}": _in_memory(kind, arrays[part, kind]) for part, kind in MEMBERS}
+        ).hex()
     return image.getbuffer()
+
+
+def _in_memory(kind: str, array: np.ndarray) -> np.ndarray:
+    return array.astype(np.int32) if kind == "labels" else array
 
 
 def _checked(path: Path, kind: str, array: np.ndarray) -> np.ndarray:

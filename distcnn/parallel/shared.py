@@ -66,7 +66,7 @@ def _reserve(size: int) -> str:
             f"{MEMORY} has {free / 2**20:.0f} MiB free, but the data needs {size / 2**20:.0f} MiB: "
             "give the node more shared memory (docker run --shm-size), or run one rank there"
         )
-    descriptor, path = tempfile.mkstemp(prefix="distcnn-", dir=MEMORY)
+    descriptor, path = tempfile.mkstemp(prefix=f"distcnn-{os.getpid()}-", dir=MEMORY)
     allocate = getattr(os, "posix_fallocate", lambda file, start, length: os.ftruncate(file, length))
     try:
         allocate(descriptor, 0, size)

@@ -12,6 +12,7 @@ import traceback
 import warnings
 from typing import NoReturn
 
+from distcnn import outcome
 from distcnn.errors import DistcnnError, LaunchError
 from distcnn.parallel.agreement import agreed, agreed_rank, is_echo, on_all, on_root, wait
 from distcnn.parallel.alone import Alone
@@ -93,6 +94,9 @@ def run(main) -> NoReturn:
             time.sleep(PAUSE)
         _leave(Alone(), *_verdict(error), tell=rank == 0)
     try:
+        wait(comm)
+        if comm.rank == 0:
+            outcome.tell(outcome.STARTED)
         code, message = main(comm) or 0, ""
     except KeyboardInterrupt:
         _end(comm, INTERRUPTED, "")
@@ -115,6 +119,8 @@ def _verdict(error) -> tuple[int, str]:
 def _leave(comm, code: int, message: str, tell: bool) -> NoReturn:
     """Exit together, as launchers end the job at the first rank that exits with an error."""
     _say(message if tell else "")
+    if tell:
+        outcome.tell(f"{outcome.EXIT} {code}")
     wait(comm)
     sys.exit(code)
 
@@ -126,6 +132,8 @@ def _fail(comm, error) -> NoReturn:
     planned = isinstance(error, DistcnnError)
     what = f"distcnn: error: {error}\n" if planned else "".join(traceback.format_exception(error))
     who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed"
+    if planned:
+        outcome.tell(f"{outcome.EXIT} {error.exit_code}")
     _end(comm, getattr(error, "exit_code", 1), what + who)
 
 

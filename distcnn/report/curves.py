@@ -5,6 +5,7 @@ import io
 from distcnn.files import write_whole
 
 TRAIN, TEST = "#1f6fb4", "#d9690f"  # blue and orange: told apart in any kind of colour vision
+VALIDATION = "#8a8a8a"
 
 
 def draw(records, path, title, warn):
@@ -25,8 +26,10 @@ def _png(records, title):
     figure.suptitle(title, fontsize=11, parse_math=False)  # a "$" in a name is no formula
     loss, accuracy = figure.subplots(1, 2)
     _line(loss, by_epoch, "train_loss", TRAIN, "train  {:.4f}")
+    _line(loss, by_epoch, "validation_loss", VALIDATION, "validation  {:.4f}")
     _line(loss, by_epoch, "test_loss", TEST, "test  {:.4f}")
     _line(accuracy, by_epoch, "train_accuracy", TRAIN, "train  {:.2%}")
+    _line(accuracy, by_epoch, "validation_accuracy", VALIDATION, "validation  {:.2%}")
     _line(accuracy, by_epoch, "test_accuracy", TEST, "test  {:.2%}")
     _finish(loss, "loss", by_epoch)
     _finish(accuracy, "accuracy", by_epoch)

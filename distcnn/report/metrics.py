@@ -1,5 +1,6 @@
 """metrics.jsonl: one JSON object a line, as epochs end; cut back when a run goes on from an earlier step."""
 
+import errno
 import json
 import math
 import os
@@ -14,17 +15,30 @@ class Metrics:
 
     def __init__(self, path):
         self.path = Path(path)
+        self.unwritten = b""
 
     def append(self, record):
-        """Add a record and flush it to disk; numbers that JSON lacks become null."""
+        """Add a record and flush it to disk; numbers that JSON lacks become null.
+
+        Raises OutputError when that fails; the record is then written with the next one.
+        """
         line = json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False)
+        self.unwritten += line.encode() + b"\n"
         try:
-            with open(self.path, "ab") as file:
-                file.write(line.encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            with open(self.path, "ab", buffering=0) as file:
+                size = file.tell()
+                try:
+                    written = file.write(self.unwritten)
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(size)
+                    raise
+                if written != len(self.unwritten):
+                    file.truncate(size)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror}; free the disk") from None
+        self.unwritten = b""
 
     def records(self):
         """Return the records in order; lines that are none, as a killed run leaves them, are passed over."""

@@ -96,6 +96,8 @@ class Bar(Lines):
 def epoch_line(record, epochs):
     """Return an epoch's record of metrics as a line to read."""
     parts = [f"epoch {record['epoch']:{len(str(epochs))}}/{epochs}", f"loss {record['train_loss']:.4f}"]
+    if "validation_accuracy" in record:
+        parts += [f"validation accuracy {record['validation_accuracy']:.2%}"]
     if record["test_accuracy"] is not None:
         parts += [f"test loss {record['test_loss']:.4f}", f"test accuracy {record['test_accuracy']:.2%}"]
     return "  ".join([*parts, f"{record['samples_per_second']:,.0f} samples/s"])

@@ -1,0 +1,220 @@
+"""distcnn.launch: what dies is started again with the same bits, what is asked to stop saves, nothing is left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import jobs
+import pytest
+from test_bits import digest
+
+from distcnn import checkpoint, job, launch, outcome
+
+RANKS = 2
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def launched(mpirun, run):
+    """Run the launcher to its end; it needs an mpirun."""
+
+    def command(*words, ranks=RANKS, **keywords):
+        return run("python", "-m", "distcnn.launch", "-n", ranks, *words, timeout=120, **keywords)
+
+    return command
+
+
+@pytest.fixture
+def launching(mpirun):
+    """Start the launcher, for something to happen to it."""
+
+    @contextmanager
+    def command(*words, ranks=RANKS):
+        line = [sys.executable, "-m", "distcnn.launch", "-n", str(ranks), *map(str, words)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(line, env=jobs.clean_environment({}), **pipes) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    return command
+
+
+def wait_until(condition, process, seconds=60):
+    for _ in range(20 * seconds):
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    pytest.fail(f"nothing within {seconds} s")
+
+
+def steps(folder="a"):
+    return sorted(Path(folder, "checkpoints").glob("step-*.h5"))
+
+
+def ranks_of(process):
+    """Return the processes of training below a launcher."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            started = b"distcnn.train" in words and words[0] == sys.executable.encode()
+            cwd = os.readlink(folder / "cwd") == os.getcwd()
+            if started and cwd:
+                found.append(int(folder.name))
+    return found
+
+
+def shared_files(ranks):
+    """Return the files in shared memory that these processes have mapped."""
+    found = set()
+    for rank in ranks:
+        with suppress(OSError):
+            words = Path(f"/proc/{rank}/maps").read_text().split()
+            found.update(word for word in words if word.startswith("/dev/shm/"))
+    return found
+
+
+LONG = ["--epochs", 1000, "--checkpoint-every", 5, "--out", "a", "--progress", "none"]
+
+
+def test_a_killed_job_is_started_again_and_ends_with_the_same_bits(launching, run):
+    options = ["--max-steps", 150, "--checkpoint-every", 5]
+    shared = set()
+    with launching("--", *options, "--out", "a") as process:
+        for kills in (2, 6):
+            wait_until(lambda kills=kills: len(steps()) >= min(kills, 3) and ranks_of(process), process)
+            ranks = ranks_of(process)
+            shared |= shared_files(ranks)
+            for rank in ranks:
+                with suppress(ProcessLookupError):
+                    os.kill(rank, signal.SIGKILL)
+            time.sleep(0.5)
+        stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "restart 1 of 100" in stderr
+    alone = run("python", "-m", "distcnn.train", *options, "--out", "b")
+    assert stdout.splitlines()[-1] == f"weights_sha256 {digest(alone)}"
+    assert ranks_of(process) == []
+    assert shared
+    assert [path for path in shared if os.path.exists(path)] == []
+    assert {path.name for path in Path("a").iterdir() if path.name.startswith(".")} == set()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
+def test_asked_to_stop_all_ranks_save(launching, number):
+    with launching("--", *LONG) as process:
+        wait_until(lambda: len(steps()) >= 2, process)
+        process.send_signal(number)
+        begin = time.monotonic()
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75, stderr
+    assert time.monotonic() - begin < 30
+    step = checkpoint.newest("a/checkpoints", pytest.fail)[1].step
+    assert f"stopped as asked after step {step}" in stderr
+    assert ranks_of(process) == []
+
+
+def test_asked_to_stop_before_training_it_ends_at_once(launching):
+    with launching("--", *LONG) as process:
+        wait_until(lambda: list(Path("a").glob(".launch-*")), process)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75, stderr
+    assert "goes on from the beginning" in stderr
+    assert ranks_of(process) == []
+
+
+def test_a_killed_launcher_takes_its_job_along(launching):
+    with launching("--", *LONG) as process:
+        wait_until(lambda: len(steps()) >= 2, process)
+        process.kill()
+        process.wait()
+        for _ in range(200):
+            if not ranks_of(process):
+                return
+            time.sleep(0.1)
+    pytest.fail(f"still running: {ranks_of(process)}")
+
+
+MISTAKES = {
+    "option of training": (["--", "--epoch", 3], "did you mean --epochs"),
+    "model": (["--", "--model", "nix"], "unknown model"),
+    "restarts": (["--max-restarts", "many"], "--max-restarts"),
+    "too many ranks": (["--", "--batch-size", 16], "2 ranks"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_not_tried_again_and_leave_nothing(launched, words, said):
+    done = launched(*words)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("distcnn: ") == 1
+    assert said in done.stderr
+    assert list(Path().iterdir()) == []
+
+
+def test_divergence_is_not_tried_again(launched):
+    done = launched("--", "--learning-rate", 1e30, "--out", "a")
+    assert done.returncode == 3, done.stderr
+    assert "restart" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--mpirun=--no-such-option"], ["--start-limit", 0.1]])
+def test_without_progress_it_gives_up(launched, words):
+    done = launched(*words, "--", "--max-steps", 2)
+    assert done.returncode == 1, done.stderr
+    assert "gave up: 3 times in a row" in done.stderr
+    assert list(Path().iterdir()) == []
+
+
+def test_it_gives_up_after_so_many_restarts(launched):
+    done = launched("--max-restarts", 1, "--start-limit", 0.1, "--", "--max-steps", 2)
+    assert done.returncode == 1
+    assert "gave up after 1 restarts" in done.stderr
+
+
+def test_the_time_is_for_all_jobs_together(launched):
+    begin = time.monotonic()
+    done = launched("--", *LONG, "--max-time", 25)
+    assert done.returncode == 75, done.stderr
+    assert time.monotonic() - begin < 40
+    assert steps()
+
+
+def test_a_run_from_a_checkpoint_elsewhere_can_be_gone_on_with(run, launched):
+    run("python", "-m", "distcnn.train", "--max-steps", 3, "--out", "a")
+    done = launched("--", "--resume", steps()[0], "--out", "b", "--max-steps", 6)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in steps("b")] == ["step-00000003.h5", "step-00000006.h5"]
+
+
+def test_what_a_job_tells_survives_nonsense(tmp_path, monkeypatch):
+    path = tmp_path / "outcome"
+    monkeypatch.setenv(outcome.FILE, str(path))
+    outcome.tell(outcome.STARTED)
+    assert not path.exists()  # the launcher has gone
+    path.write_bytes(b"\xff\n")
+    outcome.tell("exit 75")
+    assert outcome.exit_code(outcome.told(path)) == 75
+    assert outcome.exit_code([]) is None
+
+
+def test_settings_follow_the_mpi(monkeypatch):
+    found = job._launcher(3, {})
+    assert found[0][1:3] == ["-n", "3"]
+    assert job._launcher(3, {"SLURM_JOB_ID": "1"})[1].keys() <= found[1].keys()
+    monkeypatch.setattr(job.shutil, "which", lambda *words, **keywords: None)
+    assert job._launcher(1, {}) == ([], {})
+    with pytest.raises(launch.DistcnnError, match="no mpirun"):
+        job._launcher(2, {})
