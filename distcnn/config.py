@@ -40,7 +40,7 @@ class Config:
     batch_size: int = _setting(128, Whole(1), "samples a step, over all ranks together", FIXED)
     learning_rate: float = _setting(0.03, Real(0.0), "the learning rate at its highest", FIXED)
     schedule: str = _setting("cosine", Choice(("constant", "cosine")), "how the learning rate goes on", FIXED)
-    warmup_epochs: float = _setting(1.0, Real(0.0), "epochs in which the learning rate rises", FIXED)
+    warmup_epochs: float = _setting(2.0, Real(0.0), "epochs in which the learning rate rises", FIXED)
     momentum: float = _setting(0.9, Real(0.0, 1.0), "the part of the velocity that a step keeps", FIXED)
     weight_decay: float = _setting(0.0, Real(0.0), "times the weights, is added to the gradient", FIXED)
     seed: int = _setting(0, Whole(0, 2**63 - 1), "determines initial weights and the order of data", FIXED)
@@ -66,6 +66,7 @@ class Request:
 
     config: Config
     given: frozenset[str] = frozenset()
+    listing: bool = False  # of the models, instead of a run
 
 
 def parse(argv, prog):
@@ -76,17 +77,19 @@ def parse(argv, prog):
     parser.add_argument(
         "--config", metavar="FILE", help="take settings from a TOML file; options win over it"
     )
+    parser.add_argument("--list", action="store_true", help="list the models, and do nothing else")
     for name, setting in SETTINGS.items():
         parser.add_argument(_option(name), metavar=_domain(setting).placeholder, help=_help(setting))
     found, unknown = parser.parse_known_args(argv)
     if unknown:
-        near = suggestion(unknown[0].split("=")[0], ["--config", *map(_option, SETTINGS)])
+        near = suggestion(unknown[0].split("=")[0], ["--config", "--list", *map(_option, SETTINGS)])
         raise ConfigError(f"unknown option {unknown[0]!r}{near or '; see --help'}")
     words = vars(found)
+    listing = words.pop("list", False)
     given = _read_file(words.pop("config")) if "config" in words else {}
     for name, word in words.items():
         given[name] = _checked(name, _domain(SETTINGS[name]).spelt(word), _option(name))
-    return Request(Config(**given), frozenset(given))
+    return Request(Config(**given), frozenset(given), listing)
 
 
 def to_toml(config):

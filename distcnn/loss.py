@@ -5,12 +5,13 @@ from distcnn.kernels.compile import kernel
 from distcnn.lanes import add_sums, exp, fma, load, log, maximum, splat, store, where_equal, where_greater
 
 
-@kernel("f4:3 f4:1 f4:1 f4:3 i8:1 i8:1")
-def softmax_cross_entropy(z, label, weight, dz, head, guard):
+@kernel("f4:3 f4:1 f4:1 f4 f4:3 i8:1 i8:1")
+def softmax_cross_entropy(z, label, weight, rejection, dz, head, guard):
     """Add to head[LOSS, CORRECT, SAMPLES], exactly: -log softmax(z)[label], the right answers, the samples.
 
     z and dz [1, classes, 16]: logits and gradient of the summed loss; label and weight [16]: class and 1, or 0 for
     an empty lane. An answer is right if the first of the largest logits is the label's. `guard` as in lanes.sums.
+    rejection: the logit of one more class, which is nobody's (LeCun et al. 1998, equation 9), or -inf for none.
     The largest logit is taken off first, so that exp cannot overflow.
     """
     classes = z.shape[1]
@@ -20,7 +21,9 @@ def softmax_cross_entropy(z, label, weight, dz, head, guard):
         value = load(z, (0, k))
         winner = where_greater(value, top, splat(k), winner)
         top = maximum(top, value)
-    total = zero
+    none = splat(rejection)
+    top = maximum(top, none)
+    total = exp(none - top)
     for k in range(classes):
         power = exp(load(z, (0, k)) - top)
         total = total + power

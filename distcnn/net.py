@@ -10,19 +10,24 @@ import numpy as np
 from distcnn import randomness
 from distcnn.errors import Diverged, NetError
 from distcnn.exact import HEAD, LOSS, OVERFLOWS, QUANTUM, block_limit
+from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import ieee_mode
 from distcnn.lanes import LANES, aligned
-from distcnn.layers import Layer, ReLU
+from distcnn.layers import Layer, ReLU, Softmax
+from distcnn.layers.base import EPOCH, TRAINING, Moment
 from distcnn.plan import Block, Plan
+
+STATISTICS_MOMENTUM = 0.1  # PyTorch's: the weight of a batch in the running statistics
 
 
 class Net:
     """A chain of layers with its parameters, for images of `input_shape` (c, h, w).
 
     parameters: {"0.weight": array, "0.bias": ..., "4.weight": ...}, float32 views into `weights`; the index counts all
-    layers, and what is written into them holds from the next call on. weights: the flat buffer, in declaration order.
-    sums: int64, the head (see distcnn.exact) and the exact sum of every parameter's gradient. scale, shift: (c,)
-    float32, what images are multiplied by and shifted by before the first layer; 1 and 0 until they are set.
+    layers, and what is written into them holds from the next call on. arrays: the same, and the running statistics.
+    weights: the flat buffer, in declaration order: `trained` numbers of parameters, then the running statistics. sums:
+    int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients and of the statistics. scale,
+    shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0 until they are set.
     conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
 
     Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
@@ -31,40 +36,36 @@ class Net:
 
     def __init__(self, layers, input_shape, seed=0, conv="winograd"):
         self.layers = list(layers)
-        self.shapes = [tuple(int(n) for n in input_shape)]
-        declared = []
-        for k, layer in enumerate(self.layers):
-            if not isinstance(layer, Layer):
-                raise NetError(
-                    f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)"
-                )
-            self.layers[k] = layer = layer.using(conv)
-            try:
-                self.shapes.append(layer.output_shape(self.shapes[-1]))
-            except NetError as error:
-                raise NetError(f"layer {k}: {error}") from None
-            declared.append(layer.parameters(self.shapes[-2]))
-        names = [(k, name, declared[k][name]) for k in range(len(self.layers)) for name in declared[k]]
-        sizes = [math.prod(parameter.shape) for _, _, parameter in names]
-        borders = list(accumulate(sizes, initial=0))
+        self.shapes, declared, followed = chain(self.layers, input_shape)
+        self.layers = [layer.using(conv) for layer in self.layers]
+        names = [(k, name, each[name]) for k, each in enumerate(declared) for name in each]
+        kept = [(k, name, each[name]) for k, each in enumerate(followed) for name in each]
+        borders = list(
+            accumulate((math.prod(parameter.shape) for _, _, parameter in names + kept), initial=0)
+        )
+        self.trained = borders[len(names)]
         self.weights = aligned((borders[-1],))
         self.sums = aligned((HEAD + borders[-1],), np.int64)
         self.guard = np.array([block_limit(1), 0])
-        self.scale, self.shift = (
-            np.ones(self.input_shape[0], np.float32),
-            np.zeros(self.input_shape[0], np.float32),
-        )
+        self.moment = Moment(seed)
+        self.scale, self.shift = np.ones((2, self.input_shape[0]), np.float32)
+        self.shift[:] = 0
         self._seen = None
-        self.parameters = self._views(names, borders, self.weights)
-        self._layer_sums = self._by_layer(self._views(names, borders, self.sums[HEAD:]))
+        self.arrays = self._views(names + kept, borders, self.weights)
+        self.parameters = dict(list(self.arrays.items())[: len(names)])
+        self._layer_sums = self._by_layer(self._views(names + kept, borders, self.sums[HEAD:]))
         self.offsets = [  # where the sums of layer k and all behind it begin
-            HEAD + sum(size for (i, _, _), size in zip(names, sizes, strict=True) if i < k)
+            HEAD + sum(math.prod(parameter.shape) for i, _, parameter in names if i < k)
             for k in range(len(self.layers))
         ]
-        for number, ((k, _, parameter), view) in enumerate(zip(names, self.parameters.values(), strict=True)):
+        for number, ((k, _, parameter), view) in enumerate(
+            zip(names + kept, self.arrays.values(), strict=True)
+        ):
             if parameter.fan_in:
                 gain = 2.0 if self._meets_relu(k) else 1.0
                 view[...] = initial_weights(seed, number, parameter.shape, gain / parameter.fan_in)
+            else:
+                view[...] = parameter.start
 
     @property
     def input_shape(self):
@@ -73,7 +74,7 @@ class Net:
 
     @property
     def digest(self):
-        """SHA-256 over all parameters in declaration order, little-endian float32, in hexadecimal."""
+        """SHA-256 over all parameters, then running statistics, in declaration order, little-endian float32, as hex."""
         return hashlib.sha256(self.weights.astype("<f4").tobytes()).hexdigest()
 
     @property
@@ -91,16 +92,17 @@ class Net:
 
     # ---- one block: what training and evaluation are made of ----
 
-    def start(self, blocks):
+    def start(self, blocks, epoch=0):
         """Begin a batch of `blocks` blocks over all ranks: clear the head, take note of the parameters.
 
         The update has cleared the gradients.
         """
-        self._begin(self.plan, blocks)
+        self._begin(self.plan, blocks, epoch)
 
     def train_block(self, block, done=None):
         """Add a block's loss, counts and gradients to the sums; done(offset): sums[offset:] will not change again."""
         report = None if done is None else lambda k: done(self.offsets[k])
+        self.moment.settings[TRAINING] = True
         with ieee_mode():
             self.plan.load(block, self.scale, self.shift)
             self.plan.forward()
@@ -110,15 +112,27 @@ class Net:
 
     def evaluate_block(self, block):
         """Add a block's loss and counts to the sums' head."""
+        self.moment.settings[TRAINING] = False
         with ieee_mode():
             self.plan.load(block, self.scale, self.shift)
             self.plan.forward()
             self.plan.loss()
         self.sums[OVERFLOWS] = self.guard[1]
 
+    def move_statistics(self, samples):
+        """Let the running statistics follow a batch of so many samples, whose sums are known; clear these sums."""
+        running, sums = self.weights[self.trained :], self.sums[HEAD + self.trained :]
+        if running.size:
+            with ieee_mode():
+                move_statistics(running, sums, QUANTUM / samples, STATISTICS_MOMENTUM)
+
     @cached_property
     def plan(self):
         """The plan for training, made (and compiled) on first use."""
+        if isinstance(self.layers[-1], Softmax):
+            raise NetError(
+                "the loss takes logits and has a softmax of its own: leave out the final Softmax()"
+            )
         if len(self.shapes[-1]) != 1:
             raise NetError(
                 f"the last layer gives shape {self.shapes[-1]}; wanted one number a class: end with Dense"
@@ -132,17 +146,24 @@ class Net:
         return self.forward(images, training=False)
 
     def forward(self, images, training=True):
-        """Return the last layer's output, (n, ...) float32, for images (n, c, h, w); `backward` may follow."""
+        """Return the last layer's output, (n, ...) float32, for images (n, c, h, w); `backward` may follow.
+
+        In training, Dropout is at work (a sample's number is its position), and running statistics move.
+        """
         images = self._checked(images)
         self._seen = images if training else None
+        self.moment.settings[TRAINING], self.moment.settings[EPOCH] = training, 0
         plan, results = self._whole_plan, np.empty((len(images), *self.shapes[-1]), np.float32)
         with ieee_mode():
             plan.prepare()
+        self._start_statistics(len(images))
         for block, part in zip(_blocks(images), _parts(results), strict=True):
             with ieee_mode():
                 plan.load(block, self.scale, self.shift)
                 plan.forward()
             part[...] = plan.y.samples(len(part))
+        if training and not self.guard[1]:
+            self.move_statistics(len(images))
         return results
 
     def backward(self, dy):
@@ -157,6 +178,7 @@ class Net:
             raise NetError(f"dy has shape {dy.shape}; wanted {wanted}, as forward gave")
         plan, results = self._whole_plan, np.empty(self._seen.shape, np.float32)
         self._begin_anew(plan, len(dy))
+        self.moment.settings[TRAINING] = True
         for block, dy_part, part in zip(_blocks(self._seen), _parts(dy), _parts(results), strict=True):
             with ieee_mode():
                 plan.load(block, self.scale, self.shift)
@@ -191,7 +213,12 @@ class Net:
 
     # ---- inside ----
 
-    def _begin(self, plan, blocks):
+    def _start_statistics(self, samples):
+        self.sums[HEAD + self.trained :] = 0
+        self.guard[:] = block_limit(-(-samples // LANES)), 0
+
+    def _begin(self, plan, blocks, epoch=0):
+        self.moment.settings[EPOCH] = epoch
         self.sums[:HEAD] = 0
         self.guard[:] = block_limit(blocks), 0
         with ieee_mode():
@@ -206,8 +233,8 @@ class Net:
         return self._plan(input_gradient=True)
 
     def _plan(self, input_gradient):
-        arrays = self._by_layer(self.parameters), self._layer_sums, self.sums[:HEAD], self.guard
-        return Plan(self.layers, self.shapes, *arrays, input_gradient)
+        arrays = self._by_layer(self.arrays), self._layer_sums, self.sums[:HEAD], self.guard
+        return Plan(self.layers, self.shapes, *arrays, self.moment, input_gradient)
 
     def _checked(self, images):
         images = np.ascontiguousarray(images, np.float32)
@@ -226,7 +253,7 @@ class Net:
         for layer, shape in zip(self.layers[k + 1 :], self.shapes[k + 1 :], strict=False):
             if isinstance(layer, ReLU):
                 return True
-            if layer.parameters(shape):
+            if any(parameter.fan_in for parameter in layer.parameters(shape).values()):
                 return False
         return False
 
@@ -242,6 +269,34 @@ class Net:
         """Return a dict of views for each layer."""
         parts = [(*key.split("."), view) for key, view in views.items()]
         return [{name: view for k, name, view in parts if int(k) == i} for i in range(len(self.layers))]
+
+
+def chain(layers, input_shape):
+    """Return the shapes between layers, input first, each layer's parameters and its statistics, or raise NetError."""
+    shapes, declared, followed, kept = [tuple(int(n) for n in input_shape)], [], [], {}
+    for k, layer in enumerate(layers):
+        if not isinstance(layer, Layer):
+            raise NetError(f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)")
+        try:
+            shapes.append(layer.output_shape(shapes[-1], *_taken(layer, kept)))
+        except NetError as error:
+            raise NetError(f"layer {k}: {error}") from None
+        declared.append(layer.parameters(shapes[-2]))
+        followed.append(layer.statistics(shapes[-2]))
+        if layer.keeps:
+            kept[layer.keeps] = shapes[-1]
+    return shapes, declared, followed
+
+
+def _taken(layer, kept):
+    """Return the shapes, of those kept so far by name, that the layer takes: one, or none."""
+    if layer.keeps in kept:
+        raise NetError(f"{layer}: an output is kept under this name already")
+    if layer.takes is not None and layer.takes not in kept:
+        raise NetError(
+            f"{layer}: no output is kept under this name before it; put a Keep({layer.takes!r}) there"
+        )
+    return [] if layer.takes is None else [kept[layer.takes]]
 
 
 def _blocks(images, labels=None):

@@ -8,8 +8,8 @@ four words.
 
 import numpy as np
 
-ORDER, WEIGHTS, AUGMENTATION, DROPOUT = range(4)  # purposes; a number, once given, never changes its meaning
-VALIDATION = 5
+# Purposes; a number, once given, never changes its meaning.
+ORDER, WEIGHTS, AUGMENTATION, DROPOUT, CODES, VALIDATION = range(6)
 
 
 def words(seed: int, purpose: int, epoch: int, count: int) -> np.ndarray:

@@ -7,18 +7,21 @@ import time
 from pathlib import Path
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+ECHO = (
+    1.0  # seconds in which a second Ctrl-C counts as the first: a terminal sends it, and mpirun hands it on
+)
 RESERVE = 60  # seconds at most, of the time that we have, for saving and leaving
 
 
 class StopRequest:
-    """A flag that the first signal raises; a second of the same kind has its usual effect.
+    """A flag that any of the signals raises, as often as it comes; a second Ctrl-C interrupts at once.
 
     It also rises when of `max_time`, in seconds since this process began, so little is left that the longest
     time between two looks so far (a step, an evaluation) might pass twice before all is saved.
     """
 
     def __init__(self, max_time=None):
-        self.signalled = False
+        self.signalled, self._interrupted = False, None
         self.looked, self.longest = None, 0.0
         self.end = None
         if max_time is not None:
@@ -43,8 +46,11 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _note(self, number, frame):
-        self.signalled = True
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        self.signalled, now = True, time.monotonic()
+        if number == signal.SIGINT:
+            if self._interrupted is not None and now - self._interrupted > ECHO:
+                raise KeyboardInterrupt
+            self._interrupted = now
 
 
 def _age():

@@ -18,7 +18,7 @@ def train(training, recorder, stop, config):
     for blocks in training.remaining():
         asked = training.step(blocks, stop.requested)
         recorder.step(training)
-        last = training.steps == config.max_steps
+        last = enough(training, config)
         if training.epoch_done or last:
             recorder.epoch(training, training.evaluations())
         due = training.epoch_done or last or asked
@@ -29,6 +29,11 @@ def train(training, recorder, stop, config):
         if last or asked:
             return asked and not training.finished
     return False
+
+
+def enough(training, config):
+    """Tell whether all the steps that this call may take are done."""
+    return training.finished or (config.max_steps is not None and training.steps >= config.max_steps)
 
 
 def train_in(run, training):
@@ -55,7 +60,7 @@ def summary(run, training):
     shape = " x ".join(map(str, images.shape[1:]))
     where = f"from step {training.steps} in {run.folder}" if training.steps else f"in {run.folder}"
     return (
-        f"{run.config.model}, {training.net.weights.size:,} parameters, on {training.dataset.name}: {len(images):,} "
+        f"{run.config.model}, {training.net.trained:,} parameters, on {training.dataset.name}: {len(images):,} "
         f"images {shape}, {len(training.dataset.classes)} classes; {ranks} rank{'s' * (ranks > 1)}, {where}"
     )
 
@@ -63,13 +68,15 @@ def summary(run, training):
 def main(comm):
     """Check everything, then write, then train: a mistake is told before anything is written."""
     request = on_root(comm, lambda: parse(sys.argv[1:], "python -m distcnn.train"))
+    if request.listing:
+        return on_root(comm, lambda: print(models.listing()))
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: rundir.find(request, warn))
     training = Training(run.config, data_of(run.config, comm), comm)
     if run.state:
         on_all(comm, lambda: training.restore(run.state, run.source))
     stopped = False
-    if not training.finished and training.steps != run.config.max_steps:
+    if not enough(training, run.config):
         run = on_root(comm, lambda: rundir.create(run))
         stopped = train_in(run, training)
     if comm.rank == 0:

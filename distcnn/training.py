@@ -10,6 +10,7 @@ from distcnn.data.statistics import channel_statistics
 from distcnn.errors import CheckpointError
 from distcnn.evaluation import evaluate, means, totals
 from distcnn.exact import HEAD, STOP
+from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models import build
@@ -33,7 +34,7 @@ class Training:
         self.net, self.batches = on_all(comm, self._make)
         self.mean, self.std = on_root(comm, self._statistics)
         self.net.normalise(self.mean, self.std)
-        self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay)
+        self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay, self.net.trained)
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
 
     @property
@@ -67,7 +68,7 @@ class Training:
         """
         net, batches = self.net, self.batches
         rate = learning_rate(self.config, self.steps, batches.length)
-        net.start(batches.positions)
+        net.start(batches.positions, self.epoch)
         for block in blocks:
             net.train_block(block, self.reduction.ready if block is blocks[-1] else None)
         net.sums[STOP] = stop
@@ -76,6 +77,7 @@ class Training:
             net.sums, f"step {self.steps + 1}, whose update was not applied; try a lower --learning-rate"
         )
         self.optimiser.update(net.sums[HEAD:], sums[2], rate)
+        net.move_statistics(sums[2])
         self.epoch_sums = tuple(map(operator.add, self.epoch_sums, sums))
         self.steps += 1
         return net.sums[STOP] > 0
@@ -94,7 +96,7 @@ class Training:
 
     def state(self):
         """Return everything that later bits depend on, copied, but for the digest, which takes long."""
-        shapes = [(name, array.shape) for name, array in self.net.parameters.items()]
+        shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
         return State(
             config_toml=to_toml(self.config),
             numerics=NUMERICS,
@@ -119,7 +121,7 @@ class Training:
             raise CheckpointError(
                 f"{where}: trained on other data than {self.dataset.name}: name the same by --data, or start anew"
             )
-        shapes = [(name, array.shape) for name, array in self.net.parameters.items()]
+        shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
         require_parameters(state, shapes, where)
         self.net.weights[:], self.optimiser.velocities[:] = state.parameters, state.velocities
         self.epoch, self.steps, self.epoch_sums = state.epoch, state.step, tuple(state.epoch_sums)
@@ -133,7 +135,8 @@ class Training:
         return net, batches
 
     def _compile(self):
-        needed = pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode
+        needed = [pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode]
+        needed += [move_statistics] * (self.net.trained < self.net.weights.size)
         return self.net.plan, [kernel.compiled for kernel in needed]
 
     def _statistics(self):

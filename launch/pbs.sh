@@ -11,20 +11,24 @@
 #PBS -j oe
 
 cd "$PBS_O_WORKDIR" || exit 2
-SCRIPT=launch/pbs.sh               # this file, as seen from where you call qsub, to submit it again
-VENV=${VENV:-.venv}                # the virtual environment
-OUT=${OUT:-runs/$PBS_JOBNAME}      # the run's folder
+SCRIPT=launch/pbs.sh                 # this file, as seen from where you call qsub, to submit it again
+VENV=${VENV:-.venv}                  # the virtual environment
+OUT=${OUT:-runs/$PBS_JOBNAME}        # the run's folder
 
 . "$VENV/bin/activate" || exit 2
 
-# PBS sends no signal before the limit, so `timeout` does; mpirun hands it to all ranks: they save, exit with 75.
-limit=$(qstat -f "$PBS_JOBID" | awk '/Resource_List.walltime/ {split($3, t, ":"); print t[1]*3600 + t[2]*60 + t[3]}')
-trap : USR1
-timeout --foreground --preserve-status --signal USR1 $((${limit:-120} - 120)) \
-    mpirun --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" \
-    python -m distcnn.train --out "$OUT" --resume auto $OPTIONS
-code=$?
+# PBS gives no sign before it kills, so that `timeout` must; 0: never
+seconds=$(qstat -f "$PBS_JOBID" | awk '/Resource_List.walltime/ {
+    split($3, t, ":"); left = t[1] * 3600 + t[2] * 60 + t[3] - 120; if (left > 0) print left }')
 
-# Not qrerun, which is for operators only.
+trap 'asked=yes; kill -USR1 $job' USR1    # mpirun hands it to all ranks: they save and exit with 75
+timeout --foreground --preserve-status --signal=USR1 "${seconds:-0}" \
+    mpirun --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" \
+    python -m distcnn.train --out "$OUT" --resume auto $OPTIONS &
+job=$!
+wait $job; code=$?
+while [ "$asked" ]; do asked=; wait $job; code=$?; done    # a trap ends `wait` too early
+
+# not qrerun, which is for operators
 [ $code = 75 ] && qsub -N "$PBS_JOBNAME" -W depend=afterany:"$PBS_JOBID" -v OPTIONS "$SCRIPT"
 exit $code    # 0 done, 2 your mistake, 3 diverged

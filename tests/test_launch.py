@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 
 import jobs
 import pytest
@@ -25,7 +26,7 @@ DEFAULTS = {"VENV": "", "OUT": "", "RESTART": ""}  # empty is as good as unset, 
 NOTE = 'echo "$(basename "$0")" "$@" >>calls\n'
 END_AS_PLANNED = 'read -r code <codes; sed -i 1d codes; exit "$code"\n'
 END_ON_SIGNAL = "trap 'echo USR1 >>calls; exit 75' USR1\ntouch started; sleep 20 & wait\n"
-QSTAT = 'echo "    Resource_List.walltime = $WALLTIME"\n'
+QSTAT = '[ -z "$WALLTIME" ] || echo "    Resource_List.walltime = $WALLTIME"\n'
 
 SIGNAL_WHEN = """
 "${@:3}" & script=$!
@@ -49,7 +50,7 @@ def real_mpirun(folder):
     """The virtual environment that runs the tests, in the folder."""
     if not jobs.launcher():
         pytest.skip("no mpirun")
-    python = shlex.quote(jobs.sys.executable)
+    python = shlex.quote(sys.executable)
     _write(folder / ".venv/bin/python", f'#!/bin/bash\nexec {python} "$@"\n')
     _write(folder / ".venv/bin/mpirun", f'#!/bin/bash\nexec {shlex.quote(jobs.launcher())} "$@"\n')
 
@@ -148,7 +149,7 @@ def test_missing_virtual_environment(folder, script):
 
 
 @pytest.mark.parametrize(
-    ("script", "signal"), [("local.sh", "USR1"), ("local.sh", "TERM"), ("slurm.sbatch", "USR1")]
+    ("script", "signal"), [*((script, "USR1") for script in SCRIPTS), ("local.sh", "TERM")]
 )
 def test_signal_reaches_training_as_usr1(folder, script, signal):
     _stub_mpirun(folder, rest=END_ON_SIGNAL)
@@ -170,19 +171,18 @@ def test_pbs_stops_training_before_the_time_limit(folder):
     assert _calls(folder)[1:] == ["USR1", SCRIPTS["pbs.sh"][2]]
 
 
-def test_pbs_without_time_limit(folder):
-    _stub_mpirun(folder, 0)
-    assert _launch(folder, "pbs.sh", walltime="").returncode == 0
+@pytest.mark.parametrize("walltime", ["", "00:01:00", "100:00:00"])
+def test_pbs_does_not_stop_training_at_once(folder, walltime):
+    """Without a limit, or with one that leaves no time for it, nobody stops training."""
+    _stub_mpirun(folder, 0, rest="sleep 0.3; " + END_AS_PLANNED)
+    assert _launch(folder, "pbs.sh", walltime=walltime).returncode == 0
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_stopped_and_run_again_gives_the_same_bits(run, folder, real_mpirun, script):
-    options = ("--epochs", "1000", "--progress", "none")
-    signal, walltime = "USR1", "01:00:00"
-    if script == "pbs.sh":  # its own clock stops it
-        signal, walltime = "CONT", "00:02:04"
-    before = ("bash", "-c", SIGNAL_WHEN, "bash", signal, "runs/a/checkpoints/*.h5")
-    done = _launch(folder, script, *options, before=before, walltime=walltime)
+    options = ("--epochs", "1000", "--progress", "none", "--checkpoint-every", "1")
+    before = ("bash", "-c", SIGNAL_WHEN, "bash", "USR1", "runs/a/checkpoints/*.h5")
+    done = _launch(folder, script, *options, before=before)
     assert done.returncode == 75, jobs.show(done)
     step = int(done.stderr.split("after step ")[1].split(":")[0])
     options = (*options, "--max-steps", str(step + 5))

@@ -11,7 +11,8 @@ import distcnn
 DATA = Path(os.environ.get("DISTCNN_TEST_DATA", Path(distcnn.__file__).parents[2] / "shared/data"))
 
 pytestmark = pytest.mark.skipif(
-    not (DATA / "mnist").is_dir(), reason="no folder mnist with the four files; DISTCNN_TEST_DATA names its parent"
+    not (DATA / "mnist").is_dir(),
+    reason="no folder mnist with the four files; DISTCNN_TEST_DATA names its parent",
 )
 
 

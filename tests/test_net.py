@@ -6,7 +6,27 @@ from test_layers import normal
 
 from distcnn import Net, models
 from distcnn.errors import Diverged, NetError
-from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distcnn.layers import (
+    Add,
+    BatchNorm2D,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GaussianPool2D,
+    GlobalMeanPool2D,
+    Keep,
+    LocallyConnected2D,
+    MaxPool2D,
+    MeanPool2D,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+    TrainablePool2D,
+)
+from distcnn.net import chain
 
 
 def random_net(seed):
@@ -140,19 +160,48 @@ def test_blocks_add_up_in_any_order():
     assert all(map(np.array_equal, first[1].values(), second[1].values()))
 
 
-@pytest.mark.parametrize("layer", range(10))
-def test_nan_in_front_of_any_layer_is_noticed(layer):
-    """A 1 x 1 filter of NaN is put before the layer (a NaN weight behind Flatten): nothing may swallow it."""
-    layers = small_net().layers
-    behind_flatten = any(isinstance(each, Flatten) for each in layers[:layer])
-    layers.insert(layer, Dense(5) if behind_flatten else Conv2D(3, 1))
-    if layer == len(layers) - 1:
-        layers[-1] = Dense(3)
+PLAIN = small_net().layers
+OTHERS = [
+    *(
+        LocallyConnected2D(3, 3, padding=1),
+        Sigmoid(),
+        MeanPool2D(2),
+        Tanh(),
+        GaussianPool2D(2, 0.7, 1),
+        Keep("a"),
+    ),
+    *(
+        Dropout(0.9),
+        BatchNorm2D(),
+        Add("a"),
+        TrainablePool2D(1),
+        Concatenate("a"),
+        Softmax(),
+        GlobalMeanPool2D(),
+    ),
+    *(Flatten(), Sigmoid(), Tanh(), Dropout(0.9), Softmax(), Dense(3)),
+]
+
+
+@pytest.mark.parametrize(
+    ("layers", "place"),
+    [(layers, place) for layers in (PLAIN, OTHERS) for place in range(len(layers) + 1)],
+)
+def test_nan_in_front_of_any_layer_is_noticed(layers, place):
+    """A filter of 1 x 1 (or a dense layer) is put before the layer and given NaN: nothing may swallow it."""
+    layers = list(layers)
+    size = chain(layers[:place], (2, 8, 8))[0][-1]
+    layers.insert(place, Conv2D(size[0], 1) if len(size) == 3 else Dense(size[0]))
     net = Net(layers, (2, 8, 8))
     net.loss_and_gradients(normal(5, 2, 8, 8), np.zeros(5, int))
-    net.parameters[f"{layer}.bias"][1] = np.nan
+    net.parameters[f"{place}.bias"][1] = np.nan
     with pytest.raises(Diverged):
         net.loss_and_gradients(normal(5, 2, 8, 8), np.zeros(5, int))
+
+
+def test_the_loss_refuses_probabilities():
+    with pytest.raises(NetError, match="leave out the final Softmax"):
+        Net([*PLAIN, Softmax()], (2, 8, 8)).loss_and_gradients(normal(1, 2, 8, 8), [0])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])

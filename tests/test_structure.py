@@ -10,7 +10,7 @@ import distcnn
 
 PACKAGE = Path(distcnn.__file__).parent
 LEVELS = [  # from the top; modules of one level may import each other within their package only
-    {"train", "evaluate", "data.__main__", "launch", "verify"},
+    {"train", "evaluate", "data.__main__", "bench", "launch", "verify"},
     {"job"},
     {"training", "report.recorder"},
     {"models", "evaluation", "rundir", "report"},
@@ -22,7 +22,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"kernels"},
     {"lanes", "config", "randomness", "stop"},
     {"arguments", "domains"},
-    {"environment", "errors", "exact", "outcome"},
+    {"environment", "errors", "exact", "outcome", "scalars"},
 ]
 
 

@@ -109,6 +109,8 @@ def test_a_finished_run_prints_its_digest_and_ends(train):
     second = train(2, "--resume", "auto", "--out", "a", "--epochs", 1)
     assert second.stdout.splitlines() == first.stdout.splitlines()[-1:]
     assert before == {path: Path(path).stat().st_mtime_ns for path in everything()}
+    fewer = train(0, "--resume", "auto", "--out", "a", "--epochs", 5, "--max-steps", 3)
+    assert fewer.stdout.splitlines() == second.stdout.splitlines()
     longer = train(0, "--resume", "auto", "--out", "a", "--epochs", 2)
     assert digest(longer) != digest(first)
 

@@ -13,7 +13,7 @@ from test_layers import normal
 from distcnn import Net, models
 from distcnn.errors import Diverged
 from distcnn.exact import QUANTUM
-from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, winograd
 
 CASES = [  # out_channels, padding, input shape, samples
     (16, 1, (16, 8, 8), 17),
@@ -24,7 +24,15 @@ CASES = [  # out_channels, padding, input shape, samples
     (16, 5, (16, 2, 3), 33),
     (48, 0, (16, 3, 3), 1),  # one output
     (64, 1, (64, 16, 16), 16),
+    (5, 1, (3, 6, 10), 2),  # direct for the weights alone
 ]
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Use Winograd's algorithm wherever it is possible, whether it pays or not."""
+    monkeypatch.setattr(winograd, "pays", lambda *shape: True)
+    monkeypatch.setattr(winograd, "pays_for_weights", lambda channels, *shape: channels >= 16)
 
 
 def distance(ours, wanted):
@@ -33,6 +41,7 @@ def distance(ours, wanted):
 
 
 @pytest.mark.parametrize(("outputs", "padding", "shape", "n"), CASES)
+@pytest.mark.usefixtures("always")
 def test_one_layer_agrees_with_the_formulas(outputs, padding, shape, n):
     net = Net([Conv2D(outputs, 3, padding=padding)], shape)
     weight, bias = net.parameters["0.weight"], net.parameters["0.bias"]
@@ -142,7 +151,7 @@ def test_nan_in_the_gradient_alone_is_noticed():
 def digest():
     """Return a hash of what odd layers and a whole net compute."""
     found = hashlib.sha256()
-    for outputs, padding, shape, n in CASES[:7]:
+    for outputs, padding, shape, n in CASES:
         net = Net([Conv2D(outputs, 3, padding=padding), ReLU(), Conv2D(16, 3, padding=1)], shape)
         y = net.forward(normal(n, *shape))
         found.update(y.tobytes() + net.backward(normal(*y.shape)).tobytes() + net.sums.tobytes())

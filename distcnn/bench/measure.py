@@ -1,7 +1,8 @@
 """Times side by side: interleaved rounds, quartiles, and the peak of fused multiply-adds measured in the same round.
 
 Clocks wander and cores are shared, so a time means little by itself: what counts is its ratio to another one taken
-just before or after it.
+just before or after it. Times are the process's own, on all its threads: what the core gives to other processes does
+not count.
 """
 
 import os
@@ -26,9 +27,9 @@ def best(call, repeats=3):
     """Return the best time of a call, in seconds."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 

@@ -21,7 +21,7 @@ CONVOLUTIONS = {  # layer, shape of its input
     "vgg 128-128 3x3 at 8": (Conv2D(128, 3, padding=1), (128, 8, 8)),
 }
 DENSE = {"LeNet-5 400-120": (400, 120), "LeNet-5 120-84": (120, 84), "vgg 2048-128": (2048, 128)}
-PRODUCTS = {"vgg 32-32": (32, 32, 8), "vgg 64-64": (64, 64, 4), "vgg 128-128": (128, 128, 2)}
+PRODUCTS = {"vgg 32-32": (32, 32, 4), "vgg 64-64": (64, 64, 4), "vgg 128-128": (128, 128, 4)}
 SLOW = 0.5  # of the best one's speed: it spills
 
 
@@ -111,12 +111,9 @@ def winograd_rows(every):
     """Yield the same for the products at Winograd's points."""
     for name, (o, c, count) in PRODUCTS.items():
         flops, groups = 2 * 36 * LANES * o * c * count, c // LANES
-        u, v, m = random((36, o, c)), random((36, c, count, LANES)), random((36, o, count, LANES))
-        tried = [
-            t for t in (rows_by_columns(16, 8) if every else tiles.WINOGRAD) if t[0] <= o and t[1] <= count
-        ]
-        made = {t: winograd_kernels.winograd_products(*t) for t in tried}
-        yield f"points   {name}", tiles.winograd(o, count), made, (u, v, m), flops
+        u, v, m = random((36, o // 4, c, 4)), random((36, c, count, LANES)), random((36, o, count, LANES))
+        made = {(4, n): winograd_kernels.winograd_products(n) for n in (1, 2, 4) if n <= count}
+        yield f"points   {name}", (4, tiles.winograd(count)), made, (u, v, m), flops
         tried = rows_by_columns(16, 8) if every else tiles.WINOGRAD_WEIGHTS
         made = {
             t: winograd_kernels.winograd_weight_products(*t)

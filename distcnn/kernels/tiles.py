@@ -25,7 +25,7 @@ if WIDE:
     DENSE = (1, 2, 4, 6, 10, 12)
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1), (2, 4), (2, 8)]
     SUMS = (1, 2, 3, 4, 6, 8)
-    WINOGRAD = [*((m, n) for m in (1, 2) for n in (1, 2)), (4, 1), (4, 2), (4, 4), (8, 1)]
+    WINOGRAD = (1, 2, 4)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1), (8, 1)]
 else:
     CONVOLUTION = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (6, 1)]
@@ -34,7 +34,7 @@ else:
     DENSE = (1, 2, 4, 5, 6)
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1)]
     SUMS = (1, 2, 3, 4, 6)
-    WINOGRAD = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (6, 1)]
+    WINOGRAD = (1,)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
 
 
@@ -106,21 +106,11 @@ def sums(channels):
     return largest(SUMS, channels)
 
 
-def winograd(outputs, count):
-    """Return (rows, columns) of a product's tile: outputs by Winograd tiles."""
-    return best(WINOGRAD, outputs, count)
+def winograd(count):
+    """Return how many Winograd tiles a product does at a time, by 4 outputs."""
+    return largest(WINOGRAD, count)
 
 
 def winograd_weights(outputs, channels):
     """Return (rows, columns) of a tile of the weights' gradient: outputs by groups of 16 channels."""
     return best(WINOGRAD_WEIGHTS, outputs, -(-channels // 16))
-
-
-def winograd_share(channels):
-    """Return how many Winograd tiles are transformed at a time: about half a megabyte of them."""
-    return max(2, min(16, 256 // channels))
-
-
-def winograd_outputs_together(outputs):
-    """Return how many outputs' products are computed before they are transformed back."""
-    return min(outputs, 32)

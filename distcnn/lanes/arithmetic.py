@@ -6,7 +6,7 @@ ordered (false for NaN) and written so that a NaN is what passes, never what get
 
 import operator
 
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
@@ -103,6 +103,46 @@ def tile_where_positive(typing, test, tile):
     return tile(test, tile), generate
 
 
+class Symbol:
+    """A Lanes in a formula that is written in Python and becomes LLVM code: +, -, `times` and `fma`."""
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def __add__(self, other):
+        return Symbol(self.builder, self.builder.fadd(self.value, other.value))
+
+    def __sub__(self, other):
+        return Symbol(self.builder, self.builder.fsub(self.value, other.value))
+
+    def times(self, number):
+        """Return the product with a number."""
+        return Symbol(self.builder, self.builder.fmul(self.value, constant(float(number))))
+
+    def fma(self, number, other):
+        """Return self * number + other, rounded once."""
+        return Symbol(self.builder, _fma(self.builder, self.value, constant(float(number)), other.value))
+
+
+def tile_transform(formula, size, result):
+    """Make an intrinsic that takes a square tile of size**2 Lanes and applies `formula` to its columns, then rows.
+
+    formula: from `size` Symbols to `result` of them. The values between the two stay in registers as far as they fit.
+    """
+
+    @intrinsic
+    def transform(typing, tile):
+        def generate(context, builder, signature, arguments):
+            values = [Symbol(builder, value) for value in unpack(builder, arguments[0], signature.args[0])]
+            columns = [formula(*values[k::size]) for k in range(size)]
+            rows = [formula(*row) for row in zip(*columns, strict=True)]
+            return cgutils.pack_array(builder, [symbol.value for row in rows for symbol in row])
+
+        return types.UniTuple(lanes, result * result)(tile), generate
+
+    return transform
+
+
 # ---- one Lanes ----
 
 
@@ -185,6 +225,9 @@ where_greater = _selection(">")  # (x, y, yes, no)
 where_less = _selection("<")
 where_equal = _selection("==")
 rint = _unary(lambda builder, x: call(builder, "llvm.rint.v16f32", FLOATS, x))
+absolute = _unary(lambda builder, x: call(builder, "llvm.fabs.v16f32", FLOATS, x))
+square_root = _unary(lambda builder, x: call(builder, "llvm.sqrt.v16f32", FLOATS, x))  # rounded correctly
+copysign = _binary(lambda builder, x, y: call(builder, "llvm.copysign.v16f32", FLOATS, x, y))  # |x|, y's sign
 power_of_two = _unary(_power_of_two)
 mantissa = _unary(_mantissa)
 exponent = _unary(_exponent)
@@ -222,45 +265,3 @@ def fma_scalar(typing, x, y, z):
         return call(builder, "llvm.fma.f32", FLOAT, *arguments)
 
     return types.float32(types.float32, types.float32, types.float32), generate
-
-
-# ---- elementary functions, of fused multiply-adds alone; coefficients: Cephes library, expf and logf (Moshier) ----
-
-
-@njit(inline="always")
-def exp(x):
-    """Return e**x for x <= 0 within about one unit in the last place; below -87 it counts as e**-87."""
-    x = where_less(x, splat(-87.0), splat(-87.0), x)
-    n = rint(x * splat(1.44269504))
-    r = fma(n, splat(-0.693359375), x)
-    r = fma(n, splat(2.12194440e-4), r)
-    p = splat(1.9875691500e-4)
-    p = fma(p, r, splat(1.3981999507e-3))
-    p = fma(p, r, splat(8.3334519073e-3))
-    p = fma(p, r, splat(4.1665795894e-2))
-    p = fma(p, r, splat(1.6666665459e-1))
-    p = fma(p, r, splat(5.0000001201e-1))
-    return fma(p, r * r, r + splat(1.0)) * power_of_two(n)
-
-
-@njit(inline="always")
-def log(x):
-    """Return the natural logarithm of x >= 1 (NaN for NaN)."""
-    m, e = mantissa(x), exponent(x)
-    half = splat(0.707106781)
-    e = where_less(m, half, e - splat(1.0), e)
-    m = where_less(m, half, m + m, m) - splat(1.0)
-    p = splat(7.0376836292e-2)
-    p = fma(p, m, splat(-1.1514610310e-1))
-    p = fma(p, m, splat(1.1676998740e-1))
-    p = fma(p, m, splat(-1.2420140846e-1))
-    p = fma(p, m, splat(1.4249322787e-1))
-    p = fma(p, m, splat(-1.6668057665e-1))
-    p = fma(p, m, splat(2.0000714765e-1))
-    p = fma(p, m, splat(-2.4999993993e-1))
-    p = fma(p, m, splat(3.3333331174e-1))
-    z = m * m
-    y = p * m * z
-    y = fma(e, splat(-2.12194440e-4), y)
-    y = fma(z, splat(-0.5), y)
-    return fma(e, splat(0.693359375), m + y) + (x - x)

@@ -65,9 +65,9 @@ def shuffle(builder, x, y, indices):
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, len(indices)), indices))
 
 
-def broadcast(builder, scalar):
+def broadcast(builder, scalar, vector=FLOATS):
     """Return the scalar in every lane."""
-    undefined = ir.Constant(FLOATS, ir.Undefined)
+    undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(INT, 0))
     return builder.shuffle_vector(first, undefined, constant(0, INTS))
 

@@ -16,10 +16,11 @@ from distcnn.lanes import LANES, aligned
 
 
 class Parameter(NamedTuple):
-    """Shape of a parameter and how many inputs each of its outputs sums (0: starts at zero)."""
+    """Shape of a parameter and how many inputs each of its outputs sums (0: starts at `start` instead of at random)."""
 
     shape: tuple[int, ...]
     fan_in: int = 0
+    start: float = 0.0
 
 
 class Border(NamedTuple):
@@ -72,6 +73,32 @@ class Value:
         self.inside[0, ..., len(values) :] = 0
         self.inside[0, ..., : len(values)] = np.moveaxis(values, 0, -1)
 
+    @property
+    def rows(self):
+        """The inside as images; features are an image of one row."""
+        return self.inside if self.inside.ndim == 5 else self.inside[:, None, None]
+
+    @property
+    def channels(self):
+        """The inside as images; features are the channels of one pixel."""
+        return self.inside if self.inside.ndim == 5 else self.inside[:, :, None, None]
+
+
+TRAINING, SEED, EPOCH = range(3)
+
+
+class Moment:
+    """When a block is computed, and for which samples: what randomness in a layer is a function of.
+
+    samples: int64 [16], the sample's number in each lane; weights: float32 [16], 0 in an empty lane, else 1;
+    settings: int64 [3], at TRAINING 1 or 0, at SEED, at EPOCH.
+    """
+
+    def __init__(self, seed):
+        self.samples = np.zeros(LANES, np.int64)
+        self.weights = aligned((LANES,))
+        self.settings = np.array([0, seed % 2**63, 0], np.int64)
+
 
 class Scratch:
     """Memory that calls use for themselves, one after the other: by name, as large as the largest wish so far."""
@@ -98,7 +125,9 @@ class Wiring:
 
     x, y: activations; dx, dy: their gradients (dx None: nobody asks for it); parameters and sums: arrays by name, of
     float32 and of exact sums; guard: as in lanes.sums; relu: y is to be what the ReLU behind this layer gives; mask:
-    dx is to be the gradient before the ReLU in front of this layer; scratch: room that layers share.
+    dx is to be the gradient before the ReLU in front of this layer; scratch: room that layers share; kept: the arrays
+    that `Layer.kept` asks for; number: the layer's place in the net; moment: see Moment; inner: the wiring of a layer
+    inside this one; other: the kept output that this layer takes; dother: where those that take it add up its gradient.
     """
 
     x: Value
@@ -113,6 +142,12 @@ class Wiring:
     scratch: Scratch = field(default_factory=Scratch)
     filters: np.ndarray | None = None
     rotated_filters: np.ndarray | None = None
+    kept: dict[str, np.ndarray] = field(default_factory=dict)
+    number: int = 0
+    moment: Moment | None = None
+    inner: "Wiring | None" = None
+    other: Value | None = None
+    dother: Value | None = None
 
 
 class Layer:
@@ -120,6 +155,14 @@ class Layer:
 
     applies_relu = False  # its forward kernel can apply the ReLU behind it
     applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
+    in_place = False  # y is x itself
+    gradient_in_place = False  # dx takes the memory of dy
+    keeps = takes = (
+        None  # the name under which y is kept for later layers, or of the kept output that this one takes
+    )
+    rejection_logit = (
+        -math.inf
+    )  # as the last layer: the logit, for the loss, of a class to which no sample belongs
 
     def output_shape(self, shape):
         """Return the shape of y for x of `shape`, both without samples. Raises NetError if x does not fit."""
@@ -132,6 +175,19 @@ class Layer:
     def using(self, conv):
         """Return the layer as a net with this choice of algorithm has it, "winograd" or "direct"."""
         return self
+
+    def statistics(self, shape):
+        """Return the layer's running statistics by name: arrays that follow the data instead of a gradient."""
+        return {}
+
+    def flops(self, shape):
+        """Return the products and sums of a sample's forward pass, 2 a pair; what acts on single numbers is free."""
+        summed = max((parameter.fan_in for parameter in self.parameters(shape).values()), default=0)
+        return round(2 * summed * math.prod(self.output_shape(shape)))
+
+    def kept(self, shape):
+        """Return the shapes, by name, of the float32 arrays that the forward pass keeps for the backward pass."""
+        return {}
 
     def border(self, shape):
         """Return the zeros wanted around x."""
@@ -176,6 +232,13 @@ def check_whole(layer, least, **arguments):
             raise NetError(
                 f"{type(layer).__name__}: {name} is {value!r}; wanted a whole number of at least {least}"
             )
+
+
+def check_positive(layer, **arguments):
+    """Raise NetError unless each argument is a finite number above 0."""
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise NetError(f"{type(layer).__name__}: {name} is {value!r}; wanted a number above 0")
 
 
 def window_count(layer, size, kernel_size, stride, padding, ceil_mode=False):

@@ -67,14 +67,16 @@ class Conv2D(Layer):
 
     # ---- which algorithm: by the layer's shape alone ----
 
-    def _minimal(self):
-        return self.conv == "winograd" and (self.kernel_size, self.stride) == (3, 1)
-
     def _winograd(self, shape):
-        return self._minimal() and winograd.forward_pays(shape[0], self.out_channels)
+        return self._takes(winograd.pays, shape)
 
     def _winograd_weights(self, shape):
-        return self._minimal() and winograd.weights_pay(shape[0], self.out_channels)
+        return self._takes(winograd.pays_for_weights, shape)
+
+    def _takes(self, pays, shape):
+        if self.conv == "direct" or (self.kernel_size, self.stride) != (3, 1):
+            return False
+        return pays(shape[0], *self.output_shape(shape))
 
     # ---- calls ----
 
@@ -82,11 +84,11 @@ class Conv2D(Layer):
         if not self._winograd(wiring.x.shape):
             return []
         weight, channels = wiring.parameters["weight"], wiring.x.shape[0]
-        wiring.filters, lanes = winograd.filters(self.out_channels, channels)
-        calls = winograd.filter_calls(wiring.scratch, weight, lanes, rotated=False)
+        wiring.filters = winograd.filters(self.out_channels, channels)
+        calls = winograd.filter_calls(wiring.scratch, weight, wiring.filters, rotated=False)
         if wiring.dx:
-            wiring.rotated_filters, lanes = winograd.filters(channels, self.out_channels)
-            calls += winograd.filter_calls(wiring.scratch, weight, lanes, rotated=True)
+            wiring.rotated_filters = winograd.filters(channels, self.out_channels)
+            calls += winograd.filter_calls(wiring.scratch, weight, wiring.rotated_filters, rotated=True)
         return calls
 
     def forward(self, wiring):
@@ -102,16 +104,16 @@ class Conv2D(Layer):
         return [(kernel, (self._direct_input(wiring), weight, bias, self.padding, y))]
 
     def backward(self, wiring):
-        calls = self._backward_weights(wiring)
+        calls = self.backward_weights(wiring)
         if self.bias:
             kernel = kernels.bias_gradient(tiles.sums(self.out_channels))
             calls.append((kernel, (wiring.dy.inside, wiring.sums["bias"], wiring.guard)))
-        return calls + (self._backward_data(wiring) if wiring.dx else [])
+        return calls + (self.backward_data(wiring) if wiring.dx else [])
 
     def _direct_input(self, wiring):
         return wiring.x.bordered(Border(self.padding, self.padding))
 
-    def _backward_weights(self, wiring):
+    def backward_weights(self, wiring):
         shape = wiring.x.shape
         if self._winograd_weights(shape):
             x = wiring.x.bordered(winograd.input_border(shape, self.padding))
@@ -128,7 +130,7 @@ class Conv2D(Layer):
         )
         return [(kernel, arrays)]
 
-    def _backward_data(self, wiring):
+    def backward_data(self, wiring):
         channels, h, w = wiring.x.shape
         x, dx = wiring.x.inside, wiring.dx.inside
         if self._winograd(wiring.x.shape):

@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-LAUNCHERS = {"mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun"}
+LAUNCHERS = {"mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prted", "orted"}
 
 
 def opened(number):

@@ -1,0 +1,80 @@
+"""Sigmoid, hyperbolic tangent and softmax; the derivatives are computed from the outputs."""
+
+from distcnn.kernels.compile import kernel
+from distcnn.lanes import exp, fma, load, maximum, sigmoid, splat, store, tanh
+
+
+@kernel("f4:5 f4:5")
+def sigmoid_forward(x, y):
+    """y = 1 / (1 + exp(-x))."""
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for r in range(x.shape[2]):
+                for q in range(x.shape[3]):
+                    store(y, (n, c, r, q), sigmoid(load(x, (n, c, r, q))))
+
+
+@kernel("f4:5 f4:5 f4:5")
+def sigmoid_backward(y, dy, dx):
+    """dx = dy y (1 - y); dx may be dy."""
+    for n in range(y.shape[0]):
+        for c in range(y.shape[1]):
+            for r in range(y.shape[2]):
+                for q in range(y.shape[3]):
+                    value = load(y, (n, c, r, q))
+                    slope = fma(splat(0.0) - value, value, value)
+                    store(dx, (n, c, r, q), load(dy, (n, c, r, q)) * slope)
+
+
+@kernel("f4:5 f4 f4 f4:5")
+def tanh_forward(x, amplitude, slope, y):
+    """y = amplitude * tanh(slope * x)."""
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for r in range(x.shape[2]):
+                for q in range(x.shape[3]):
+                    value = tanh(load(x, (n, c, r, q)) * splat(slope))
+                    store(y, (n, c, r, q), value * splat(amplitude))
+
+
+@kernel("f4:5 f4:5 f4 f4 f4:5")
+def tanh_backward(y, dy, square, steepest, dx):
+    """dx = dy (steepest - square * y**2), steepest = amplitude * slope, square = slope / amplitude; dx may be dy."""
+    for n in range(y.shape[0]):
+        for c in range(y.shape[1]):
+            for r in range(y.shape[2]):
+                for q in range(y.shape[3]):
+                    value = load(y, (n, c, r, q))
+                    slope = fma(value * splat(-square), value, splat(steepest))
+                    store(dx, (n, c, r, q), load(dy, (n, c, r, q)) * slope)
+
+
+@kernel("f4:5 f4:5")
+def softmax_forward(x, y):
+    """y[c] = exp(x[c]) / sum of exp(x) over the channels; the largest x is taken off first, so that none overflows."""
+    for n in range(x.shape[0]):
+        for r in range(x.shape[2]):
+            for q in range(x.shape[3]):
+                top = load(x, (n, 0, r, q))
+                for c in range(1, x.shape[1]):
+                    top = maximum(top, load(x, (n, c, r, q)))
+                total = splat(0.0)
+                for c in range(x.shape[1]):
+                    power = exp(load(x, (n, c, r, q)) - top)
+                    total = total + power
+                    store(y, (n, c, r, q), power)
+                for c in range(x.shape[1]):
+                    store(y, (n, c, r, q), load(y, (n, c, r, q)) / total)
+
+
+@kernel("f4:5 f4:5 f4:5")
+def softmax_backward(y, dy, dx):
+    """dx[c] = y[c] (dy[c] - sum of dy y over the channels)."""
+    for n in range(y.shape[0]):
+        for r in range(y.shape[2]):
+            for q in range(y.shape[3]):
+                mean = splat(0.0)
+                for c in range(y.shape[1]):
+                    mean = fma(load(dy, (n, c, r, q)), load(y, (n, c, r, q)), mean)
+                for c in range(y.shape[1]):
+                    store(dx, (n, c, r, q), load(y, (n, c, r, q)) * (load(dy, (n, c, r, q)) - mean))

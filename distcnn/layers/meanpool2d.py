@@ -1,0 +1,53 @@
+"""Mean pooling: over windows, and over whole images."""
+
+from dataclasses import dataclass
+
+from distcnn.kernels import windows as kernels
+from distcnn.layers.base import Layer, check_image
+from distcnn.layers.pool2d import WeightedPool2D
+
+
+@dataclass(frozen=True)
+class MeanPool2D(WeightedPool2D):
+    """y = the mean of each window (PyTorch's AvgPool2d); see Pool2D for the arguments.
+
+    count_include_pad: a mean counts the zeros of the padding too, but not what ceil_mode adds beyond it.
+    """
+
+    kernel_size: int
+    stride: int | None = None
+    padding: int = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+    def axis_weights(self, size, starts):
+        return [[1.0 / self._count(start, size)] * self.kernel_size for start in starts]
+
+    def _count(self, start, size):
+        if self.count_include_pad:
+            return min(self.kernel_size, size + self.padding - start)
+        return len(self.inside(start, size))
+
+
+@dataclass(frozen=True)
+class GlobalMeanPool2D(Layer):
+    """y = the mean of each channel: (c, h, w) -> (c, 1, 1) (PyTorch's AdaptiveAvgPool2d(1))."""
+
+    def output_shape(self, shape):
+        return check_image(self, shape)[0], 1, 1
+
+    def flops(self, shape):
+        c, h, w = shape
+        return c * h * w
+
+    def forward(self, wiring):
+        return [(kernels.global_mean_forward, (wiring.x.inside, _share(wiring), wiring.y.inside))]
+
+    def backward(self, wiring):
+        if wiring.dx is None:
+            return []
+        return [(kernels.global_mean_backward, (wiring.dy.inside, _share(wiring), wiring.dx.inside))]
+
+
+def _share(wiring):
+    return 1.0 / (wiring.x.shape[1] * wiring.x.shape[2])

@@ -1,0 +1,54 @@
+"""The output layer of the LeNet-5 of 1998."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from distcnn.errors import NetError
+from distcnn.kernels import radial as kernels
+from distcnn.layers.base import Layer
+
+
+@dataclass(frozen=True, eq=False)
+class RadialBasis(Layer):
+    """y[k] = -|x - centres[k]|**2, the logit of class k: (features,) -> (classes,). Nothing here is trained.
+
+    centres: (classes, features) numbers. With `rejection` j, the loss knows one more class, to which no sample belongs,
+    of logit -j (LeCun et al. 1998, equation 9): what lies farther than j from the input is not pushed farther away.
+    """
+
+    centres: np.ndarray = field(repr=False)
+    rejection: float = math.inf
+
+    def __post_init__(self):
+        try:
+            centres = np.array(self.centres, np.float32)
+        except (TypeError, ValueError):
+            centres = np.empty(0)
+        if centres.ndim != 2 or not centres.size or not np.isfinite(centres).all():
+            raise NetError("RadialBasis: centres are wanted as finite numbers (classes, features)")
+        if isinstance(self.rejection, bool) or not self.rejection > 0:
+            raise NetError(f"RadialBasis: rejection is {self.rejection!r}; wanted a number above 0")
+        object.__setattr__(self, "centres", centres)
+
+    @property
+    def rejection_logit(self):
+        return -self.rejection
+
+    def output_shape(self, shape):
+        classes, features = self.centres.shape
+        if shape != (features,):
+            raise NetError(f"{self} has centres of {features} features, but its input has shape {shape}")
+        return (classes,)
+
+    def flops(self, shape):
+        return 2 * self.centres.size
+
+    def forward(self, wiring):
+        return [(kernels.radial_forward, (wiring.x.array, self.centres, wiring.y.array))]
+
+    def backward(self, wiring):
+        if wiring.dx is None:
+            return []
+        return [(kernels.radial_backward, (wiring.x.array, self.centres, wiring.dy.array, wiring.dx.array))]

@@ -1,0 +1,91 @@
+"""Convolution whose output maps each see only some of the input's maps."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from distcnn.errors import NetError
+from distcnn.kernels import table as kernels
+from distcnn.lanes import aligned
+from distcnn.layers.base import Layer, Parameter, check_image
+from distcnn.layers.conv2d import Conv2D
+
+
+@dataclass(frozen=True)
+class TableConv2D(Layer):
+    """A Conv2D in which output map o sees the input maps connections[o] alone (LeCun et al. 1998, table I).
+
+    weight: (pairs, kernel_size, kernel_size), in the order of the table; bias: (outputs,). It is computed as the whole
+    Conv2D with filters of 0 for the other pairs: that kernel is faster than one that leaves them out.
+    """
+
+    connections: tuple[tuple[int, ...], ...]
+    kernel_size: int
+    stride: int = 1
+    padding: int = 0
+    bias: bool = True
+    conv: str = field(default="winograd", repr=False)
+
+    applies_relu = True
+    applies_mask = True
+
+    def __post_init__(self):
+        rows = tuple(tuple(row) for row in self.connections)
+        object.__setattr__(self, "connections", rows)
+        if not all(
+            row and all(type(c) is int and c >= 0 for c in row) and len({*row}) == len(row) for row in rows
+        ):
+            raise NetError(
+                "TableConv2D: connections are wanted as the numbers of input maps, for each output map"
+            )
+        self._whole.__post_init__()
+
+    def using(self, conv):
+        return replace(self, conv=conv)
+
+    def output_shape(self, shape):
+        channels, last = check_image(self, shape)[0], max(map(max, self.connections))
+        if last >= channels:
+            raise NetError(
+                f"TableConv2D: the table names input map {last}, but the input has maps 0 to {channels - 1}"
+            )
+        return self._whole.output_shape(shape)
+
+    def parameters(self, shape):
+        k, pairs, outputs = self.kernel_size, len(self._pairs), len(self.connections)
+        weight = Parameter((pairs, k, k), fan_in=pairs * k * k / outputs)  # in the mean
+        return {"weight": weight, "bias": Parameter((outputs,))} if self.bias else {"weight": weight}
+
+    def border(self, shape):
+        return self._whole.border(shape)
+
+    def gradient_border(self, shape):
+        return self._whole.gradient_border(shape)
+
+    def kept(self, shape):
+        return {"weight": self._whole.parameters(shape)["weight"].shape}
+
+    def prepare(self, wiring):
+        weight, whole = wiring.parameters["weight"], wiring.kept["weight"]
+        parameters, sums = {"weight": whole}, {"weight": aligned(whole.shape, np.int64)}
+        wiring.inner = replace(wiring, parameters=wiring.parameters | parameters, sums=wiring.sums | sums)
+        return [(kernels.expand, (weight, self._pairs, whole)), *self._whole.prepare(wiring.inner)]
+
+    def forward(self, wiring):
+        return self._whole.forward(wiring.inner)
+
+    def backward(self, wiring):
+        collect = kernels.collect, (wiring.inner.sums["weight"], self._pairs, wiring.sums["weight"])
+        return [*self._whole.backward(wiring.inner), collect]
+
+    @property
+    def _whole(self):
+        """The convolution of all pairs."""
+        return Conv2D(
+            len(self.connections), self.kernel_size, self.stride, self.padding, self.bias, self.conv
+        )
+
+    @property
+    def _pairs(self):
+        """(output map, input map) of each filter, int64 [pairs, 2]."""
+        return np.array([(o, c) for o, row in enumerate(self.connections) for c in row], np.int64)

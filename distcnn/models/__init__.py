@@ -1,0 +1,71 @@
+"""Whole networks by name."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from distcnn.config import suggestion
+from distcnn.errors import ConfigError
+from distcnn.models.lenet5 import lenet5
+from distcnn.models.lenet5_1998 import lenet5_1998
+from distcnn.models.resnet import resnet
+from distcnn.models.simple import convolutional, full, local, mlp
+from distcnn.models.vgg import vgg_small
+from distcnn.net import Net, chain
+
+
+class Model(NamedTuple):
+    """A network: layers(input_shape, classes) makes them; input_shape and classes: what it was made for."""
+
+    layers: Callable
+    input_shape: tuple[int, int, int]
+    classes: int = 10
+
+
+MODELS = {
+    "mlp": Model(mlp, (1, 28, 28)),
+    "full": Model(full, (1, 28, 28)),
+    "local": Model(local, (1, 28, 28)),
+    "convolutional": Model(convolutional, (1, 28, 28)),
+    "lenet5": Model(lenet5, (1, 28, 28)),
+    "lenet5-1998": Model(lenet5_1998, (1, 28, 28)),
+    "vgg-small": Model(vgg_small, (3, 32, 32)),
+    "resnet20": Model(resnet(3), (3, 32, 32)),
+    "resnet32": Model(resnet(5), (3, 32, 32)),
+    "resnet56": Model(resnet(9), (3, 32, 32)),
+}
+
+
+def check(name):
+    """Raise ConfigError, with the nearest name, unless there is a model of this name."""
+    if name not in MODELS:
+        wanted = suggestion(name, MODELS) or f"; wanted one of: {', '.join(MODELS)}"
+        raise ConfigError(f"unknown model {name!r}{wanted}")
+
+
+def build(name, input_shape, classes, seed, conv="winograd"):
+    """Return the Net of this name for images of `input_shape` (c, h, w); conv: as in Net.
+
+    Raises ConfigError and NetError.
+    """
+    check(name)
+    return Net(MODELS[name].layers(input_shape, classes), input_shape, seed, conv)
+
+
+def size(name):
+    """Return a model's number of parameters, and of products and sums in a sample's forward pass."""
+    model = MODELS[name]
+    layers = model.layers(model.input_shape, model.classes)
+    shapes, declared, _ = chain(layers, model.input_shape)
+    parameters = sum(math.prod(parameter.shape) for each in declared for parameter in each.values())
+    return parameters, sum(layer.flops(shape) for layer, shape in zip(layers, shapes, strict=False))
+
+
+def listing():
+    """Return a table of all models as text."""
+    lines = [f"{'model':<14} {'parameters':>12} {'FLOPs a sample':>16}  input"]
+    for name, model in MODELS.items():
+        parameters, flops = size(name)
+        shape = " x ".join(map(str, model.input_shape))
+        lines.append(f"{name:<14} {parameters:>12,} {flops:>16,}  {shape}, {model.classes} classes")
+    return "\n".join(lines)

@@ -1,0 +1,95 @@
+"""Models by name: their sizes as published, their training on several ranks, and the list of them."""
+
+import numpy as np
+import pytest
+from test_layers import normal
+
+from distcnn.errors import ConfigError
+from distcnn.models import MODELS, build, check, size
+from distcnn.models.lenet5_1998 import TABLE, centres
+
+SIZES = {  # parameters and FLOPs, worked out by hand
+    "mlp": (784 * 300 + 300 + 300 * 100 + 100 + 1010, 2 * (784 * 300 + 300 * 100 + 1000)),
+    "full": (784 * 784 + 784 + 7850, 2 * (784 * 784 + 7840)),
+    "local": (784 * 26 + 7850, 2 * (784 * 25 + 7840)),
+    "convolutional": (4 * 26 + 7850, 2 * (784 * 25 + 7840)),
+    "lenet5": (61706, None),
+    "lenet5-1998": (60000, None),
+    "vgg-small": (550570, None),
+    "resnet20": (269722, None),  # 0.27 million in the paper, 0.46 and 0.85
+    "resnet32": (464154, None),
+    "resnet56": (853018, None),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_size(name):
+    parameters, flops = size(name)
+    assert parameters == SIZES[name][0]
+    assert SIZES[name][1] in (None, flops)
+    assert build(name, MODELS[name].input_shape, 10, seed=0).trained == parameters
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_steps(name, shape):
+    net = build(name, shape, 12, seed=0)
+    loss, gradients = net.loss_and_gradients(normal(3, *shape), np.array([0, 11, 5]))
+    assert np.isfinite(loss)
+    assert all(np.abs(gradient).max() > 0 for gradient in gradients.values())
+
+
+def test_layers_of_1998_have_the_parameters_of_the_paper():
+    net, sizes = build("lenet5-1998", (1, 32, 32), 10, seed=0), {}
+    for key, array in net.parameters.items():
+        layer = int(key.split(".")[0])
+        sizes[layer] = sizes.get(layer, 0) + array.size
+    assert list(sizes.values()) == [156, 12, 1516, 32, 48120, 10164]
+
+
+def test_table_i():
+    assert len(TABLE) == 16
+    assert sum(map(len, TABLE)) == 60
+    assert all(sum(c in row for row in TABLE) == 10 for c in range(6))
+
+
+def test_pictures_of_classes_differ():
+    codes = centres(47)
+    assert codes.shape == (47, 84)
+    assert set(np.unique(codes)) == {-1, 1}
+    distances = (codes[:, None] != codes).sum(axis=2) + 84 * np.eye(47)
+    assert distances.min() >= 10
+
+
+def test_unknown_names_are_told_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean lenet5-1998"):
+        check("lenet5_1998")
+
+
+def test_list(run):
+    done = run("python", "-m", "distcnn.train", "--list")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["model", *MODELS]
+    assert lines[6].split()[:2] == ["lenet5-1998", "60,000"]
+
+
+def test_running_statistics_survive_a_stop(run, mpirun, tmp_path):
+    """Batch norm's too are the same on any number of ranks, and part of what a checkpoint holds."""
+    command = ("python", "-m", "distcnn.train", "--model", "resnet20", "--batch-size", 48, "--out")
+    options = {"cwd": tmp_path, "timeout": 180}
+    whole = run(*command, "a", "--max-steps", 2, **options)
+    assert mpirun(3, *command, "b", "--max-steps", 1, **options).returncode == 0
+    parts = mpirun(2, *command, "b", "--max-steps", 2, "--resume", "auto", **options)
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stdout.splitlines()[-1] == parts.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["local", "lenet5-1998"])
+def test_any_number_of_ranks(run, mpirun, name, tmp_path):
+    """The layers of these models, too, give the same bits on 1, 2 and 3 ranks."""
+    command = ("python", "-m", "distcnn.train", "--model", name, "--learning-rate", "0.001", "--max-steps", 3)
+    options = {"cwd": tmp_path, "timeout": 120}
+    runs = [run(*command, **options), *(mpirun(n, *command, **options) for n in (2, 3))]
+    assert all(done.returncode == 0 for done in runs), runs[0].stderr
+    assert len({done.stdout.splitlines()[-1] for done in runs}) == 1
