@@ -4,13 +4,12 @@ import sys
 
 from distcnn import models, rundir
 from distcnn.config import parse
-from distcnn.data.dataset import load
 from distcnn.errors import Stopped
 from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.world import run as run_command
 from distcnn.report.recorder import Nothing, Recorder
 from distcnn.stop import StopRequest
-from distcnn.training import Training
+from distcnn.training import Training, data_of
 
 
 def train(training, recorder, stop, config):
@@ -47,11 +46,6 @@ def train_in(run, training):
             return train(training, recorder, stop, run.config)
         finally:
             recorder.close()
-
-
-def data_of(config, comm):
-    """Return the dataset that these settings name, cut as they say."""
-    return load(config.data, comm, config.validation, config.seed)
 
 
 def summary(run, training):

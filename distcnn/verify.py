@@ -17,8 +17,7 @@ from distcnn.config import NUMERICS, from_toml
 from distcnn.errors import CheckpointError, Diverged
 from distcnn.parallel.agreement import on_all, on_root
 from distcnn.parallel.world import run as run_command
-from distcnn.train import data_of
-from distcnn.training import Training
+from distcnn.training import Training, data_of
 
 
 def parse(words):
