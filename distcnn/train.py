@@ -4,14 +4,13 @@ import sys
 
 from distcnn import models, rundir
 from distcnn.config import parse
-from distcnn.data.dataset import load
 from distcnn.errors import Stopped
 from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.world import run as run_command
 from distcnn.report.recorder import Recorder
 from distcnn.stop import StopRequest
 from distcnn.survival import Survival
-from distcnn.training import Training
+from distcnn.training import Training, data_of
 
 
 def train(training, recorder, stop, config):
@@ -93,7 +92,7 @@ def main(comm):
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: rundir.find(request, warn))
     config = run.config
-    training = Training(config, load(config.data, comm, config.validation, config.seed), comm)
+    training = Training(config, data_of(config, comm), comm)
     if run.state:
         on_all(comm, lambda: training.restore(run.state, run.source))
     if enough(training, config):

@@ -7,6 +7,7 @@ import numpy as np
 from distcnn.blame import blame
 from distcnn.config import NUMERICS, to_toml
 from distcnn.data.batches import Batches
+from distcnn.data.dataset import load
 from distcnn.data.statistics import channel_statistics
 from distcnn.errors import CheckpointError, Diverged
 from distcnn.evaluation import evaluate, means, totals
@@ -22,6 +23,11 @@ from distcnn.parallel.turns import first_then_others
 from distcnn.parallel.watch import COMPUTING, WAITING, Watch
 from distcnn.replicas import Replicas
 from distcnn.state import State, require_parameters
+
+
+def data_of(config, comm):
+    """Return the dataset that these settings name, cut as they say."""
+    return load(config.data, comm, config.validation, config.seed)
 
 
 class Training:

@@ -14,11 +14,10 @@ import numpy as np
 from distcnn import checkpoint
 from distcnn.arguments import Parser
 from distcnn.config import NUMERICS, from_toml
-from distcnn.data.dataset import load
 from distcnn.errors import CheckpointError, Diverged
 from distcnn.parallel.agreement import on_all, on_root
 from distcnn.parallel.world import run as run_command
-from distcnn.training import Training
+from distcnn.training import Training, data_of
 
 
 def parse(words):
@@ -80,7 +79,7 @@ def main(comm):
     config = on_root(comm, lambda: from_toml(last.config_toml, path))
     if options.data:
         config = replace(config, data=options.data)
-    training = Training(config, load(config.data, comm, config.validation, config.seed), comm)
+    training = Training(config, data_of(config, comm), comm)
     on_all(comm, lambda: training.restore(last, path))  # of the same data and net, if this goes well
     training = Training(config, training.dataset, comm)
     if first:
