@@ -110,6 +110,7 @@ class Training:
         if net.sums[OVERFLOWS]:
             self._diverged(blocks)
         sums = totals(net.sums, f"step {self.steps + 1}")
+        self._require_all(sums[2])
         self.asked = net.sums[STOP] > 0
         self.optimiser.update(net.sums[HEAD:], sums[2], rate)
         net.move_statistics(sums[2])
@@ -182,6 +183,15 @@ class Training:
     def _batches(self):
         config = self.config
         return Batches(self.dataset.train, config.batch_size, config.seed, self.comm.rank, self.comm.size)
+
+    def _require_all(self, samples):
+        """Raise RuntimeError unless a sum is over the whole batch: an MPI in trouble might leave a rank out."""
+        rest = (
+            len(self.dataset.train.labels)
+            - (self.steps - self.epoch * self.batches.length) * self.config.batch_size
+        )
+        if samples != min(self.config.batch_size, rest):
+            raise RuntimeError(f"a sum over {samples} samples, wanted {min(self.config.batch_size, rest)}")
 
     def _diverged(self, blocks):
         """Raise Diverged on every rank, naming what can be found; Spoilt if only some replicas are at fault."""
