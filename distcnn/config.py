@@ -161,7 +161,8 @@ def _read_file(name):
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"--config {name}: {reason}; wanted a TOML file of settings") from None
     table = _table(text, name)
-    if table.get("numerics", NUMERICS) != NUMERICS:
+    found = table.get("numerics", NUMERICS)
+    if type(found) is not int or found != NUMERICS:
         raise ConfigError(
             f"{name}: numerics {table['numerics']}, but this is numerics {NUMERICS}, which gives other bits; "
             f"remove the line to accept them, or use the version that wrote the file"

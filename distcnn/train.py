@@ -25,6 +25,8 @@ def train(training, recorder, stop, config):
         saves = over or training.between_epochs or every(config.checkpoint_every, training)
         if saves or every(config.compare_every, training) or not training.replicas.compared:
             training.replicas.compare()
+        if saves:
+            training.require_finite()
         if training.epoch_done or (last and not training.between_epochs):
             recorder.epoch(training, training.evaluations(), training.waits())
         if training.epoch_done:
@@ -55,6 +57,7 @@ def train_in(run, training):
         asked = train(training, recorder, stop, run.config)
         recorder.finish()
         tell_digest(training)
+        on_root(training.comm, recorder.require_saved)
         return asked
 
     with StopRequest(run.config.max_time).listening() as stop, training.watch.watching():

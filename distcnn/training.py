@@ -99,7 +99,7 @@ class Training:
         net, batches, watch = self.net, self.batches, self.watch
         watch.note(COMPUTING, self.steps + 1)
         rate = learning_rate(self.config, self.steps, batches.length)
-        net.start(batches.positions, self.epoch)
+        net.start(batches.most, self.epoch)
         for self.block in blocks:
             net.train_block(self.block, self.reduction.ready if self.block is blocks[-1] else None)
         self.block = None
@@ -135,6 +135,13 @@ class Training:
     def divide(self):
         """Divide the blocks of every batch among the ranks that there are now."""
         self.batches = self._batches()
+
+    def require_finite(self):
+        """Raise Diverged on every rank if the last update has left weights that are not finite: none may be saved."""
+        if not np.isfinite(self.net.weights).all():
+            raise agreed(
+                Diverged(f"diverged: step {self.steps} left weights beyond float32; lower --learning-rate")
+            )
 
     def next_epoch(self):
         """Begin the next epoch."""
@@ -196,7 +203,7 @@ class Training:
     def _diverged(self, blocks):
         """Raise Diverged on every rank, naming what can be found; Spoilt if only some replicas are at fault."""
         self.replicas.require_alike()
-        found = self.comm.allgather(blame(self.net, blocks, self.batches.positions, self.epoch))
+        found = self.comm.allgather(blame(self.net, blocks, self.batches.most, self.epoch))
         rank, what = next(((k, each) for k, each in enumerate(found) if each), (0, "the sum over all ranks"))
         raise agreed(
             Diverged(
