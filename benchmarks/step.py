@@ -33,7 +33,7 @@ def our_step(net, batch_size):
     labels = rng.integers(0, CLASSES, len(images))
     order = rng.permutation(len(images))
     net.scale[:], net.shift[:] = 1 / 128, -1
-    optimiser = Momentum(net.weights, momentum=0.9, weight_decay=0.0)
+    optimiser = Momentum(net.weights, momentum=0.9, weight_decay=0.0, trained=net.trained)
     starts = range(0, batch_size, LANES)
 
     def step():

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from distcnn.errors import CheckpointError
 from distcnn.files import write_whole
-from distcnn.state import State, digest, pack, require_parameters, unpack
+from distcnn.state import Image, State, digest, pack, require_parameters, unpack
 
 __all__ = [
+    "Image",
     "State",
     "digest",
+    "good",
     "load",
     "mark_best",
     "name",
@@ -33,10 +35,10 @@ BEST = "best.h5"  # a link to the best checkpoint
 NAME = re.compile(r"step-(\d{8,18})\.h5")
 
 
-def save(path, state):
-    """Write a checkpoint, whole or not at all; OutputError when it cannot be written."""
-    image = pack(state)
-    write_whole(path, _header(image), image)
+def save(path, state, image=None):
+    """Write a checkpoint, whole or not at all; OutputError when it cannot be written. Saving more, lend an Image."""
+    contents = image.of(state) if image else pack(state)
+    write_whole(path, _header(contents), contents)
 
 
 def load(path):
@@ -56,12 +58,18 @@ def name(step):
 
 def newest(folder, warn):
     """Return (path, State) of a folder's newest good checkpoint, or None; `warn` hears of each bad one."""
+    return next(good(folder, warn), None)
+
+
+def good(folder, warn):
+    """Yield (path, State) of a folder's good checkpoints, the newest first; `warn` hears of each bad one."""
     for _, path in reversed(_by_step(folder)):
         try:
-            return path, load(path)
+            state = load(path)
         except CheckpointError as error:
             warn(f"skipping a checkpoint: {error}")
-    return None
+        else:
+            yield path, state
 
 
 def mark_best(folder, step):

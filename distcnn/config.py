@@ -14,7 +14,7 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-NUMERICS = 2
+NUMERICS = 1
 """Raised whenever a change alters any bit of training."""
 
 # What becomes of a setting when a run is resumed.
@@ -40,7 +40,7 @@ class Config:
     batch_size: int = _setting(128, Whole(1), "samples a step, over all ranks together", FIXED)
     learning_rate: float = _setting(0.03, Real(0.0), "the learning rate at its highest", FIXED)
     schedule: str = _setting("cosine", Choice(("constant", "cosine")), "how the learning rate goes on", FIXED)
-    warmup_epochs: float = _setting(1.0, Real(0.0), "epochs in which the learning rate rises", FIXED)
+    warmup_epochs: float = _setting(2.0, Real(0.0), "epochs in which the learning rate rises", FIXED)
     momentum: float = _setting(0.9, Real(0.0, 1.0), "the part of the velocity that a step keeps", FIXED)
     weight_decay: float = _setting(0.0, Real(0.0), "times the weights, is added to the gradient", FIXED)
     seed: int = _setting(0, Whole(0, 2**63 - 1), "determines initial weights and the order of data", FIXED)
@@ -161,7 +161,8 @@ def _read_file(name):
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"--config {name}: {reason}; wanted a TOML file of settings") from None
     table = _table(text, name)
-    if table.get("numerics", NUMERICS) != NUMERICS:
+    found = table.get("numerics", NUMERICS)
+    if type(found) is not int or found != NUMERICS:
         raise ConfigError(
             f"{name}: numerics {table['numerics']}, but this is numerics {NUMERICS}, which gives other bits; "
             f"remove the line to accept them, or use the version that wrote the file"

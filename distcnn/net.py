@@ -4,26 +4,32 @@ import hashlib
 import math
 from functools import cached_property
 from itertools import accumulate, pairwise
+from types import MappingProxyType
 
 import numpy as np
 
 from distcnn import randomness
+from distcnn.chain import chain
 from distcnn.errors import Diverged, NetError
 from distcnn.exact import HEAD, LOSS, OVERFLOWS, QUANTUM, block_limit
+from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import ieee_mode
 from distcnn.lanes import LANES, aligned
-from distcnn.layers import Layer, ReLU, Softmax
+from distcnn.layers import ReLU, Softmax
 from distcnn.layers.base import EPOCH, TRAINING, Moment
 from distcnn.plan import Block, Plan
+
+STATISTICS_MOMENTUM = 0.1  # PyTorch's: the weight of a batch in the running statistics
 
 
 class Net:
     """A chain of layers with its parameters, for images of `input_shape` (c, h, w).
 
     parameters: {"0.weight": array, "0.bias": ..., "4.weight": ...}, float32 views into `weights`; the index counts all
-    layers, and what is written into them holds from the next call on. weights: the flat buffer, in declaration order.
-    sums: int64, the head (see distcnn.exact) and the exact sum of every parameter's gradient. scale, shift: (c,)
-    float32, what images are multiplied by and shifted by before the first layer; 1 and 0 until they are set.
+    layers, and what is written into them, parameters["0.bias"][...] = 0, holds from the next call on. arrays: the same,
+    and the running statistics. weights: the flat buffer, in declaration order: `trained` numbers of parameters, then the running statistics. sums:
+    int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients and of the statistics. scale,
+    shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0 until they are set.
     conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
 
     Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
@@ -31,28 +37,34 @@ class Net:
     """
 
     def __init__(self, layers, input_shape, seed=0, conv="winograd"):
+        if conv not in ("winograd", "direct"):
+            raise NetError(f"conv is {conv!r}; wanted winograd or direct")
         self.layers = list(layers)
-        self.shapes, declared = chain(self.layers, input_shape)
+        self.shapes, declared, followed = chain(self.layers, input_shape)
         self.layers = [layer.using(conv) for layer in self.layers]
-        names = [(k, name, declared[k][name]) for k in range(len(self.layers)) for name in declared[k]]
-        sizes = [math.prod(parameter.shape) for _, _, parameter in names]
-        borders = list(accumulate(sizes, initial=0))
+        names = [(k, name, each[name]) for k, each in enumerate(declared) for name in each]
+        kept = [(k, name, each[name]) for k, each in enumerate(followed) for name in each]
+        borders = list(
+            accumulate((math.prod(parameter.shape) for _, _, parameter in names + kept), initial=0)
+        )
+        self.trained = borders[len(names)]
         self.weights = aligned((borders[-1],))
         self.sums = aligned((HEAD + borders[-1],), np.int64)
         self.guard = np.array([block_limit(1), 0])
         self.moment = Moment(seed)
-        self.scale, self.shift = (
-            np.ones(self.input_shape[0], np.float32),
-            np.zeros(self.input_shape[0], np.float32),
-        )
+        self.scale, self.shift = np.ones((2, self.input_shape[0]), np.float32)
+        self.shift[:] = 0
         self._seen = None
-        self.parameters = self._views(names, borders, self.weights)
-        self._layer_sums = self._by_layer(self._views(names, borders, self.sums[HEAD:]))
+        self.arrays = self._views(names + kept, borders, self.weights)
+        self.parameters = MappingProxyType(dict(list(self.arrays.items())[: len(names)]))
+        self._layer_sums = self._by_layer(self._views(names + kept, borders, self.sums[HEAD:]))
         self.offsets = [  # where the sums of layer k and all behind it begin
-            HEAD + sum(size for (i, _, _), size in zip(names, sizes, strict=True) if i < k)
+            HEAD + sum(math.prod(parameter.shape) for i, _, parameter in names if i < k)
             for k in range(len(self.layers))
         ]
-        for number, ((k, _, parameter), view) in enumerate(zip(names, self.parameters.values(), strict=True)):
+        for number, ((k, _, parameter), view) in enumerate(
+            zip(names + kept, self.arrays.values(), strict=True)
+        ):
             if parameter.fan_in:
                 gain = 2.0 if self._meets_relu(k) else 1.0
                 view[...] = initial_weights(seed, number, parameter.shape, gain / parameter.fan_in)
@@ -66,7 +78,7 @@ class Net:
 
     @property
     def digest(self):
-        """SHA-256 over all parameters in declaration order, little-endian float32, in hexadecimal."""
+        """SHA-256 over all parameters, then running statistics, in declaration order, little-endian float32, as hex."""
         return hashlib.sha256(self.weights.astype("<f4").tobytes()).hexdigest()
 
     @property
@@ -111,6 +123,13 @@ class Net:
             self.plan.loss()
         self.sums[OVERFLOWS] = self.guard[1]
 
+    def move_statistics(self, samples):
+        """Let the running statistics follow a batch of so many samples, whose sums are known; clear these sums."""
+        running, sums = self.weights[self.trained :], self.sums[HEAD + self.trained :]
+        if running.size:
+            with ieee_mode():
+                move_statistics(running, sums, QUANTUM / samples, STATISTICS_MOMENTUM)
+
     @cached_property
     def plan(self):
         """The plan for training, made (and compiled) on first use."""
@@ -133,7 +152,7 @@ class Net:
     def forward(self, images, training=True):
         """Return the last layer's output, (n, ...) float32, for images (n, c, h, w); `backward` may follow.
 
-        In training, Dropout is at work; a sample's number is then its position.
+        In training, Dropout is at work (a sample's number is its position), and running statistics move.
         """
         images = self._checked(images)
         self._seen = images if training else None
@@ -141,11 +160,14 @@ class Net:
         plan, results = self._whole_plan, np.empty((len(images), *self.shapes[-1]), np.float32)
         with ieee_mode():
             plan.prepare()
+        self._start_statistics(len(images))
         for block, part in zip(_blocks(images), _parts(results), strict=True):
             with ieee_mode():
                 plan.load(block, self.scale, self.shift)
                 plan.forward()
             part[...] = plan.y.samples(len(part))
+        if training and not self.guard[1]:
+            self.move_statistics(len(images))
         return results
 
     def backward(self, dy):
@@ -195,6 +217,10 @@ class Net:
 
     # ---- inside ----
 
+    def _start_statistics(self, samples):
+        self.sums[HEAD + self.trained :] = 0
+        self.guard[:] = block_limit(-(-samples // LANES)), 0
+
     def _begin(self, plan, blocks, epoch=0):
         self.moment.settings[EPOCH] = epoch
         self.sums[:HEAD] = 0
@@ -211,7 +237,7 @@ class Net:
         return self._plan(input_gradient=True)
 
     def _plan(self, input_gradient):
-        arrays = self._by_layer(self.parameters), self._layer_sums, self.sums[:HEAD], self.guard
+        arrays = self._by_layer(self.arrays), self._layer_sums, self.sums[:HEAD], self.guard
         return Plan(self.layers, self.shapes, *arrays, self.moment, input_gradient)
 
     def _checked(self, images):
@@ -231,7 +257,7 @@ class Net:
         for layer, shape in zip(self.layers[k + 1 :], self.shapes[k + 1 :], strict=False):
             if isinstance(layer, ReLU):
                 return True
-            if layer.parameters(shape):
+            if any(parameter.fan_in for parameter in layer.parameters(shape).values()):
                 return False
         return False
 
@@ -247,20 +273,6 @@ class Net:
         """Return a dict of views for each layer."""
         parts = [(*key.split("."), view) for key, view in views.items()]
         return [{name: view for k, name, view in parts if int(k) == i} for i in range(len(self.layers))]
-
-
-def chain(layers, input_shape):
-    """Return the shapes between layers, input first, and each layer's parameters, or raise NetError."""
-    shapes, declared = [tuple(int(n) for n in input_shape)], []
-    for k, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
-            raise NetError(f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)")
-        try:
-            shapes.append(layer.output_shape(shapes[-1]))
-        except NetError as error:
-            raise NetError(f"layer {k}: {error}") from None
-        declared.append(layer.parameters(shapes[-2]))
-    return shapes, declared
 
 
 def _blocks(images, labels=None):

@@ -29,12 +29,13 @@ def momentum_update(w, v, sums, scale, learning_rate, momentum, weight_decay):
 class Momentum:
     """Stochastic gradient descent with momentum (Polyak 1964, in PyTorch's form) over flat buffers.
 
-    parameters: flat float32 array; velocities: the same, the optimiser's only state.
+    weights: flat float32 array, of which the first `trained` numbers (all, unless given) are parameters; velocities:
+    the same, the optimiser's only state.
     """
 
-    def __init__(self, parameters, momentum, weight_decay):
-        self.parameters = parameters
-        self.velocities = aligned(parameters.shape)
+    def __init__(self, weights, momentum, weight_decay, trained=None):
+        self.parameters = weights[:trained]
+        self.velocities = aligned(weights.shape)
         self.momentum, self.weight_decay = momentum, weight_decay
 
     def update(self, sums, samples, learning_rate):

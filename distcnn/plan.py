@@ -50,10 +50,11 @@ class Plan:
 
     def __init__(self, layers, shapes, parameters, sums, head, guard, moment, input_gradient=False):
         self._moment = moment
-        self._label, self._weight = aligned((LANES,)), aligned((LANES,))
+        self._label, self._weight = aligned((LANES,)), moment.weights
         self._layers, self._shapes = layers, shapes
         values = self._values(self._borders(), aliases=self._aliases())
-        gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases(values))
+        gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases())
+        kept, kept_gradients = self._branches(values, input_gradient)
         self.values, self.x, self.y, self.dy = values, values[0], values[-1], gradients[-1]
         self.dx = gradients[0] if input_gradient else None
         self._prepare, self._forward, self._backward = [], [], []
@@ -64,6 +65,8 @@ class Plan:
             wiring.scratch = scratch
             wiring.kept = {name: aligned(each) for name, each in layer.kept(shapes[k]).items()}
             wiring.number, wiring.moment = k, moment
+            wiring.other = kept.get(layer.takes)
+            wiring.dother = kept_gradients.get(layer.takes or layer.keeps)
             wiring.relu, wiring.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
             self._prepare += layer.prepare(wiring)
             if not (self._fuses_forward(k) or self._shared(values, k)):
@@ -124,11 +127,21 @@ class Plan:
 
     def _aliases(self):
         """Return for each value whether it is the one before, in the same memory."""
-        return [False] + [self._fuses_forward(k) for k in range(len(self._layers))]
+        return [False] + [self._fuses_forward(k) or layer.in_place for k, layer in enumerate(self._layers)]
 
-    def _gradient_aliases(self, values):
-        """A ReLU's gradient takes the place of what it is computed from."""
-        return [False] + [self._is_relu(k) for k in range(len(self._layers))]
+    def _gradient_aliases(self):
+        """Return for each gradient whether it takes the place of what it is computed from."""
+        return [False] + [layer.gradient_in_place for layer in self._layers]
+
+    def _branches(self, values, input_gradient):
+        """Return by name the outputs that are kept, and the gradients that those who take them add up, if wanted."""
+        outputs, gradients = {}, {}
+        for k, layer in enumerate(self._layers):
+            if layer.keeps:
+                outputs[layer.keeps] = values[k + 1]
+                wanted = (k or input_gradient) and any(each.takes == layer.keeps for each in self._layers)
+                gradients[layer.keeps] = Value(self._shapes[k + 1]) if wanted else None
+        return outputs, gradients
 
     def _borders(self):
         pairs = zip(self._layers, self._shapes, strict=False)

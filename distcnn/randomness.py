@@ -8,8 +8,8 @@ four words.
 
 import numpy as np
 
+# Purposes; a number, once given, never changes its meaning.
 ORDER, WEIGHTS, AUGMENTATION, DROPOUT, CODES, VALIDATION = range(6)
-# Purposes: a number, once given, never changes its meaning.
 
 
 def words(seed: int, purpose: int, epoch: int, count: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
 from math import prod
 
@@ -13,6 +13,9 @@ from distcnn.errors import CheckpointError
 TEXTS = ("config_toml", "data_fingerprint", "digest")
 WHOLES = ("numerics", "seed", "epoch", "step")
 SUMS = ("epoch_loss", "epoch_correct", "epoch_samples")  # as decimals: a loss may exceed int64
+ARRAYS = ("parameters", "velocities")
+FIXED = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "classes")  # throughout a run
+DIGITS = 64  # for a sum
 
 
 @dataclass(eq=False)
@@ -57,27 +60,65 @@ def require_parameters(state, names_and_shapes, where):
 
 def pack(state):
     """Return the bytes of an HDF5 file that holds the state; equal states give equal bytes."""
-    import h5py
+    image = Image()
+    try:
+        return image.of(state)
+    finally:
+        image.close()
 
-    if not state.digest:
-        state = replace(state, digest=digest(state.parameters))
-    with h5py.File("state", "w", driver="core", backing_store=False) as file:
-        for key in TEXTS:
-            file.attrs[key] = getattr(state, key)
-        for key in WHOLES:
-            file.attrs[key] = np.int64(getattr(state, key))
-        for key, value in zip(SUMS, state.epoch_sums, strict=True):
-            file.attrs[key] = str(value)
-        file.attrs["finished"] = np.bool_(state.finished)
-        file.attrs["input_shape"] = np.asarray(state.input_shape, np.int64)
+
+class Image:
+    """An HDF5 file in memory, kept for the next state of the same run, of which it only writes what changes.
+
+    For LeNet-5 that takes 1 ms instead of 4, which would be 2 % of the 100 steps between two checkpoints.
+    """
+
+    def __init__(self):
+        self._file = self._fixed = None
+
+    def of(self, state):
+        """Return the bytes of the file, holding this state."""
+        fixed = [
+            state.names_and_shapes,
+            *(getattr(state, key) for key in FIXED),
+            *map(bytes, _normalisation(state)),
+        ]
+        if fixed != self._fixed:
+            self._create(state)
+            self._fixed = fixed
+        for key, value in _changing(state).items():
+            self._changing[key].write(np.asarray(value, self._changing[key].dtype))
+        for key, (arrays, size) in self._arrays.items():
+            flat = np.ascontiguousarray(getattr(state, key), "<f4")
+            if flat.size != size:
+                raise ValueError(f"{key} have {flat.size} values, their names and shapes have {size}")
+            for array, begin, end in arrays:
+                array.write(array.get_space(), array.get_space(), flat[begin:end])
+        self._file.flush()
+        return self._file.id.get_file_image()
+
+    def close(self):
+        """Free the memory."""
+        if self._file:
+            self._file.close()
+            self._file = self._fixed = None
+
+    def _create(self, state):
+        import h5py
+
+        self.close()
+        self._file = file = h5py.File(f"state {id(self)}", "w", driver="core", backing_store=False)
+        for key in FIXED:
+            if key != "classes":
+                file.attrs[key] = getattr(state, key)
         file.create_dataset("classes", data=list(state.classes), dtype=h5py.string_dtype())
-        for key in ("mean", "std"):
-            file[key] = np.asarray(getattr(state, key), "<f4")
-        for key in ("parameters", "velocities"):
-            group = file.create_group(key, track_order=True)
-            _write_arrays(group, getattr(state, key), state.names_and_shapes)
-        file.flush()
-        return file.id.get_file_image()
+        for key, values in zip(("mean", "std"), _normalisation(state), strict=True):
+            file[key] = values
+        self._changing = {}
+        for key, value in _changing(state).items():
+            file.attrs[key] = np.asarray(value)
+            self._changing[key] = file.attrs.get_id(key)
+        self._arrays = {key: _create_arrays(file, key, state.names_and_shapes) for key in ARRAYS}
 
 
 def unpack(image):
@@ -107,14 +148,28 @@ def unpack(image):
         )
 
 
-def _write_arrays(group, flat, names_and_shapes):
-    """Store a flat buffer as the arrays that it holds one after the other."""
-    end = 0
+def _normalisation(state):
+    return np.asarray(state.mean, "<f4"), np.asarray(state.std, "<f4")
+
+
+def _changing(state):
+    """Return the attributes that differ from step to step, each of a size that does not."""
+    sums = {key: str(value).encode().ljust(DIGITS) for key, value in zip(SUMS, state.epoch_sums, strict=True)}
+    found = state.digest or digest(state.parameters)
+    return (
+        sums
+        | {"epoch": np.int64(state.epoch), "step": np.int64(state.step)}
+        | {"finished": np.bool_(state.finished), "digest": found.encode()}
+    )
+
+
+def _create_arrays(file, key, names_and_shapes):
+    """Make a group of arrays; return them with their places in a flat buffer, and the size of that."""
+    group, arrays, end = file.create_group(key, track_order=True), [], 0
     for name, shape in names_and_shapes:
         begin, end = end, end + prod(shape)
-        group[name] = np.asarray(flat[begin:end], "<f4").reshape(shape)
-    if end != flat.size:
-        raise ValueError(f"{group.name} has {flat.size} values, its names and shapes have {end}")
+        arrays.append((group.create_dataset(name, shape, "<f4").id, begin, end))
+    return arrays, end
 
 
 def _read_arrays(group, most):
@@ -131,6 +186,7 @@ def _array(array, most):
 
 def _checked(value, kind):
     """Return the value if it is of the kind wanted, and not below 0 where it is a number."""
+    value = value.decode() if kind is str and isinstance(value, bytes) else value
     if not isinstance(value, kind) or (kind is np.integer and value < 0):
         raise ValueError(f"found {value!r}, wanted {kind.__name__}")
     return value

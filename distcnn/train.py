@@ -4,14 +4,13 @@ import sys
 
 from distcnn import models, rundir
 from distcnn.config import parse
-from distcnn.data.dataset import load
 from distcnn.errors import Stopped
 from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.world import run as run_command
 from distcnn.report.recorder import Recorder
 from distcnn.stop import StopRequest
 from distcnn.survival import Survival
-from distcnn.training import Training
+from distcnn.training import Training, data_of
 
 
 def train(training, recorder, stop, config):
@@ -26,6 +25,8 @@ def train(training, recorder, stop, config):
         saves = over or training.between_epochs or every(config.checkpoint_every, training)
         if saves or every(config.compare_every, training) or not training.replicas.compared:
             training.replicas.compare()
+        if saves:
+            training.require_finite()
         if training.epoch_done or (last and not training.between_epochs):
             recorder.epoch(training, training.evaluations(), training.waits())
         if training.epoch_done:
@@ -56,6 +57,7 @@ def train_in(run, training):
         asked = train(training, recorder, stop, run.config)
         recorder.finish()
         tell_digest(training)
+        on_root(training.comm, recorder.require_saved)
         return asked
 
     with StopRequest(run.config.max_time).listening() as stop, training.watch.watching():
@@ -74,18 +76,13 @@ def tell_digest(training):
         print(f"weights_sha256 {training.net.digest}", flush=True)
 
 
-def data_of(config, comm):
-    """Return the dataset that these settings name, cut as they say."""
-    return load(config.data, comm, config.validation, config.seed)
-
-
 def summary(run, training):
     """Return what is about to happen, in a line."""
     images, ranks = training.dataset.train.images, training.comm.size
     shape = " x ".join(map(str, images.shape[1:]))
     where = f"from step {training.steps} in {run.folder}" if training.steps else f"in {run.folder}"
     return (
-        f"{run.config.model}, {training.net.weights.size:,} parameters, on {training.dataset.name}: {len(images):,} "
+        f"{run.config.model}, {training.net.trained:,} parameters, on {training.dataset.name}: {len(images):,} "
         f"images {shape}, {len(training.dataset.classes)} classes; {ranks} rank{'s' * (ranks > 1)}, {where}"
     )
 
@@ -97,10 +94,11 @@ def main(comm):
         return on_root(comm, lambda: print(models.listing()))
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: rundir.find(request, warn))
-    training = Training(run.config, data_of(run.config, comm), comm)
+    config = run.config
+    training = Training(config, data_of(config, comm), comm)
     if run.state:
         on_all(comm, lambda: training.restore(run.state, run.source))
-    if enough(training, run.config):
+    if enough(training, config):
         return tell_digest(training)
     run = on_root(comm, lambda: rundir.create(run))
     if train_in(run, training):

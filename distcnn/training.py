@@ -7,10 +7,12 @@ import numpy as np
 from distcnn.blame import blame
 from distcnn.config import NUMERICS, to_toml
 from distcnn.data.batches import Batches
+from distcnn.data.dataset import load
 from distcnn.data.statistics import channel_statistics
 from distcnn.errors import CheckpointError, Diverged
 from distcnn.evaluation import evaluate, means, totals
 from distcnn.exact import HEAD, OVERFLOWS, STOP
+from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models import build
@@ -21,6 +23,11 @@ from distcnn.parallel.turns import first_then_others
 from distcnn.parallel.watch import COMPUTING, WAITING, Watch
 from distcnn.replicas import Replicas
 from distcnn.state import State, require_parameters
+
+
+def data_of(config, comm):
+    """Return the dataset that these settings name, cut as they say."""
+    return load(config.data, comm, config.validation, config.seed)
 
 
 class Training:
@@ -37,7 +44,7 @@ class Training:
         self.net, self.batches = on_all(comm, self._make)
         self.mean, self.std = on_root(comm, self._statistics)
         self.net.normalise(self.mean, self.std)
-        self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay)
+        self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay, self.net.trained)
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
         self.watch, self.replicas = Watch(comm, config.patience), Replicas(self)
 
@@ -92,7 +99,7 @@ class Training:
         net, batches, watch = self.net, self.batches, self.watch
         watch.note(COMPUTING, self.steps + 1)
         rate = learning_rate(self.config, self.steps, batches.length)
-        net.start(batches.positions, self.epoch)
+        net.start(batches.most, self.epoch)
         for self.block in blocks:
             net.train_block(self.block, self.reduction.ready if self.block is blocks[-1] else None)
         self.block = None
@@ -106,6 +113,7 @@ class Training:
         self._require_all(sums[2])
         self.asked = net.sums[STOP] > 0
         self.optimiser.update(net.sums[HEAD:], sums[2], rate)
+        net.move_statistics(sums[2])
         self.epoch_sums = tuple(map(operator.add, self.epoch_sums, sums))
         self.steps += 1
 
@@ -128,6 +136,13 @@ class Training:
         """Divide the blocks of every batch among the ranks that there are now."""
         self.batches = self._batches()
 
+    def require_finite(self):
+        """Raise Diverged on every rank if the last update has left weights that are not finite: none may be saved."""
+        if not np.isfinite(self.net.weights).all():
+            raise agreed(
+                Diverged(f"diverged: step {self.steps} left weights beyond float32; lower --learning-rate")
+            )
+
     def next_epoch(self):
         """Begin the next epoch."""
         self.epoch, self.epoch_sums = self.epoch + 1, (0, 0, 0)
@@ -135,7 +150,7 @@ class Training:
 
     def state(self):
         """Return everything that later bits depend on, copied, but for the digest, which takes long."""
-        shapes = [(name, array.shape) for name, array in self.net.parameters.items()]
+        shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
         return State(
             config_toml=to_toml(self.config),
             numerics=NUMERICS,
@@ -160,7 +175,7 @@ class Training:
             raise CheckpointError(
                 f"{where}: trained on other data than {self.dataset.name}: name the same by --data, or start anew"
             )
-        shapes = [(name, array.shape) for name, array in self.net.parameters.items()]
+        shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
         require_parameters(state, shapes, where)
         self.net.weights[:], self.optimiser.velocities[:] = state.parameters, state.velocities
         self.epoch, self.steps, self.epoch_sums = state.epoch, state.step, tuple(state.epoch_sums)
@@ -188,7 +203,7 @@ class Training:
     def _diverged(self, blocks):
         """Raise Diverged on every rank, naming what can be found; Spoilt if only some replicas are at fault."""
         self.replicas.require_alike()
-        found = self.comm.allgather(blame(self.net, blocks, self.batches.positions, self.epoch))
+        found = self.comm.allgather(blame(self.net, blocks, self.batches.most, self.epoch))
         rank, what = next(((k, each) for k, each in enumerate(found) if each), (0, "the sum over all ranks"))
         raise agreed(
             Diverged(
@@ -198,7 +213,8 @@ class Training:
         )
 
     def _compile(self):
-        needed = pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode
+        needed = [pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode]
+        needed += [move_statistics] * (self.net.trained < self.net.weights.size)
         return self.net.plan, [kernel.compiled for kernel in needed]
 
     def _statistics(self):

@@ -145,6 +145,13 @@ def philox(counter, key):
     return c
 
 
+def batch_norm(x, gamma, beta, epsilon):
+    """Normalise each channel over samples and positions, then scale and shift it."""
+    x = x.astype(np.float64)
+    mean, variance = x.mean(axis=(0, 2, 3), keepdims=True), x.var(axis=(0, 2, 3), keepdims=True)
+    return (x - mean) / np.sqrt(variance + epsilon) * gamma[:, None, None] + beta[:, None, None]
+
+
 def sigmoid(x):
     """Return 1 / (1 + exp(-x))."""
     return 1 / (1 + np.exp(-x.astype(np.float64)))

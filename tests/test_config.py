@@ -161,7 +161,7 @@ SAVED = Config(learning_rate=0.5, schedule="cosine", batch_size=128, warmup_epoc
         ("--batch-size", "64", "128"),
         ("--learning-rate", "0.7", "0.5"),
         ("--schedule", "constant", "cosine"),
-        ("--warmup-epochs", "2", "1.0"),
+        ("--warmup-epochs", "3", "1.0"),
         ("--momentum", "0.5", "0.9"),
         ("--weight-decay", "0.1", "0.0"),
         ("--seed", "1", "0"),

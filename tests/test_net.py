@@ -7,12 +7,16 @@ from test_layers import normal
 from distcnn import Net, models
 from distcnn.errors import Diverged, NetError
 from distcnn.layers import (
+    Add,
+    BatchNorm2D,
+    Concatenate,
     Conv2D,
     Dense,
     Dropout,
     Flatten,
     GaussianPool2D,
     GlobalMeanPool2D,
+    Keep,
     LocallyConnected2D,
     MaxPool2D,
     MeanPool2D,
@@ -164,19 +168,18 @@ OTHERS = [
         MeanPool2D(2),
         Tanh(),
         GaussianPool2D(2, 0.7, 1),
-        Dropout(0.9),
+        Keep("a"),
     ),
     *(
+        Dropout(0.9),
+        BatchNorm2D(),
+        Add("a"),
         TrainablePool2D(1),
+        Concatenate("a"),
         Softmax(),
         GlobalMeanPool2D(),
-        Flatten(),
-        Sigmoid(),
-        Tanh(),
-        Dropout(0.9),
-        Softmax(),
-        Dense(3),
     ),
+    *(Flatten(), Sigmoid(), Tanh(), Dropout(0.9), Softmax(), Dense(3)),
 ]
 
 

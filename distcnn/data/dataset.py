@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.data.classes import numbered
-from distcnn.data.file import opened
-from distcnn.data.layout import Layout, layout_of
+from distcnn.data.file import DIGITS, opened
+from distcnn.data.layout import Layout, fingerprint_problem, layout_of
 from distcnn.data.validation import held_out, move_to_end
 from distcnn.data.values import digest, label_value_problem, pixel_value_problem
 from distcnn.errors import DataError
 from distcnn.parallel.agreement import on_all, on_root
 from distcnn.parallel.shared import share
 
-DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, see datasets/README.md
 DIGEST = "sha256"
 
 
@@ -101,7 +100,9 @@ def _fill(path: Path, layout: Layout, arrays: dict[str, np.ndarray]) -> None:
             labels = file[name][:]
             _raise(path, label_value_problem(f"/{name}", labels, layout.classes))
             arrays[name][:] = labels
-    arrays[DIGEST][:] = np.frombuffer(digest({k: v for k, v in arrays.items() if k != DIGEST}), np.uint8)
+        found = digest({k: v for k, v in arrays.items() if k != DIGEST})
+        _raise(path, fingerprint_problem(file, found.hex()))
+    arrays[DIGEST][:] = np.frombuffer(found, np.uint8)
 
 
 def _raise(path: Path, problem: str | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from distcnn.data.values import digest
 from distcnn.errors import DataError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -57,7 +58,11 @@ def find_files(folder: str | Path) -> dict[tuple[str, str], Path]:
     folder, found = Path(folder), {}
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; {WANTED}")
-    for path in sorted(folder.iterdir(), reverse=True):  # so the plain name comes last
+    try:
+        paths = sorted(folder.iterdir(), reverse=True)  # so the plain name comes last
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}; {WANTED}") from None
+    for path in paths:
         if match := NAME.search(path.name):
             key = ("train" if match[1] == "train" else "test", match[2])
             found.setdefault(key, {})[path.name.removesuffix(".gz")] = path
@@ -87,7 +92,14 @@ def to_hdf5(folder: str | Path) -> memoryview:
         file.attrs["classes"] = [str(label) for label in range(count)]
         for part, kind in MEMBERS:
             file[f"{part}/{kind}"] = arrays[part, kind]
+        file.attrs["fingerprint"] = digest(
+            {f"{part}/{kind}": _in_memory(kind, arrays[part, kind]) for part, kind in MEMBERS}
+        ).hex()
     return image.getbuffer()
+
+
+def _in_memory(kind: str, array: np.ndarray) -> np.ndarray:
+    return array.astype(np.int32) if kind == "labels" else array
 
 
 def _checked(path: Path, kind: str, array: np.ndarray) -> np.ndarray:

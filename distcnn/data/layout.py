@@ -4,6 +4,7 @@
     /train/labels   integers [n]
     /test           the same, may be missing
     classes         attribute of the file, may be missing: the classes' names
+    fingerprint     attribute of the file, may be missing: as `python -m distcnn.data info` shows it, to prove them
 
 Only types and shapes are looked at here, so that a wrong file costs milliseconds, whatever its size. The
 checks yield what they find instead of raising it: training stops at the first problem, `info` shows them all.
@@ -11,6 +12,7 @@ checks yield what they find instead of raising it: training stops at the first p
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import h5py
 import numpy as np
@@ -19,6 +21,7 @@ from distcnn.data.classes import class_names
 from distcnn.errors import DataError
 
 PARTS = ("train", "test")
+CHUNK_LIMIT = 2**26  # bytes, decoded
 MEMORY_LIMIT = 4 * 2**30  # bytes, decoded
 
 
@@ -95,8 +98,20 @@ def _check_stored(name: str, dataset: h5py.Dataset) -> None:
             raise DataError(
                 f"{name} is packed by filter {title}, missing here: repack with h5repack -f GZIP=4"
             )
-    if dataset.size and not dataset.id.get_storage_size():
+    stored = dataset.id.get_storage_size()
+    if dataset.size and not stored:
         raise DataError(f"{name} was created but never written: make the file anew")
+    if not dataset.chunks:
+        whole = stored >= dataset.nbytes
+    elif prod(dataset.chunks) * dataset.dtype.itemsize > max(CHUNK_LIMIT, dataset.nbytes):
+        raise DataError(
+            f"{name} has chunks of {dataset.chunks}, more than it holds: repack with h5repack -f GZIP=4"
+        )
+    else:
+        wanted = prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+        whole = dataset.id.get_num_chunks() == wanted
+    if not whole:
+        raise DataError(f"{name} was never written to its end, or is damaged: make the file anew")
 
 
 def dataset_problems(name: str, dataset: h5py.Dataset) -> Iterator[str]:
@@ -168,6 +183,17 @@ def agreement_problems(found: dict[str, h5py.Dataset]) -> Iterator[str]:
     if size > MEMORY_LIMIT:
         limit = f"{MEMORY_LIMIT / 2**30:.0f} GiB"
         yield f"{size / 2**30:.1f} GiB of samples; at most {limit}: streaming larger files is not there yet"
+
+
+def fingerprint_problem(file: h5py.File, found: str) -> str | None:
+    """Return what is wrong if the file names another fingerprint than that of its samples."""
+    wanted = file.attrs.get("fingerprint", found)
+    if isinstance(wanted, str) and wanted == found:
+        return None
+    return (
+        "the samples are not those that its attribute fingerprint stands for: copy the file again, or, if you have "
+        "changed it on purpose, remove the attribute"
+    )
 
 
 def _kind(part: tuple[str, tuple[int, ...]]) -> str:

@@ -6,29 +6,31 @@ infinity). Transforms act on each lane alone, so they are plain arithmetic on La
 
 Tiles are numbered row by row; a call does as many as its scratch array v or y has room for, from `first` on. Images
 hold zeros around them, up to whole tiles. Shapes: x [1, c, 4 down + 2, 4 across + 2, 16] from the first tile's
-corner on, v [36, c, tiles, 16], m [36, o, tiles, 16]; `patch` [6, 6, 16] is scratch.
+corner on, v [36, c, tiles, 16], m [36, o, tiles, 16].
 """
-
-from numba import njit
 
 from distcnn.kernels.compile import kernel, specialised
 from distcnn.lanes import (
     add_features,
+    broadcast_first,
     broadcast_last,
     broadcast_second,
-    fma,
     load,
     load_column,
-    load_down,
     load_first,
     load_row,
     load_tile,
-    splat,
+    load_window,
     store,
     store_first,
     store_tile,
+    store_window,
     tile_add,
     tile_fma,
+    tile_relu,
+    tile_repeat,
+    tile_transform,
+    tile_where_positive,
     tile_zeros,
     transpose,
     where_positive,
@@ -40,58 +42,50 @@ POINTS = 36
 # ---- the transforms of one row or column; A^T, B^T and G as in Lavin and Gray 2016, section 4.3 ----
 
 
-@njit(inline="always")
-def b_transposed(values):
+def b_transposed(a, b, c, d, e, f):
     """B^T: six inputs -> six points."""
-    a, b, c, d, e, f = values
-    p, q = fma(splat(-4.0), c, e), fma(splat(-4.0), b, d)
+    p, q = c.fma(-4, e), b.fma(-4, d)
     s, t = e - c, d - b
-    first = fma(splat(4.0), a, fma(splat(-5.0), c, e))
-    last = fma(splat(4.0), b, fma(splat(-5.0), d, f))
-    return first, p + q, p - q, fma(splat(2.0), t, s), fma(splat(-2.0), t, s), last
+    return a.fma(4, c.fma(-5, e)), p + q, p - q, t.fma(2, s), t.fma(-2, s), b.fma(4, d.fma(-5, f))
 
 
-@njit(inline="always")
-def a_transposed(values):
+def a_transposed(a, b, c, d, e, f):
     """A^T: six points -> four outputs."""
-    a, b, c, d, e, f = values
     s, t, p, q = b + c, b - c, d + e, d - e
-    return a + s + p, fma(splat(2.0), q, t), fma(splat(4.0), p, s), fma(splat(8.0), q, t) + f
+    return a + s + p, q.fma(2, t), p.fma(4, s), q.fma(8, t) + f
 
 
-@njit(inline="always")
-def a_plain(values):
+def a_plain(a, b, c, d):
     """A: four outputs' gradients -> six points."""
-    a, b, c, d = values
-    s, t = a + c, b + d
-    p, q = fma(splat(4.0), c, a), splat(2.0) * fma(splat(4.0), d, b)
+    s, t, p, q = a + c, b + d, c.fma(4, a), d.fma(4, b).times(2)
     return a, s + t, s - t, p + q, p - q, d
 
 
-@njit(inline="always")
-def g_plain(values):
+def g_plain(a, b, c):
     """G: three taps -> six points."""
-    p, q, r = values
-    s, t = splat(-1 / 6) * (p + r), splat(-1 / 6) * q
-    a, b = fma(splat(1 / 24), p, splat(1 / 6) * r), splat(1 / 12) * q
-    return splat(0.25) * p, s + t, s - t, a + b, a - b, r
+    s, t, p, q = (a + c).times(-1 / 6), b.times(-1 / 6), a.fma(1 / 24, c.times(1 / 6)), b.times(1 / 12)
+    return a.times(1 / 4), s + t, s - t, p + q, p - q, c
 
 
-@njit(inline="always")
-def g_transposed(values):
+def g_transposed(a, b, c, d, e, f):
     """G^T: six points' gradients -> three taps."""
-    a, b, c, d, e, f = values
     s, t, p, q = b + c, b - c, d + e, d - e
-    first = fma(splat(0.25), a, fma(splat(-1 / 6), s, splat(1 / 24) * p))
-    second = fma(splat(-1 / 6), t, splat(1 / 12) * q)
-    return first, second, fma(splat(-1 / 6), s, fma(splat(1 / 6), p, f))
+    first = a.fma(1 / 4, s.fma(-1 / 6, p.times(1 / 24)))
+    return first, t.fma(-1 / 6, q.times(1 / 12)), s.fma(-1 / 6, p.fma(1 / 6, f))
+
+
+inputs_to_points = tile_transform(b_transposed, 6, 6)
+points_to_outputs = tile_transform(a_transposed, 6, 4)
+gradients_to_points = tile_transform(a_plain, 4, 6)
+filter_to_points = tile_transform(g_plain, 3, 6)
+points_to_filter = tile_transform(g_transposed, 6, 3)
 
 
 # ---- filters ----
 
 
-@kernel("f4:3C i8 f4:2 f4:3 f4:4")
-def winograd_filters(w, rotated, taps, patch, u):
+@kernel("f4:3C i8 f4:2 f4:4")
+def winograd_filters(w, rotated, taps, u):
     """u = G w G^T for filters w [o, c, 9]; with `rotated` those that take dy to dx, [c, o, 9] turned by 180 degrees.
 
     Four outputs' filters are neighbours in u, [36, groups of 4 outputs, groups of 4 channels, 4 channels x 4 outputs],
@@ -109,28 +103,21 @@ def winograd_filters(w, rotated, taps, patch, u):
                     for t in range(9):
                         taps[lane, t] = w[o, c, t]
             store_first(taps, (0,), transpose(load_first(taps, (0,), 1, 16)), 1, 16, 1)
-            for j in range(3):
-                column = load(taps, (j,)), load(taps, (3 + j,)), load(taps, (6 + j,))
-                store_first(patch, (0, j), g_plain(column), 1, 6, 1)
-            for i in range(6):
-                store_first(u, (6 * i, group, k), g_plain(load_row(patch, (i, 0), 1, 3)), 1, 6, 1)
+            points = filter_to_points(load_first(taps, (0,), 1, 9))
+            store_first(u, (0, group, k), points, 1, 36, 1)
 
 
 # ---- forward, and the gradient of the data: the same with rotated filters ----
 
 
-@kernel("f4:5 i8 i8 f4:3 f4:4")
-def winograd_inputs(x, first, across, patch, v):
+@kernel("f4:5 i8 i8 f4:4")
+def winograd_inputs(x, first, across, v):
     """v = B^T x B for each tile and channel."""
     for c in range(x.shape[1]):
         for t in range(v.shape[2]):
             row, column = 4 * ((first + t) // across), 4 * ((first + t) % across)
-            for q in range(6):
-                values = load_down(x, (0, c, row, column + q), 1, 6)
-                store_first(patch, (0, q), b_transposed(values), 1, 6, 1)
-            for i in range(6):
-                values = load_row(patch, (i, 0), 1, 6)
-                store_first(v, (6 * i, c, t), b_transposed(values), 1, 6, 1)
+            points = inputs_to_points(load_window(x, (0, c, row, column), 1, 6, 6))
+            store_first(v, (0, c, t), points, 1, 36, 1)
 
 
 @specialised("f4:4 f4:4 f4:4")
@@ -158,55 +145,46 @@ def winograd_products(columns):
 
 @specialised("f4:4 f4:1 f4:5 f4:5 i8 i8 f4:3")
 def winograd_outputs(relu, mask):
-    """y = A^T m A + bias for each tile and output; `relu` and `mask` as in direct convolution."""
+    """y = A^T m A + bias for each tile and output; `relu` and `mask` as in direct convolution.
+
+    patch: scratch [4, 4, 16].
+    """
 
     def function(m, bias, x, y, first, across, patch):
         for o in range(y.shape[1]):
-            offset = splat(bias[o])
+            offset = broadcast_first(bias, (o,), 1, 1)
             for t in range(m.shape[2]):
                 row, column = 4 * ((first + t) // across), 4 * ((first + t) % across)
-                for i in range(6):
-                    values = load_first(m, (6 * i, o, t), 1, 6)
-                    store_tile(patch, (i, 0), a_transposed(values), 1, 1, 4)
-                height = y.shape[2] - row
-                for j in range(min(4, y.shape[3] - column)):
-                    p, q, r, s = a_transposed(load_first(patch, (0, j), 1, 6))
-                    at = (0, o, row, column + j)
-                    _emit(p + offset, x, y, at, relu, mask)
-                    if height > 1:
-                        _emit(q + offset, x, y, (0, o, row + 1, column + j), relu, mask)
-                    if height > 2:
-                        _emit(r + offset, x, y, (0, o, row + 2, column + j), relu, mask)
-                    if height > 3:
-                        _emit(s + offset, x, y, (0, o, row + 3, column + j), relu, mask)
+                tile = points_to_outputs(load_first(m, (0, o, t), 1, 36))
+                tile = tile_add(tile, tile_repeat(offset, 16))
+                if relu:
+                    tile = tile_relu(tile)
+                height, width = y.shape[2] - row, y.shape[3] - column
+                if height >= 4 and width >= 4:
+                    if mask:
+                        tile = tile_where_positive(load_window(x, (0, o, row, column), 1, 4, 4), tile)
+                    store_window(y, (0, o, row, column), tile, 1, 4, 4)
+                else:
+                    store_window(patch, (0, 0), tile, 1, 4, 4)
+                    for i in range(min(4, height)):
+                        for j in range(min(4, width)):
+                            value, at = load(patch, (i, j)), (0, o, row + i, column + j)
+                            store(y, at, where_positive(load(x, at), value) if mask else value)
 
     return function
-
-
-@njit(inline="always")
-def _emit(value, x, y, at, relu, mask):
-    """Store one output; at: its index."""
-    if relu:
-        value = where_positive(value, value)
-    if mask:
-        value = where_positive(load(x, at), value)
-    store(y, at, value)
 
 
 # ---- the gradient of the weights ----
 
 
-@kernel("f4:5 i8 i8 f4:3 f4:4")
-def winograd_gradients(dy, first, across, patch, y):
+@kernel("f4:5 i8 i8 f4:4")
+def winograd_gradients(dy, first, across, y):
     """y = A dy A^T for each tile and output; dy [1, o, 4 down, 4 across, 16]."""
     for o in range(dy.shape[1]):
         for t in range(y.shape[2]):
             row, column = 4 * ((first + t) // across), 4 * ((first + t) % across)
-            for q in range(4):
-                values = load_down(dy, (0, o, row, column + q), 1, 4)
-                store_first(patch, (0, q), a_plain(values), 1, 6, 1)
-            for i in range(6):
-                store_first(y, (6 * i, o, t), a_plain(load_row(patch, (i, 0), 1, 4)), 1, 6, 1)
+            points = gradients_to_points(load_window(dy, (0, o, row, column), 1, 4, 4))
+            store_first(y, (0, o, t), points, 1, 36, 1)
 
 
 @specialised("f4:4 f4:4 i8 f4:4 f4:4")
@@ -250,8 +228,8 @@ def winograd_weight_products(rows, columns):
     return function
 
 
-@kernel("f4:4 f4:3 f4:2 f4:3 i8:2 i8:1")
-def winograd_weight_sums(d, patch, taps, side_by_side, g, guard):
+@kernel("f4:4 f4:2 f4:3 i8:2 i8:1")
+def winograd_weight_sums(d, taps, side_by_side, g, guard):
     """g[o, (c, i, j)] += G^T d G, exactly. Sixteen channels' nine taps are neighbours in g: they are sorted first.
 
     Scratch: taps [16, 16], whose last seven rows are not read; side_by_side [16, 1, 16], rows 9 numbers apart.
@@ -259,13 +237,7 @@ def winograd_weight_sums(d, patch, taps, side_by_side, g, guard):
     channels = g.shape[1] // 9
     for o in range(g.shape[0]):
         for k in range((channels + 15) // 16):
-            for i in range(6):
-                store_tile(patch, (i, 0), g_transposed(load_first(d, (6 * i, o, k), 1, 6)), 1, 1, 3)
-            for j in range(3):
-                p, q, r = g_transposed(load_first(patch, (0, j), 1, 6))
-                store(taps, (j,), p)
-                store(taps, (3 + j,), q)
-                store(taps, (6 + j,), r)
+            store_first(taps, (0,), points_to_filter(load_first(d, (0, o, k), 1, 36)), 1, 9, 1)
             store_first(side_by_side, (0, 0), transpose(load_row(taps, (0,), 1, 16)), 1, 16, 1)
             c = min(16 * k, channels - 16)
             add_features(g, (o, 9 * c), load_row(side_by_side[0], (0,), 1, 9), 1, 9, 0, guard)

@@ -103,6 +103,46 @@ def tile_where_positive(typing, test, tile):
     return tile(test, tile), generate
 
 
+class Symbol:
+    """A Lanes in a formula that is written in Python and becomes LLVM code: +, -, `times` and `fma`."""
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def __add__(self, other):
+        return Symbol(self.builder, self.builder.fadd(self.value, other.value))
+
+    def __sub__(self, other):
+        return Symbol(self.builder, self.builder.fsub(self.value, other.value))
+
+    def times(self, number):
+        """Return the product with a number."""
+        return Symbol(self.builder, self.builder.fmul(self.value, constant(float(number))))
+
+    def fma(self, number, other):
+        """Return self * number + other, rounded once."""
+        return Symbol(self.builder, _fma(self.builder, self.value, constant(float(number)), other.value))
+
+
+def tile_transform(formula, size, result):
+    """Make an intrinsic that takes a square tile of size**2 Lanes and applies `formula` to its columns, then rows.
+
+    formula: from `size` Symbols to `result` of them. The values between the two stay in registers as far as they fit.
+    """
+
+    @intrinsic
+    def transform(typing, tile):
+        def generate(context, builder, signature, arguments):
+            values = [Symbol(builder, value) for value in unpack(builder, arguments[0], signature.args[0])]
+            columns = [formula(*values[k::size]) for k in range(size)]
+            rows = [formula(*row) for row in zip(*columns, strict=True)]
+            return cgutils.pack_array(builder, [symbol.value for row in rows for symbol in row])
+
+        return types.UniTuple(lanes, result * result)(tile), generate
+
+    return transform
+
+
 # ---- one Lanes ----
 
 
@@ -186,6 +226,7 @@ where_less = _selection("<")
 where_equal = _selection("==")
 rint = _unary(lambda builder, x: call(builder, "llvm.rint.v16f32", FLOATS, x))
 absolute = _unary(lambda builder, x: call(builder, "llvm.fabs.v16f32", FLOATS, x))
+square_root = _unary(lambda builder, x: call(builder, "llvm.sqrt.v16f32", FLOATS, x))  # rounded correctly
 copysign = _binary(lambda builder, x, y: call(builder, "llvm.copysign.v16f32", FLOATS, x, y))  # |x|, y's sign
 power_of_two = _unary(_power_of_two)
 mantissa = _unary(_mantissa)

@@ -100,29 +100,36 @@ def _loader(axis, scalars):
 load_row = _loader(-1, scalars=False)  # (array, index, stride, n): n Lanes along the columns
 load_column = _loader(1, scalars=False)  # n Lanes along axis 1, the channels
 load_first = _loader(0, scalars=False)  # n Lanes along axis 0
-load_down = _loader(-2, scalars=False)  # n Lanes along the rows of an image
 broadcast_first = _loader(0, scalars=True)  # n scalars along axis 0, each in all lanes
 broadcast_last = _loader(-1, scalars=True)  # n scalars along the last axis, each in all lanes
 broadcast_second = _loader(1, scalars=True)  # n scalars along axis 1, each in all lanes
 broadcast_last = _loader(-1, scalars=True)  # n scalars along the last axis, each in all lanes
 
 
-@intrinsic(prefer_literal=True)
-def load_tile(typing, array, index, stride, rows, columns):
-    """Load a tile of `rows` channels (axis 1) and `columns` positions, `stride` apart."""
-    if not literals(stride, rows, columns):
-        return None
-    step, m, n = stride.literal_value, rows.literal_value, columns.literal_value
+def _tile_loader(row_axis):
+    @intrinsic(prefer_literal=True)
+    def load_tile(typing, array, index, stride, rows, columns):
+        if not literals(stride, rows, columns):
+            return None
+        step, m, n = stride.literal_value, rows.literal_value, columns.literal_value
 
-    def generate(context, builder, signature, arguments):
-        address, strides = pointer(
-            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
-        )
-        starts = [advance(builder, address, strides[1], i) for i in range(m)]
-        places = [advance(builder, start, strides[-1], step * j) for start in starts for j in range(n)]
-        return cgutils.pack_array(builder, [load_lanes(builder, p) for p in places])
+        def generate(context, builder, signature, arguments):
+            address, strides = pointer(
+                context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
+            )
+            starts = [advance(builder, address, strides[row_axis], i) for i in range(m)]
+            places = [advance(builder, start, strides[-1], step * j) for start in starts for j in range(n)]
+            return cgutils.pack_array(builder, [load_lanes(builder, p) for p in places])
 
-    return types.UniTuple(lanes, m * n)(array, index, stride, rows, columns), generate
+        return types.UniTuple(lanes, m * n)(array, index, stride, rows, columns), generate
+
+    return load_tile
+
+
+load_tile = _tile_loader(
+    1
+)  # (array, index, stride, rows, columns): rows are channels, columns `stride` apart
+load_window = _tile_loader(-2)  # rows are those of an image
 
 
 def _storer(row_axis, column_axis):
@@ -151,6 +158,7 @@ def _storer(row_axis, column_axis):
 
 store_tile = _storer(1, -1)  # rows are channels (axis 1), columns are positions (the last axis)
 store_first = _storer(0, -1)  # rows run along axis 0
+store_window = _storer(-2, -1)  # rows are those of an image
 
 
 @intrinsic

@@ -114,6 +114,20 @@ class Guard:
         builder.store(builder.add(builder.load(self.count_at), refused), self.count_at)
 
 
+@intrinsic
+def total_over_lanes(typing, x):
+    """Return the sum over the lanes of x, in every lane: in each the same tree, ((0+8)+(4+12))+..."""
+
+    def generate(context, builder, signature, arguments):
+        total, distance = arguments[0], LANES // 2
+        while distance:
+            partners = [k ^ distance for k in range(LANES)]
+            total, distance = builder.fadd(total, shuffle(builder, total, total, partners)), distance // 2
+        return total
+
+    return lanes(x), generate
+
+
 @intrinsic(prefer_literal=True)
 def add_sums(typing, array, index, tile, rows, columns, skip_rows, skip_columns, guard):
     """Add the sum over the lanes of tile[i][j] to array[index + (i, ..., j)], exactly.

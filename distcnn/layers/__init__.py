@@ -1,11 +1,13 @@
 """The layers, one noun per file. Arguments have PyTorch's names and meaning; input sizes are inferred."""
 
 from distcnn.layers.base import Layer
+from distcnn.layers.batchnorm2d import BatchNorm2D
 from distcnn.layers.conv2d import Conv2D
 from distcnn.layers.dense import Dense
 from distcnn.layers.dropout import Dropout
 from distcnn.layers.flatten import Flatten
 from distcnn.layers.gaussianpool2d import GaussianPool2D
+from distcnn.layers.junctions import Add, Concatenate, From, Keep
 from distcnn.layers.locallyconnected2d import LocallyConnected2D
 from distcnn.layers.maxpool2d import MaxPool2D
 from distcnn.layers.meanpool2d import GlobalMeanPool2D, MeanPool2D
@@ -18,12 +20,17 @@ from distcnn.layers.tanh import Tanh
 from distcnn.layers.trainablepool2d import TrainablePool2D
 
 __all__ = [
+    "Add",
+    "BatchNorm2D",
+    "Concatenate",
     "Conv2D",
     "Dense",
     "Dropout",
     "Flatten",
+    "From",
     "GaussianPool2D",
     "GlobalMeanPool2D",
+    "Keep",
     "Layer",
     "LocallyConnected2D",
     "MaxPool2D",

@@ -78,6 +78,11 @@ class Value:
         """The inside as images; features are an image of one row."""
         return self.inside if self.inside.ndim == 5 else self.inside[:, None, None]
 
+    @property
+    def channels(self):
+        """The inside as images; features are the channels of one pixel."""
+        return self.inside if self.inside.ndim == 5 else self.inside[:, :, None, None]
+
 
 TRAINING, SEED, EPOCH = range(3)
 
@@ -85,11 +90,13 @@ TRAINING, SEED, EPOCH = range(3)
 class Moment:
     """When a block is computed, and for which samples: what randomness in a layer is a function of.
 
-    samples: int64 [16], the sample's number in each lane; settings: int64 [3], at TRAINING 1 or 0, at SEED, at EPOCH.
+    samples: int64 [16], the sample's number in each lane; weights: float32 [16], 0 in an empty lane, else 1;
+    settings: int64 [3], at TRAINING 1 or 0, at SEED, at EPOCH.
     """
 
     def __init__(self, seed):
         self.samples = np.zeros(LANES, np.int64)
+        self.weights = aligned((LANES,))
         self.settings = np.array([0, seed % 2**63, 0], np.int64)
 
 
@@ -120,7 +127,7 @@ class Wiring:
     float32 and of exact sums; guard: as in lanes.sums; relu: y is to be what the ReLU behind this layer gives; mask:
     dx is to be the gradient before the ReLU in front of this layer; scratch: room that layers share; kept: the arrays
     that `Layer.kept` asks for; number: the layer's place in the net; moment: see Moment; inner: the wiring of a layer
-    inside this one.
+    inside this one; other: the kept output that this layer takes; dother: where those that take it add up its gradient.
     """
 
     x: Value
@@ -139,6 +146,8 @@ class Wiring:
     number: int = 0
     moment: Moment | None = None
     inner: "Wiring | None" = None
+    other: Value | None = None
+    dother: Value | None = None
 
 
 class Layer:
@@ -146,6 +155,11 @@ class Layer:
 
     applies_relu = False  # its forward kernel can apply the ReLU behind it
     applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
+    in_place = False  # y is x itself
+    gradient_in_place = False  # dx takes the memory of dy
+    keeps = takes = (
+        None  # the name under which y is kept for later layers, or of the kept output that this one takes
+    )
     rejection_logit = (
         -math.inf
     )  # as the last layer: the logit, for the loss, of a class to which no sample belongs
@@ -161,6 +175,10 @@ class Layer:
     def using(self, conv):
         """Return the layer as a net with this choice of algorithm has it, "winograd" or "direct"."""
         return self
+
+    def statistics(self, shape):
+        """Return the layer's running statistics by name: arrays that follow the data instead of a gradient."""
+        return {}
 
     def flops(self, shape):
         """Return the products and sums of a sample's forward pass, 2 a pair; what acts on single numbers is free."""

@@ -10,6 +10,8 @@ from distcnn.layers.base import Layer
 class ReLU(Layer):
     """y = max(x, 0); the derivative at 0 is 0. Any shape."""
 
+    gradient_in_place = True
+
     def output_shape(self, shape):
         return shape
 

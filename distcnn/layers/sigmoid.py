@@ -10,6 +10,8 @@ from distcnn.layers.base import Layer
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x)). Any shape."""
 
+    gradient_in_place = True
+
     def output_shape(self, shape):
         return shape
 

@@ -13,6 +13,8 @@ class Tanh(Layer):
     amplitude: float = 1.0
     slope: float = 1.0
 
+    gradient_in_place = True
+
     def __post_init__(self):
         check_positive(self, amplitude=self.amplitude, slope=self.slope)
 

@@ -82,19 +82,18 @@ def filters(outputs, channels):
 
 def filter_calls(scratch, weight, u, rotated):
     """Return the calls that transform the weights into u."""
-    taps, patch = scratch.array("taps", (LANES, LANES)), scratch.array("patch", (6, 6, LANES))
-    arrays = weight.reshape(*weight.shape[:2], 9), int(rotated), taps, patch
+    arrays = weight.reshape(*weight.shape[:2], 9), int(rotated), scratch.array("taps", (LANES, LANES))
     return [(kernels.winograd_filters, (*arrays, u.reshape(*u.shape[:2], -1, LANES)))]
 
 
 def correlation_calls(scratch, x, u, bias, test, y, relu, mask):
     """Return the calls that compute y from x, which begins at the corner of the first tile."""
     (_, channels, _, _, _), (_, outputs, oh, ow, _) = x.shape, y.shape
-    grid, patch, calls = Grid.over(oh, ow), scratch.array("patch", (6, 6, LANES)), []
+    grid, patch, calls = Grid.over(oh, ow), scratch.array("patch", (4, 4, LANES)), []
     finish = kernels.winograd_outputs(relu, mask)
     for first, count in grid.shares(TOGETHER):
         v = scratch.array("v", (POINTS, channels, count, LANES))
-        calls.append((kernels.winograd_inputs, (x, first, grid.across, patch, v)))
+        calls.append((kernels.winograd_inputs, (x, first, grid.across, v)))
         product = kernels.winograd_products(tiles.winograd(count))
         for start, stop in pairwise([*range(0, outputs, OUTPUTS), outputs]):
             groups = u[:, start // 4 : -(-stop // 4)]
@@ -108,7 +107,7 @@ def correlation_calls(scratch, x, u, bias, test, y, relu, mask):
 def weight_calls(scratch, x, dy, sums, guard):
     """Return the calls that add the weights' gradient to its sums; x and dy begin at the corner of the first tile."""
     outputs, channels = sums.shape[:2]
-    grid, patch = Grid(dy.shape[2] // 4, dy.shape[3] // 4), scratch.array("patch", (6, 6, LANES))
+    grid = Grid(dy.shape[2] // 4, dy.shape[3] // 4)
     rows, columns = tiles.winograd_weights(outputs, channels)
     padded, groups = -(-outputs // rows) * rows, -(-channels // (LANES * columns)) * columns
     d, calls = scratch.array("d", (POINTS, padded, groups, LANES)), []
@@ -117,13 +116,13 @@ def weight_calls(scratch, x, dy, sums, guard):
         v = scratch.array("v", (POINTS, channels, count, LANES))
         y = scratch.array("m", (POINTS, padded, count, LANES))
         vt = scratch.array("vt", (count, LANES, groups, LANES))
-        calls.append((kernels.winograd_inputs, (x, first, grid.across, patch, v)))
-        calls.append((kernels.winograd_gradients, (dy, first, grid.across, patch, y)))
+        calls.append((kernels.winograd_inputs, (x, first, grid.across, v)))
+        calls.append((kernels.winograd_gradients, (dy, first, grid.across, y)))
         calls.append((product, (v, y, int(first == 0), vt, d)))
     side_by_side = np.lib.stride_tricks.as_strided(
         scratch.array("side by side", (1, 9 * LANES + LANES)), (LANES, 1, LANES), (36, 64, 4)
     )
     taps = scratch.array("taps", (LANES, LANES))
     flat = sums.reshape(outputs, channels * 9)
-    calls.append((kernels.winograd_weight_sums, (d, patch, taps, side_by_side, flat, guard)))
+    calls.append((kernels.winograd_weight_sums, (d, taps, side_by_side, flat, guard)))
     return calls

@@ -4,13 +4,15 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from distcnn.chain import chain
 from distcnn.config import suggestion
 from distcnn.errors import ConfigError
 from distcnn.models.lenet5 import lenet5
 from distcnn.models.lenet5_1998 import lenet5_1998
+from distcnn.models.resnet import resnet
 from distcnn.models.simple import convolutional, full, local, mlp
 from distcnn.models.vgg import vgg_small
-from distcnn.net import Net, chain
+from distcnn.net import Net
 
 
 class Model(NamedTuple):
@@ -29,6 +31,9 @@ MODELS = {
     "lenet5": Model(lenet5, (1, 28, 28)),
     "lenet5-1998": Model(lenet5_1998, (1, 28, 28)),
     "vgg-small": Model(vgg_small, (3, 32, 32)),
+    "resnet20": Model(resnet(3), (3, 32, 32)),
+    "resnet32": Model(resnet(5), (3, 32, 32)),
+    "resnet56": Model(resnet(9), (3, 32, 32)),
 }
 
 
@@ -52,7 +57,7 @@ def size(name):
     """Return a model's number of parameters, and of products and sums in a sample's forward pass."""
     model = MODELS[name]
     layers = model.layers(model.input_shape, model.classes)
-    shapes, declared = chain(layers, model.input_shape)
+    shapes, declared, _ = chain(layers, model.input_shape)
     parameters = sum(math.prod(parameter.shape) for each in declared for parameter in each.values())
     return parameters, sum(layer.flops(shape) for layer, shape in zip(layers, shapes, strict=False))
 

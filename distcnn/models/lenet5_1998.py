@@ -29,7 +29,7 @@ PICTURES = """
 ..###.. .#####. ####### .#####. .....#. .#####. .#####. ..#.... .#####. .####..
 """
 UNITS = 84
-REJECTION = 60.0  # the paper names no number
+REJECTION = 10.0  # the paper names no number; errors on MNIST after 4 epochs: 10: 1.2 %, 200: 1.6 %
 
 
 def lenet5_1998(input_shape, classes):

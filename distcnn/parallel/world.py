@@ -167,6 +167,7 @@ def _exit(comm, code: int) -> NoReturn:
 
 
 def _say(message: str) -> None:
-    sys.stdout.flush()
-    if message:
+    with suppress(OSError, AttributeError):  # streams that are closed, as under daemons
+        sys.stdout.flush()
+    if message and sys.stderr:
         print(message, file=sys.stderr, flush=True)

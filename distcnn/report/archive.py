@@ -18,7 +18,7 @@ class Archive:
     def __init__(self, folder, keep, best=None):
         self.folder, self.keep, self.best = Path(folder), keep, best
         self.warnings = deque()
-        self._waiting, self._unsaved = None, None
+        self._waiting, self._unsaved, self._image = None, None, checkpoint.Image()
         self._closing, self._changed = False, threading.Condition()
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
         self._thread.start()
@@ -31,15 +31,19 @@ class Archive:
             self._changed.notify_all()
 
     def close(self):
-        """Return when all is written, or has failed twice."""
+        """Return None when all is written, or words on what is lost after a second try."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
         if self._unsaved:
             self._write(*self._unsaved)
-        if self._unsaved:
-            self.warnings.append(f"the state after step {self._unsaved[0].step} is lost: it was never saved")
+        self._image.close()
+        return (
+            f"the state after step {self._unsaved[0].step} is lost, for it could not be saved"
+            if self._unsaved
+            else None
+        )
 
     def _work(self):
         while True:
@@ -57,7 +61,7 @@ class Archive:
         self._unsaved = state, score
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            checkpoint.save(self.folder / checkpoint.name(state.step), state)
+            checkpoint.save(self.folder / checkpoint.name(state.step), state, self._image)
             self._unsaved = None
             if score is not None and (self.best is None or score > self.best[0]):
                 self.best = score, state.step

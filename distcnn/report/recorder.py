@@ -20,7 +20,7 @@ class Recorder:
         self.run, self.metrics, self.record = run, Metrics(run.metrics), None
         self.title = f"{run.config.model} on {training.dataset.name}"
         self.progress = self.archive = self.score = None
-        self.saved = training.steps
+        self.saved, self.lost = training.steps, None
         self.drawn = time.perf_counter()
         self.go_on(training)
 
@@ -107,12 +107,17 @@ class Recorder:
         if not self.leads:
             return
         if self.archive:
-            self.archive.close()
+            self.lost = self.archive.close()
             self._tell()
             self.archive = None
         self.progress.close()
         self.progress = Quiet(self.run.config.epochs)
         self._draw()
+
+    def require_saved(self):
+        """Raise OutputError if the last state could not be written."""
+        if self.lost:
+            raise OutputError(f"{self.run.folder}: {self.lost}: make room, and go on with --resume auto")
 
     def _take_over(self, training):
         """Become the rank that writes, and write what the last one has not."""
@@ -138,7 +143,7 @@ class Recorder:
             self._draw()
 
     def _draw(self):
-        draw(self.metrics.records(), self.run.curves, self.title, self.warn)
+        self._carefully(lambda: draw(self.metrics.records(), self.run.curves, self.title, self.warn))
         self.drawn = time.perf_counter()
 
     def _best(self):

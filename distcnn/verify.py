@@ -1,0 +1,107 @@
+"""Prove a run's bits: `python -m distcnn.verify RUN` trains its last steps again and compares, on any number of ranks.
+
+    python -m distcnn.verify RUN [--data FILE.h5]    exit code 0: the same bits, 1: they differ, and where
+
+It begins at the checkpoint before the newest, or with the run's initial weights if there is only one.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from distcnn import checkpoint
+from distcnn.arguments import Parser
+from distcnn.config import NUMERICS, from_toml
+from distcnn.errors import CheckpointError, Diverged
+from distcnn.parallel.agreement import on_all, on_root
+from distcnn.parallel.world import run as run_command
+from distcnn.training import Training, data_of
+
+
+def parse(words):
+    """Return the options of the command line."""
+    parser = Parser(
+        "python -m distcnn.verify", description="Train a run's last steps again and compare the bits."
+    )
+    parser.add_argument("run", metavar="RUN", help="the run's folder")
+    parser.add_argument("--data", metavar="FILE.h5", help="where its dataset is now, if not where it was")
+    return parser.parse_args(words)
+
+
+def last_two(folder):
+    """Return (path, State) of a run's last two good checkpoints; (None, None) stands for a first that is not there."""
+    place = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    found = checkpoint.good(place, lambda text: print(f"distcnn: warning: {text}", file=sys.stderr))
+    newest = next(found, None)
+    if newest is None:
+        raise CheckpointError(f"{folder}: no good checkpoint in this folder; wanted the folder of a run")
+    if newest[1].numerics != NUMERICS:
+        raise CheckpointError(
+            f"{newest[0]}: numerics {newest[1].numerics}, but this is numerics {NUMERICS}, which gives other bits; "
+            f"verify it with the version that wrote it"
+        )
+    return next(found, (None, None)), newest
+
+
+def retrain(training, step):
+    """Train up to a step."""
+    for blocks in training.remaining():
+        training.step(blocks)
+        if training.epoch_done:
+            training.next_epoch()
+        if training.steps >= step:
+            return
+
+
+def differences(found, wanted):
+    """Yield in words what differs between two states."""
+    if wanted.digest != checkpoint.digest(wanted.parameters):
+        yield "the digest that is saved is not that of the weights beside it"
+    for kind in ("parameters", "velocities"):
+        ours, theirs = getattr(found, kind), getattr(wanted, kind)
+        end = 0
+        for name, shape in wanted.names_and_shapes:
+            begin, end = end, end + int(np.prod(shape))
+            unlike = np.count_nonzero(ours[begin:end].view(np.uint32) != theirs[begin:end].view(np.uint32))
+            if unlike:
+                yield f"{kind}/{name}: {unlike} of {end - begin} values"
+    for key in ("step", "epoch", "epoch_sums", "finished"):
+        if getattr(found, key) != getattr(wanted, key):
+            yield f"{key} is {getattr(found, key)}, the run has {getattr(wanted, key)}"
+
+
+def main(comm):
+    """Verify on all ranks together; rank 0 tells the verdict."""
+    options = on_root(comm, lambda: parse(sys.argv[1:]))
+    (source, first), (path, last) = on_root(comm, lambda: last_two(Path(options.run)))
+    config = on_root(comm, lambda: from_toml(last.config_toml, path))
+    if options.data:
+        config = replace(config, data=options.data)
+    training = Training(config, data_of(config, comm), comm)
+    on_all(comm, lambda: training.restore(last, path))  # of the same data and net, if this goes well
+    training = Training(config, training.dataset, comm)
+    if first:
+        on_all(comm, lambda: training.restore(first, source))
+    begin = training.steps
+    training.compile()
+    try:
+        retrain(training, last.step)
+        unlike = list(differences(training.state(), last))
+    except Diverged as error:
+        unlike = [str(error)]
+    ranks = f"{comm.size} rank{'s' * (comm.size > 1)}"
+    if comm.rank == 0 and unlike:
+        more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
+        print(
+            f"DIFFERENT: steps {begin + 1} to {last.step} on {ranks} do not give {path}: {'; '.join(unlike[:3])}{more}"
+        )
+    elif comm.rank == 0:
+        print(f"verified: steps {begin + 1} to {last.step} on {ranks} give the bits of {path}")
+        print(f"weights_sha256 {training.net.digest}")
+    return int(bool(unlike))
+
+
+if __name__ == "__main__":
+    run_command(main)

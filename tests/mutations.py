@@ -1,0 +1,268 @@
+"""Damage checkpoints and data files at random and read them: `python tests/mutations.py [COUNT] [--seed S]`.
+
+Each damaged file is read in a process of its own, which has limited memory and time. It must be refused in one
+line, or give just what the whole file gives; then it is harmless. Six of ten mutations hit metadata, half of these
+where it is not zero, and a quarter where a shape is written. The first walk through a data file, see
+distcnn.data.guard, happens in a fork here, as Python takes longer to start than the file to read; every 50th is walked
+as in earnest.
+"""
+
+import argparse
+import collections
+import hashlib
+import json
+import os
+import random
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from distcnn import checkpoint
+from distcnn.data import guard, walk
+from distcnn.data.dataset import load
+from distcnn.errors import UserError
+from distcnn.parallel.alone import Alone
+
+SECONDS, MEMORY = 60, 2**30  # what a reader may take, beyond what it begins with
+METADATA = 0.6  # of the mutations
+BAD = ("crash", "hang", "memory", "wrong", "exception", "lines")
+
+
+# ---- whole files ----
+
+
+def dataset(path, dtype=np.uint8, classes=True, libver=None, **storage):
+    """Write a small dataset that names its fingerprint."""
+    rng = np.random.default_rng(0)
+    with h5py.File(path, "w", libver=libver) as file:
+        for part, n in (("train", 60), ("test", 20)):
+            images = rng.integers(0, 256, (n, 1, 6, 5)).astype(dtype)
+            file.create_dataset(f"{part}/images", data=images, **storage)
+            file[f"{part}/labels"] = rng.integers(0, 3, n)
+        if classes:
+            file.attrs["classes"] = ["one", "two", "three"]
+    fingerprint = load(path, Alone()).fingerprint
+    with h5py.File(path, "r+", libver=libver) as file:
+        file.attrs["fingerprint"] = fingerprint
+
+
+def saved(path):
+    """Write a small checkpoint."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from test_checkpoint import state
+
+    checkpoint.save(path, state())
+
+
+PACKED = {"chunks": (16, 1, 6, 5), "compression": "gzip", "shuffle": True}
+KINDS = {
+    "plain": dataset,
+    "packed": lambda path: dataset(path, **PACKED),
+    "floats": lambda path: dataset(path, np.float32, classes=False, chunks=(7, 1, 6, 5), fletcher32=True),
+    "lzf": lambda path: dataset(path, chunks=(16, 1, 3, 5), compression="lzf"),
+    "latest": lambda path: dataset(path, libver="latest", **PACKED),
+    "resizable": lambda path: dataset(path, maxshape=(None, 1, 6, 5), **PACKED),
+    "checkpoint": saved,
+}
+
+
+def samples_of(path):
+    """Return the ranges of a file that hold samples; all else is metadata."""
+    if path.suffix == ".checkpoint":
+        return []
+    found = []
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset) and item.chunks:
+            chunks = [item.id.get_chunk_info(k) for k in range(item.id.get_num_chunks())]
+            found.extend((chunk.byte_offset, chunk.byte_offset + chunk.size) for chunk in chunks)
+        elif isinstance(item, h5py.Dataset):
+            found.append((item.id.get_offset(), item.id.get_offset() + item.id.get_storage_size()))
+
+    with h5py.File(path) as file:
+        file.visititems(note)
+    return found
+
+
+# ---- mutations ----
+
+
+def flip(rng, content, place):
+    """Flip a bit."""
+    content[place] ^= 1 << rng.randrange(8)
+
+
+def scatter(rng, content, place):
+    """Replace a few bytes near each other."""
+    for _ in range(rng.randrange(1, 9)):
+        content[min(len(content) - 1, place + rng.randrange(32))] = rng.randrange(256)
+
+
+def number(rng, content, place):
+    """Replace a number, perhaps a size, a shape or an address, by an odd one."""
+    width = rng.choice((1, 2, 4, 8))
+    odd = (0, 1, 2, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63, 2**64 - 1, len(content), rng.randrange(2**16))
+    place -= place % width
+    piece = struct.pack("<Q", rng.choice(odd))[:width]
+    content[place : place + width] = piece[: len(content) - place]
+
+
+def erase(rng, content, place):
+    """Set a run of bytes to zeros or ones."""
+    end = min(len(content), place + rng.randrange(1, 65))
+    content[place:end] = rng.choice((b"\0", b"\xff")) * (end - place)
+
+
+def swap(rng, content, place):
+    """Copy some bytes from elsewhere, such as one type over another."""
+    size = rng.choice((4, 8, 16, 24, 40))
+    other = rng.randrange(len(content))
+    piece = content[other : other + size]
+    content[place : place + len(piece)] = piece[: len(content) - place]
+
+
+def cut(rng, content, place):
+    """End the file early."""
+    del content[place:]
+
+
+MUTATIONS = (flip, flip, scatter, number, number, number, erase, swap, swap, cut)
+
+
+def mutate(rng, content, places):
+    """Return a damaged copy, and how it was done."""
+    content = bytearray(content)
+    kind = rng.choices(
+        ("any", "metadata", "filled", "shapes"), (1 - METADATA, *(METADATA * k / 4 for k in (1, 2, 1)))
+    )
+    place = rng.choice(places[kind[0]])
+    mutation = rng.choice(MUTATIONS)
+    mutation(rng, content, place)
+    return bytes(content), f"{mutation.__name__} at {place}"
+
+
+def places_of(content, inside):
+    """Return where to hit a file, by kind of place; inside: the ranges that hold samples."""
+    metadata = [k for k in range(len(content)) if not any(a <= k < b for a, b in inside)]
+    sizes = {struct.pack("<Q", size) for size in (60, 20, 6, 5, 16, 7, 3)}
+    found = {
+        "any": range(len(content)),
+        "metadata": metadata,
+        "filled": [k for k in metadata if content[k]],
+        "shapes": [k for k in metadata if content[k : k + 8] in sizes],
+    }
+    return {kind: list(places) or list(metadata) for kind, places in found.items()}
+
+
+# ---- readers ----
+
+
+def read(path):
+    """Return a digest of all that a file gives."""
+    if path.suffix == ".checkpoint":
+        state = checkpoint.load(path)
+        return hashlib.sha256(repr(vars(state)).encode() + state.parameters.tobytes()).hexdigest()
+    data = load(path, Alone())
+    return f"{data.fingerprint} {data.classes}"
+
+
+def forked_walk(path):
+    """Walk in a fork, in place of a fresh process."""
+    pid = os.fork()
+    if pid == 0:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 1)
+        os.dup2(devnull, 2)
+        os._exit(walk.main(str(path)))
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "no"
+
+
+def tried(path, wanted, earnest):
+    """Read a file in a process of its own; return what came of it."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _reader(path, wanted, earnest, writing)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        told = pipe.read()
+    _, status, used = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code in (-signal.SIGXCPU, -signal.SIGALRM):
+        return "hang", ""
+    if code:
+        return "crash", signal.Signals(-code).name if code < 0 else str(code)
+    word, text = json.loads(told)
+    if used.ru_maxrss * 1024 > BEGIN + MEMORY:
+        return "memory", f"{used.ru_maxrss / 1024:.0f} MiB"
+    return word, text
+
+
+def _reader(path, wanted, earnest, writing):
+    """Tell in a word what reading a file gives, and end."""
+    signal.alarm(4 * SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    if not earnest:
+        guard.walked = forked_walk
+    try:
+        word = ("same", "") if read(path) == wanted else ("wrong", "")
+    except UserError as error:
+        one = "\n" not in str(error)
+        word = ("refused" if one else "lines", str(error))
+    except BaseException as error:
+        word = "exception", repr(error)
+    os.write(writing, json.dumps(word).encode())
+    os._exit(0)
+
+
+BEGIN = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main(words):
+    """Print a table, and return 1 if any file did harm."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("count", type=int, nargs="?", default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="a folder for files that do harm")
+    options = parser.parse_args(words)
+    rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        whole = {}
+        for kind, make in KINDS.items():
+            path = Path(folder, f"{kind}.checkpoint" if kind == "checkpoint" else f"{kind}.h5")
+            make(path)
+            content, inside = path.read_bytes(), samples_of(path)
+            whole[kind] = path, content, places_of(content, inside), read(path)
+        for k in range(options.count):
+            kind = rng.choice(list(KINDS))
+            path, content, places, wanted = whole[kind]
+            damaged, how = mutate(rng, content, places)
+            if damaged == content:
+                table[kind]["unchanged"] += 1
+                continue
+            path.write_bytes(damaged)
+            word, text = tried(path, wanted, k % 50 == 0)
+            table[kind][word] += 1
+            if word in BAD:
+                print(f"{kind} {k} {how}: {word} {text[:300]}", flush=True)
+                if options.keep:
+                    (options.keep / f"{k}-{path.name}").write_bytes(damaged)
+    columns = ("refused", "same", "unchanged", *BAD)
+    print(f"{'file':12s}", *(f"{name:>9s}" for name in columns))
+    for kind, row in table.items():
+        print(f"{kind:12s}", *(f"{row[name]:9d}" for name in columns))
+    harm = sum(row[name] for row in table.values() for name in BAD)
+    print(f"{options.count} mutations, {harm} did harm, {time.time() - begin:.0f} s")
+    return int(harm > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

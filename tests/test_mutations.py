@@ -1,0 +1,41 @@
+"""Damaged files, in short; `python tests/mutations.py` tries ten thousand."""
+
+import sys
+
+import mutations
+import pytest
+
+from distcnn.data import guard
+from distcnn.errors import DataError
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
+def test_damaged_files_are_refused_or_harmless(run):
+    done = run("python", mutations.__file__, 150, "--seed", 7, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "150 mutations, 0 did harm" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", "crashes HDF5 (SIGSEGV)"),
+        (
+            "import distcnn.data.walk as walk; walk.SECONDS = 1; walk.limit()\nwhile True: pass",
+            "time or memory",
+        ),
+        (
+            "import distcnn.data.walk as walk; walk.walk = lambda path: bytearray(2**40); sys.exit(walk.main(''))",
+            "MemoryError",
+        ),
+        ("import distcnn.data.walk as walk; sys.exit(walk.main('/nowhere'))", "No such file"),
+    ],
+)
+def test_the_death_of_the_first_reader_is_the_refusal(tmp_path, monkeypatch, code, words):
+    path = tmp_path / "x.h5"
+    path.write_bytes(b"")
+    monkeypatch.setattr(guard, "WALK", f"import sys; sys.path[:] = sys.argv[2:]; {code}")
+    with pytest.raises(DataError, match="damaged") as caught:
+        guard.require_harmless(path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

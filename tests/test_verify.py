@@ -1,0 +1,81 @@
+"""distcnn.verify: the last steps of a run, trained again, give its bits, and other bits are found and named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jobs
+import numpy as np
+import pytest
+from test_bits import digest
+
+from distcnn import checkpoint
+
+
+@pytest.fixture(autouse=True)
+def trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [
+        "--max-steps",
+        30,
+        "--checkpoint-every",
+        5,
+        "--validation",
+        0.1,
+        "--out",
+        "a",
+        "--progress",
+        "none",
+    ]
+    return digest(jobs.run("python", "-m", "distcnn.train", *options))
+
+
+def verify(*words, ranks=0):
+    line = "python", "-m", "distcnn.verify", *words
+    return jobs.mpirun(ranks, *line) if ranks else jobs.run(*line)
+
+
+@pytest.mark.parametrize("ranks", [0, 3])
+def test_the_same_bits(trained, request, ranks):
+    if ranks:
+        request.getfixturevalue("mpirun")
+    done = verify("a", ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    assert "verified: steps 26 to 30" in done.stdout  # epochs end after 11 and 22
+    assert digest(done) == trained
+
+
+def test_a_single_checkpoint_is_verified_from_the_beginning():
+    for path in sorted(Path("a/checkpoints").glob("step-*.h5"))[:-1]:
+        path.unlink()
+    assert "verified: steps 1 to 30" in verify("a").stdout
+
+
+def spoil(state):
+    weights = state.parameters.copy()
+    weights[200] = np.nextafter(weights[200], 1, dtype=np.float32)
+    return replace(state, parameters=weights, digest="")
+
+
+SPOILT = {
+    "weight": (30, spoil, "parameters/"),
+    "earlier weight": (25, spoil, "parameters/"),
+    "digest": (30, lambda state: replace(state, digest="0" * 64), "digest"),
+    "sums": (30, lambda state: replace(state, epoch_sums=(0, 0, 0)), "epoch_sums is"),
+}
+
+
+@pytest.mark.parametrize(("step", "change", "words"), SPOILT.values(), ids=SPOILT)
+def test_other_bits_are_named(step, change, words):
+    path = Path("a/checkpoints") / checkpoint.name(step)
+    checkpoint.save(path, change(checkpoint.load(path)))
+    done = verify("a")
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("DIFFERENT: steps 26 to 30")
+    assert words in done.stdout
+
+
+@pytest.mark.parametrize("words", [["nothing"], ["a", "--data", "none.h5"], []])
+def test_mistakes(words):
+    done = verify(*words)
+    assert done.returncode == 2
+    assert done.stderr.count("distcnn: error") == 1
