@@ -27,9 +27,10 @@ class Net:
 
     parameters: {"0.weight": array, "0.bias": ..., "4.weight": ...}, float32 views into `weights`; the index counts all
     layers, and what is written into them, parameters["0.bias"][...] = 0, holds from the next call on. arrays: the same,
-    and the running statistics. weights: the flat buffer, in declaration order: `trained` numbers of parameters, then the running statistics. sums:
-    int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients and of the statistics. scale,
-    shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0 until they are set.
+    and the running statistics. weights: the flat buffer, in declaration order: `trained` numbers of parameters, then
+    the running statistics. sums: int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients
+    and of the statistics. scale, shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0
+    until they are set.
     conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
 
     Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases

@@ -11,7 +11,9 @@ class Batches:
     """The batches of a part of a dataset, of which rank `rank` of `size` ranks owns a contiguous share.
 
     Every sample is used once an epoch; the last batch may be short. positions: the blocks of a whole batch, of which
-    at most `most` hold samples; length: batches in an epoch. Raises LaunchError when there are more ranks than positions.
+    at most `most` hold samples; length: batches in an epoch.
+
+    Raises LaunchError when there are more ranks than positions.
     """
 
     def __init__(self, part, batch_size, seed, rank, size):

@@ -39,11 +39,9 @@ class Archive:
         if self._unsaved:
             self._write(*self._unsaved)
         self._image.close()
-        return (
-            f"the state after step {self._unsaved[0].step} is lost, for it could not be saved"
-            if self._unsaved
-            else None
-        )
+        if self._unsaved is None:
+            return None
+        return f"the state after step {self._unsaved[0].step} is lost, for it could not be saved"
 
     def _work(self):
         while True:
