@@ -149,9 +149,12 @@ def main():
     arguments = parser.parse_args()
     chance, rows = random.Random(arguments.seed), []
     with tempfile.TemporaryDirectory() as folder:
-        begin = time.monotonic()
-        wanted = train(None, arguments.ranks, arguments.steps, folder)
-        print(f"undisturbed: {wanted.digest}, {time.monotonic() - begin:.1f} s", flush=True)
+        begun = []
+        wanted = train(
+            None, arguments.ranks, arguments.steps, folder, lambda _: begun.append(time.monotonic())
+        )
+        seconds = time.monotonic() - begun[0]
+        print(f"undisturbed: {wanted.digest}, {seconds:.1f} s", flush=True)
     print(
         COLUMNS.format(
             "killed", "trials", "survived", "dead", "steps lost", "seconds lost", "digests", "records"
@@ -175,7 +178,7 @@ def main():
         _row("injected, 4 ranks, all", rows)
         rows.clear()
     for _ in range(arguments.random):
-        disturb, words = random_kills(chance, arguments.ranks, arguments.steps * 0.03)
+        disturb, words = random_kills(chance, arguments.ranks, seconds)
         trial(words, None, arguments.ranks, arguments.steps, wanted, disturb)
     if rows:
         _row(f"random, {arguments.ranks} ranks, all", rows)

@@ -103,8 +103,8 @@ def run(main) -> NoReturn:
         code, message = main(comm) or 0, ""
     except KeyboardInterrupt:
         _end(comm, INTERRUPTED, "")
-    except failures(comm):
-        _end(comm, 1, f"distcnn: rank {comm.rank} of {comm.size} ends: another has died or failed")
+    except failures(comm) as error:
+        _end(comm, 1, f"distcnn: rank {comm.rank} of {comm.size} ends, as another has died or failed: {error}")
     except BaseException as error:
         alike = comm.size == 1 or agreed_rank(error) is not None
         if not (alike and isinstance(error, DistcnnError | SystemExit)):
