@@ -51,6 +51,10 @@ class Config:
     out: str | None = _setting(None, PATH, "the run's folder; without it, a fresh runs/MODEL-DATA", CALL)
     resume: str = _setting("never", RESUME, "begin with the newest checkpoint (auto) or with this one", CALL)
     checkpoint_every: int = _setting(1000, Whole(0), "steps between checkpoints; 0: only at epoch ends")
+    compare_every: int = _setting(
+        100, Whole(0), "steps between comparisons of all ranks' weights; 0: when saving"
+    )
+    patience: float = _setting(300.0, Real(0.0), "seconds after which a rank that hangs is ended; 0: never")
     keep: int = _setting(3, Whole(1), "checkpoints that are kept, beside the best")
     max_steps: int | None = _setting(None, Whole(1), "stop after this many steps in total", CALL)
     max_time: float | None = _setting(None, Real(0.0), "save and stop before so many seconds are over", CALL)
@@ -157,7 +161,8 @@ def _read_file(name):
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"--config {name}: {reason}; wanted a TOML file of settings") from None
     table = _table(text, name)
-    if table.get("numerics", NUMERICS) != NUMERICS:
+    found = table.get("numerics", NUMERICS)
+    if type(found) is not int or found != NUMERICS:
         raise ConfigError(
             f"{name}: numerics {table['numerics']}, but this is numerics {NUMERICS}, which gives other bits; "
             f"remove the line to accept them, or use the version that wrote the file"

@@ -24,7 +24,7 @@ def parse(words):
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder: its newest one"
     )
-    parser.add_argument("--data", metavar="FILE.h5", help="the dataset; without it, the embedded digits")
+    parser.add_argument("--data", metavar="FILE.h5", help="the dataset; without it, the one trained on")
     parser.add_argument(
         "--part", choices=("test", "train"), default="test", help="the part to evaluate on [test]"
     )
@@ -60,19 +60,27 @@ def chosen_part(dataset, name, state, where):
     part = getattr(dataset, name)
     if part is None:
         raise DataError(f"{dataset.name} has no /{name}; evaluate on another part: --part train")
-    if part.images.shape[1:] != tuple(state.input_shape) or len(dataset.classes) > len(state.classes):
+    if (
+        part.images.shape[1:] != tuple(state.input_shape)
+        or dataset.classes != state.classes[: len(dataset.classes)]
+    ):
         raise DataError(
-            f"{dataset.name} has images {part.images.shape[1:]} of {len(dataset.classes)} classes, but {where} was "
-            f"trained on {tuple(state.input_shape)} and {len(state.classes)}: name its kind of data by --data"
+            f"{dataset.name} has images {part.images.shape[1:]} of {_some(dataset.classes)}, but {where} was trained "
+            f"on {tuple(state.input_shape)} and {_some(state.classes)}: name its kind of data by --data"
         )
     return part
+
+
+def _some(classes):
+    """Return words on classes."""
+    return f"{len(classes)} classes ({', '.join(classes[:3])}{', ...' if classes[3:] else ''})"
 
 
 def main(comm):
     """Evaluate on all ranks together; rank 0 prints."""
     options = on_root(comm, lambda: parse(sys.argv[1:]))
     path, state = on_root(comm, lambda: find(Path(options.checkpoint)))
-    dataset = load(options.data, comm)
+    dataset = load(options.data or from_toml(state.config_toml, path).data, comm)
     part = on_all(comm, lambda: chosen_part(dataset, options.part, state, path))
     net = on_all(comm, lambda: net_of(state, path))
     first_then_others(comm, lambda: net.plan)

@@ -8,17 +8,24 @@ from distcnn.exact import CORRECT, HEAD, LOSS, OVERFLOWS, QUANTUM, SAMPLES, SUM_
 from distcnn.lanes import LANES
 from distcnn.parallel.agreement import agreed
 from distcnn.parallel.blocks import owned
+from distcnn.parallel.watch import EVALUATING, WAITING
 
 
-def evaluate(net, part, comm, where="the evaluation"):
+def evaluate(net, part, comm, where="the evaluation", watch=None):
     """Return the sums over a part: loss in quanta, right answers, samples; the same on every rank.
+
+    `watch` is told what this rank does.
 
     Raises Diverged, naming `where`, on every rank if a loss is NaN or out of range.
     """
     positions = -(-len(part.labels) // LANES)
     net.start(positions)
     for block in blocks(part, np.arange(len(part.labels)), owned(positions, comm.rank, comm.size)):
+        if watch:
+            watch.note(EVALUATING)
         net.evaluate_block(block)
+    if watch:
+        watch.note(WAITING)
     comm.Allreduce(None, net.sums[:HEAD])
     return totals(net.sums, where)
 

@@ -13,6 +13,8 @@ def write_whole(path, *pieces):
     Raises OutputError, and leaves what was there before, when anything fails.
     """
     path = Path(path)
+    if not path.name:
+        raise OutputError(f"{str(path)!r}: is no name for a file; name one")
     temporary = path.with_name(f"{temporary_prefix(path.name)}{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

@@ -4,16 +4,18 @@ import hashlib
 import math
 from functools import cached_property
 from itertools import accumulate, pairwise
+from types import MappingProxyType
 
 import numpy as np
 
 from distcnn import randomness
+from distcnn.chain import chain
 from distcnn.errors import Diverged, NetError
 from distcnn.exact import HEAD, LOSS, OVERFLOWS, QUANTUM, block_limit
 from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import ieee_mode
 from distcnn.lanes import LANES, aligned
-from distcnn.layers import Layer, ReLU, Softmax
+from distcnn.layers import ReLU, Softmax
 from distcnn.layers.base import EPOCH, TRAINING, Moment
 from distcnn.plan import Block, Plan
 
@@ -24,10 +26,11 @@ class Net:
     """A chain of layers with its parameters, for images of `input_shape` (c, h, w).
 
     parameters: {"0.weight": array, "0.bias": ..., "4.weight": ...}, float32 views into `weights`; the index counts all
-    layers, and what is written into them holds from the next call on. arrays: the same, and the running statistics.
-    weights: the flat buffer, in declaration order: `trained` numbers of parameters, then the running statistics. sums:
-    int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients and of the statistics. scale,
-    shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0 until they are set.
+    layers, and what is written into them, parameters["0.bias"][...] = 0, holds from the next call on. arrays: the same,
+    and the running statistics. weights: the flat buffer, in declaration order: `trained` numbers of parameters, then
+    the running statistics. sums: int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients
+    and of the statistics. scale, shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0
+    until they are set.
     conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
 
     Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
@@ -35,6 +38,8 @@ class Net:
     """
 
     def __init__(self, layers, input_shape, seed=0, conv="winograd"):
+        if conv not in ("winograd", "direct"):
+            raise NetError(f"conv is {conv!r}; wanted winograd or direct")
         self.layers = list(layers)
         self.shapes, declared, followed = chain(self.layers, input_shape)
         self.layers = [layer.using(conv) for layer in self.layers]
@@ -52,7 +57,7 @@ class Net:
         self.shift[:] = 0
         self._seen = None
         self.arrays = self._views(names + kept, borders, self.weights)
-        self.parameters = dict(list(self.arrays.items())[: len(names)])
+        self.parameters = MappingProxyType(dict(list(self.arrays.items())[: len(names)]))
         self._layer_sums = self._by_layer(self._views(names + kept, borders, self.sums[HEAD:]))
         self.offsets = [  # where the sums of layer k and all behind it begin
             HEAD + sum(math.prod(parameter.shape) for i, _, parameter in names if i < k)
@@ -269,34 +274,6 @@ class Net:
         """Return a dict of views for each layer."""
         parts = [(*key.split("."), view) for key, view in views.items()]
         return [{name: view for k, name, view in parts if int(k) == i} for i in range(len(self.layers))]
-
-
-def chain(layers, input_shape):
-    """Return the shapes between layers, input first, each layer's parameters and its statistics, or raise NetError."""
-    shapes, declared, followed, kept = [tuple(int(n) for n in input_shape)], [], [], {}
-    for k, layer in enumerate(layers):
-        if not isinstance(layer, Layer):
-            raise NetError(f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)")
-        try:
-            shapes.append(layer.output_shape(shapes[-1], *_taken(layer, kept)))
-        except NetError as error:
-            raise NetError(f"layer {k}: {error}") from None
-        declared.append(layer.parameters(shapes[-2]))
-        followed.append(layer.statistics(shapes[-2]))
-        if layer.keeps:
-            kept[layer.keeps] = shapes[-1]
-    return shapes, declared, followed
-
-
-def _taken(layer, kept):
-    """Return the shapes, of those kept so far by name, that the layer takes: one, or none."""
-    if layer.keeps in kept:
-        raise NetError(f"{layer}: an output is kept under this name already")
-    if layer.takes is not None and layer.takes not in kept:
-        raise NetError(
-            f"{layer}: no output is kept under this name before it; put a Keep({layer.takes!r}) there"
-        )
-    return [] if layer.takes is None else [kept[layer.takes]]
 
 
 def _blocks(images, labels=None):

@@ -55,7 +55,7 @@ class Plan:
         values = self._values(self._borders(), aliases=self._aliases())
         gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases())
         kept, kept_gradients = self._branches(values, input_gradient)
-        self.x, self.y, self.dy = values[0], values[-1], gradients[-1]
+        self.values, self.x, self.y, self.dy = values, values[0], values[-1], gradients[-1]
         self.dx = gradients[0] if input_gradient else None
         self._prepare, self._forward, self._backward = [], [], []
         scratch = Scratch()

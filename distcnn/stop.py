@@ -7,9 +7,7 @@ import time
 from pathlib import Path
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-ECHO = (
-    1.0  # seconds in which a second Ctrl-C counts as the first: a terminal sends it, and mpirun hands it on
-)
+ECHO = 1.0  # seconds in which a second Ctrl-C is the first: a terminal sends it, and mpirun hands it on
 RESERVE = 60  # seconds at most, of the time that we have, for saving and leaving
 
 

@@ -7,27 +7,41 @@ from distcnn.config import parse
 from distcnn.errors import Stopped
 from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.world import run as run_command
-from distcnn.report.recorder import Nothing, Recorder
+from distcnn.report.recorder import Recorder
 from distcnn.stop import StopRequest
+from distcnn.survival import Survival
 from distcnn.training import Training, data_of
 
 
 def train(training, recorder, stop, config):
-    """Train until all epochs are done, `config.max_steps` are, or any rank was asked to stop: then return True."""
-    for blocks in training.remaining():
-        asked = training.step(blocks, stop.requested)
-        recorder.step(training)
-        last = enough(training, config)
-        if training.epoch_done or last:
-            recorder.epoch(training, training.evaluations())
-        due = training.epoch_done or last or asked
+    """Train until all epochs are done, `config.max_steps` are, or any rank was asked to stop: then return True.
+
+    What is due after a step comes first, for a rank that has died may have left it undone.
+    """
+    batches = training.remaining()
+    while True:
+        last = config.max_steps is not None and training.steps >= config.max_steps
+        over = last or training.asked or training.finished
+        saves = over or training.between_epochs or every(config.checkpoint_every, training)
+        if saves or every(config.compare_every, training) or not training.replicas.compared:
+            training.replicas.compare()
+        if saves:
+            training.require_finite()
+        if training.epoch_done or (last and not training.between_epochs):
+            recorder.epoch(training, training.evaluations(), training.waits())
         if training.epoch_done:
             training.next_epoch()
-        if due or (config.checkpoint_every and training.steps % config.checkpoint_every == 0):
+        if saves:
             recorder.save(training)
-        if last or asked:
-            return asked and not training.finished
-    return False
+        if over or training.finished:
+            return training.asked and not training.finished
+        training.step(next(batches), stop.requested)
+        recorder.step(training)
+
+
+def every(steps, training):
+    """Tell whether the number of finished steps is a multiple of `steps`; 0: never."""
+    return bool(steps) and training.steps % steps == 0
 
 
 def enough(training, config):
@@ -36,16 +50,30 @@ def enough(training, config):
 
 
 def train_in(run, training):
-    """Train in the run's folder; return whether training was asked to stop."""
-    recorder = Recorder(run, training) if training.comm.rank == 0 else Nothing()
-    with StopRequest(run.config.max_time).listening() as stop:
+    """Train in the run's folder, whoever dies; return whether training was asked to stop."""
+    recorder = Recorder(run, training)
+
+    def work():
+        asked = train(training, recorder, stop, run.config)
+        recorder.finish()
+        tell_digest(training)
+        on_root(training.comm, recorder.require_saved)
+        return asked
+
+    with StopRequest(run.config.max_time).listening() as stop, training.watch.watching():
         try:
             recorder.say(summary(run, training))
             training.compile()
             recorder.start()
-            return train(training, recorder, stop, run.config)
+            return Survival(training, recorder).run(work)
         finally:
-            recorder.close()
+            recorder.finish()
+
+
+def tell_digest(training):
+    """Print the line that two people compare."""
+    if training.comm.rank == 0:
+        print(f"weights_sha256 {training.net.digest}", flush=True)
 
 
 def summary(run, training):
@@ -66,16 +94,14 @@ def main(comm):
         return on_root(comm, lambda: print(models.listing()))
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: rundir.find(request, warn))
-    training = Training(run.config, data_of(run.config, comm), comm)
+    config = run.config
+    training = Training(config, data_of(config, comm), comm)
     if run.state:
         on_all(comm, lambda: training.restore(run.state, run.source))
-    stopped = False
-    if not enough(training, run.config):
-        run = on_root(comm, lambda: rundir.create(run))
-        stopped = train_in(run, training)
-    if comm.rank == 0:
-        print(f"weights_sha256 {training.net.digest}", flush=True)
-    if stopped:
+    if enough(training, config):
+        return tell_digest(training)
+    run = on_root(comm, lambda: rundir.create(run))
+    if train_in(run, training):
         raise agreed(
             Stopped(f"stopped as asked after step {training.steps}: --resume auto goes on from there")
         )

@@ -4,21 +4,24 @@ import operator
 
 import numpy as np
 
+from distcnn.blame import blame
 from distcnn.config import NUMERICS, to_toml
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import load
 from distcnn.data.statistics import channel_statistics
-from distcnn.errors import CheckpointError
+from distcnn.errors import CheckpointError, Diverged
 from distcnn.evaluation import evaluate, means, totals
-from distcnn.exact import HEAD, STOP
+from distcnn.exact import HEAD, OVERFLOWS, STOP
 from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models import build
 from distcnn.optim import Momentum, learning_rate, momentum_update
-from distcnn.parallel.agreement import on_all, on_root
+from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.reduction import Reduction
 from distcnn.parallel.turns import first_then_others
+from distcnn.parallel.watch import COMPUTING, WAITING, Watch
+from distcnn.replicas import Replicas
 from distcnn.state import State, require_parameters
 
 
@@ -36,12 +39,28 @@ class Training:
 
     def __init__(self, config, dataset, comm):
         self.config, self.dataset, self.comm = config, dataset, comm
-        self.epoch, self.steps, self.epoch_sums = 0, 0, (0, 0, 0)
+        self.epoch, self.steps, self.epoch_sums, self.asked = 0, 0, (0, 0, 0), False
+        self.block = None  # in hand, for whoever asks what went wrong
         self.net, self.batches = on_all(comm, self._make)
         self.mean, self.std = on_root(comm, self._statistics)
         self.net.normalise(self.mean, self.std)
         self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay, self.net.trained)
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
+        self.watch, self.replicas = Watch(comm, config.patience), Replicas(self)
+
+    @property
+    def arrays(self):
+        """The arrays of this replica."""
+        return self.net.weights, self.optimiser.velocities
+
+    @property
+    def standing(self):
+        """How far this replica is; of two, the greater is ahead."""
+        return self.steps, self.epoch, self.epoch_sums, self.asked
+
+    @standing.setter
+    def standing(self, standing):
+        self.steps, self.epoch, self.epoch_sums, self.asked = standing
 
     @property
     def finished(self):
@@ -52,6 +71,11 @@ class Training:
     def epoch_done(self):
         """Whether all batches of this epoch are done."""
         return self.steps == (self.epoch + 1) * self.batches.length
+
+    @property
+    def between_epochs(self):
+        """Whether a whole number of epochs, more than none, is done."""
+        return self.steps > 0 and self.steps % self.batches.length == 0
 
     @property
     def means(self):
@@ -68,37 +92,61 @@ class Training:
             yield from self.batches.epoch(self.epoch, self.steps - self.epoch * self.batches.length)
 
     def step(self, blocks, stop=False):
-        """Train on a batch, of which `blocks` are this rank's; return whether any rank wants to stop.
+        """Train on a batch, of which `blocks` are this rank's; `asked` is then whether any rank wants to stop.
 
         Raises Diverged on every rank, before the update, if a loss or gradient is NaN or out of range.
         """
-        net, batches = self.net, self.batches
+        net, batches, watch = self.net, self.batches, self.watch
+        watch.note(COMPUTING, self.steps + 1)
         rate = learning_rate(self.config, self.steps, batches.length)
-        net.start(batches.positions, self.epoch)
-        for block in blocks:
-            net.train_block(block, self.reduction.ready if block is blocks[-1] else None)
+        net.start(batches.most, self.epoch)
+        for self.block in blocks:
+            net.train_block(self.block, self.reduction.ready if self.block is blocks[-1] else None)
+        self.block = None
         net.sums[STOP] = stop
+        watch.note(WAITING)
         self.reduction.finish()
-        sums = totals(
-            net.sums, f"step {self.steps + 1}, whose update was not applied; try a lower --learning-rate"
-        )
+        watch.note(COMPUTING)
+        if net.sums[OVERFLOWS]:
+            self._diverged(blocks)
+        sums = totals(net.sums, f"step {self.steps + 1}")
+        self._require_all(sums[2])
+        self.asked = net.sums[STOP] > 0
         self.optimiser.update(net.sums[HEAD:], sums[2], rate)
         net.move_statistics(sums[2])
         self.epoch_sums = tuple(map(operator.add, self.epoch_sums, sums))
         self.steps += 1
-        return net.sums[STOP] > 0
 
     def evaluations(self):
         """Return mean loss and accuracy over each part of the dataset that is not trained on, by its name."""
         where = f"the evaluation after step {self.steps}"
         parts = {"validation": self.dataset.validation, "test": self.dataset.test}
         return {
-            name: means(evaluate(self.net, part, self.comm, where)) for name, part in parts.items() if part
+            name: means(evaluate(self.net, part, self.comm, where, self.watch))
+            for name, part in parts.items()
+            if part
         }
+
+    def waits(self):
+        """Return how many seconds of this epoch each rank has waited for the others."""
+        self.watch.note(WAITING)
+        return self.comm.allgather(round(self.watch.waited, 3))
+
+    def divide(self):
+        """Divide the blocks of every batch among the ranks that there are now."""
+        self.batches = self._batches()
+
+    def require_finite(self):
+        """Raise Diverged on every rank if the last update has left weights that are not finite: none may be saved."""
+        if not np.isfinite(self.net.weights).all():
+            raise agreed(
+                Diverged(f"diverged: step {self.steps} left weights beyond float32; lower --learning-rate")
+            )
 
     def next_epoch(self):
         """Begin the next epoch."""
         self.epoch, self.epoch_sums = self.epoch + 1, (0, 0, 0)
+        self.watch.waited = 0.0
 
     def state(self):
         """Return everything that later bits depend on, copied, but for the digest, which takes long."""
@@ -136,9 +184,33 @@ class Training:
 
     def _make(self):
         config, train = self.config, self.dataset.train
-        batches = Batches(train, config.batch_size, config.seed, self.comm.rank, self.comm.size)
         net = build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed, config.conv)
-        return net, batches
+        return net, self._batches()
+
+    def _batches(self):
+        config = self.config
+        return Batches(self.dataset.train, config.batch_size, config.seed, self.comm.rank, self.comm.size)
+
+    def _require_all(self, samples):
+        """Raise RuntimeError unless a sum is over the whole batch: an MPI in trouble might leave a rank out."""
+        rest = (
+            len(self.dataset.train.labels)
+            - (self.steps - self.epoch * self.batches.length) * self.config.batch_size
+        )
+        if samples != min(self.config.batch_size, rest):
+            raise RuntimeError(f"a sum over {samples} samples, wanted {min(self.config.batch_size, rest)}")
+
+    def _diverged(self, blocks):
+        """Raise Diverged on every rank, naming what can be found; Spoilt if only some replicas are at fault."""
+        self.replicas.require_alike()
+        found = self.comm.allgather(blame(self.net, blocks, self.batches.most, self.epoch))
+        rank, what = next(((k, each) for k, each in enumerate(found) if each), (0, "the sum over all ranks"))
+        raise agreed(
+            Diverged(
+                f"diverged at step {self.steps + 1}, whose update was not applied: {what}, on rank {rank} of "
+                f"{self.comm.size}; try a lower --learning-rate"
+            )
+        )
 
     def _compile(self):
         needed = [pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode]

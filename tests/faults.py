@@ -1,67 +1,161 @@
-"""Run the training command with a fault planted on one rank: `python tests/faults.py FAULT [options of training]`."""
+"""Run the training command with faults planted: `python tests/faults.py FAULTS [options of training]`.
+
+FAULTS are joined by commas: "death", or with the place, the rank and the step at which it happens, as in
+"death@sum:0:7,exception@step:2:9". Steps count from 0; a place within recovery or evaluation has no step: it happens
+when the rank gets there first.
+"""
 
 import os
 import signal
 import sys
+import threading
 import time
 
 import numpy as np
 
 from distcnn import train
+from distcnn.net import Net
+from distcnn.parallel.reduction import Reduction
+from distcnn.parallel.survivors import Survivors
 from distcnn.parallel.world import run
+from distcnn.replicas import Replicas
+from distcnn.report.archive import Archive
+from distcnn.report.metrics import Metrics
+from distcnn.survival import Survival
 from distcnn.training import Training
 
 STEP = 5  # the step in which it happens, from 0
 RANK = 1
+NOW = {}  # "training": the one that goes on
 
 
-def nan_weight(training):
+def nan_weight():
     """One weight of one replica becomes NaN."""
-    training.net.parameters["3.weight"][2, 1, 0, 4] = np.nan
+    NOW["training"].net.parameters["3.weight"][2, 1, 0, 4] = np.nan
 
 
-def huge_weight(training):
-    """Finite, but the gradients before it leave the range of exact sums."""
-    training.net.parameters["11.weight"][...] *= np.float32(1e30)
+def nan_weights():
+    """One weight becomes NaN, on all ranks."""
+    nan_weight()
 
 
-def exception(training):
+def huge_weights():
+    """Finite, but the gradients before it leave the range of exact sums; on all ranks."""
+    NOW["training"].net.parameters["11.weight"][...] *= np.float32(1e30)
+
+
+def flipped_bit():
+    """The lowest bit of one weight of one replica flips."""
+    NOW["training"].net.weights.view(np.uint32)[1000] ^= 1
+
+
+def exception():
     """Something that nobody expects."""
     raise RuntimeError("planted")
 
 
-def death(training):
+def failing():
+    """All ranks make the same mistake."""
+    exception()
+
+
+def poison():
+    """One sample, whichever rank gets it, is more than the code can take."""
+    load = NOW["training"].net.plan.load
+
+    def poisoned(block, *rest):
+        if 7 in block.index:
+            raise RuntimeError("planted")
+        load(block, *rest)
+
+    NOW["training"].net.plan.load = poisoned
+
+
+def death():
     """The rank is killed."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stop(training):
-    """The rank is asked to stop, twice, as schedulers signal mpirun and the ranks."""
-    os.kill(os.getpid(), signal.SIGUSR1)
+def soon():
+    """The rank is killed within what comes next."""
+    threading.Timer(0.001, death).start()
+
+
+def stop():
+    """The rank is asked to stop."""
     os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def slow(training):
+def slow():
     """Every step takes a while from here on."""
     time.sleep(0.2)
 
 
-FAULTS = {fault.__name__: fault for fault in (nan_weight, huge_weight, exception, death, stop, slow)}
+def hang():
+    """The rank comes no further."""
+    while True:
+        time.sleep(0.01)
 
 
-def plant(fault):
-    """Let it happen on rank RANK, or on the only rank, before step STEP."""
-    step = Training.step
+def freeze():
+    """The whole process is stopped."""
+    os.kill(os.getpid(), signal.SIGSTOP)
 
-    def faulty(training, blocks, stop=False):
-        here = training.comm.rank == min(RANK, training.comm.size - 1)
-        if here and (training.steps == STEP or (fault is slow and training.steps > STEP)):
-            fault(training)
-        return step(training, blocks, stop)
 
-    Training.step = faulty
+EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing"
+ALWAYS = ("slow",)
+PLACES = {  # before which function it happens
+    "step": (Training, "step"),
+    "block": (Net, "train_block"),
+    "sum": (Reduction, "finish"),
+    "evaluation": (Training, "evaluations"),
+    "record": (Metrics, "append"),
+    "save": (Archive, "_write"),
+    "compare": (Replicas, "compare"),
+    "recovery": (Survival, "_regroup"),
+    "shrink": (Survivors, "close_ranks"),
+    "level": (Replicas, "level"),
+    "adopt": (Replicas, "_adopt"),
+    "divide": (Training, "divide"),
+    "agree": (Survivors, "agree"),
+}
+
+
+def plant(words, comm):
+    """Let a fault happen on its rank, or on the only one, before its place is reached in its step."""
+    fault, _, rest = words.partition("@")
+    place, rank, step = [*rest.split(":"), "", ""][:3]
+    owner, name = PLACES[place or "step"]
+    function, act, left = getattr(owner, name), globals()[fault], [1]
+    here = fault in EVERYWHERE or comm.rank == min(int(rank or RANK), comm.size - 1)
+    wanted = (
+        int(step) if step else STEP if owner in (Training, Reduction, Net) and name != "evaluations" else None
+    )
+
+    def faulty(*arguments, **keywords):
+        steps = NOW["training"].steps
+        due = wanted in (None, steps) and left[0]
+        if here and (due or (fault in ALWAYS and steps > wanted)):
+            left[0] = 0
+            act()
+        return function(*arguments, **keywords)
+
+    setattr(owner, name, faulty)
+
+
+def planted(comm):
+    """Train with the faults that the command line names."""
+    make = Training.__init__
+
+    def made(training, *arguments):
+        NOW["training"] = training
+        make(training, *arguments)
+
+    Training.__init__ = made
+    for words in sys.argv.pop(1).split(","):
+        plant(words, comm)
+    return train.main(comm)
 
 
 if __name__ == "__main__":
-    plant(FAULTS[sys.argv.pop(1)])
-    run(train.main)
+    run(planted)

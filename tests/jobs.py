@@ -1,6 +1,7 @@
 """Commands and MPI jobs that tests start, under either MPI, with a time limit that none of them outlives."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import tempfile
 import uuid
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import distcnn
@@ -41,11 +43,11 @@ def launcher() -> str | None:
     return shutil.which("mpirun", path=str(Path(sys.executable).parent)) or shutil.which("mpirun")
 
 
-def run(*command, env=None, cwd=None, timeout=60) -> subprocess.CompletedProcess:
+def run(*command, env=None, cwd=None, timeout=60, meanwhile=None) -> subprocess.CompletedProcess:
     """Run a command to its end and return its exit code and output; "python" means this Python.
 
     `env` is added to the environment. After `timeout` seconds the command and all that it started are killed
-    and an AssertionError shows the output so far.
+    and an AssertionError shows the output so far. `meanwhile` is called with the job's name, for `members`.
     """
     name = uuid.uuid4().hex
     words = [sys.executable if word == "python" else str(word) for word in command]
@@ -60,6 +62,8 @@ def run(*command, env=None, cwd=None, timeout=60) -> subprocess.CompletedProcess
             start_new_session=True,
         )
         try:
+            if meanwhile:
+                meanwhile(name)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout)
             late = process.returncode is None
@@ -74,6 +78,21 @@ def run(*command, env=None, cwd=None, timeout=60) -> subprocess.CompletedProcess
 def mpirun(ranks: int, *command, **options) -> subprocess.CompletedProcess:
     """Run a command on several ranks; the rest is as in `run`."""
     return run(launcher() or "mpirun", "-n", ranks, *command, **options)
+
+
+def survivable(ranks: int, *command, **options) -> subprocess.CompletedProcess:
+    """Run a command on several ranks, whose death the others survive: only where `tolerant`."""
+    return run(launcher(), "--with-ft", "ulfm", "-n", ranks, *command, **options)
+
+
+@cache
+def tolerant() -> bool:
+    """Return whether MPI survives the death of ranks: Open MPI does from version 5 on."""
+    if not launcher():
+        return False
+    said = subprocess.run([launcher(), "--version"], capture_output=True, text=True).stdout
+    found = re.search(r"\(Open MPI\) (\d+)", said)
+    return bool(found) and int(found[1]) >= 5
 
 
 def show(done: subprocess.CompletedProcess) -> str:
@@ -100,23 +119,23 @@ def _end(process: subprocess.Popen, name: str) -> None:
             process.wait(2)
         except subprocess.TimeoutExpired:
             process.kill()
-    for pid in _members(name):
+    for pid in members(name):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait()
 
 
-def _members(name: str) -> list[int]:
+def members(name: str) -> list[int]:
     """Return the job's processes, by their environment: launchers give ranks groups and sessions anew."""
     mark = f"{MARK}={name}".encode()
-    members = []
+    found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if mark in (folder / "environ").read_bytes().split(b"\0"):
-                members.append(int(folder.name))
+                found.append(int(folder.name))
         except OSError:  # ended meanwhile, or another user's
             continue
-    return members
+    return found
 
 
 def _text(file) -> str:

@@ -12,10 +12,11 @@ PACKAGE = Path(distcnn.__file__).parent
 LEVELS = [  # from the top; modules of one level may import each other within their package only
     {"train", "evaluate", "data.__main__", "bench", "launch", "verify"},
     {"job"},
+    {"survival"},
     {"training", "report.recorder"},
-    {"models", "evaluation", "rundir", "report"},
+    {"models", "evaluation", "rundir", "report", "replicas", "blame"},
     {"checkpoint", "data.batches", "net"},
-    {"plan", "state"},
+    {"plan", "state", "chain"},
     {"layers", "data"},
     {"parallel", "files"},
     {"loss", "optim"},

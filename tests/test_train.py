@@ -203,7 +203,7 @@ def test_a_damaged_checkpoint_is_refused_or_passed_over(train):
     assert digest(again) == digest(whole)
 
 
-@pytest.mark.parametrize("fault", ["nan_weight", "huge_weight"])
+@pytest.mark.parametrize("fault", ["nan_weights", "huge_weights"])
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_divergence_stops_all_ranks_at_the_same_step(mpirun, ranks, fault):
     done = mpirun(ranks, "python", FAULTS, fault, "--checkpoint-every", 5, "--out", "a", timeout=30)

@@ -10,13 +10,16 @@ from distcnn.plan import Block
 class Batches:
     """The batches of a part of a dataset, of which rank `rank` of `size` ranks owns a contiguous share.
 
-    Every sample is used once an epoch; the last batch may be short. positions: the blocks of a whole batch; length:
-    batches in an epoch. Raises LaunchError when there are more ranks than positions.
+    Every sample is used once an epoch; the last batch may be short. positions: the blocks of a whole batch, of which
+    at most `most` hold samples; length: batches in an epoch.
+
+    Raises LaunchError when there are more ranks than positions.
     """
 
     def __init__(self, part, batch_size, seed, rank, size):
         self.part, self.batch_size, self.seed = part, batch_size, seed
         self.positions = -(-batch_size // LANES)
+        self.most = -(-min(batch_size, len(part.labels)) // LANES)
         self.length = -(-len(part.labels) // batch_size)
         self.share = owned(self.positions, rank, size)
         if size > self.positions:

@@ -59,7 +59,11 @@ def find_files(folder: str | Path) -> dict[tuple[str, str], Path]:
     folder, found = Path(folder), {}
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; {WANTED}")
-    for path in sorted(folder.iterdir(), reverse=True):  # so the plain name comes last
+    try:
+        paths = sorted(folder.iterdir(), reverse=True)  # so the plain name comes last
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}; {WANTED}") from None
+    for path in paths:
         if match := NAME.search(path.name):
             key = ("train" if match[1] == "train" else "test", match[2])
             found.setdefault(key, {})[path.name.removesuffix(".gz")] = path

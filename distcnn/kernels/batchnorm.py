@@ -89,33 +89,31 @@ def batch_norm_forward(relu):
     return function
 
 
-@kernel("f4:5 f4:5 f4:1 f4:1 f4:2 f4:2 i8:1 i8:1 i8:1")
-def batch_norm_backward_parameters(x, dy, gamma, weight, mean, scale, dgamma, dbeta, guard):
-    """dgamma += sum of dy * (x - mean) * scale, dbeta += sum of dy, over the block; exact sums."""
+@kernel("f4:5 f4:5 f4:1 f4:2 f4:2 i8:1 i8:1 i8:1 f4:2 f4:2")
+def batch_norm_backward_parameters(x, dy, weight, mean, scale, dgamma, dbeta, guard, products, totals):
+    """dgamma += sum of dy * (x - mean) * scale, dbeta += sum of dy, over the block; exact sums.
+
+    products, totals [c, 16]: each lane's sums of dy * (x - mean) and of dy, for the gradient of the data.
+    """
     inside, zero = load(weight, ()), splat(0.0)
     for c in range(x.shape[1]):
-        product, total = _sums(x, dy, c, inside, load(mean, (c,)))
+        middle, product, total = load(mean, (c,)), zero, zero
+        for r in range(x.shape[2]):
+            of_row, part = zero, zero
+            for q in range(x.shape[3]):
+                value = load(dy, (0, c, r, q))
+                of_row = fma(value, load(x, (0, c, r, q)) - middle, of_row)
+                part = part + value
+            product, total = product + of_row, total + part
+        product, total = where_greater(inside, zero, product, zero), where_greater(inside, zero, total, zero)
         add_sums(dgamma, (c,), (product * load(scale, (c,)),), 1, 1, 0, 0, guard)
-        add_sums(dbeta, (c,), (total + zero,), 1, 1, 0, 0, guard)
+        add_sums(dbeta, (c,), (total,), 1, 1, 0, 0, guard)
+        store(products, (c,), product)
+        store(totals, (c,), total)
 
 
-@njit(inline="always")
-def _sums(x, dy, c, inside, middle):
-    """Return each lane's sums of dy * (x - mean) and of dy over the positions."""
-    zero = splat(0.0)
-    product, total = zero, zero
-    for r in range(x.shape[2]):
-        products, part = zero, zero
-        for q in range(x.shape[3]):
-            value = load(dy, (0, c, r, q))
-            products = fma(value, load(x, (0, c, r, q)) - middle, products)
-            part = part + value
-        product, total = product + products, total + part
-    return where_greater(inside, zero, product, zero), where_greater(inside, zero, total, zero)
-
-
-@kernel("f4:5 f4:5 f4:1 f4:1 f4:2 f4:2 f4:5")
-def batch_norm_backward_data(x, dy, gamma, weight, mean, scale, dx):
+@kernel("f4:5 f4:5 f4:1 f4:2 f4:2 f4:1 f4:2 f4:2 f4:5")
+def batch_norm_backward_data(x, dy, weight, mean, scale, gamma, products, totals, dx):
     """dx = gamma * scale * (dy - mean of dy - z * mean of dy * z), z = (x - mean) * scale (Ioffe and Szegedy 2015)."""
     inside, zero, samples = load(weight, ()), splat(0.0), 0.0
     for s in range(16):
@@ -123,9 +121,8 @@ def batch_norm_backward_data(x, dy, gamma, weight, mean, scale, dx):
     share = splat(1.0 / (samples * x.shape[2] * x.shape[3]))
     for c in range(x.shape[1]):
         middle, inverse = load(mean, (c,)), load(scale, (c,))
-        product, total = _sums(x, dy, c, inside, middle)
-        slope = total_over_lanes(product) * share * inverse * inverse
-        offset = total_over_lanes(total) * share
+        slope = total_over_lanes(load(products, (c,))) * share * inverse * inverse
+        offset = total_over_lanes(load(totals, (c,))) * share
         factor = inverse * splat(gamma[c])
         for r in range(x.shape[2]):
             for q in range(x.shape[3]):

@@ -33,7 +33,7 @@ class BatchNorm2D(Layer):
         return {"running_mean": Parameter(shape[:1]), "running_var": Parameter(shape[:1], start=1.0)}
 
     def kept(self, shape):
-        return {"mean": (shape[0], LANES), "scale": (shape[0], LANES)}
+        return dict.fromkeys(("mean", "scale", "products", "totals"), (shape[0], LANES))
 
     def forward(self, wiring):
         own, sums, kept, moment = wiring.parameters, wiring.sums, wiring.kept, wiring.moment
@@ -50,10 +50,10 @@ class BatchNorm2D(Layer):
         return [(kernel, (*inputs, moment.settings, moment.weights, *outputs, wiring.y.inside))]
 
     def backward(self, wiring):
-        weight, kept, sums = wiring.parameters["weight"], wiring.kept, wiring.sums
-        inputs = wiring.x.inside, wiring.dy.inside, weight, wiring.moment.weights, kept["mean"], kept["scale"]
+        kept, sums = wiring.kept, wiring.sums
+        inputs = wiring.x.inside, wiring.dy.inside, wiring.moment.weights, kept["mean"], kept["scale"]
+        lanes = kept["products"], kept["totals"]
         gradients = sums["weight"], sums["bias"], wiring.guard
-        calls = [(kernels.batch_norm_backward_parameters, (*inputs, *gradients))]
-        return calls + (
-            [(kernels.batch_norm_backward_data, (*inputs, wiring.dx.inside))] if wiring.dx else []
-        )
+        calls = [(kernels.batch_norm_backward_parameters, (*inputs, *gradients, *lanes))]
+        data = *inputs, wiring.parameters["weight"], *lanes
+        return calls + ([(kernels.batch_norm_backward_data, (*data, wiring.dx.inside))] if wiring.dx else [])

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from distcnn.chain import chain
 from distcnn.config import suggestion
 from distcnn.errors import ConfigError
 from distcnn.models.lenet5 import lenet5
@@ -11,7 +12,7 @@ from distcnn.models.lenet5_1998 import lenet5_1998
 from distcnn.models.resnet import resnet
 from distcnn.models.simple import convolutional, full, local, mlp
 from distcnn.models.vgg import vgg_small
-from distcnn.net import Net, chain
+from distcnn.net import Net
 
 
 class Model(NamedTuple):

@@ -4,6 +4,8 @@ Integers add up to the same bits in any order, so neither the ranks, nor MPI's a
 the buffer is cut into messages can change a result.
 """
 
+from contextlib import suppress
+
 import numpy as np
 
 from distcnn.exact import HEAD, OVERFLOWS, RANGE_BITS, SUM_BITS
@@ -60,6 +62,13 @@ class Reduction:
                 request.Wait()
             self.requests.clear()
         self._unpack()
+
+    def abandon(self) -> None:
+        """Give up a sum that failed: end all requests, for MPI may write into `sums` until then."""
+        for request in self.requests:
+            with suppress(Exception):
+                request.Wait()
+        self.requests.clear()
 
     def _start(self, bucket: slice) -> None:
         self._pack(bucket)

@@ -26,7 +26,7 @@ def share(comm, fields, fill) -> list[np.ndarray]:
     """
     local = node(comm)
     starts, size = _layout(fields)
-    memory = on_all(comm, lambda: _map(local, size) if local.size > 1 else mmap.mmap(-1, size))
+    memory = on_all(comm, lambda: common_memory(local, size))
     places = zip(fields, starts, strict=True)
     arrays = [np.ndarray(shape, dtype, memory, start) for (shape, dtype), start in places]
     on_all(comm, lambda: on_root(local, lambda: fill(*arrays)))
@@ -34,6 +34,11 @@ def share(comm, fields, fill) -> list[np.ndarray]:
     for array in arrays:
         array.flags.writeable = False
     return arrays
+
+
+def common_memory(local, size: int, all_write=False) -> mmap.mmap:
+    """Return the same `size` bytes, 0 at first, on all ranks of a node; only the first may write, unless all may."""
+    return _map(local, size, all_write) if local.size > 1 else mmap.mmap(-1, size)
 
 
 def _layout(fields) -> tuple[list[int], int]:
@@ -45,14 +50,15 @@ def _layout(fields) -> tuple[list[int], int]:
     return starts, max(size, ALIGNMENT)
 
 
-def _map(local, size: int) -> mmap.mmap:
-    """Return the same `size` bytes on all ranks of a node; only the first may write.
+def _map(local, size: int, all_write: bool) -> mmap.mmap:
+    """Map one file on all ranks of a node.
 
-    The file has lost its name when this returns, so its memory goes with the last rank, however that ends.
+    It has lost its name when this returns, so its memory goes with the last rank, however that ends.
     """
     path = on_root(local, lambda: _reserve(size))
+    access = mmap.ACCESS_WRITE if all_write or local.rank == 0 else mmap.ACCESS_READ
     try:
-        return on_all(local, lambda: _open(path, size, mmap.ACCESS_READ if local.rank else mmap.ACCESS_WRITE))
+        return on_all(local, lambda: _open(path, size, access))
     finally:
         if local.rank == 0:
             os.unlink(path)

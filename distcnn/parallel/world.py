@@ -5,17 +5,20 @@ mpirun, work without an MPI library.
 """
 
 import os
+import signal
 import socket
 import sys
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from typing import NoReturn
 
 from distcnn import outcome
 from distcnn.errors import DistcnnError, LaunchError
 from distcnn.parallel.agreement import agreed, agreed_rank, is_echo, on_all, on_root, wait
 from distcnn.parallel.alone import Alone
+from distcnn.parallel.survivors import Survivors, failures, survivors
 
 __all__ = ["agreed", "node", "node_count", "on_all", "on_root", "run", "wait", "world"]
 
@@ -87,7 +90,7 @@ def run(main) -> NoReturn:
     happened on, with its traceback, and ends the job there and then, as others may be waiting for this rank.
     """
     try:
-        comm = world()
+        comm = survivors(world())
     except LaunchError as error:  # no communicator: a rank knows only what its launcher says
         _, rank = _launched(os.environ)
         if rank > 0:
@@ -100,6 +103,8 @@ def run(main) -> NoReturn:
         code, message = main(comm) or 0, ""
     except KeyboardInterrupt:
         _end(comm, INTERRUPTED, "")
+    except failures(comm):
+        _end(comm, 1, f"distcnn: rank {comm.rank} of {comm.size} ends: another has died or failed")
     except BaseException as error:
         alike = comm.size == 1 or agreed_rank(error) is not None
         if not (alike and isinstance(error, DistcnnError | SystemExit)):
@@ -121,8 +126,9 @@ def _leave(comm, code: int, message: str, tell: bool) -> NoReturn:
     _say(message if tell else "")
     if tell:
         outcome.tell(f"{outcome.EXIT} {code}")
-    wait(comm)
-    sys.exit(code)
+    with suppress(*failures(comm)):
+        wait(comm)
+    _exit(comm, code)
 
 
 def _fail(comm, error) -> NoReturn:
@@ -142,11 +148,26 @@ def _end(comm, code: int, message: str) -> NoReturn:
     _say(message)
     if comm.size > 1:
         time.sleep(0.1)  # Open MPI may lose what was written just before
-        comm.Abort(code)
+        if isinstance(comm, Survivors):
+            comm.Revoke()  # Abort would end this rank alone, unnoticed by the others
+            time.sleep(0.1)
+            if code == INTERRUPTED:  # the others may be training, and notice only a death by signal
+                os.kill(os.getpid(), signal.SIGKILL)
+        else:
+            comm.Abort(code)
+    _exit(comm, code)
+
+
+def _exit(comm, code: int) -> NoReturn:
+    """Exit, where ranks may have died without MPI's Finalize: it would wait for them, seen in 2 of 40 runs."""
+    if isinstance(comm, Survivors):
+        sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)
 
 
 def _say(message: str) -> None:
-    sys.stdout.flush()
-    if message:
+    with suppress(OSError, AttributeError):  # streams that are closed, as under daemons
+        sys.stdout.flush()
+    if message and sys.stderr:
         print(message, file=sys.stderr, flush=True)

@@ -31,16 +31,17 @@ class Archive:
             self._changed.notify_all()
 
     def close(self):
-        """Return when all is written, or has failed twice."""
+        """Return None when all is written, or words on what is lost after a second try."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
         if self._unsaved:
             self._write(*self._unsaved)
-        if self._unsaved:
-            self.warnings.append(f"the state after step {self._unsaved[0].step} is lost: it was never saved")
         self._image.close()
+        if self._unsaved is None:
+            return None
+        return f"the state after step {self._unsaved[0].step} is lost, for it could not be saved"
 
     def _work(self):
         while True:

@@ -52,9 +52,12 @@ class Metrics:
 
     def _lines(self):
         """Return (line, record) of every whole line that holds a record."""
-        if not self.path.exists():
+        try:
+            lines = self.path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
             return []
-        lines = self.path.read_bytes().splitlines(keepends=True)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be read: {error.strerror}; mend or remove it") from None
         found = [(line, _record(line)) for line in lines if line.endswith(b"\n")]
         return [(line, record) for line, record in found if record is not None]
 

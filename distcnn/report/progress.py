@@ -7,6 +7,7 @@ only. They may overtake each other, so on a terminal every line first clears the
 import os
 import sys
 import threading
+from contextlib import suppress
 
 from distcnn.report.terminal import columns, opened
 
@@ -56,6 +57,22 @@ class Quiet(Lines):
         pass
 
 
+class Screen:
+    """A stream to show a bar on; a person who has gone away does not end the run."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.encoding = getattr(stream, "encoding", "utf-8")
+
+    def write(self, text):
+        with suppress(OSError, ValueError):
+            self.stream.write(text)
+
+    def flush(self):
+        with suppress(OSError, ValueError):
+            self.stream.flush()
+
+
 class Bar(Lines):
     """A bar over all epochs, below the lines."""
 
@@ -68,7 +85,7 @@ class Bar(Lines):
         form = {"unit": " samples", "unit_scale": True, "ncols": columns(2) or 80, "bar_format": BAR}
         pace = {"miniters": 1, "mininterval": 0.2, "smoothing": 0.1}
         terminal = opened(2)
-        self.screen = sys.stderr if terminal is None else os.fdopen(terminal, "w")
+        self.screen = Screen(sys.stderr if terminal is None else os.fdopen(terminal, "w"))
         self.bar = tqdm(total=samples, initial=done, leave=False, file=self.screen, **form, **pace)
 
     def step(self, epoch, loss, accuracy, samples):
@@ -85,8 +102,6 @@ class Bar(Lines):
 
     def close(self):
         self.bar.close()
-        if self.screen is not sys.stderr:
-            self.screen.close()
 
     def _redraw(self):
         self.bar.ncols = columns(2) or self.bar.ncols  # the window may have another size now

