@@ -27,10 +27,11 @@ import numpy as np
 from distcnn import checkpoint
 from distcnn.data import guard, walk
 from distcnn.data.dataset import load
+from distcnn.data.layout import seal
 from distcnn.errors import UserError
 from distcnn.parallel.alone import Alone
 
-SECONDS, MEMORY = 60, 2**30  # what a reader may take, beyond what it begins with
+SECONDS, MEMORY = 20, 2**30  # what a reader may take, beyond what it begins with
 METADATA = 0.6  # of the mutations
 BAD = ("crash", "hang", "memory", "wrong", "exception", "lines")
 
@@ -39,7 +40,7 @@ BAD = ("crash", "hang", "memory", "wrong", "exception", "lines")
 
 
 def dataset(path, dtype=np.uint8, classes=True, libver=None, **storage):
-    """Write a small dataset that names its fingerprint."""
+    """Write a small dataset that bears a seal."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w", libver=libver) as file:
         for part, n in (("train", 60), ("test", 20)):
@@ -48,9 +49,9 @@ def dataset(path, dtype=np.uint8, classes=True, libver=None, **storage):
             file[f"{part}/labels"] = rng.integers(0, 3, n)
         if classes:
             file.attrs["classes"] = ["one", "two", "three"]
-    fingerprint = load(path, Alone()).fingerprint
+    data = load(path, Alone())
     with h5py.File(path, "r+", libver=libver) as file:
-        file.attrs["fingerprint"] = fingerprint
+        file["train"].attrs["seal"] = seal(data.fingerprint, data.classes if classes else None)
 
 
 def saved(path):
@@ -209,9 +210,9 @@ def tried(path, wanted, earnest):
 def _reader(path, wanted, earnest, writing):
     """Tell in a word what reading a file gives, and end."""
     signal.alarm(4 * SECONDS)
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
     if not earnest:
-        guard.walked = forked_walk
+        guard.walked, walk.SECONDS = forked_walk, 3
     try:
         word = ("same", "") if read(path) == wanted else ("wrong", "")
     except UserError as error:

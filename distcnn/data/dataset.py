@@ -8,7 +8,7 @@ import numpy as np
 
 from distcnn.data.classes import numbered
 from distcnn.data.file import DIGITS, opened
-from distcnn.data.layout import Layout, fingerprint_problem, layout_of
+from distcnn.data.layout import MADE_ANEW, Layout, layout_of, seal
 from distcnn.data.validation import held_out, move_to_end
 from distcnn.data.values import digest, label_value_problem, pixel_value_problem
 from distcnn.errors import DataError
@@ -101,7 +101,10 @@ def _fill(path: Path, layout: Layout, arrays: dict[str, np.ndarray]) -> None:
             _raise(path, label_value_problem(f"/{name}", labels, layout.classes))
             arrays[name][:] = labels
         found = digest({k: v for k, v in arrays.items() if k != DIGEST})
-        _raise(path, fingerprint_problem(file, found.hex()))
+        if layout.seal not in (None, seal(found.hex(), layout.classes)):
+            raise DataError(
+                f"{path}: samples or classes are not those that were sealed: {MADE_ANEW}, seal of /train"
+            )
     arrays[DIGEST][:] = np.frombuffer(found, np.uint8)
 
 

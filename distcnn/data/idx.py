@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from distcnn.data.layout import seal
 from distcnn.data.values import digest
 from distcnn.errors import DataError
 
@@ -92,9 +93,8 @@ def to_hdf5(folder: str | Path) -> memoryview:
         file.attrs["classes"] = [str(label) for label in range(count)]
         for part, kind in MEMBERS:
             file[f"{part}/{kind}"] = arrays[part, kind]
-        file.attrs["fingerprint"] = digest(
-            {f"{part}/{kind}": _in_memory(kind, arrays[part, kind]) for part, kind in MEMBERS}
-        ).hex()
+        in_memory = {f"{part}/{kind}": _in_memory(kind, arrays[part, kind]) for part, kind in MEMBERS}
+        file["train"].attrs["seal"] = seal(digest(in_memory).hex(), tuple(map(str, range(count))))
     return image.getbuffer()
 
 

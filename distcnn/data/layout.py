@@ -4,12 +4,13 @@
     /train/labels   integers [n]
     /test           the same, may be missing
     classes         attribute of the file, may be missing: the classes' names
-    fingerprint     attribute of the file, may be missing: as `python -m distcnn.data info` shows it, to prove them
+    seal            attribute of /train, may be missing: proves samples and classes, see `seal`
 
 Only types and shapes are looked at here, so that a wrong file costs milliseconds, whatever its size. The
 checks yield what they find instead of raising it: training stops at the first problem, `info` shows them all.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -20,6 +21,7 @@ import numpy as np
 from distcnn.data.classes import class_names
 from distcnn.errors import DataError
 
+MADE_ANEW = "copy the file again, or, if it was changed on purpose, remove that attribute"
 PARTS = ("train", "test")
 CHUNK_LIMIT = 2**26  # bytes, decoded
 MEMORY_LIMIT = 4 * 2**30  # bytes, decoded
@@ -32,6 +34,7 @@ class Layout:
     images: dict[str, tuple[int, int, int, int]]  # by part: (n, c, h, w)
     dtype: str  # of the images: "uint8" or "float32"
     classes: tuple[str, ...] | None
+    seal: str | None = None
 
 
 def layout_of(file: h5py.File) -> Layout:
@@ -39,7 +42,7 @@ def layout_of(file: h5py.File) -> Layout:
     for problem in problems(file):
         raise DataError(f"{file.filename}: {' '.join(problem.split())}")  # a name in it may have line breaks
     shapes = {part: with_channels(file[part]["images"].shape) for part in PARTS if part in file}
-    return Layout(shapes, type_of(file["train/images"]), class_names(file))
+    return Layout(shapes, type_of(file["train/images"]), class_names(file), sealed(file))
 
 
 def with_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -57,10 +60,11 @@ def problems(file: h5py.File) -> Iterator[str]:
         except DataError as error:
             yield str(error)
     yield from agreement_problems(found)
-    try:
-        class_names(file)
-    except DataError as error:
-        yield str(error)
+    for read in (class_names, sealed):
+        try:
+            read(file)
+        except DataError as error:
+            yield str(error)
 
 
 def names(file: h5py.File) -> list[str]:
@@ -185,15 +189,17 @@ def agreement_problems(found: dict[str, h5py.Dataset]) -> Iterator[str]:
         yield f"{size / 2**30:.1f} GiB of samples; at most {limit}: streaming larger files is not there yet"
 
 
-def fingerprint_problem(file: h5py.File, found: str) -> str | None:
-    """Return what is wrong if the file names another fingerprint than that of its samples."""
-    wanted = file.attrs.get("fingerprint", found)
-    if isinstance(wanted, str) and wanted == found:
-        return None
-    return (
-        "the samples are not those that its attribute fingerprint stands for: copy the file again, or, if you have "
-        "changed it on purpose, remove the attribute"
-    )
+def seal(fingerprint: str, classes: tuple[str, ...] | None) -> str:
+    """Return what proves samples and classes: a SHA-256, in hex, over the fingerprint and the names."""
+    return hashlib.sha256("\0".join([fingerprint, *(classes or ())]).encode()).hexdigest()
+
+
+def sealed(file: h5py.File) -> str | None:
+    """Return the seal that a file bears, or None. It is at /train, not beside the classes that it proves."""
+    found = file["train"].attrs.get("seal") if "train" in file else None
+    if found is not None and not isinstance(found, str):
+        raise DataError(f"the attribute seal of /train is damaged: {MADE_ANEW}")
+    return found
 
 
 def _kind(part: tuple[str, tuple[int, ...]]) -> str:
