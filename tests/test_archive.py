@@ -233,9 +233,9 @@ def test_training_survives_a_disk_that_fails(request, fault, ranks):
     whole = jobs.run("python", "-m", "distcnn.train", "--max-steps", 80, "--out", "b")
     assert digest(done) == digest(whole)
     steps = [int(path.stem[5:]) for path in sorted(Path("a/checkpoints").glob("step-*.h5"))]
-    assert {70, 80} <= set(steps)
-    assert fault == "vanished" or {10, 20} <= set(steps)
-    assert not {40, 50} & set(steps)
+    assert steps[-1] == 80  # on a slow disk some before it give way to newer ones
+    assert fault == "vanished" or min(steps) <= 30
+    assert not [step for step in steps if 31 <= step <= 60]
     assert [checkpoint.load(path).step for path in sorted(Path("a/checkpoints").glob("step-*.h5"))] == steps
     if fault != "vanished":
         records = [json.loads(line)["epoch"] for line in Path("a/metrics.jsonl").read_text().splitlines()]
