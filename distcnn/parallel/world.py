@@ -104,7 +104,9 @@ def run(main) -> NoReturn:
     except KeyboardInterrupt:
         _end(comm, INTERRUPTED, "")
     except failures(comm) as error:
-        _end(comm, 1, f"distcnn: rank {comm.rank} of {comm.size} ends, as another has died or failed: {error}")
+        _end(
+            comm, 1, f"distcnn: rank {comm.rank} of {comm.size} ends, as another has died or failed: {error}"
+        )
     except BaseException as error:
         alike = comm.size == 1 or agreed_rank(error) is not None
         if not (alike and isinstance(error, DistcnnError | SystemExit)):
