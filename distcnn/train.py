@@ -5,7 +5,8 @@ import sys
 from distcnn import models, rundir
 from distcnn.config import parse
 from distcnn.errors import Stopped
-from distcnn.parallel.agreement import agreed, on_all, on_root
+from distcnn.parallel.agreement import agreed, on_all, on_root, wait
+from distcnn.parallel.watch import WAITING, WRITING
 from distcnn.parallel.world import run as run_command
 from distcnn.report.recorder import Recorder
 from distcnn.stop import StopRequest
@@ -54,9 +55,13 @@ def train_in(run, training):
     recorder = Recorder(run, training)
 
     def work():
+        wait(training.comm)  # for those that still load kernels
+        recorder.start()
         asked = train(training, recorder, stop, run.config)
+        training.watch.note(WRITING)
         recorder.finish()
         tell_digest(training)
+        training.watch.note(WAITING)
         on_root(training.comm, recorder.require_saved)
         return asked
 
@@ -64,7 +69,6 @@ def train_in(run, training):
         try:
             recorder.say(summary(run, training))
             training.compile()
-            recorder.start()
             return Survival(training, recorder).run(work)
         finally:
             recorder.finish()

@@ -74,7 +74,7 @@ def test_a_failure_of_all_ranks_ends_the_job(survive):
 
 
 def test_a_hung_rank_is_named_and_left_behind(survive, tmp_path):
-    done = survive("hang@block:1:5", "--patience", 2)
+    done = survive("hang@block:1:5", "--patience", 5)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "rank 1 of 4 on" in done.stderr
     assert " hangs: " in done.stderr
@@ -83,7 +83,7 @@ def test_a_hung_rank_is_named_and_left_behind(survive, tmp_path):
 
 
 def test_a_stopped_rank_is_killed_by_a_neighbour(survive):
-    done = survive("freeze@step:0:5", "--patience", 2)
+    done = survive("freeze@step:0:5", "--patience", 5)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "rank 0 of 4 on" in done.stderr
     assert "does not even end itself" in done.stderr

@@ -82,14 +82,18 @@ class Watch:
         busy = [row[PHASE] not in (IDLE, WAITING) for row in self._rows]
         if busy[self._mine] and late[self._mine] > 0:
             self._end(self._mine, "hangs")
+            os.kill(os.getpid(), signal.SIGKILL)
         elif self._row[PHASE] == WAITING and late[self._mine] > self._patience + 2 * GRACE:
-            self._end(self._mine, "gets no answer from any rank, as if a whole host were frozen")
-        for k in range(len(self._rows)):
-            if busy[k] and late[k] > GRACE and k != self._mine and _alive(self._processes[k]):
+            self._end(self._mine, "gets no answer, as if a whole host were frozen")
+            os._exit(1)  # no death by signal: nobody is there to go on, and the job has failed
+        hung = [k for k, row in enumerate(self._rows) if busy[k] and late[k] > GRACE]
+        sound = [k for k in range(len(self._rows)) if k not in hung and _alive(self._processes[k])]
+        for k in hung:
+            if sound[:1] == [self._mine] and _alive(self._processes[k]):
                 self._end(k, "hangs and does not even end itself")
 
     def _end(self, k, what):
-        """Say what a rank of this node does not do, tell its stacks, and kill it."""
+        """Say what a rank of this node does not do, tell its stacks, and kill it, unless it is this one."""
         row = self._rows[k]
         seconds, who = (CLOCK() - row[SINCE]) * 1e-9, f"rank {self._ranks[k]} of {self._size}"
         _say(
@@ -99,11 +103,9 @@ class Watch:
         if k == self._mine:
             faulthandler.dump_traceback(all_threads=True)
             time.sleep(0.1)  # Open MPI may lose what was written just before
-            os.kill(os.getpid(), signal.SIGKILL)
+            return
         with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(
-                self._processes[k], signal.SIGABRT
-            )  # faulthandler's: tells stacks, and dies
+            signal.pidfd_send_signal(self._processes[k], signal.SIGABRT)  # faulthandler tells its stacks
             time.sleep(0.1)
             signal.pidfd_send_signal(self._processes[k], signal.SIGKILL)
 
