@@ -54,7 +54,7 @@ class Config:
     compare_every: int = _setting(
         100, Whole(0), "steps between comparisons of all ranks' weights; 0: when saving"
     )
-    patience: float = _setting(300.0, Real(0.0), "seconds after which a rank that hangs is ended; 0: never")
+    patience: float = _setting(1800.0, Real(0.0), "seconds after which a rank that hangs is ended; 0: never")
     keep: int = _setting(3, Whole(1), "checkpoints that are kept, beside the best")
     max_steps: int | None = _setting(None, Whole(1), "stop after this many steps in total", CALL)
     max_time: float | None = _setting(None, Real(0.0), "save and stop before so many seconds are over", CALL)

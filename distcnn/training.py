@@ -101,6 +101,7 @@ class Training:
         rate = learning_rate(self.config, self.steps, batches.length)
         net.start(batches.most, self.epoch)
         for self.block in blocks:
+            watch.note(COMPUTING)
             net.train_block(self.block, self.reduction.ready if self.block is blocks[-1] else None)
         self.block = None
         net.sums[STOP] = stop
