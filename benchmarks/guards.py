@@ -3,7 +3,8 @@
     python benchmarks/guards.py
 
 Counted are the notes for the watch and a comparison of replicas (digest and copy of the state, without its messages)
-every 100 steps. The guard of the exact sums themselves is part of the kernels. Each is the median of many calls, alternating with the step, so that all see the same machine.
+every 100 steps. The guard of the exact sums themselves is part of the kernels. Each is the median of many
+calls, alternating with the step, so that all see the same machine.
 """
 
 import statistics
