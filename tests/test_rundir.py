@@ -153,10 +153,10 @@ def test_settings_that_change_bits_are_refused_on_resume():
     )
 
 
-@pytest.mark.parametrize("out", [[], ["--out", "a"], ["--out", "../work/a"]])
+@pytest.mark.parametrize("out", [[], ["--out", "a"], ["--out", "../here/a"]])
 def test_a_checkpoint_goes_on_in_its_own_folder(tmp_path, monkeypatch, out):
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     begin("--out", "a", "--seed", "5", steps=(1, 2))
     run = rundir.create(find("--resume", "a/checkpoints/step-00000001.h5", *out))
     assert (run.folder.resolve(), run.state.step, run.config.seed) == (Path("a").resolve(), 1, 5)
