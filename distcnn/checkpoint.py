@@ -32,6 +32,7 @@ __all__ = [
 HEADER = 512  # bytes: HDF5's smallest user block
 LAYOUT = re.compile(rb"distcnn checkpoint (\d+)\nsha256 [0-9a-f]{64}\nlength (\d{1,18})\n\0*")
 BEST = "best.h5"  # a link to the best checkpoint
+SET_ASIDE = ".set-aside"  # behind the name of one that lies off the course of the run
 NAME = re.compile(r"step-(\d{8,18})\.h5")
 
 
@@ -83,11 +84,13 @@ def mark_best(folder, step):
 
 
 def prune(folder, keep, best=None):
-    """Remove all but the newest `keep` checkpoints and that of step `best`, and what killed runs left unfinished."""
-    for step, path in _by_step(folder)[:-keep]:
-        if step != best:
-            path.unlink(missing_ok=True)
-    for path in Path(folder).glob(".step-*.tmp"):
+    """Remove all but the newest `keep` checkpoints and that of step `best`, and what killed runs left unfinished.
+
+    As many of those that were set aside stay, too.
+    """
+    old = [path for step, path in _by_step(folder)[:-keep] if step != best]
+    old += [path for _, path in _by_step(folder, SET_ASIDE)[:-keep]]
+    for path in [*old, *Path(folder).glob(".step-*.tmp")]:
         path.unlink(missing_ok=True)
 
 
@@ -95,12 +98,13 @@ def set_aside(folder, step):
     """Rename the checkpoints after `step`: a run that goes on from there must never take up their course."""
     for later, path in _by_step(folder):
         if later > step:
-            path.replace(path.with_suffix(".h5.set-aside"))
+            path.replace(f"{path}{SET_ASIDE}")
 
 
-def _by_step(folder):
+def _by_step(folder, ending=""):
     """Return (step, path) of the checkpoints in a folder, in order; none where there is no folder."""
-    found = [(NAME.fullmatch(path.name), path) for path in Path(folder).glob("step-*.h5")]
+    paths = Path(folder).glob(f"step-*.h5{ending}")
+    found = [(NAME.fullmatch(path.name.removesuffix(ending)), path) for path in paths]
     return sorted((int(match[1]), path) for match, path in found if match)
 
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 MANY = 2**31 - 1  # no count exceeds it, so that a product of two counts fits into int64
+PLAIN = re.compile("[-+.0-9A-Za-z]+")
 UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters and what is not UTF-8
 
 
@@ -85,8 +86,11 @@ class Real:
 
 
 def _number(kind, word):
-    """Return the number, or the word itself where it spells none, for `fitting` to refuse."""
+    """Return the number, or the word itself where it spells none, for `fitting` to refuse.
+
+    Python reads 1_0 as 10, and digits of all scripts; who types that has mistyped.
+    """
     try:
-        return kind(word)
+        return kind(word) if PLAIN.fullmatch(word) else word
     except ValueError:
         return word

@@ -76,7 +76,8 @@ def launch(arguments, options, asked):
     with rundir.reserved(run) as folder, _outcome(folder) as outcome:
         for attempt in range(arguments.max_restarts + 1):
             resume = ["--resume", "auto"] if attempt and begun else []
-            words = [*TRAIN, *options, "--out", str(folder), *resume, *_time_left(request.config, begin)]
+            ours = ["--out", str(folder), *resume, *_time_left(request.config, begin)]
+            words = [*TRAIN, *_without(options, ours), *ours]
             before = _newest(folder)
             code, how = _attempt(arguments, words, outcome, asked)
             if code is not None:
@@ -161,6 +162,18 @@ def _time_left(settings, begin):
     if settings.max_time is None:
         return []
     return ["--max-time", f"{max(settings.max_time - (time.monotonic() - begin), 1e-3):.3f}"]
+
+
+def _without(options, others):
+    """Return those options, with their values, that are not among the others."""
+    kept, words = [], iter(options)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in others:
+            kept.append(word)
+        elif not equals:
+            next(words)
+    return kept
 
 
 def _number(word, domain, option):

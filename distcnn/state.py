@@ -36,7 +36,6 @@ class State:
     epoch: int
     step: int  # finished steps in total
     epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2^-36, correct, samples
-    finished: bool
     digest: str = ""  # of the parameters; `pack` finds it out where it is missing
 
 
@@ -144,7 +143,6 @@ def unpack(image):
             parameters=_read_arrays(file["parameters"], len(image)),
             velocities=_read_arrays(file["velocities"], len(image)),
             epoch_sums=tuple(int(_checked(file.attrs[key], str)) for key in SUMS),
-            finished=bool(_checked(file.attrs["finished"], np.bool_)),
         )
 
 
@@ -156,11 +154,7 @@ def _changing(state):
     """Return the attributes that differ from step to step, each of a size that does not."""
     sums = {key: str(value).encode().ljust(DIGITS) for key, value in zip(SUMS, state.epoch_sums, strict=True)}
     found = state.digest or digest(state.parameters)
-    return (
-        sums
-        | {"epoch": np.int64(state.epoch), "step": np.int64(state.step)}
-        | {"finished": np.bool_(state.finished), "digest": found.encode()}
-    )
+    return sums | {"epoch": np.int64(state.epoch), "step": np.int64(state.step), "digest": found.encode()}
 
 
 def _create_arrays(file, key, names_and_shapes):

@@ -167,7 +167,6 @@ class Training:
             epoch=self.epoch,
             step=self.steps,
             epoch_sums=self.epoch_sums,
-            finished=self.finished,
         )
 
     def restore(self, state, where):

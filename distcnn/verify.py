@@ -67,7 +67,7 @@ def differences(found, wanted):
             unlike = np.count_nonzero(ours[begin:end].view(np.uint32) != theirs[begin:end].view(np.uint32))
             if unlike:
                 yield f"{kind}/{name}: {unlike} of {end - begin} values"
-    for key in ("step", "epoch", "epoch_sums", "finished"):
+    for key in ("step", "epoch", "epoch_sums"):
         if getattr(found, key) != getattr(wanted, key):
             yield f"{key} is {getattr(found, key)}, the run has {getattr(wanted, key)}"
 

@@ -57,7 +57,7 @@ def test_states_that_share_an_image_come_back():
         state(1),
         state(2, epoch_sums=(-1, 0, 0)),
         state(3, classes=("a",)),
-        state(4, finished=False),
+        state(4, epoch=9),
     ):
         checkpoint.save("x.h5", one, image)
         assert described(checkpoint.load("x.h5")) == described(one)

@@ -34,7 +34,6 @@ def state(step=7, **changes):
         epoch=3,
         step=step,
         epoch_sums=(2**80 + 1, 50, 60),
-        finished=True,
         digest=checkpoint.digest(values[:SIZE]),
     )
     return replace(made, **changes)
@@ -71,7 +70,7 @@ def test_what_is_saved_comes_back(saved):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"finished": False, "epoch_sums": (-5, 0, 0)},
+        {"epoch_sums": (-5, 0, 0)},
         {"classes": ()},
         {"classes": tuple(str(index) for index in range(9000))},
         {"names_and_shapes": [], "parameters": np.empty(0, "f4"), "velocities": np.empty(0, "f4")},
@@ -282,6 +281,18 @@ def test_later_checkpoints_are_set_aside(tmp_path):
     checkpoint.set_aside(tmp_path, 2)
     assert checkpoint.newest(tmp_path, pytest.fail)[1].step == 2
     assert (tmp_path / "step-00000003.h5.set-aside").exists()
+
+
+def test_of_those_set_aside_the_newest_are_kept(tmp_path):
+    fill(tmp_path, 1, 2, 3, 4, 5)
+    checkpoint.set_aside(tmp_path, 2)
+    checkpoint.prune(tmp_path, 2)
+    assert sorted(os.listdir(tmp_path)) == [
+        "step-00000001.h5",
+        "step-00000002.h5",
+        "step-00000004.h5.set-aside",
+        "step-00000005.h5.set-aside",
+    ]
 
 
 def test_the_digest_is_over_little_endian_float32():

@@ -191,8 +191,20 @@ def test_a_label_without_bound_is_refused_where_classes_have_no_names(tmp_path):
     )
 
 
+OTHER_ENCODING = np.array([b"\xff"], h5py.string_dtype())
+
+
 @pytest.mark.parametrize(
-    "classes", ["abc", [1, 2, 3], [["a", "b"]], h5py.Empty("S1"), np.array([], "S1"), np.array([b"\xff"])]
+    "classes",
+    [
+        "abc",
+        [1, 2, 3],
+        [["a", "b"]],
+        h5py.Empty("S1"),
+        np.array([], "S1"),
+        np.array([b"\xff"]),
+        OTHER_ENCODING,
+    ],
 )
 def test_wrong_class_names_are_refused(tmp_path, classes):
     assert "file.attrs['classes'] = " in message(write(tmp_path / "wrong.h5", classes=classes))

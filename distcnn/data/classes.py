@@ -17,13 +17,19 @@ def class_names(file: h5py.File) -> tuple[str, ...] | None:
         return None
     names, shape = [], file.attrs.get_id("classes").shape
     if shape and len(shape) == 1 and shape[0] <= MAX_CLASSES:
-        with suppress(TypeError, UnicodeDecodeError):  # a type that NumPy does not have, another encoding
-            stored = np.asarray(file.attrs["classes"]).tolist()
-            names = [name.decode() if isinstance(name, bytes) else name for name in stored]
-    if not names or not all(isinstance(name, str) and "\0" not in name for name in names):
+        with suppress(TypeError, UnicodeError):  # a type that NumPy does not have, another encoding
+            names = [_text(name) for name in np.asarray(file.attrs["classes"]).tolist()]
+    if not names or None in names:
         remedy = "file.attrs['classes'] = ['cat', 'dog']"
         raise DataError(f"the attribute classes is not a list of names; wanted one name a class: {remedy}")
     return tuple(names)
+
+
+def _text(name: object) -> str | None:
+    """Return a name as text, None if it is none; UnicodeError if not in UTF-8, which h5py reads as surrogates."""
+    if isinstance(name, str):
+        name = name.encode()
+    return name.decode() if isinstance(name, bytes) and b"\0" not in name else None
 
 
 def numbered(labels: Iterable[np.ndarray]) -> tuple[str, ...]:
