@@ -39,7 +39,7 @@ def _forward(net, block):
             finite = np.isfinite(value.inside).all()
             what = f"values beyond 2**{RANGE_BITS}" if finite else "NaN or infinity"
             return f"{_name(net, k)} gives {what}, {samples(block, lanes)}"
-    net.plan.loss()
+    net.plan.loss(net.label_smoothing)
     return f"the loss is out of range, {samples(block)}" if net.guard[1] else None
 
 

@@ -43,6 +43,9 @@ class Config:
     warmup_epochs: float = _setting(2.0, Real(0.0), "epochs in which the learning rate rises", FIXED)
     momentum: float = _setting(0.9, Real(0.0, 1.0), "the part of the velocity that a step keeps", FIXED)
     weight_decay: float = _setting(0.0, Real(0.0), "times the weights, is added to the gradient", FIXED)
+    label_smoothing: float = _setting(
+        0.0, Real(0.0, 1.0), "the part of a target that all classes share", FIXED
+    )
     seed: int = _setting(0, Whole(0, 2**63 - 1), "determines initial weights and the order of data", FIXED)
     normalise: str = _setting("channel", Choice(("channel", "none")), "how images are normalised", FIXED)
     validation: float = _setting(0.0, Real(0.0, 1.0), "the fraction of the training part to judge by", FIXED)

@@ -5,9 +5,12 @@ from distcnn.kernels.compile import kernel
 from distcnn.lanes import add_sums, exp, fma, load, log, maximum, splat, store, where_equal, where_greater
 
 
-@kernel("f4:3 f4:1 f4:1 f4 f4:3 i8:1 i8:1")
-def softmax_cross_entropy(z, label, weight, rejection, dz, head, guard):
-    """Add to head[LOSS, CORRECT, SAMPLES], exactly: -log softmax(z)[label], the right answers, the samples.
+@kernel("f4:3 f4:1 f4:1 f4 f8 f4:3 i8:1 i8:1")
+def softmax_cross_entropy(z, label, weight, rejection, smoothing, dz, head, guard):
+    """Add to head[LOSS, CORRECT, SAMPLES], exactly: -sum of q log softmax(z), the right answers, the samples.
+
+    The target q is 1 at the label and 0 elsewhere, or with label smoothing (Szegedy et al. 2016, section 7) a mixture,
+    in which all classes alike share the part `smoothing`.
 
     z and dz [1, classes, 16]: logits and gradient of the summed loss; label and weight [16]: class and 1, or 0 for
     an empty lane. An answer is right if the first of the largest logits is the label's. `guard` as in lanes.sums.
@@ -22,6 +25,8 @@ def softmax_cross_entropy(z, label, weight, rejection, dz, head, guard):
         winner = where_greater(value, top, splat(k), winner)
         top = maximum(top, value)
     none = splat(rejection)
+    shared = smoothing / classes
+    off, on = splat(shared), splat(1.0 - smoothing + shared)
     top = maximum(top, none)
     total = exp(none - top)
     for k in range(classes):
@@ -31,9 +36,9 @@ def softmax_cross_entropy(z, label, weight, rejection, dz, head, guard):
     labels, weights = load(label, ()), load(weight, ())
     scale, picked = one / total, zero
     for k in range(classes):
-        chosen = where_equal(labels, splat(k), one, zero)
-        picked = fma(chosen, load(z, (0, k)), picked)
-        store(dz, (0, k), (load(dz, (0, k)) * scale - chosen) * weights)
+        target = where_equal(labels, splat(k), on, off)
+        picked = fma(target, load(z, (0, k)), picked)
+        store(dz, (0, k), (load(dz, (0, k)) * scale - target) * weights)
     losses = (log(total) + top - picked) * weights
     right = where_equal(winner, labels, weights, zero)
     add_sums(head, (LOSS,), (losses, right, weights), 1, 3, 0, 0, guard)

@@ -30,7 +30,7 @@ class Net:
     and the running statistics. weights: the flat buffer, in declaration order: `trained` numbers of parameters, then
     the running statistics. sums: int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients
     and of the statistics. scale, shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0
-    until they are set.
+    until they are set. label_smoothing: the part of a training target that all classes share; 0 until it is set.
     conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
 
     Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
@@ -55,7 +55,7 @@ class Net:
         self.moment = Moment(seed)
         self.scale, self.shift = np.ones((2, self.input_shape[0]), np.float32)
         self.shift[:] = 0
-        self._seen = None
+        self.label_smoothing, self._seen = 0.0, None
         self.arrays = self._views(names + kept, borders, self.weights)
         self.parameters = MappingProxyType(dict(list(self.arrays.items())[: len(names)]))
         self._layer_sums = self._by_layer(self._views(names + kept, borders, self.sums[HEAD:]))
@@ -111,7 +111,7 @@ class Net:
         with ieee_mode():
             self.plan.load(block, self.scale, self.shift)
             self.plan.forward()
-            self.plan.loss()
+            self.plan.loss(self.label_smoothing)
             self.plan.backward(report)
         self.sums[OVERFLOWS] = self.guard[1]
 

@@ -75,8 +75,11 @@ class Plan:
             self._backward.append([] if done_here else layer.backward(wiring))
         if len(shapes[-1]) == 1:
             rejection = layers[-1].rejection_logit
-            arrays = self.y.array, self._label, self._weight, rejection, self.dy.array, head, guard
-            self._loss = softmax_cross_entropy.compiled, arrays
+            inputs, outputs = (
+                (self.y.array, self._label, self._weight, rejection),
+                (self.dy.array, head, guard),
+            )
+            self._loss = softmax_cross_entropy.compiled, inputs, outputs
         self._prepare, self._forward = _compiled(self._prepare), _compiled(self._forward)
         self._backward = [_compiled(calls) for calls in reversed(self._backward)]
 
@@ -98,10 +101,10 @@ class Plan:
         for kernel, arguments in self._forward:
             kernel(*arguments)
 
-    def loss(self):
-        """Add loss and counts of the labels to the head, and compute dy."""
-        kernel, arguments = self._loss
-        kernel(*arguments)
+    def loss(self, smoothing=0.0):
+        """Add loss and counts of the labels to the head, and compute dy; smoothing: of the labels."""
+        kernel, inputs, outputs = self._loss
+        kernel(*inputs, smoothing, *outputs)
 
     def backward(self, done=None):
         """Add the parameters' gradients to their sums, last layer first; done(k) is called after layer k."""

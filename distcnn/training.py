@@ -44,6 +44,7 @@ class Training:
         self.net, self.batches = on_all(comm, self._make)
         self.mean, self.std = on_root(comm, self._statistics)
         self.net.normalise(self.mean, self.std)
+        self.net.label_smoothing = config.label_smoothing
         self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay, self.net.trained)
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
         self.watch, self.replicas = Watch(comm, config.patience), Replicas(self)

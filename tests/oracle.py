@@ -59,7 +59,7 @@ def max_pool_backward(x, dy, kernel_size, stride, padding, ceil_mode):
     return dx
 
 
-def softmax_cross_entropy(logits, labels, rejection=None):
+def softmax_cross_entropy(logits, labels, rejection=None, smoothing=0.0):
     """Return the mean loss and its gradient with respect to the logits; rejection: the logit of one more class."""
     logits = logits.astype(np.float64)
     if rejection is not None:
@@ -69,10 +69,9 @@ def softmax_cross_entropy(logits, labels, rejection=None):
         return loss, gradient[:, :-1]
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     p = powers / powers.sum(axis=1, keepdims=True)
-    chosen = np.arange(len(labels)), labels
-    gradient = p.copy()
-    gradient[chosen] -= 1
-    return -np.log(p[chosen]).mean(), gradient / len(labels)
+    target = np.full(p.shape, smoothing / p.shape[1])
+    target[np.arange(len(labels)), labels] += 1 - smoothing
+    return -(target * np.log(p)).sum(axis=1).mean(), (p - target) / len(labels)
 
 
 def weighted_pool(x, kernel_size, stride, padding, ceil_mode, weigh):

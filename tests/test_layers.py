@@ -6,8 +6,10 @@ import pytest
 
 from distcnn import Net
 from distcnn.errors import NetError
+from distcnn.exact import LOSS, QUANTUM
 from distcnn.kernels.pointwise import pack
 from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distcnn.plan import Block
 
 CONVOLUTIONS = [  # out_channels, kernel_size, stride, padding, input shape, samples
     (6, 5, 1, 2, (1, 28, 28), 17),
@@ -132,15 +134,45 @@ def test_flatten_copies_where_it_cannot_be_a_view():
     assert close(net.backward(dy), wanted[0])
 
 
-@pytest.mark.parametrize("classes", [1, 2, 10, 37])
-def test_softmax_cross_entropy(classes):
+def logits_of(classes):
+    """Return a net of a Dense layer, images, labels and the net's logits."""
     net = Net([Flatten(), Dense(classes)], (6, 1, 1))
     fill(net)
-    x, labels = 20 * normal(21, 6, 1, 1), np.arange(21) % classes
+    x = 20 * normal(21, 6, 1, 1)
+    return net, x, np.arange(21) % classes, net.predict(x)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("classes", [1, 2, 10, 37])
+def test_softmax_cross_entropy(classes, smoothing):
+    net, x, labels, logits = logits_of(classes)
+    net.label_smoothing = smoothing
     loss, gradients = net.loss_and_gradients(x, labels)
-    wanted, dlogits = oracle.softmax_cross_entropy(net.predict(x), labels)
+    wanted, dlogits = oracle.softmax_cross_entropy(logits, labels, smoothing=smoothing)
     assert loss == pytest.approx(wanted, rel=3e-6, abs=1e-6)
     assert np.allclose(gradients["1.bias"], dlogits.sum(axis=0), atol=1e-6)
+
+
+def test_label_smoothing_is_pytorch_s():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    net, x, labels, logits = logits_of(10)
+    net.label_smoothing = 0.2
+    loss, gradients = net.loss_and_gradients(x, labels)
+    z = torch.tensor(logits, requires_grad=True)
+    theirs = torch.nn.functional.cross_entropy(z, torch.from_numpy(labels), label_smoothing=0.2)
+    theirs.backward()
+    assert loss == pytest.approx(theirs.item(), rel=1e-6)
+    assert np.allclose(gradients["1.bias"], z.grad.numpy().sum(axis=0), atol=1e-6)
+
+
+def test_labels_are_smoothed_in_training_alone():
+    net, x, labels, logits = logits_of(10)
+    net.label_smoothing = 0.2
+    net.start(2)
+    for part in np.split(np.arange(21), [16]):
+        net.evaluate_block(Block.of(x, labels, part))
+    wanted, _ = oracle.softmax_cross_entropy(logits, labels)
+    assert net.sums[LOSS] * QUANTUM / 21 == pytest.approx(wanted, rel=3e-6)
 
 
 @pytest.mark.parametrize(
