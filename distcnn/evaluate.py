@@ -10,6 +10,8 @@ from distcnn.config import from_toml
 from distcnn.data.dataset import load
 from distcnn.errors import CheckpointError, DataError
 from distcnn.evaluation import evaluate, means
+from distcnn.kernels.compile import set_float_mode
+from distcnn.kernels.pointwise import pack
 from distcnn.models import build
 from distcnn.parallel.agreement import on_all, on_root
 from distcnn.parallel.turns import first_then_others
@@ -76,6 +78,11 @@ def _some(classes):
     return f"{len(classes)} classes ({', '.join(classes[:3])}{', ...' if classes[3:] else ''})"
 
 
+def compiled(net, part):
+    """Make ready what a net needs for a part."""
+    return net.inference, pack(part.images.dtype.name).compiled, set_float_mode.compiled
+
+
 def main(comm):
     """Evaluate on all ranks together; rank 0 prints."""
     options = on_root(comm, lambda: parse(sys.argv[1:]))
@@ -83,7 +90,7 @@ def main(comm):
     dataset = load(options.data or from_toml(state.config_toml, path).data, comm)
     part = on_all(comm, lambda: chosen_part(dataset, options.part, state, path))
     net = on_all(comm, lambda: net_of(state, path))
-    first_then_others(comm, lambda: net.plan)
+    first_then_others(comm, lambda: compiled(net, part))
     loss, accuracy = means(evaluate(net, part, comm))
     record = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": dataset.name}
     record |= {"part": options.part, "samples": len(part.labels), "loss": loss, "accuracy": accuracy}

@@ -2,13 +2,15 @@
 
 import numpy as np
 
-from distcnn.data.batches import blocks
 from distcnn.errors import Diverged
 from distcnn.exact import CORRECT, HEAD, LOSS, OVERFLOWS, QUANTUM, SAMPLES, SUM_BITS
 from distcnn.lanes import LANES
 from distcnn.parallel.agreement import agreed
 from distcnn.parallel.blocks import owned
 from distcnn.parallel.watch import EVALUATING, WAITING
+from distcnn.plan import Block
+
+ROUND = 4096  # blocks whose exact sums are taken together: their range then bounds no part's size
 
 
 def evaluate(net, part, comm, where="the evaluation", watch=None):
@@ -18,16 +20,25 @@ def evaluate(net, part, comm, where="the evaluation", watch=None):
 
     Raises Diverged, naming `where`, on every rank if a loss is NaN or out of range.
     """
+    sums = np.zeros(HEAD, object)  # whole numbers without a limit
     positions = -(-len(part.labels) // LANES)
-    net.start(positions)
-    for block in blocks(part, np.arange(len(part.labels)), owned(positions, comm.rank, comm.size)):
-        if watch:
-            watch.note(EVALUATING)
-        net.evaluate_block(block)
+    share = owned(positions, comm.rank, comm.size)
+    for first in range(0, len(share), ROUND):
+        net.start_evaluation(min(positions, ROUND))
+        for position in share[first : first + ROUND]:
+            if watch:
+                watch.note(EVALUATING)
+            net.evaluate_block(_block(part, position))
+        sums += net.sums[:HEAD]
     if watch:
         watch.note(WAITING)
-    comm.Allreduce(None, net.sums[:HEAD])
-    return totals(net.sums, where)
+    return totals(sum(np.array(each, object) for each in comm.allgather(sums.tolist())), where)
+
+
+def _block(part, position):
+    """Return the block at a position of a part in the order of the file."""
+    start = LANES * position
+    return Block.of(part.images, part.labels, np.arange(start, min(start + LANES, len(part.labels))))
 
 
 def totals(sums, where):

@@ -12,6 +12,7 @@ from distcnn import randomness
 from distcnn.chain import chain
 from distcnn.errors import Diverged, NetError
 from distcnn.exact import HEAD, LOSS, OVERFLOWS, QUANTUM, block_limit
+from distcnn.inference import Inference
 from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import ieee_mode
 from distcnn.lanes import LANES, aligned
@@ -115,13 +116,17 @@ class Net:
             self.plan.backward(report)
         self.sums[OVERFLOWS] = self.guard[1]
 
+    def start_evaluation(self, blocks):
+        """Begin to evaluate up to so many blocks over all ranks, between two batches: as `start`."""
+        self._require_logits()
+        self._begin(self.inference, blocks)
+
     def evaluate_block(self, block):
         """Add a block's loss and counts to the sums' head."""
-        self.moment.settings[TRAINING] = False
         with ieee_mode():
-            self.plan.load(block, self.scale, self.shift)
-            self.plan.forward()
-            self.plan.loss()
+            self.inference.load(block, self.scale, self.shift)
+            self.inference.forward()
+            self.inference.loss()
         self.sums[OVERFLOWS] = self.guard[1]
 
     def move_statistics(self, samples):
@@ -134,21 +139,27 @@ class Net:
     @cached_property
     def plan(self):
         """The plan for training, made (and compiled) on first use."""
-        if isinstance(self.layers[-1], Softmax):
-            raise NetError(
-                "the loss takes logits and has a softmax of its own: leave out the final Softmax()"
-            )
-        if len(self.shapes[-1]) != 1:
-            raise NetError(
-                f"the last layer gives shape {self.shapes[-1]}; wanted one number a class: end with Dense"
-            )
+        self._require_logits()
         return self._plan(input_gradient=False)
+
+    @cached_property
+    def inference(self):
+        """The plan for evaluation and prediction, made (and compiled) on first use."""
+        return Inference(self.layers, self.shapes, *self._arrays())
 
     # ---- whole batches, for a person at the prompt ----
 
     def predict(self, images):
-        """Return what the last layer gives for images, (n, c, h, w) float32."""
-        return self.forward(images, training=False)
+        """Return what the last layer gives for images, (n, c, h, w) float32; only a block at a time is in memory."""
+        images = self._checked(images)
+        plan, results = self.inference, np.empty((len(images), *self.shapes[-1]), np.float32)
+        with ieee_mode():
+            plan.prepare()
+            for block, part in zip(_blocks(images), _parts(results), strict=True):
+                plan.load(block, self.scale, self.shift)
+                plan.forward()
+                part[...] = plan.y.samples(len(part))
+        return results
 
     def forward(self, images, training=True):
         """Return the last layer's output, (n, ...) float32, for images (n, c, h, w); `backward` may follow.
@@ -218,6 +229,16 @@ class Net:
 
     # ---- inside ----
 
+    def _require_logits(self):
+        if isinstance(self.layers[-1], Softmax):
+            raise NetError(
+                "the loss takes logits and has a softmax of its own: leave out the final Softmax()"
+            )
+        if len(self.shapes[-1]) != 1:
+            raise NetError(
+                f"the last layer gives shape {self.shapes[-1]}; wanted one number a class: end with Dense"
+            )
+
     def _start_statistics(self, samples):
         self.sums[HEAD + self.trained :] = 0
         self.guard[:] = block_limit(-(-samples // LANES)), 0
@@ -238,8 +259,10 @@ class Net:
         return self._plan(input_gradient=True)
 
     def _plan(self, input_gradient):
-        arrays = self._by_layer(self.arrays), self._layer_sums, self.sums[:HEAD], self.guard
-        return Plan(self.layers, self.shapes, *arrays, self.moment, input_gradient)
+        return Plan(self.layers, self.shapes, *self._arrays(), self.moment, input_gradient)
+
+    def _arrays(self):
+        return self._by_layer(self.arrays), self._layer_sums, self.sums[:HEAD], self.guard
 
     def _checked(self, images):
         images = np.ascontiguousarray(images, np.float32)

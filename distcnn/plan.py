@@ -38,52 +38,23 @@ class Block(NamedTuple):
 _WEIGHTS = np.tri(LANES + 1, LANES, -1, dtype=np.float32)  # row n: n ones
 
 
-class Plan:
-    """One block's way through a chain of layers.
+class Forward:
+    """A block's way forward: what plans for training and for evaluation have in common.
 
-    shapes: the shapes between the layers, input first; parameters, sums: a dict for each layer, of float32 arrays and
-    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums; moment: shared by all plans of a net. With
-    `input_gradient`, the gradient of the input is computed too.
-
-    x: the block's input, y: its output, dx and dy their gradients (Value).
+    x: the block's input, y: its output (Value); moment: see Moment.
     """
 
-    def __init__(self, layers, shapes, parameters, sums, head, guard, moment, input_gradient=False):
-        self._moment = moment
-        self._label, self._weight = aligned((LANES,)), moment.weights
-        self._layers, self._shapes = layers, shapes
-        values = self._values(self._borders(), aliases=self._aliases())
-        gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases())
-        kept, kept_gradients = self._branches(values, input_gradient)
-        self.values, self.x, self.y, self.dy = values, values[0], values[-1], gradients[-1]
-        self.dx = gradients[0] if input_gradient else None
-        self._prepare, self._forward, self._backward = [], [], []
-        scratch = Scratch()
-        for k, layer in enumerate(layers):
-            dx = gradients[k] if k or input_gradient else None
-            wiring = Wiring(values[k], values[k + 1], dx, gradients[k + 1], parameters[k], sums[k], guard)
-            wiring.scratch = scratch
-            wiring.kept = {name: aligned(each) for name, each in layer.kept(shapes[k]).items()}
-            wiring.number, wiring.moment = k, moment
-            wiring.other = kept.get(layer.takes)
-            wiring.dother = kept_gradients.get(layer.takes or layer.keeps)
-            wiring.relu, wiring.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
-            self._prepare += layer.prepare(wiring)
-            if not (self._fuses_forward(k) or self._shared(values, k)):
-                self._forward += layer.forward(wiring)
-            done_here = self._fuses_backward(k) or self._shared(gradients, k)
-            self._backward.append([] if done_here else layer.backward(wiring))
-        if len(shapes[-1]) == 1:
-            rejection = layers[-1].rejection_logit
-            inputs, outputs = (
-                (self.y.array, self._label, self._weight, rejection),
-                (self.dy.array, head, guard),
-            )
-            self._loss = softmax_cross_entropy.compiled, inputs, outputs
-        self._prepare, self._forward = _compiled(self._prepare), _compiled(self._forward)
-        self._backward = [_compiled(calls) for calls in reversed(self._backward)]
-
+    def __init__(self, moment, x, y):
+        self._moment, self.x, self.y = moment, x, y
+        self._label = aligned((LANES,))
         self._pack = {np.dtype(name): pack(name) for name in ("uint8", "float32")}  # compiled on first use
+
+    def _set_calls(self, prepare, forward):
+        self._prepare, self._forward = compiled(prepare), compiled(forward)
+
+    def _set_loss(self, rejection, dy, head, guard):
+        inputs = self.y.array, self._label, self._moment.weights, rejection
+        self._loss = softmax_cross_entropy.compiled, inputs, (dy, head, guard)
 
     def prepare(self):
         """Take note of the parameters: to be called before the first block, and whenever they have changed."""
@@ -93,7 +64,7 @@ class Plan:
     def load(self, block, scale, shift):
         """Bring a block into lanes; an image is multiplied by scale and shifted, both [c] float32."""
         self._pack[block.images.dtype](block.images, block.index, scale, shift, self.x.inside)
-        self._label[:], self._weight[:] = block.label, block.weight
+        self._label[:], self._moment.weights[:] = block.label, block.weight
         self._moment.samples[:] = block.index
 
     def forward(self):
@@ -105,6 +76,45 @@ class Plan:
         """Add loss and counts of the labels to the head, and compute dy; smoothing: of the labels."""
         kernel, inputs, outputs = self._loss
         kernel(*inputs, smoothing, *outputs)
+
+
+class Plan(Forward):
+    """One block's way through a chain of layers.
+
+    shapes: the shapes between the layers, input first; parameters, sums: a dict for each layer, of float32 arrays and
+    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums; moment: shared by all plans of a net. With
+    `input_gradient`, the gradient of the input is computed too.
+
+    dx and dy: gradients of x and y (Value).
+    """
+
+    def __init__(self, layers, shapes, parameters, sums, head, guard, moment, input_gradient=False):
+        self._layers, self._shapes = layers, shapes
+        values = self._values(self._borders(), aliases=self._aliases())
+        gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases())
+        kept, kept_gradients = self._branches(values, input_gradient)
+        super().__init__(moment, values[0], values[-1])
+        self.values, self.dy, self.dx = values, gradients[-1], gradients[0] if input_gradient else None
+        prepare, forward, self._backward = [], [], []
+        scratch = Scratch()
+        for k, layer in enumerate(layers):
+            dx = gradients[k] if k or input_gradient else None
+            wiring = Wiring(values[k], values[k + 1], dx, gradients[k + 1], parameters[k], sums[k], guard)
+            wiring.scratch = scratch
+            wiring.kept = {name: aligned(each) for name, each in layer.kept(shapes[k]).items()}
+            wiring.number, wiring.moment = k, moment
+            wiring.other = kept.get(layer.takes)
+            wiring.dother = kept_gradients.get(layer.takes or layer.keeps)
+            wiring.relu, wiring.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
+            prepare += layer.prepare(wiring)
+            if not (self._fuses_forward(k) or self._shared(values, k)):
+                forward += layer.forward(wiring)
+            done_here = self._fuses_backward(k) or self._shared(gradients, k)
+            self._backward.append([] if done_here else layer.backward(wiring))
+        if len(shapes[-1]) == 1:
+            self._set_loss(layers[-1].rejection_logit, self.dy.array, head, guard)
+        self._set_calls(prepare, forward)
+        self._backward = [compiled(calls) for calls in reversed(self._backward)]
 
     def backward(self, done=None):
         """Add the parameters' gradients to their sums, last layer first; done(k) is called after layer k."""
@@ -166,7 +176,7 @@ class Plan:
                 group.append(group[-1] + 1)
             border = reduce(Border.union, (borders[i] for i in group))
             value = Value(shape, border)
-            if k and self._layers[k - 1].is_view(values[-1], value):
+            if k and self._layers[k - 1].is_view(values[-1].border):
                 value.array = value.inside = values[-1].array.reshape(value.array.shape)
             values.append(value)
         return values
@@ -176,5 +186,6 @@ class Plan:
         return values[k] is not values[k + 1] and np.shares_memory(values[k].array, values[k + 1].array)
 
 
-def _compiled(calls):
+def compiled(calls):
+    """Return calls with the machine code in the place of the kernels."""
     return [(kernel.compiled, arguments) for kernel, arguments in calls]

@@ -216,7 +216,7 @@ class Training:
     def _compile(self):
         needed = [pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode]
         needed += [move_statistics] * (self.net.trained < self.net.weights.size)
-        return self.net.plan, [kernel.compiled for kernel in needed]
+        return self.net.plan, self.net.inference, [kernel.compiled for kernel in needed]
 
     def _statistics(self):
         """Return mean and standard deviation of each channel, float32; without normalisation, bytes go to 0 ... 1."""

@@ -16,6 +16,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"training", "report.recorder"},
     {"models", "evaluation", "rundir", "report", "replicas", "blame"},
     {"checkpoint", "data.batches", "net"},
+    {"inference"},
     {"plan", "state", "chain"},
     {"layers", "data"},
     {"parallel", "files"},

@@ -4,6 +4,9 @@ Shapes: x, y, dx and dy [1, c, h, w, 16]; weight [16], 1 for a sample and 0 for 
 every sum and whose dx is 0; mean and scale [c, 16], kept for the way back, scale = 1 / sqrt(variance + epsilon).
 """
 
+import math
+
+import numpy as np
 from numba import njit
 
 from distcnn.kernels.compile import kernel, specialised
@@ -138,3 +141,16 @@ def move_statistics(running, sums, scale, momentum):
         change = sums[k] * scale - running[k]
         running[k] = running[k] + momentum * change
         sums[k] = 0
+
+
+@kernel("f4:2 f4:1 f4:1 f4:1 f4:1 f4:1 f4 f4:2 f4:1")
+def fold_norm(w, bias, gamma, beta, running_mean, running_variance, epsilon, folded, folded_bias):
+    """folded = w * factor, folded_bias = (bias - mean) * factor + beta, factor = gamma / sqrt(variance + epsilon).
+
+    w and folded: [channels, weights]. Computed in float64, of operations that round alike everywhere, and rounded once.
+    """
+    for o in range(w.shape[0]):
+        factor = gamma[o] / math.sqrt(np.float64(running_variance[o]) + epsilon)
+        for k in range(w.shape[1]):
+            folded[o, k] = w[o, k] * factor
+        folded_bias[o] = (np.float64(bias[o]) - running_mean[o]) * factor + beta[o]

@@ -39,19 +39,24 @@ class Border(NamedTuple):
 NO_BORDER = Border()
 
 
+def padded(shape, border):
+    """Return the shape of an image (c, h, w) with its border; features (n,) have none."""
+    left, right, top, bottom = border
+    return (shape[0], shape[1] + top + bottom, shape[2] + left + right) if len(shape) == 3 else tuple(shape)
+
+
 class Value:
     """A block of activations, or their gradient: an array of one block with zeros around its images.
 
-    shape: (c, h, w) or (features,); `inside` is the [1, *shape, 16] part without the zeros.
+    shape: (c, h, w) or (features,); `inside` is the [1, *shape, 16] part without the zeros. memory: a flat array to
+    lie in, zero where the border is; without it the value gets memory of its own.
     """
 
-    def __init__(self, shape, border=NO_BORDER):
+    def __init__(self, shape, border=NO_BORDER, memory=None):
         self.shape, self.border = tuple(shape), border
-        c, *image = shape
-        left, right, top, bottom = border
-        padded = (c, image[0] + top + bottom, image[1] + left + right) if image else shape
-        self.array = aligned((1, *padded, LANES))
-        self.inside = self.window(0, 0, *image) if any(border) else self.array
+        whole = (1, *padded(shape, border), LANES)
+        self.array = aligned(whole) if memory is None else memory[: math.prod(whole)].reshape(whole)
+        self.inside = self.window(0, 0, *shape[1:]) if any(border) else self.array
 
     def window(self, row, column, height, width):
         """Return the part of the images that begins at (row, column), which may lie in the zeros around them."""
@@ -156,6 +161,8 @@ class Layer:
     applies_relu = False  # its forward kernel can apply the ReLU behind it
     applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
     in_place = False  # y is x itself
+    training_only = False  # otherwise y is x
+    folds_norm = False  # its first parameter's first axis are the channels of y, for a norm to be folded into
     gradient_in_place = False  # dx takes the memory of dy
     keeps = takes = (
         None  # the name under which y is kept for later layers, or of the kept output that this one takes
@@ -201,8 +208,8 @@ class Layer:
         """Return the calls that bring parameters into the form that the others want, once for many blocks."""
         return []
 
-    def is_view(self, x: Value, y: Value):
-        """Tell whether y is x's own memory, seen in another shape."""
+    def is_view(self, border):
+        """Tell whether y is x's own memory, seen in another shape, if x has this border."""
         return False
 
     def forward(self, wiring):

@@ -26,6 +26,17 @@ class BatchNorm2D(Layer):
     def output_shape(self, shape):
         return check_image(self, shape)
 
+    def fold(self, own, weight, bias, folded):
+        """Return the calls that put weight and bias of the layer before, and this norm, into the arrays `folded`."""
+        statistics = own["running_mean"], own["running_var"], self.eps
+        rows = weight.reshape(len(weight), -1), folded["weight"].reshape(len(weight), -1)
+        return [
+            (
+                kernels.fold_norm,
+                (rows[0], bias, own["weight"], own["bias"], *statistics, rows[1], folded["bias"]),
+            )
+        ]
+
     def parameters(self, shape):
         return {"weight": Parameter(shape[:1], start=1.0), "bias": Parameter(shape[:1])}
 

@@ -27,6 +27,7 @@ class Conv2D(Layer):
 
     applies_relu = True
     applies_mask = True
+    folds_norm = True
 
     def __post_init__(self):
         check_whole(self, 1, out_channels=self.out_channels, kernel_size=self.kernel_size, stride=self.stride)

@@ -17,6 +17,8 @@ class Dropout(Layer):
 
     p: float = 0.5
 
+    training_only = True
+
     def __post_init__(self):
         if isinstance(self.p, bool) or not isinstance(self.p, (int, float)) or not 0 <= self.p < 1:
             raise NetError(f"Dropout: p is {self.p!r}; wanted a number from 0, below 1")

@@ -15,8 +15,8 @@ class Flatten(Layer):
     def output_shape(self, shape):
         return (int(np.prod(check_image(self, shape))),)
 
-    def is_view(self, x, y):
-        return not any(x.border)
+    def is_view(self, border):
+        return not any(border)
 
     def forward(self, wiring):
         return [(kernels.flatten, (wiring.x.inside, wiring.y.array))]

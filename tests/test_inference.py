@@ -1,0 +1,74 @@
+"""Plans for evaluation and prediction: the bits of the training plan's forward pass, norms folded, little memory."""
+
+import numpy as np
+import pytest
+from test_layers import close, normal
+from test_net import OTHERS, PLAIN
+
+from distcnn import Net, evaluation, models
+from distcnn.data.dataset import Part
+from distcnn.errors import Diverged
+from distcnn.evaluation import evaluate, means
+from distcnn.inference import Stage, stages
+from distcnn.layers import BatchNorm2D, Conv2D, Dense, Dropout, Flatten, Keep, ReLU
+from distcnn.parallel.alone import Alone
+
+NORMS = [
+    *(Conv2D(8, 3, padding=1, bias=False), BatchNorm2D(), ReLU(), Keep("a"), Conv2D(8, 3, padding=1)),
+    *(Dropout(0.3), BatchNorm2D(1e-3), Conv2D(5, 2, stride=2), BatchNorm2D(), Flatten(), Dropout(), Dense(3)),
+]
+
+
+def unsettled(layers, shape):
+    """Return a net whose parameters and running statistics are nobody's default."""
+    net = Net(layers, shape)
+    for number, (key, view) in enumerate(net.arrays.items()):
+        view[...] = normal(*view.shape, seed=number) * 0.3
+        if key.endswith("running_var"):
+            view[...] = 0.5 + view**2
+    return net
+
+
+@pytest.mark.parametrize("layers", [PLAIN, [each for each in OTHERS if not isinstance(each, BatchNorm2D)]])
+def test_without_a_norm_the_bits_are_those_of_the_training_plan(layers):
+    net, x = unsettled(layers, (2, 8, 8)), normal(37, 2, 8, 8)
+    wanted = net.forward(x, training=False)
+    for _ in range(2):  # what one block leaves in memory that values share is nothing to the next
+        assert np.array_equal(net.predict(x), wanted)
+
+
+def test_a_norm_is_folded_into_the_convolution_before_it():
+    net, x = unsettled(NORMS, (2, 8, 8)), normal(20, 2, 8, 8)
+    assert close(net.predict(x), net.forward(x, training=False), summands=1)
+    net.arrays["1.running_mean"][...] += 1
+    net.parameters["4.weight"][...] *= 2
+    assert close(net.predict(x), net.forward(x, training=False), summands=1)
+
+
+def test_stages():
+    """The norm behind a Dropout is folded neither: the convolution is not the layer before it."""
+    conv, norm = NORMS[0], NORMS[1]
+    assert stages(NORMS[:3]) == [Stage(conv, 0, 1, True, 3)]
+    assert stages([norm, ReLU(), conv, Keep("a"), norm]) == [
+        *(Stage(norm, 0, None, True, 2), Stage(conv, 2, None, False, 3)),
+        *(Stage(Keep("a"), 3, None, False, 4), Stage(norm, 4, None, False, 5)),
+    ]
+    assert [stage.number for stage in stages(NORMS)] == [0, 3, 4, 6, 7, 9, 11]
+
+
+def test_memory_does_not_grow_with_depth():
+    plans = [models.build(name, (3, 32, 32), 10, seed=0).inference for name in ("resnet20", "resnet56")]
+    assert plans[0].memory == plans[1].memory
+    assert 3 * plans[0].memory < sum(value.array.nbytes for value in plans[0].values)
+
+
+def test_the_range_of_exact_sums_limits_no_part(monkeypatch):
+    """A mean loss of 2**26 over three blocks: 2**30 and more for each, beyond the range of a sum over all."""
+    monkeypatch.setattr(evaluation, "ROUND", 1)
+    net = Net([Flatten(), Dense(2)], (1, 1, 1))
+    net.parameters["1.weight"][...] = [[0], [2.0**22]]
+    part = Part(np.ones((48, 1, 1, 1), np.float32), np.zeros(48, np.int32))
+    assert means(evaluate(net, part, Alone())) == (2.0**22, 0)
+    net.parameters["1.weight"][1] = 2.0**24
+    with pytest.raises(Diverged):
+        evaluate(net, part, Alone())
