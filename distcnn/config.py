@@ -59,6 +59,9 @@ class Config:
     )
     patience: float = _setting(1800.0, Real(0.0), "seconds after which a rank that hangs is ended; 0: never")
     keep: int = _setting(3, Whole(1), "checkpoints that are kept, beside the best")
+    threads: int = _setting(
+        0, Whole(0, 1024), "blocks that a rank computes side by side; 0: its share of the cores", CALL
+    )
     max_steps: int | None = _setting(None, Whole(1), "stop after this many steps in total", CALL)
     max_time: float | None = _setting(None, Real(0.0), "save and stop before so many seconds are over", CALL)
     progress: str = _setting("auto", Choice(("auto", "bar", "lines", "none")), "what is shown", CALL)

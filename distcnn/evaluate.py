@@ -7,6 +7,7 @@ from pathlib import Path
 from distcnn import checkpoint
 from distcnn.arguments import Parser
 from distcnn.config import from_toml
+from distcnn.crew import Crew
 from distcnn.data.dataset import load
 from distcnn.errors import CheckpointError, DataError
 from distcnn.evaluation import evaluate, means
@@ -91,7 +92,7 @@ def main(comm):
     part = on_all(comm, lambda: chosen_part(dataset, options.part, state, path))
     net = on_all(comm, lambda: net_of(state, path))
     first_then_others(comm, lambda: compiled(net, part))
-    loss, accuracy = means(evaluate(net, part, comm))
+    loss, accuracy = means(evaluate(Crew(net), part, comm))
     record = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": dataset.name}
     record |= {"part": options.part, "samples": len(part.labels), "loss": loss, "accuracy": accuracy}
     record["weights_sha256"] = net.digest

@@ -13,23 +13,29 @@ from distcnn.plan import Block
 ROUND = 4096  # blocks whose exact sums are taken together: their range then bounds no part's size
 
 
-def evaluate(net, part, comm, where="the evaluation", watch=None):
+def evaluate(crew, part, comm, where="the evaluation", watch=None):
     """Return the sums over a part: loss in quanta, right answers, samples; the same on every rank.
 
     `watch` is told what this rank does.
 
     Raises Diverged, naming `where`, on every rank if a loss is NaN or out of range.
     """
-    sums = np.zeros(HEAD, object)  # whole numbers without a limit
     positions = -(-len(part.labels) // LANES)
     share = owned(positions, comm.rank, comm.size)
+    sums = np.zeros(HEAD, object)  # whole numbers without a limit
     for first in range(0, len(share), ROUND):
-        net.start_evaluation(min(positions, ROUND))
-        for position in share[first : first + ROUND]:
-            if watch:
-                watch.note(EVALUATING)
-            net.evaluate_block(_block(part, position))
-        sums += net.sums[:HEAD]
+        some = share[first : first + ROUND]
+
+        def work(k, hand, some=some):
+            hand.start_evaluation(min(positions, ROUND))
+            for i in owned(len(some), k, crew.threads):
+                if watch:
+                    watch.note(EVALUATING)
+                hand.evaluate_block(_block(part, some[i]))
+
+        crew.side_by_side(work)
+        for hand in crew.hands:
+            sums += hand.sums[:HEAD]
     if watch:
         watch.note(WAITING)
     return totals(sum(np.array(each, object) for each in comm.allgather(sums.tolist())), where)

@@ -1,5 +1,6 @@
 """A network: layers over flat buffers. Parameters, and their exact sums, each lie in one array in declaration order."""
 
+import copy
 import hashlib
 import math
 from functools import cached_property
@@ -51,15 +52,13 @@ class Net:
         )
         self.trained = borders[len(names)]
         self.weights = aligned((borders[-1],))
-        self.sums = aligned((HEAD + borders[-1],), np.int64)
-        self.guard = np.array([block_limit(1), 0])
-        self.moment = Moment(seed)
+        self._declared, self._borders, self._seed = names + kept, borders, seed
         self.scale, self.shift = np.ones((2, self.input_shape[0]), np.float32)
         self.shift[:] = 0
         self.label_smoothing, self._seen = 0.0, None
         self.arrays = self._views(names + kept, borders, self.weights)
         self.parameters = MappingProxyType(dict(list(self.arrays.items())[: len(names)]))
-        self._layer_sums = self._by_layer(self._views(names + kept, borders, self.sums[HEAD:]))
+        self._take_sums()
         self.offsets = [  # where the sums of layer k and all behind it begin
             HEAD + sum(math.prod(parameter.shape) for i, _, parameter in names if i < k)
             for k in range(len(self.layers))
@@ -95,6 +94,14 @@ class Net:
         """From now on take off each channel's mean from images and divide by its deviation, both (c,)."""
         mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
         self.scale[:], self.shift[:] = 1 / std, -mean / std
+
+    def twin(self):
+        """Return a net over the same weights, whose sums and plans are its own: for another thread."""
+        other = copy.copy(self)
+        for plan in ("plan", "inference", "_whole_plan"):
+            other.__dict__.pop(plan, None)
+        other._take_sums()
+        return other
 
     # ---- one block: what training and evaluation are made of ----
 
@@ -228,6 +235,13 @@ class Net:
         return loss, {key: gradient / np.float32(len(images)) for key, gradient in self.gradients.items()}
 
     # ---- inside ----
+
+    def _take_sums(self):
+        """Take what a thread needs for itself."""
+        self.sums = aligned((HEAD + self.weights.size,), np.int64)
+        self.guard = np.array([block_limit(1), 0])
+        self.moment = Moment(self._seed)
+        self._layer_sums = self._by_layer(self._views(self._declared, self._borders, self.sums[HEAD:]))
 
     def _require_logits(self):
         if isinstance(self.layers[-1], Softmax):

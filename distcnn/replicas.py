@@ -89,7 +89,7 @@ class Replicas:
 
     def _begin(self):
         """Clear what an unfinished step has left; the next comparison is due at once, on every rank."""
-        self.training.net.sums[:] = 0
+        self.training.crew.clear()
         self.compared = False
 
     def _differing(self, found):

@@ -6,6 +6,7 @@ import numpy as np
 
 from distcnn.blame import blame
 from distcnn.config import NUMERICS, to_toml
+from distcnn.crew import Crew
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import load
 from distcnn.data.statistics import channel_statistics
@@ -18,6 +19,7 @@ from distcnn.kernels.pointwise import pack
 from distcnn.models import build
 from distcnn.optim import Momentum, learning_rate, momentum_update
 from distcnn.parallel.agreement import agreed, on_all, on_root
+from distcnn.parallel.cores import share_of_cores
 from distcnn.parallel.reduction import Reduction
 from distcnn.parallel.turns import first_then_others
 from distcnn.parallel.watch import COMPUTING, WAITING, Watch
@@ -46,6 +48,8 @@ class Training:
         self.net.normalise(self.mean, self.std)
         self.net.label_smoothing = config.label_smoothing
         self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay, self.net.trained)
+        threads = config.threads or share_of_cores(comm)
+        self.crew = Crew(self.net, min(threads, len(self.batches.share)))
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
         self.watch, self.replicas = Watch(comm, config.patience), Replicas(self)
 
@@ -100,10 +104,7 @@ class Training:
         net, batches, watch = self.net, self.batches, self.watch
         watch.note(COMPUTING, self.steps + 1)
         rate = learning_rate(self.config, self.steps, batches.length)
-        net.start(batches.most, self.epoch)
-        for self.block in blocks:
-            watch.note(COMPUTING)
-            net.train_block(self.block, self.reduction.ready if self.block is blocks[-1] else None)
+        self.crew.train(blocks, batches.most, self.epoch, self._note, self.reduction.ready)
         self.block = None
         net.sums[STOP] = stop
         watch.note(WAITING)
@@ -124,7 +125,7 @@ class Training:
         where = f"the evaluation after step {self.steps}"
         parts = {"validation": self.dataset.validation, "test": self.dataset.test}
         return {
-            name: means(evaluate(self.net, part, self.comm, where, self.watch))
+            name: means(evaluate(self.crew, part, self.comm, where, self.watch))
             for name, part in parts.items()
             if part
         }
@@ -183,6 +184,11 @@ class Training:
         self.mean, self.std = state.mean, state.std
         self.net.normalise(self.mean, self.std)
 
+    def _note(self, block):
+        """Take note of the block that comes next."""
+        self.block = block
+        self.watch.note(COMPUTING)
+
     def _make(self):
         config, train = self.config, self.dataset.train
         net = build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed, config.conv)
@@ -216,7 +222,8 @@ class Training:
     def _compile(self):
         needed = [pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode]
         needed += [move_statistics] * (self.net.trained < self.net.weights.size)
-        return self.net.plan, self.net.inference, [kernel.compiled for kernel in needed]
+        self.crew.compile()
+        return [kernel.compiled for kernel in needed]
 
     def _statistics(self):
         """Return mean and standard deviation of each channel, float32; without normalisation, bytes go to 0 ... 1."""

@@ -6,6 +6,7 @@ from test_layers import close, normal
 from test_net import OTHERS, PLAIN
 
 from distcnn import Net, evaluation, models
+from distcnn.crew import Crew
 from distcnn.data.dataset import Part
 from distcnn.errors import Diverged
 from distcnn.evaluation import evaluate, means
@@ -68,7 +69,7 @@ def test_the_range_of_exact_sums_limits_no_part(monkeypatch):
     net = Net([Flatten(), Dense(2)], (1, 1, 1))
     net.parameters["1.weight"][...] = [[0], [2.0**22]]
     part = Part(np.ones((48, 1, 1, 1), np.float32), np.zeros(48, np.int32))
-    assert means(evaluate(net, part, Alone())) == (2.0**22, 0)
+    assert means(evaluate(Crew(net), part, Alone())) == (2.0**22, 0)
     net.parameters["1.weight"][1] = 2.0**24
     with pytest.raises(Diverged):
-        evaluate(net, part, Alone())
+        evaluate(Crew(net), part, Alone())

@@ -168,7 +168,7 @@ def test_label_smoothing_is_pytorch_s():
 def test_labels_are_smoothed_in_training_alone():
     net, x, labels, logits = logits_of(10)
     net.label_smoothing = 0.2
-    net.start(2)
+    net.start_evaluation(2)
     for part in np.split(np.arange(21), [16]):
         net.evaluate_block(Block.of(x, labels, part))
     wanted, _ = oracle.softmax_cross_entropy(logits, labels)

@@ -15,7 +15,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"survival"},
     {"training", "report.recorder"},
     {"models", "evaluation", "rundir", "report", "replicas", "blame"},
-    {"checkpoint", "data.batches", "net"},
+    {"checkpoint", "data.batches", "net", "crew"},
     {"inference"},
     {"plan", "state", "chain"},
     {"layers", "data"},

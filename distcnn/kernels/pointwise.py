@@ -94,3 +94,11 @@ def pack(dtype):
     """Return the kernel that brings sixteen samples of images of `dtype`, uint8 or float32, into lanes."""
     code = {"uint8": "u1", "float32": "f4"}[dtype]
     return Kernel(_pack, f"{code}:4 i8:1 f4:1 f4:1 f4:5", f"pack_{dtype}")
+
+
+@kernel("i8:1C i8:1C")
+def move_sums(target, source):
+    """target += source; source = 0."""
+    for k in range(target.size):
+        target[k] += source[k]
+        source[k] = 0

@@ -1,0 +1,77 @@
+"""The threads of a rank: blocks side by side, with the same bits for any number of threads.
+
+Each thread has a hand: a net over the same weights with sums and plans of its own. Exact sums may be added in any
+order, so that it does not matter which hand has done which block.
+"""
+
+from distcnn.kernels.pointwise import move_sums
+from distcnn.parallel.blocks import owned
+
+
+class Crew:
+    """The hands of a rank, of which the first is its net; with one hand there are no threads.
+
+    What is done for the caller, such as telling others that a part of the sums is final, is done by its own thread.
+    """
+
+    def __init__(self, net, threads=1):
+        self.net, self.hands = net, [net, *(net.twin() for _ in range(threads - 1))]
+        self._pool = _pool(threads - 1) if threads > 1 else None
+
+    @property
+    def threads(self):
+        """How many hands there are."""
+        return len(self.hands)
+
+    def train(self, blocks, positions, epoch, note, done):
+        """Add the blocks' loss, counts and gradients to the net's sums.
+
+        positions: the blocks of the batch over all ranks; note(block) is called before each; done(offset), by which
+        finished sums travel while the last block is computed, is called if there is one hand alone.
+        """
+
+        def work(k, hand):
+            hand.start(positions, epoch)
+            own = [blocks[i] for i in owned(len(blocks), k, self.threads)]
+            for block in own:
+                note(block)
+                hand.train_block(block, done if self.threads == 1 and block is own[-1] else None)
+
+        self.side_by_side(work)
+        if self.threads > 1:
+            self.side_by_side(self._collect)
+
+    def clear(self):
+        """Clear all sums, as what failed may have left some."""
+        for hand in self.hands:
+            hand.sums[:] = 0
+
+    def compile(self):
+        """Make the plans of all hands, for training and for evaluation."""
+        for hand in self.hands:
+            _ = hand.plan, hand.inference
+        if self.threads > 1:
+            move_sums.compiled  # noqa: B018
+
+    def side_by_side(self, work):
+        """Call work(k, hand) for all hands at the same time; raise what one of them raises when all have ended."""
+        others = [self._pool.submit(work, k, hand) for k, hand in enumerate(self.hands) if k]
+        failures = []
+        try:
+            work(0, self.net)
+        finally:
+            failures = [other.exception() for other in others]
+        for failure in filter(None, failures):
+            raise failure
+
+    def _collect(self, k, _):
+        """Add a share of all hands' sums to the net's, and clear it."""
+        share = owned(len(self.net.sums), k, self.threads)
+        for other in self.hands[1:]:
+            move_sums(self.net.sums[share.start : share.stop], other.sums[share.start : share.stop])
+
+
+def _pool(threads):
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(threads, "hand")
