@@ -48,8 +48,7 @@ def main():
     print(f"{'':34s} {'ms':>8s}   share of peak          times PyTorch {peer.VERSION}")
     for name, (layer, shape) in CONVOLUTIONS.items():
         theirs = [peer.convolution(layer, shape, BLOCKS * LANES, layout) for layout in peer.LAYOUTS]
-        o, oh, ow = layer.output_shape(shape)
-        flops = 2 * BLOCKS * LANES * o * shape[0] * layer.kernel_size**2 * oh * ow
+        flops = BLOCKS * LANES * layer.flops(shape)
         for conv in ("direct", "winograd"):
             used = layer.using(conv)
             if options.only not in f"{name} {conv}" or (

@@ -51,7 +51,7 @@ def flops(net):
     for layer, shape, out in zip(net.layers, net.shapes, net.shapes[1:], strict=False):
         match layer:
             case Conv2D():
-                total += passes * 2 * shape[0] * layer.kernel_size**2 * int(np.prod(out))
+                total += passes * layer.flops(shape)
             case Dense():
                 total += passes * 2 * shape[0] * out[0]
             case _:

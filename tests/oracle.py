@@ -3,33 +3,60 @@
 import numpy as np
 
 
-def convolve(x, weight, bias, stride, padding):
-    """Slide every filter over every image: x [n, c, h, w], weight [o, c, k, k] -> [n, o, oh, ow]."""
-    x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    n, _, h, w = x.shape
-    o, _, kh, kw = weight.shape
-    oh, ow = (h - kh) // stride + 1, (w - kw) // stride + 1
-    y = np.zeros((n, o, oh, ow))
-    for r in range(oh):
-        for q in range(ow):
-            window = x[:, None, :, r * stride : r * stride + kh, q * stride : q * stride + kw]
-            y[:, :, r, q] = (window * weight).sum(axis=(2, 3, 4)) + bias
-    return y
+def pair(value):
+    """Return (of rows, of columns)."""
+    return value if isinstance(value, tuple) else (value, value)
 
 
-def convolve_backward(x, weight, dy, stride, padding):
+def padded(x, padding):
+    """Put zeros around images, float64."""
+    (rows, columns) = pair(padding)
+    return np.pad(x.astype(np.float64), ((0, 0), (0, 0), (rows, rows), (columns, columns)))
+
+
+def places(x, weight, stride, dilation):
+    """Yield (row, column) of each output, and the slices of a padded x that its window sees."""
+    (s, t), (d, e), (kh, kw) = pair(stride), pair(dilation), weight.shape[-2:]
+    for r in range((x.shape[2] - d * (kh - 1) - 1) // s + 1):
+        for q in range((x.shape[3] - e * (kw - 1) - 1) // t + 1):
+            rows = slice(r * s, r * s + d * (kh - 1) + 1, d)
+            yield r, q, rows, slice(q * t, q * t + e * (kw - 1) + 1, e)
+
+
+def convolve(x, weight, bias, stride, padding, dilation=1, groups=1):
+    """Slide every filter over every image: x [n, c, h, w], weight [o, c / groups, kh, kw] -> [n, o, oh, ow]."""
+    if groups > 1:
+        parts = zip(
+            np.split(x, groups, axis=1), np.split(weight, groups), np.split(bias, groups), strict=True
+        )
+        return np.concatenate([convolve(*part, stride, padding, dilation) for part in parts], axis=1)
+    x = padded(x, padding)
+    found = [
+        (x[:, None, :, rows, columns] * weight).sum(axis=(2, 3, 4)) + bias
+        for _, _, rows, columns in places(x, weight, stride, dilation)
+    ]
+    *_, (r, q, _, _) = places(x, weight, stride, dilation)
+    return np.moveaxis(np.array(found), 0, -1).reshape(len(x), len(weight), r + 1, q + 1)
+
+
+def convolve_backward(x, weight, dy, stride, padding, dilation=1, groups=1):
     """Return dx, the gradient of the weights and that of the bias: each product's share goes back to its factors."""
-    x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    if groups > 1:
+        parts = zip(np.split(x, groups, 1), np.split(weight, groups), np.split(dy, groups, 1), strict=True)
+        found = [convolve_backward(*part, stride, padding, dilation) for part in parts]
+        return tuple(
+            np.concatenate(each, axis) for each, axis in zip(zip(*found, strict=True), (1, 0, 0), strict=True)
+        )
+    height, width = x.shape[2:]
+    x = padded(x, padding)
     dx, dweight = np.zeros_like(x), np.zeros(weight.shape)
-    kh, kw = weight.shape[2:]
-    for r in range(dy.shape[2]):
-        for q in range(dy.shape[3]):
-            rows, columns = slice(r * stride, r * stride + kh), slice(q * stride, q * stride + kw)
-            share = dy[:, :, r, q].astype(np.float64)
-            dx[:, :, rows, columns] += np.einsum("no,ocij->ncij", share, weight.astype(np.float64))
-            dweight += np.einsum("no,ncij->ocij", share, x[:, :, rows, columns])
-    h, w = x.shape[2] - padding, x.shape[3] - padding
-    return dx[:, :, padding:h, padding:w], dweight, dy.sum(axis=(0, 2, 3), dtype=np.float64)
+    for r, q, rows, columns in places(x, weight, stride, dilation):
+        share = dy[:, :, r, q].astype(np.float64)
+        dx[:, :, rows, columns] += np.einsum("no,ocij->ncij", share, weight.astype(np.float64))
+        dweight += np.einsum("no,ncij->ocij", share, x[:, :, rows, columns])
+    top, left = pair(padding)
+    dx = dx[:, :, top : top + height, left : left + width]
+    return dx, dweight, dy.sum(axis=(0, 2, 3), dtype=np.float64)
 
 
 def windows(size, kernel_size, stride, padding, ceil_mode):
@@ -40,16 +67,22 @@ def windows(size, kernel_size, stride, padding, ceil_mode):
     return [slice(max(0, s), min(size, s + kernel_size)) for s in starts if s < size]
 
 
+def grid(sizes, kernel_size, stride, padding, ceil_mode):
+    """Return the windows' slices along rows, and along columns."""
+    arguments = zip(sizes, pair(kernel_size), pair(stride), pair(padding), strict=True)
+    return [windows(*each, ceil_mode) for each in arguments]
+
+
 def max_pool(x, kernel_size, stride, padding, ceil_mode):
     """Return the largest of each window."""
-    rows, columns = (windows(n, kernel_size, stride, padding, ceil_mode) for n in x.shape[2:])
+    rows, columns = grid(x.shape[2:], kernel_size, stride, padding, ceil_mode)
     return np.array([[x[:, :, r, q].max(axis=(2, 3)) for q in columns] for r in rows]).transpose(2, 3, 0, 1)
 
 
 def max_pool_backward(x, dy, kernel_size, stride, padding, ceil_mode):
     """Send each window's gradient to its first largest element in row order."""
     dx = np.zeros(x.shape)
-    rows, columns = (windows(n, kernel_size, stride, padding, ceil_mode) for n in x.shape[2:])
+    rows, columns = grid(x.shape[2:], kernel_size, stride, padding, ceil_mode)
     for n, c in np.ndindex(x.shape[:2]):
         for i, r in enumerate(rows):
             for j, q in enumerate(columns):
@@ -77,12 +110,12 @@ def softmax_cross_entropy(logits, labels, rejection=None, smoothing=0.0):
 def weighted_pool(x, kernel_size, stride, padding, ceil_mode, weigh):
     """Sum every window with weights, which weigh(rows, columns) gives for the places of its part inside the image."""
     x = x.astype(np.float64)
-    h, w = x.shape[2:]
-    rows, columns = (windows(n, kernel_size, stride, padding, ceil_mode) for n in (h, w))
+    rows, columns = grid(x.shape[2:], kernel_size, stride, padding, ceil_mode)
+    (s, t), (p, o) = pair(stride), pair(padding)
     y = np.zeros((*x.shape[:2], len(rows), len(columns)))
     for i, r in enumerate(rows):
         for j, q in enumerate(columns):
-            top, left = i * stride - padding, j * stride - padding
+            top, left = i * s - p, j * t - o
             y[:, :, i, j] = (
                 x[:, :, r, q] * weigh(np.arange(r.start, r.stop) - top, np.arange(q.start, q.stop) - left)
             ).sum(axis=(2, 3))
@@ -91,41 +124,37 @@ def weighted_pool(x, kernel_size, stride, padding, ceil_mode, weigh):
 
 def mean_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad):
     """Return the mean of each window; what is counted is all but what lies beyond the padding, or the image's part."""
-    ones = np.ones_like(x)
-    counted = np.pad(ones, ((0, 0), (0, 0), (padding, padding), (padding, padding)), constant_values=1)
-    x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    if not count_include_pad:
-        counted[...] = 0
-        counted[:, :, padding : padding + ones.shape[2], padding : padding + ones.shape[3]] = 1
+    (kh, kw), (s, t) = pair(kernel_size), pair(stride)
+    rows, columns = grid(x.shape[2:], kernel_size, stride, padding, ceil_mode)
+    counted = padded(np.ones_like(x), padding)
+    x = padded(x, padding)
+    if count_include_pad:
+        counted[...] = 1
     y = []
-    h, w = ones.shape[2:]
-    for r in range(len(windows(h, kernel_size, stride, padding, ceil_mode))):
-        for q in range(len(windows(w, kernel_size, stride, padding, ceil_mode))):
-            part = np.s_[:, :, r * stride : r * stride + kernel_size, q * stride : q * stride + kernel_size]
+    for r in range(len(rows)):
+        for q in range(len(columns)):
+            part = np.s_[:, :, r * s : r * s + kh, q * t : q * t + kw]
             y.append(x[part].sum(axis=(2, 3)) / counted[part].sum(axis=(2, 3)))
     return np.moveaxis(np.array(y), 0, -1).reshape(*x.shape[:2], r + 1, q + 1)
 
 
 def gaussian(kernel_size, sigma):
     """Return the weights of a window's part, normalised over it."""
-    centre = (kernel_size - 1) / 2
+    down, across = ((k - 1) / 2 for k in pair(kernel_size))
 
     def weigh(rows, columns):
-        powers = np.exp(-((rows[:, None] - centre) ** 2 + (columns - centre) ** 2) / (2 * sigma**2))
+        powers = np.exp(-((rows[:, None] - down) ** 2 + (columns - across) ** 2) / (2 * sigma**2))
         return powers / powers.sum()
 
     return weigh
 
 
-def connect_locally(x, weight, bias, stride, padding):
-    """Let every place of the output look through a filter of its own: weight [oh, ow, o, c, k, k], bias [oh, ow, o]."""
-    x = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (padding, padding), (padding, padding)))
-    oh, ow, o, _, k, _ = weight.shape
-    y = np.zeros((len(x), o, oh, ow))
-    for r in range(oh):
-        for q in range(ow):
-            window = x[:, None, :, r * stride : r * stride + k, q * stride : q * stride + k]
-            y[:, :, r, q] = (window * weight[r, q]).sum(axis=(2, 3, 4)) + bias[r, q]
+def connect_locally(x, weight, bias, stride, padding, dilation=1):
+    """Let every place of the output look through its own filter: weight [oh, ow, o, c, kh, kw], bias [oh, ow, o]."""
+    x = padded(x, padding)
+    y = np.zeros((len(x), weight.shape[2], *weight.shape[:2]))
+    for r, q, rows, columns in places(x, weight, stride, dilation):
+        y[:, :, r, q] = (x[:, None, :, rows, columns] * weight[r, q]).sum(axis=(2, 3, 4)) + bias[r, q]
     return y
 
 

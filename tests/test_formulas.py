@@ -64,6 +64,8 @@ POOLS = [  # kernel_size, stride, padding, ceil_mode, input shape
     (5, 5, 2, True, (1, 6, 11)),
     (6, 6, 0, False, (2, 6, 6)),
     (1, 2, 0, False, (2, 5, 5)),
+    ((3, 2), (2, 1), (1, 0), True, (2, 6, 5)),
+    ((1, 4), None, 0, False, (1, 3, 8)),
 ]
 pools = pytest.mark.parametrize(("kernel_size", "stride", "padding", "ceil_mode", "shape"), POOLS)
 
@@ -108,20 +110,22 @@ def test_global_mean_pool(shape):
 
 
 @pytest.mark.parametrize(
-    ("outputs", "kernel_size", "stride", "padding", "shape"),
+    ("layer", "shape"),
     [
-        (3, 3, 1, 0, (2, 5, 6)),  # 18 features: two overlapping groups
-        (5, 3, 2, 1, (1, 6, 5)),  # 9 features
-        (1, 1, 1, 0, (2, 3, 4)),
-        (7, 4, 1, 0, (1, 4, 4)),  # one place: a fully connected layer
-        (2, 2, 3, 2, (4, 4, 5)),  # 16 features; gaps, windows in the padding alone
+        (LocallyConnected2D(3, 3), (2, 5, 6)),  # 18 features: two overlapping groups
+        (LocallyConnected2D(5, 3, 2, 1), (1, 6, 5)),  # 9 features
+        (LocallyConnected2D(1, 1), (2, 3, 4)),
+        (LocallyConnected2D(7, 4), (1, 4, 4)),  # one place: a fully connected layer
+        (LocallyConnected2D(2, 2, 3, 2), (4, 4, 5)),  # 16 features; gaps, windows in the padding alone
+        (LocallyConnected2D(2, (1, 3), (2, 1), (0, 2), (1, 2)), (2, 3, 4)),
     ],
+    ids=str,
 )
-def test_locally_connected(outputs, kernel_size, stride, padding, shape):
+def test_locally_connected(layer, shape):
     def formula(x, weight, bias):
-        return oracle.connect_locally(x, weight, bias, stride, padding)
+        return oracle.connect_locally(x, weight, bias, layer.stride, layer.padding, layer.dilation)
 
-    check(LocallyConnected2D(outputs, kernel_size, stride, padding), formula, shape)
+    check(layer, formula, shape)
 
 
 def test_locally_connected_without_bias():

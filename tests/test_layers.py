@@ -36,6 +36,27 @@ POOLS = [  # kernel_size, stride, padding, ceil_mode, input shape
     (3, 1, 1, False, (1, 5, 4)),
     (2, 3, 0, False, (1, 8, 9)),  # gaps between windows
     (5, 5, 2, True, (1, 6, 11)),
+    ((3, 2), (2, 1), (1, 0), True, (2, 8, 7)),
+    ((1, 4), None, 0, False, (1, 3, 8)),
+]
+
+
+CASES = [  # layer, input shape, samples
+    *((Conv2D(*case[:4]), *case[4:]) for case in CONVOLUTIONS),
+    (Conv2D(3, (2, 5), (2, 1), (0, 2)), (2, 7, 9), 3),
+    (Conv2D(4, (3, 1), (1, 3), (1, 0)), (3, 6, 10), 17),
+    (Conv2D(3, 3, padding=(1, 0)), (2, 6, 7), 2),
+    (Conv2D(5, 3, 1, 2, 2), (2, 7, 9), 3),
+    (Conv2D(3, 3, 2, 3, 2), (2, 9, 8), 2),  # taps two apart at every second place: half of x is never seen
+    (Conv2D(2, (2, 3), (4, 6), (3, 5), (6, 4)), (1, 11, 14), 4),
+    (Conv2D(2, 3, 3, 1, 2), (2, 10, 11), 2),
+    (Conv2D(6, 3, 1, 1, groups=2), (4, 7, 9), 3),
+    (Conv2D(6, (3, 2), (2, 1), (1, 0), 2, 3), (9, 8, 7), 18),
+    (Conv2D(8, 1, groups=4), (4, 3, 5), 2),
+    (Conv2D(5, 3, 1, 1, groups=5), (5, 8, 12), 4),  # depthwise
+    (Conv2D(3, 3, 2, 1, groups=3), (3, 9, 10), 17),
+    (Conv2D(12, 5, 1, 2, groups=6), (6, 9, 21), 2),
+    (Conv2D(4, (1, 3), 1, (0, 2), 2, 4), (4, 3, 6), 1),
 ]
 
 
@@ -55,20 +76,34 @@ def fill(net):
         view[...] = normal(*view.shape, seed=number) / np.sqrt(view[0].size)
 
 
-@pytest.mark.parametrize(("outputs", "kernel_size", "stride", "padding", "shape", "n"), CONVOLUTIONS)
-def test_convolution(outputs, kernel_size, stride, padding, shape, n):
-    net = Net([Conv2D(outputs, kernel_size, stride, padding)], shape)
+@pytest.mark.parametrize(("layer", "shape", "n"), CASES, ids=str)
+def test_convolution(layer, shape, n):
+    net = Net([layer], shape)
     fill(net)
     weight, bias = net.parameters["0.weight"], net.parameters["0.bias"]
+    options = layer.stride, layer.padding, layer.dilation, layer.groups
     x = normal(n, *shape)
     y = net.forward(x)
-    assert close(y, oracle.convolve(x, weight, bias, stride, padding))
+    assert close(y, oracle.convolve(x, weight, bias, *options))
     dy = normal(*y.shape, seed=9)
     dx = net.backward(dy)
-    wanted = oracle.convolve_backward(x, weight, dy, stride, padding)
+    wanted = oracle.convolve_backward(x, weight, dy, *options)
     assert close(dx, wanted[0])
     assert close(net.gradients["0.weight"], wanted[1])
     assert close(net.gradients["0.bias"], wanted[2], summands=dy)
+
+
+@pytest.mark.parametrize(("layer", "shape", "n"), CASES[len(CONVOLUTIONS) :], ids=str)
+def test_convolution_agrees_with_pytorch(layer, shape, n):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    net = Net([layer], shape)
+    fill(net)
+    weight, bias = map(torch.from_numpy, net.parameters.values())
+    options = layer.stride, layer.padding, layer.dilation, layer.groups
+    x = normal(n, *shape)
+    assert close(
+        net.predict(x), torch.nn.functional.conv2d(torch.from_numpy(x), weight, bias, *options).numpy()
+    )
 
 
 def test_convolution_without_bias():
@@ -125,11 +160,12 @@ def test_relu_is_the_same_fused_and_alone(before, behind):
 
 
 def test_flatten_copies_where_it_cannot_be_a_view():
-    """Behind a convolution the gradient has zero columns at its sides, so that it is not one run of memory."""
-    net = Net([Conv2D(3, 3), Flatten()], (2, 5, 6))
-    x, dy = normal(3, 2, 5, 6), normal(3, 36, seed=1)
+    """Behind Winograd's algorithm the gradient has zeros at its sides, so that it is not one run of memory."""
+    net = Net([Conv2D(16, 3), Flatten()], (16, 5, 6))
+    x, dy = normal(3, 16, 5, 6), normal(3, 16 * 12, seed=1)
+    assert any(net.layers[0].gradient_border((16, 5, 6)))
     y = oracle.convolve(x, net.parameters["0.weight"], 0, 1, 0)
-    assert close(net.forward(x), y.reshape(3, 36))
+    assert close(net.forward(x), y.reshape(3, -1))
     wanted = oracle.convolve_backward(x, net.parameters["0.weight"], dy.reshape(y.shape), 1, 0)
     assert close(net.backward(dy), wanted[0])
 
@@ -178,7 +214,10 @@ def test_labels_are_smoothed_in_training_alone():
 @pytest.mark.parametrize(
     ("layers", "shape", "words"),
     [
-        ([Conv2D(6, 5)], (1, 4, 9), ["layer 0", "Conv2D", "at least 5", "has 4"]),
+        ([Conv2D(6, 5)], (1, 4, 9), ["layer 0", "Conv2D", "at least 5 rows", "has 4"]),
+        ([Conv2D(6, (1, 3), dilation=3)], (1, 4, 6), ["layer 0", "Conv2D", "at least 7 columns", "has 6"]),
+        ([Conv2D(6, 3, groups=2)], (3, 8, 8), ["layer 0", "groups=2", "has 3", "to have 6"]),
+        ([Conv2D(5, 3, groups=2)], (4, 8, 8), ["layer 0", "groups=2", "has 4", "to have 5"]),
         ([Conv2D(6, 5), MaxPool2D(3)], (1, 6, 6), ["layer 1", "MaxPool2D", "at least 3", "has 2"]),
         ([Dense(10)], (1, 4, 4), ["layer 0", "Dense", "(1, 4, 4)", "Flatten"]),
         ([Flatten(), Flatten()], (1, 4, 4), ["layer 1", "Flatten", "(16,)"]),

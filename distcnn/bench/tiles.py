@@ -57,8 +57,8 @@ def convolution_rows(every):
         layer = layer.using("direct")
         wiring = wiring_of(layer, shape)
         c, _, _ = shape
-        o, oh, ow = layer.output_shape(shape)
-        k, flops = layer.kernel_size, 2 * LANES * o * c * layer.kernel_size**2 * oh * ow
+        o, _, ow = layer.output_shape(shape)
+        k, flops = layer.taps[1], LANES * layer.flops(shape)
         ((_, arguments),) = layer.forward(wiring)
         tried = [
             t for t in (rows_by_columns(16, 16) if every else tiles.CONVOLUTION) if t[0] <= o and t[1] <= ow
@@ -71,7 +71,7 @@ def convolution_rows(every):
         yield f"dW       {name}", tiles.convolution_weights(o, k), made, arguments, flops
         if c > 3:  # the first layer of a net has no dx
             tried = [m for m in (range(1, 17) if every else tiles.DATA) if m <= c]
-            made = {(m, 1): convolution.convolution_backward_data(m, 1, True) for m in tried}
+            made = {(m, 1): convolution.convolution_backward_data(m, 1, 1, 1, 1, True) for m in tried}
             yield f"dx       {name}", (tiles.convolution_data(c), 1), made, data_arguments, flops
 
 

@@ -22,6 +22,7 @@ from numba.core import config as numba_config
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
+from distcnn.kernels.axis import Axis
 from distcnn.lanes.processor import processor, vector_registers
 from distcnn.lanes.types import BYTE, INT, call
 
@@ -31,9 +32,9 @@ __all__ = ["Kernel", "ieee_mode", "kernel", "processor", "specialised", "vector_
 class Kernel:
     """A function over arrays, compiled on first use (or by `compiled`) for one signature.
 
-    `signature` is one word per argument: a NumPy type code, and for arrays a colon and the number of axes,
-    as in "f4:5 f4:4 f4:1 i8"; arrays may have any strides, except those marked C, as in "f4:1C", which must be
-    contiguous. Arguments are not checked.
+    `signature` is one word per argument: "axis" for an Axis, or a NumPy type code, and for arrays a colon and the
+    number of axes, as in "f4:5 f4:4 f4:1 i8"; arrays may have any strides, except those marked C, as in "f4:1C", which
+    must be contiguous. Arguments are not checked.
     """
 
     def __init__(self, function, signature, name):
@@ -77,6 +78,8 @@ def specialised(signature):
 
 
 def _numba_type(word):
+    if word == "axis":
+        return types.NamedUniTuple(types.int64, len(Axis._fields), Axis)
     code, _, axes = word.partition(":")
     scalar = numba.from_dtype(np.dtype(code))
     return types.Array(scalar, int(axes[0]), axes[1:] or "A") if axes else scalar

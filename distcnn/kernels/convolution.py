@@ -1,11 +1,14 @@
-"""Convolution as a sliding dot product: forward and both gradients, for any filter, stride and padding.
+"""Convolution as a sliding dot product: forward and both gradients, for any filter, stride, padding and dilation.
 
-Shapes: x [blocks, c, h, columns, 16], with the zero columns of the padding in it (column 0 is column -padding of
-the image); no zero rows: rows outside are skipped by the loops' bounds, which changes no bit. w [o, c, kh, kw],
-y and dy [blocks, o, oh, ow, 16]. A tile keeps `rows` channels by `columns` positions in registers; the last tile of
-a row may overlap the one before. A tile's shape never changes a sum's order, so it may follow the machine.
+Shapes, of one block whose maps are in groups (mostly one), each with outputs of its own: x [groups, c, h, columns, 16],
+with the zero columns of the padding in it (column 0 is column -padding of the image); no zero rows: rows outside are
+skipped by the loops' bounds, which changes no bit. w [groups, o, c, kh, kw], y and dy [groups, o, oh, ow, 16]; `down`
+and `across` tell how windows lie along rows and columns. A tile keeps `rows` channels by `columns` positions in
+registers; the last tile of a row may overlap the one before. A tile's shape never changes a sum's order, so it may
+follow the machine.
 """
 
+from distcnn.kernels.axis import meetings, steps, taps_inside, windows_inside
 from distcnn.kernels.compile import specialised
 from distcnn.lanes import (
     add_sums,
@@ -23,105 +26,111 @@ from distcnn.lanes import (
 )
 
 
-@specialised("f4:5 f4:4 f4:1 i8 f4:5")
+@specialised("f4:5 f4:5 f4:2 axis axis f4:5")
 def convolution_forward(rows, columns, stride, relu):
-    """y[o, r, q] = bias[o] + sum over c, i, j of w[o, c, i, j] * x[c, stride*r + i - padding, stride*q + j].
+    """y[o, r, q] = bias[o] + sum over c, i, j of w[o, c, i, j] * x[c, h, v], h and v the pixel of the window's tap.
 
-    With `relu`, y is what the ReLU behind it gives.
+    h = r * stride - padding + i * dilation, v likewise, whose `stride` is a constant. With `relu`, y is what the ReLU
+    behind it gives.
     """
 
-    def function(x, w, bias, padding, y):
-        blocks, channels, height = x.shape[0], x.shape[1], x.shape[2]
-        outputs, kernel_height, kernel_width = w.shape[0], w.shape[2], w.shape[3]
-        for n in range(blocks):
+    def function(x, w, bias, down, across, y):
+        height = x.shape[2]
+        for group in range(x.shape[0]):
+            filters, offsets = w[group], bias[group]
+            outputs, channels, _, kernel_width = filters.shape
             for r in range(y.shape[2]):
-                top = r * stride - padding
-                first, last = max(0, -top), min(kernel_height, height - top)
+                top = r * down.stride - down.padding
+                first, last = taps_inside(top, down, height)
                 for start in range(0, outputs, rows):
                     o = min(start, outputs - rows)
                     for begin in range(0, y.shape[3], columns):
                         q = min(begin, y.shape[3] - columns)
-                        tile = tile_repeat(broadcast_first(bias, (o,), 1, rows), columns)
+                        tile = tile_repeat(broadcast_first(offsets, (o,), 1, rows), columns)
                         for c in range(channels):
                             for i in range(first, last):
                                 for j in range(kernel_width):
-                                    taps = broadcast_first(w, (o, c, i, j), 1, rows)
-                                    values = load_row(x, (n, c, top + i, q * stride + j), stride, columns)
-                                    tile = tile_fma(tile, taps, values)
+                                    taps = broadcast_first(filters, (o, c, i, j), 1, rows)
+                                    at = group, c, top + i * down.dilation, q * stride + j * across.dilation
+                                    tile = tile_fma(tile, taps, load_row(x, at, stride, columns))
                         if relu:
                             tile = tile_relu(tile)
-                        store_tile(y, (n, o, r, q), tile, 1, rows, columns)
+                        store_tile(y, (group, o, r, q), tile, 1, rows, columns)
 
     return function
 
 
-@specialised("f4:5 f4:4 i8 i8 f4:5 f4:5")
-def convolution_backward_data(rows, stride, mask):
-    """dx[c, h, w] = sum over o, i, j of w[o, c, i, j] * dy[o, (h + padding - i) / stride, (w + padding - j) / stride].
+@specialised("f4:5 f4:5 axis axis f4:5 f4:5")
+def convolution_backward_data(rows, row_stride, row_dilation, stride, dilation, mask):
+    """dx[c, h, v] = sum over o, i, j of w[o, c, i, j] * dy[o, r, q], over the windows whose tap (i, j) sees (h, v).
 
-    Only whole quotients inside dy count. dy has `border` zero columns on its left (and enough on its right); with
-    `mask`, dx is 0 where x is not above 0: the derivative of the ReLU that made x. The order of the sum is o, i, j,
-    ascending.
+    With `mask`, dx is 0 where x is not above 0: the derivative of the ReLU that made x. The order of the sum is o, i,
+    j, ascending.
     """
+    i_step, r_step = row_steps = steps(row_stride, row_dilation)
+    j_step, q_step = column_steps = steps(stride, dilation)
 
-    def function(dy, w, padding, border, x, dx):
-        blocks, outputs, dy_height, channels = dy.shape[0], w.shape[0], dy.shape[2], w.shape[1]
-        kernel_height, kernel_width = w.shape[2], w.shape[3]
-        height, width = dx.shape[2], dx.shape[3]
-        dy_width = (width + 2 * padding - kernel_width) // stride + 1
-        for n in range(blocks):
-            for h in range(height):
-                row, i0 = (h + padding) // stride, (h + padding) % stride
-                first_i = max(0, row - dy_height + 1)
-                last_i = min((kernel_height - 1 - i0) // stride, row) + 1
+    def function(dy, w, down, across, x, dx):
+        oh, ow, kernel_height, kernel_width = dy.shape[2], dy.shape[3], w.shape[3], w.shape[4]
+        for group in range(dx.shape[0]):
+            filters = w[group]
+            outputs, channels = filters.shape[:2]
+            for h in range(dx.shape[2]):
+                place = h + down.padding
+                i, r, first_i, last_i = meetings(
+                    place, row_stride, row_dilation, row_steps, kernel_height, oh
+                )
                 for start in range(0, channels, rows):
                     c = min(start, channels - rows)
-                    for q in range(width):
-                        column, j0 = (q + padding) // stride, (q + padding) % stride
-                        first_j = max(0, column - dy_width + 1)
-                        last_j = min((kernel_width - 1 - j0) // stride, column) + 1
+                    for v in range(dx.shape[3]):
+                        place = v + across.padding
+                        j, q, first_j, last_j = meetings(
+                            place, stride, dilation, column_steps, kernel_width, ow
+                        )
                         tile = tile_zeros(rows)
                         for o in range(outputs):
-                            for i in range(first_i, last_i):
-                                for j in range(first_j, last_j):
-                                    tap = (o, c, i0 + stride * i, j0 + stride * j)
-                                    taps = broadcast_second(w, tap, 1, rows)
-                                    values = load_row(dy, (n, o, row - i, border + column - j), 1, 1)
-                                    tile = tile_fma(tile, taps, values)
+                            for m in range(first_i, last_i):
+                                for n in range(first_j, last_j):
+                                    tap = o, c, i + m * i_step, j + n * j_step
+                                    taps = broadcast_second(filters, tap, 1, rows)
+                                    at = group, o, r - m * r_step, q - n * q_step
+                                    tile = tile_fma(tile, taps, load_row(dy, at, 1, 1))
                         if mask:
-                            tile = tile_where_positive(load_column(x, (n, c, h, q), 1, rows), tile)
-                        store_tile(dx, (n, c, h, q), tile, 1, rows, 1)
+                            tile = tile_where_positive(load_column(x, (group, c, h, v), 1, rows), tile)
+                        store_tile(dx, (group, c, h, v), tile, 1, rows, 1)
 
     return function
 
 
-@specialised("f4:5 f4:5 i8 i8:4 i8:1")
-def convolution_backward_weights(rows, columns, stride):
-    """g[o, c, i, j] += sum over positions and samples of dy[o, r, q] * x[c, stride*r + i - padding, stride*q + j].
+@specialised("f4:5 f4:5 axis axis i8:5 i8:1")
+def convolution_backward_weights(rows, columns, dilation):
+    """g[o, c, i, j] += sum over positions and samples of dy[o, r, q] * x[c, h, v], the pixel of the window's tap.
 
-    A tile is `rows` outputs by `columns` neighbouring taps; g holds exact sums, `guard` as in lanes.sums.
+    A tile is `rows` outputs by `columns` neighbouring taps, whose `dilation` is a constant; g holds exact sums, `guard`
+    as in lanes.sums.
     """
     size = rows * columns
 
-    def function(x, dy, padding, g, guard):
-        blocks, height = x.shape[0], x.shape[2]
-        outputs, channels, kernel_height, kernel_width = g.shape
-        for n in range(blocks):
+    def function(x, dy, down, across, g, guard):
+        height = x.shape[2]
+        for group in range(x.shape[0]):
+            sums = g[group]
+            outputs, channels, kernel_height, kernel_width = sums.shape
             for start in range(0, outputs, rows):
                 o = min(start, outputs - rows)
                 for c in range(channels):
                     for i in range(kernel_height):
-                        first = max(0, (padding - i + stride - 1) // stride)
-                        last = min(dy.shape[2], (height - 1 + padding - i) // stride + 1)
+                        first, last = windows_inside(i, down, height, dy.shape[2])
                         for begin in range(0, kernel_width, columns):
                             j = min(begin, kernel_width - columns)
                             tile = tile_zeros(size)
                             for r in range(first, last):
+                                h = r * down.stride - down.padding + i * down.dilation
                                 for q in range(dy.shape[3]):
-                                    outer = load_column(dy, (n, o, r, q), 1, rows)
-                                    at = (n, c, r * stride + i - padding, q * stride + j)
-                                    tile = tile_fma(tile, outer, load_row(x, at, 1, columns))
-                            add_sums(g, (o, c, i, j), tile, rows, columns, start - o, begin - j, guard)
+                                    outer = load_column(dy, (group, o, r, q), 1, rows)
+                                    at = group, c, h, q * across.stride + j * dilation
+                                    tile = tile_fma(tile, outer, load_row(x, at, dilation, columns))
+                            add_sums(sums, (o, c, i, j), tile, rows, columns, start - o, begin - j, guard)
 
     return function
 

@@ -1,7 +1,8 @@
 """Local connections without weight sharing: a fully connected layer of its own at each place of the output.
 
 Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, o, oh, ow, 16], weights and their exact sums
-[oh, ow, o, features], features = c * k * k; bias [oh, ow, o]. A window is first copied into a patch [1, features, 16].
+[oh, ow, o, features], features = c * kh * kw; bias [oh, ow, o]. A window is first copied into a patch [1, features,
+16].
 """
 
 from numba import njit
@@ -26,39 +27,43 @@ from distcnn.lanes import (
 
 
 @njit(inline="always")
-def _gather(x, n, top, left, kernel_size, patch):
-    """patch[(c, i, j)] = x[n, c, top + i, left + j], 0 outside the image."""
+def _gather(x, n, r, q, down, across, patch):
+    """patch[(c, i, j)] = x at tap (i, j) of window (r, q), 0 outside the image."""
     f = 0
     for c in range(x.shape[1]):
-        for i in range(top, top + kernel_size):
-            for j in range(left, left + kernel_size):
-                inside = 0 <= i < x.shape[2] and 0 <= j < x.shape[3]
-                store(patch, (0, f), load(x, (n, c, i, j)) if inside else splat(0.0))
+        for i in range(down.kernel_size):
+            h = r * down.stride - down.padding + i * down.dilation
+            for j in range(across.kernel_size):
+                v = q * across.stride - across.padding + j * across.dilation
+                inside = 0 <= h < x.shape[2] and 0 <= v < x.shape[3]
+                store(patch, (0, f), load(x, (n, c, h, v)) if inside else splat(0.0))
                 f += 1
 
 
 @njit(inline="always")
-def _scatter(patch, n, top, left, kernel_size, dx):
-    """dx[n, c, top + i, left + j] += patch[(c, i, j)], inside the image."""
+def _scatter(patch, n, r, q, down, across, dx):
+    """dx at tap (i, j) of window (r, q) += patch[(c, i, j)], inside the image."""
     f = 0
     for c in range(dx.shape[1]):
-        for i in range(top, top + kernel_size):
-            for j in range(left, left + kernel_size):
-                if 0 <= i < dx.shape[2] and 0 <= j < dx.shape[3]:
-                    store(dx, (n, c, i, j), load(dx, (n, c, i, j)) + load(patch, (0, f)))
+        for i in range(down.kernel_size):
+            h = r * down.stride - down.padding + i * down.dilation
+            for j in range(across.kernel_size):
+                v = q * across.stride - across.padding + j * across.dilation
+                if 0 <= h < dx.shape[2] and 0 <= v < dx.shape[3]:
+                    store(dx, (n, c, h, v), load(dx, (n, c, h, v)) + load(patch, (0, f)))
                 f += 1
 
 
-@specialised("f4:5 f4:4 f4:3 i8 i8 i8 f4:3 f4:5")
+@specialised("f4:5 f4:4 f4:3 axis axis f4:3 f4:5")
 def local_forward(rows):
     """y[o, r, q] = bias[r, q, o] + sum over c, i, j of w[r, q, o, (c, i, j)] * x[c, i, j of the window]."""
 
-    def function(x, w, bias, kernel_size, stride, padding, patch, y):
+    def function(x, w, bias, down, across, patch, y):
         outputs, features = w.shape[2], w.shape[3]
         for n in range(y.shape[0]):
             for r in range(y.shape[2]):
                 for q in range(y.shape[3]):
-                    _gather(x, n, r * stride - padding, q * stride - padding, kernel_size, patch)
+                    _gather(x, n, r, q, down, across, patch)
                     for start in range(0, outputs, rows):
                         o = min(start, outputs - rows)
                         tile = broadcast_first(bias[r, q], (o,), 1, rows)
@@ -70,11 +75,11 @@ def local_forward(rows):
     return function
 
 
-@specialised("f4:5 f4:4 i8 i8 i8 f4:3 f4:5")
+@specialised("f4:5 f4:4 axis axis f4:3 f4:5")
 def local_backward_data(rows):
     """dx[c, h, w] = sum over its windows (r, q) of the sum over o of w[r, q, o, (c, i, j)] * dy[o, r, q]."""
 
-    def function(dy, w, kernel_size, stride, padding, patch, dx):
+    def function(dy, w, down, across, patch, dx):
         outputs, features = w.shape[2], w.shape[3]
         for n in range(dy.shape[0]):
             for c in range(dx.shape[1]):
@@ -90,12 +95,12 @@ def local_backward_data(rows):
                             taps = broadcast_last(w[r, q], (o, f), 1, rows)
                             tile = tile_fma(tile, taps, load_column(dy, (n, o, r, q), 1, 1))
                         store_tile(patch, (0, f), tile, 1, rows, 1)
-                    _scatter(patch, n, r * stride - padding, q * stride - padding, kernel_size, dx)
+                    _scatter(patch, n, r, q, down, across, dx)
 
     return function
 
 
-@specialised("f4:5 f4:5 i8 i8 i8 f4:3 f4:3 i8:4 i8:1")
+@specialised("f4:5 f4:5 axis axis f4:3 f4:3 i8:4 i8:1")
 def local_backward_weights(rows):
     """g[r, q, o, (c, i, j)] += sum over samples s of dy[o, r, q, s] * x[c, i, j of the window, s].
 
@@ -103,12 +108,12 @@ def local_backward_weights(rows):
     features, 16 samples, 16]. It wants 16 features at least; the last group overlaps the one before: there it is 0.
     """
 
-    def function(x, dy, kernel_size, stride, padding, patch, turned, g, guard):
+    def function(x, dy, down, across, patch, turned, g, guard):
         outputs, features = g.shape[2], g.shape[3]
         for n in range(dy.shape[0]):
             for r in range(dy.shape[2]):
                 for q in range(dy.shape[3]):
-                    _gather(x, n, r * stride - padding, q * stride - padding, kernel_size, patch)
+                    _gather(x, n, r, q, down, across, patch)
                     for k in range(turned.shape[0]):
                         f = min(16 * k, features - 16)
                         store_first(turned[k], (0,), transpose(load_column(patch, (0, f), 1, 16)), 1, 16, 1)
@@ -128,16 +133,16 @@ def local_backward_weights(rows):
     return function
 
 
-@specialised("f4:5 f4:5 i8 i8 i8 f4:3 i8:4 i8:1")
+@specialised("f4:5 f4:5 axis axis f4:3 i8:4 i8:1")
 def local_backward_few_weights(rows):
     """Do the same for fewer than 16 features: sums over lanes."""
 
-    def function(x, dy, kernel_size, stride, padding, patch, g, guard):
+    def function(x, dy, down, across, patch, g, guard):
         outputs, features = g.shape[2], g.shape[3]
         for n in range(dy.shape[0]):
             for r in range(dy.shape[2]):
                 for q in range(dy.shape[3]):
-                    _gather(x, n, r * stride - padding, q * stride - padding, kernel_size, patch)
+                    _gather(x, n, r, q, down, across, patch)
                     for start in range(0, outputs, rows):
                         o = min(start, outputs - rows)
                         outer = load_column(dy, (n, o, r, q), 1, rows)

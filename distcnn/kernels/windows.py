@@ -1,49 +1,33 @@
 """Weighted sums over windows: mean, Gaussian and trainable pooling, forward and both gradients.
 
 Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, c, oh, ow, 16]. Padding is never stored: a window is what of
-it lies inside the image. The weight of a window's pixel is the product of its row's and its column's, `rows` [oh, k]
-and `columns` [ow, k]; each channel has a factor and a bias.
+it lies inside the image. The weight of a window's pixel is the product of its row's and its column's, `rows` [oh, kh]
+and `columns` [ow, kw]; each channel has a factor and a bias.
 """
 
-from numba import njit
-
+from distcnn.kernels.axis import span, windows_over
 from distcnn.kernels.compile import kernel, specialised
 from distcnn.lanes import add_sums, fma, load, splat, store
 
 
-@njit(inline="always")
-def _span(position, stride, padding, kernel_size, size):
-    """Return where a window begins, and its first and last (excluded) place inside an image of this size."""
-    start = position * stride - padding
-    return start, max(0, -start), min(kernel_size, size - start)
-
-
-@njit(inline="always")
-def _windows(position, stride, padding, kernel_size, count):
-    """Return the first and last (excluded) window that a pixel lies in."""
-    return max(0, (position + padding - kernel_size) // stride + 1), min(
-        count, (position + padding) // stride + 1
-    )
-
-
-@specialised("f4:5 f4:2 f4:2 f4:1 f4:1 i8 f4:5")
-def window_forward(kernel_size, stride):
+@specialised("f4:5 f4:2 f4:2 f4:1 f4:1 axis axis f4:5")
+def window_forward(kernel_height, kernel_width):
     """y[c, r, q] = bias[c] + factor[c] * sum over i, j of rows[r, i] * columns[q, j] * x[c, i, j of the window]."""
 
-    def function(x, rows, columns, factor, bias, padding, y):
+    def function(x, rows, columns, factor, bias, down, across, y):
         height, width = x.shape[2], x.shape[3]
         for n in range(y.shape[0]):
             for c in range(y.shape[1]):
                 scale, offset = splat(factor[c]), splat(bias[c])
                 for r in range(y.shape[2]):
-                    top, first_i, last_i = _span(r, stride, padding, kernel_size, height)
+                    top, first_i, last_i = span(r, down, height)
                     for q in range(y.shape[3]):
-                        left, first_j, last_j = _span(q, stride, padding, kernel_size, width)
+                        left, first_j, last_j = span(q, across, width)
                         total = splat(0.0)
-                        if last_i - first_i == kernel_size and last_j - first_j == kernel_size:
-                            for i in range(kernel_size):  # a whole window: constant bounds, unrolled
+                        if last_i - first_i == kernel_height and last_j - first_j == kernel_width:
+                            for i in range(kernel_height):  # a whole window: constant bounds, unrolled
                                 part = splat(0.0)
-                                for j in range(kernel_size):
+                                for j in range(kernel_width):
                                     part = fma(splat(columns[q, j]), load(x, (n, c, top + i, left + j)), part)
                                 total = fma(splat(rows[r, i]), part, total)
                         else:
@@ -57,51 +41,47 @@ def window_forward(kernel_size, stride):
     return function
 
 
-@specialised("f4:5 f4:2 f4:2 f4:1 i8 f4:5")
-def window_backward_data(kernel_size, stride):
+@kernel("f4:5 f4:2 f4:2 f4:1 axis axis f4:5")
+def window_backward_data(dy, rows, columns, factor, down, across, dx):
     """dx[c, h, w] = factor[c] * sum over the windows of (h, w) of rows[r, i] * columns[q, j] * dy[c, r, q].
 
     Each dx collects from its windows, so that it is written once, wherever windows overlap or leave gaps.
     """
-
-    def function(dy, rows, columns, factor, padding, dx):
-        oh, ow = dy.shape[2], dy.shape[3]
-        for n in range(dx.shape[0]):
-            for c in range(dx.shape[1]):
-                scale = splat(factor[c])
-                for h in range(dx.shape[2]):
-                    first_r, last_r = _windows(h, stride, padding, kernel_size, oh)
-                    for w in range(dx.shape[3]):
-                        first_q, last_q = _windows(w, stride, padding, kernel_size, ow)
-                        total = splat(0.0)
-                        for r in range(first_r, last_r):
-                            part = splat(0.0)
-                            for q in range(first_q, last_q):
-                                weight = splat(columns[q, w + padding - q * stride])
-                                part = fma(weight, load(dy, (n, c, r, q)), part)
-                            total = fma(splat(rows[r, h + padding - r * stride]), part, total)
-                        store(dx, (n, c, h, w), total * scale)
-
-    return function
+    oh, ow = dy.shape[2], dy.shape[3]
+    for n in range(dx.shape[0]):
+        for c in range(dx.shape[1]):
+            scale = splat(factor[c])
+            for h in range(dx.shape[2]):
+                first_r, last_r = windows_over(h, down, oh)
+                for w in range(dx.shape[3]):
+                    first_q, last_q = windows_over(w, across, ow)
+                    total = splat(0.0)
+                    for r in range(first_r, last_r):
+                        part = splat(0.0)
+                        for q in range(first_q, last_q):
+                            weight = splat(columns[q, w + across.padding - q * across.stride])
+                            part = fma(weight, load(dy, (n, c, r, q)), part)
+                        total = fma(splat(rows[r, h + down.padding - r * down.stride]), part, total)
+                    store(dx, (n, c, h, w), total * scale)
 
 
-@specialised("f4:5 f4:2 f4:2 f4:1 i8 f4:5")
-def window_backward_data_apart(kernel_size):
+@specialised("f4:5 f4:2 f4:2 f4:1 axis axis f4:5")
+def window_backward_data_apart(kernel_height, kernel_width):
     """Do the same where every pixel lies in exactly one window: each dy is read once, 3 times faster."""
 
-    def function(dy, rows, columns, factor, padding, dx):
+    def function(dy, rows, columns, factor, down, across, dx):
         height, width = dx.shape[2], dx.shape[3]
         for n in range(dx.shape[0]):
             for c in range(dx.shape[1]):
                 scale = splat(factor[c])
                 for r in range(dy.shape[2]):
-                    top, first_i, last_i = _span(r, kernel_size, padding, kernel_size, height)
+                    top, first_i, last_i = span(r, down, height)
                     for q in range(dy.shape[3]):
-                        left, first_j, last_j = _span(q, kernel_size, padding, kernel_size, width)
+                        left, first_j, last_j = span(q, across, width)
                         value = load(dy, (n, c, r, q)) * scale
-                        if last_i - first_i == kernel_size and last_j - first_j == kernel_size:
-                            for i in range(kernel_size):
-                                for j in range(kernel_size):
+                        if last_i - first_i == kernel_height and last_j - first_j == kernel_width:
+                            for i in range(kernel_height):
+                                for j in range(kernel_width):
                                     part = value * splat(rows[r, i]) * splat(columns[q, j])
                                     store(dx, (n, c, top + i, left + j), part)
                         else:
@@ -113,29 +93,25 @@ def window_backward_data_apart(kernel_size):
     return function
 
 
-@specialised("f4:5 f4:5 f4:2 f4:2 i8 i8:1 i8:1")
-def window_backward_factor(kernel_size, stride):
+@kernel("f4:5 f4:5 f4:2 f4:2 axis axis i8:1 i8:1")
+def window_backward_factor(x, dy, rows, columns, down, across, g, guard):
     """g[c] += sum over windows and samples of dy[c, r, q] * the window's weighted sum; g holds exact sums."""
-
-    def function(x, dy, rows, columns, padding, g, guard):
-        height, width = x.shape[2], x.shape[3]
-        for n in range(dy.shape[0]):
-            for c in range(dy.shape[1]):
-                total = splat(0.0)
-                for r in range(dy.shape[2]):
-                    top, first_i, last_i = _span(r, stride, padding, kernel_size, height)
-                    for q in range(dy.shape[3]):
-                        left, first_j, last_j = _span(q, stride, padding, kernel_size, width)
-                        window = splat(0.0)
-                        for i in range(first_i, last_i):
-                            part = splat(0.0)
-                            for j in range(first_j, last_j):
-                                part = fma(splat(columns[q, j]), load(x, (n, c, top + i, left + j)), part)
-                            window = fma(splat(rows[r, i]), part, window)
-                        total = fma(window, load(dy, (n, c, r, q)), total)
-                add_sums(g, (c,), (total,), 1, 1, 0, 0, guard)
-
-    return function
+    height, width = x.shape[2], x.shape[3]
+    for n in range(dy.shape[0]):
+        for c in range(dy.shape[1]):
+            total = splat(0.0)
+            for r in range(dy.shape[2]):
+                top, first_i, last_i = span(r, down, height)
+                for q in range(dy.shape[3]):
+                    left, first_j, last_j = span(q, across, width)
+                    window = splat(0.0)
+                    for i in range(first_i, last_i):
+                        part = splat(0.0)
+                        for j in range(first_j, last_j):
+                            part = fma(splat(columns[q, j]), load(x, (n, c, top + i, left + j)), part)
+                        window = fma(splat(rows[r, i]), part, window)
+                    total = fma(window, load(dy, (n, c, r, q)), total)
+            add_sums(g, (c,), (total,), 1, 1, 0, 0, guard)
 
 
 @kernel("f4:5 f4 f4:5")

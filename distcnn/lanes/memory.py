@@ -103,7 +103,6 @@ load_first = _loader(0, scalars=False)  # n Lanes along axis 0
 broadcast_first = _loader(0, scalars=True)  # n scalars along axis 0, each in all lanes
 broadcast_last = _loader(-1, scalars=True)  # n scalars along the last axis, each in all lanes
 broadcast_second = _loader(1, scalars=True)  # n scalars along axis 1, each in all lanes
-broadcast_last = _loader(-1, scalars=True)  # n scalars along the last axis, each in all lanes
 
 
 def _tile_loader(row_axis):

@@ -246,17 +246,3 @@ def check_positive(layer, **arguments):
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
             raise NetError(f"{type(layer).__name__}: {name} is {value!r}; wanted a number above 0")
-
-
-def window_count(layer, size, kernel_size, stride, padding, ceil_mode=False):
-    """Return how many windows fit along one axis of `size`, as PyTorch counts them."""
-    room = size + 2 * padding - kernel_size
-    if room < 0:
-        raise NetError(
-            f"{layer} needs at least {kernel_size - 2 * padding} rows and columns, but its input has {size}: "
-            "use larger images or a smaller net"
-        )
-    count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
-    if ceil_mode and (count - 1) * stride >= size + padding:
-        count -= 1  # a window that starts beyond the image is dropped
-    return count

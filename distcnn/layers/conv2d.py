@@ -1,70 +1,74 @@
 """Convolution: a sliding dot product with shared weights."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from distcnn.errors import NetError
 from distcnn.kernels import convolution as kernels
 from distcnn.kernels import tiles
+from distcnn.kernels.axis import Axis
 from distcnn.layers import winograd
-from distcnn.layers.base import Border, Layer, Parameter, check_image, check_whole, window_count
+from distcnn.layers.base import NO_BORDER, Border, Parameter, check_whole
+from distcnn.layers.window2d import Filters2D
 
 
 @dataclass(frozen=True)
-class Conv2D(Layer):
+class Conv2D(Filters2D):
     """y[o] = bias[o] + sum over c of the cross-correlation of x[c] with weight[o, c] (PyTorch's Conv2d).
 
-    (c, h, w) -> (out_channels, oh, ow), oh = (h + 2 padding - kernel_size) // stride + 1.
-    weight: (out_channels, c, kernel_size, kernel_size); bias: (out_channels,).
+    kernel_size, stride, padding and dilation: a whole number, or a pair (of rows, of columns); groups: so many equal
+    parts of y's channels, each of which sees the same part of x's; with as many as x has channels it is depthwise.
+    weight: (out_channels, c / groups, rows, columns of the kernel); bias: (out_channels,).
     """
 
-    out_channels: int
-    kernel_size: int
-    stride: int = 1
-    padding: int = 0
-    bias: bool = True
-    conv: str = field(default="winograd", repr=False)
+    groups: int = 1
+    conv: str = field(default="winograd", repr=False, kw_only=True)
 
     applies_relu = True
     applies_mask = True
     folds_norm = True
 
     def __post_init__(self):
-        check_whole(self, 1, out_channels=self.out_channels, kernel_size=self.kernel_size, stride=self.stride)
-        check_whole(self, 0, padding=self.padding)
+        super().__post_init__()
+        check_whole(self, 1, groups=self.groups)
 
     def output_shape(self, shape):
-        _, h, w = check_image(self, shape)
-        oh, ow = (window_count(self, n, self.kernel_size, self.stride, self.padding) for n in (h, w))
-        return self.out_channels, oh, ow
+        result = super().output_shape(shape)
+        if shape[0] % self.groups or self.out_channels % self.groups:
+            raise NetError(
+                f"{self}: groups must divide the channels, but x has {shape[0]} and y is to have {self.out_channels}"
+            )
+        return result
 
     def parameters(self, shape):
-        filter_shape = (shape[0], self.kernel_size, self.kernel_size)
-        weight = Parameter((self.out_channels, *filter_shape), fan_in=int(np.prod(filter_shape)))
-        return (
-            {"weight": weight, "bias": Parameter((self.out_channels,))} if self.bias else {"weight": weight}
-        )
+        filter_shape = (shape[0] // self.groups, *self.taps)
+        weight = Parameter((self.out_channels, *filter_shape), fan_in=math.prod(filter_shape))
+        return self.with_bias(weight, (self.out_channels,))
 
     def using(self, conv):
         return replace(self, conv=conv) if conv == "direct" else self
 
     def border(self, shape):
-        border = Border(self.padding, self.padding)
+        border = self._columns
         if self._winograd(shape) or self._winograd_weights(shape):
-            border = border.union(winograd.input_border(shape, self.padding))
+            border = border.union(winograd.input_border(shape, border.left))
         return border
 
     def gradient_border(self, shape):
-        """The gradient of column w comes from columns (w + padding - j) / stride: those outside dy are zero."""
-        _, _, ow = self.output_shape(shape)
-        left = (self.kernel_size - 1) // self.stride
-        right = (shape[2] - 1 + self.padding) // self.stride - (ow - 1)
-        border = Border(left, max(0, right))
+        border, padding = NO_BORDER, self._columns.left
         if self._winograd(shape):
-            border = border.union(winograd.output_gradient_border(shape, self.padding))
+            border = border.union(winograd.output_gradient_border(shape, padding))
         if self._winograd_weights(shape):
-            border = border.union(winograd.whole_tiles_border(shape, self.padding))
+            border = border.union(winograd.whole_tiles_border(shape, padding))
         return border
+
+    @property
+    def _columns(self):
+        """The zero columns that the direct kernels want around x."""
+        padding = self.axes[1].padding
+        return Border(padding, padding)
 
     # ---- which algorithm: by the layer's shape alone ----
 
@@ -75,9 +79,9 @@ class Conv2D(Layer):
         return self._takes(winograd.pays_for_weights, shape)
 
     def _takes(self, pays, shape):
-        if self.conv == "direct" or (self.kernel_size, self.stride) != (3, 1):
-            return False
-        return pays(shape[0], *self.output_shape(shape))
+        down, across = self.axes
+        plain = down == across == Axis(3, 1, down.padding) and self.groups == 1
+        return self.conv != "direct" and plain and pays(shape[0], *self.output_shape(shape))
 
     # ---- calls ----
 
@@ -96,13 +100,14 @@ class Conv2D(Layer):
         weight, y = wiring.parameters["weight"], wiring.y.inside
         bias = wiring.parameters.get("bias", np.zeros(self.out_channels, np.float32))
         if self._winograd(wiring.x.shape):
-            x = wiring.x.bordered(winograd.input_border(wiring.x.shape, self.padding))
+            x = wiring.x.bordered(winograd.input_border(wiring.x.shape, self._columns.left))
             return winograd.correlation_calls(
                 wiring.scratch, x, wiring.filters, bias, y, y, wiring.relu, False
             )
-        rows, columns = tiles.convolution(self.out_channels, wiring.y.shape[2])
-        kernel = kernels.convolution_forward(rows, columns, self.stride, wiring.relu)
-        return [(kernel, (self._direct_input(wiring), weight, bias, self.padding, y))]
+        rows, columns = tiles.convolution(self.out_channels // self.groups, wiring.y.shape[2])
+        kernel = kernels.convolution_forward(rows, columns, self.axes[1].stride, wiring.relu)
+        filters, biases = self._grouped(weight, 0), self._grouped(bias, 0)
+        return [(kernel, (self._direct_input(wiring), filters, biases, *self.axes, self._grouped(y)))]
 
     def backward(self, wiring):
         calls = self.backward_weights(wiring)
@@ -111,37 +116,43 @@ class Conv2D(Layer):
             calls.append((kernel, (wiring.dy.inside, wiring.sums["bias"], wiring.guard)))
         return calls + (self.backward_data(wiring) if wiring.dx else [])
 
-    def _direct_input(self, wiring):
-        return wiring.x.bordered(Border(self.padding, self.padding))
-
     def backward_weights(self, wiring):
-        shape = wiring.x.shape
+        shape, sums, guard = wiring.x.shape, wiring.sums["weight"], wiring.guard
         if self._winograd_weights(shape):
-            x = wiring.x.bordered(winograd.input_border(shape, self.padding))
-            dy = wiring.dy.bordered(winograd.whole_tiles_border(shape, self.padding))
-            return winograd.weight_calls(wiring.scratch, x, dy, wiring.sums["weight"], wiring.guard)
-        tile = tiles.convolution_weights(self.out_channels, self.kernel_size)
-        kernel = kernels.convolution_backward_weights(*tile, self.stride)
-        arrays = (
-            self._direct_input(wiring),
-            wiring.dy.inside,
-            self.padding,
-            wiring.sums["weight"],
-            wiring.guard,
-        )
-        return [(kernel, arrays)]
+            x = wiring.x.bordered(winograd.input_border(shape, self._columns.left))
+            dy = wiring.dy.bordered(winograd.whole_tiles_border(shape, self._columns.left))
+            return winograd.weight_calls(wiring.scratch, x, dy, sums, guard)
+        rows, columns = tiles.convolution_weights(self.out_channels // self.groups, self.taps[1])
+        kernel = kernels.convolution_backward_weights(rows, columns, self.axes[1].dilation)
+        x, dy = self._direct_input(wiring), self._grouped(wiring.dy.inside)
+        return [(kernel, (x, dy, *self.axes, self._grouped(sums, 0), guard))]
 
     def backward_data(self, wiring):
         channels, h, w = wiring.x.shape
         x, dx = wiring.x.inside, wiring.dx.inside
         if self._winograd(wiring.x.shape):
-            grid, start = winograd.Grid.over(h, w), self.padding - 2
+            grid, start = winograd.Grid.over(h, w), self._columns.left - 2
             dy = wiring.dy.window(start, start, 4 * grid.down + 2, 4 * grid.across + 2)
             nothing = np.zeros(channels, np.float32)
             return winograd.correlation_calls(
                 wiring.scratch, dy, wiring.rotated_filters, nothing, x, dx, False, wiring.mask
             )
-        border = Border(*self.gradient_border(wiring.x.shape)[:2])
-        dy = wiring.dy.bordered(border)
-        kernel = kernels.convolution_backward_data(tiles.convolution_data(channels), self.stride, wiring.mask)
-        return [(kernel, (dy, wiring.parameters["weight"], self.padding, border.left, x, dx))]
+        rows, (down, across) = tiles.convolution_data(channels // self.groups), self.axes
+        kernel = kernels.convolution_backward_data(
+            rows, down.stride, down.dilation, across.stride, across.dilation, wiring.mask
+        )
+        filters = self._grouped(wiring.parameters["weight"], 0)
+        return [
+            (
+                kernel,
+                (self._grouped(wiring.dy.inside), filters, *self.axes, self._grouped(x), self._grouped(dx)),
+            )
+        ]
+
+    def _direct_input(self, wiring):
+        return self._grouped(wiring.x.bordered(self._columns))
+
+    def _grouped(self, array, axis=1):
+        """See the maps along an axis as [groups, maps]; of a block [1, c, ...] the first axis goes."""
+        maps = array[0] if axis else array
+        return maps.reshape(self.groups, -1, *maps.shape[1:])

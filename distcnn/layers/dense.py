@@ -7,6 +7,7 @@ import numpy as np
 from distcnn.errors import NetError
 from distcnn.kernels import convolution, tiles
 from distcnn.kernels import dense as kernels
+from distcnn.kernels.axis import Axis
 from distcnn.lanes import LANES, aligned
 from distcnn.layers.base import Layer, Parameter, check_whole
 
@@ -65,7 +66,8 @@ class Dense(Layer):
             transposed = aligned((1, LANES, -(-features // LANES), LANES))
             return kernel, (x, dy, transposed, sums, guard)
         kernel = convolution.convolution_backward_weights(*tiles.convolution_weights(self.out_features, 1), 1)
-        return kernel, (_as_image(x), _as_image(dy), 0, sums.reshape(*sums.shape, 1, 1), guard)
+        pixel = Axis(1)
+        return kernel, (_as_image(x), _as_image(dy), pixel, pixel, sums[None, :, :, None, None], guard)
 
 
 def _as_image(array):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from distcnn import scalars
 from distcnn.layers.base import check_positive
-from distcnn.layers.pool2d import WeightedPool2D
+from distcnn.layers.pool2d import WeightedPool2D, inside
 
 
 @dataclass(frozen=True)
@@ -16,25 +16,23 @@ class GaussianPool2D(WeightedPool2D):
     number for the rows and one for the columns. See Pool2D for the other arguments.
     """
 
-    kernel_size: int
+    kernel_size: int | tuple[int, int]
     sigma: float
-    stride: int | None = None
-    padding: int = 0
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
     ceil_mode: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         check_positive(self, sigma=self.sigma)
 
-    def axis_weights(self, size, starts):
-        return [self._normalised(self.inside(start, size)) for start in starts]
-
-    def _normalised(self, inside):
-        """Return the weights along an axis, computed so that the nearest pixel has weight 1 before the division."""
-        distances = [j - (self.kernel_size - 1) / 2 for j in range(self.kernel_size)]
+    def axis_weights(self, axis, size, start):
+        """Return the weights, computed so that the nearest pixel has weight 1 before the division by their sum."""
+        seen = inside(axis, size, start)
+        distances = [j - (axis.kernel_size - 1) / 2 for j in range(axis.kernel_size)]
         squares = [distance * distance for distance in distances]
-        least = min(squares[j] for j in inside)
+        least = min(squares[j] for j in seen)
         exponents = [(least - square) / self.sigma / self.sigma / 2 for square in squares]
-        powers = [scalars.exp(max(x, -700.0)) if j in inside else 0.0 for j, x in enumerate(exponents)]
+        powers = [scalars.exp(max(x, -700.0)) if j in seen else 0.0 for j, x in enumerate(exponents)]
         total = math.fsum(powers)
         return [power / total for power in powers]

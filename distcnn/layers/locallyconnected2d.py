@@ -1,5 +1,6 @@
 """Local connections without shared weights: a convolution whose filter is another one at each place."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,39 +8,23 @@ import numpy as np
 from distcnn.kernels import local as kernels
 from distcnn.kernels import tiles
 from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import Layer, Parameter, check_image, check_whole, window_count
+from distcnn.layers.base import Parameter
+from distcnn.layers.window2d import Filters2D
 
 
 @dataclass(frozen=True)
-class LocallyConnected2D(Layer):
+class LocallyConnected2D(Filters2D):
     """y[o, r, q] = bias[r, q, o] + sum over the window at (r, q) of weight[r, q, o] times x.
 
-    (c, h, w) -> (out_channels, oh, ow), the arguments as in Conv2D. weight: (oh, ow, out_channels, c, kernel_size,
-    kernel_size), at each place the weights of a Conv2D; bias: (oh, ow, out_channels).
+    (c, h, w) -> (out_channels, oh, ow), the arguments as in Conv2D. weight: (oh, ow, out_channels, c, rows, columns of
+    the kernel), at each place the weights of a Conv2D; bias: (oh, ow, out_channels).
     """
-
-    out_channels: int
-    kernel_size: int
-    stride: int = 1
-    padding: int = 0
-    bias: bool = True
-
-    def __post_init__(self):
-        check_whole(self, 1, out_channels=self.out_channels, kernel_size=self.kernel_size, stride=self.stride)
-        check_whole(self, 0, padding=self.padding)
-
-    def output_shape(self, shape):
-        _, h, w = check_image(self, shape)
-        oh, ow = (window_count(self, n, self.kernel_size, self.stride, self.padding) for n in (h, w))
-        return self.out_channels, oh, ow
 
     def parameters(self, shape):
         _, oh, ow = self.output_shape(shape)
         units = oh, ow, self.out_channels
-        weight = Parameter(
-            (*units, shape[0], self.kernel_size, self.kernel_size), fan_in=self._features(shape)
-        )
-        return {"weight": weight, "bias": Parameter(units)} if self.bias else {"weight": weight}
+        weight = Parameter((*units, shape[0], *self.taps), fan_in=self._features(shape))
+        return self.with_bias(weight, units)
 
     def kept(self, shape):
         return {"patch": (1, self._features(shape), LANES)}
@@ -48,9 +33,7 @@ class LocallyConnected2D(Layer):
         weight = _as_matrices(wiring.parameters["weight"])
         bias = wiring.parameters.get("bias", np.zeros(weight.shape[:3], np.float32))
         kernel = kernels.local_forward(tiles.dense(self.out_channels))
-        return [
-            (kernel, (wiring.x.inside, weight, bias, *self._window, wiring.kept["patch"], wiring.y.inside))
-        ]
+        return [(kernel, (wiring.x.inside, weight, bias, *self.axes, wiring.kept["patch"], wiring.y.inside))]
 
     def backward(self, wiring):
         dy = wiring.dy.inside
@@ -61,11 +44,11 @@ class LocallyConnected2D(Layer):
         if wiring.dx:
             weight, patch = _as_matrices(wiring.parameters["weight"]), wiring.kept["patch"]
             kernel = kernels.local_backward_data(tiles.dense(weight.shape[3]))
-            calls.append((kernel, (dy, weight, *self._window, patch, wiring.dx.inside)))
+            calls.append((kernel, (dy, weight, *self.axes, patch, wiring.dx.inside)))
         return calls
 
     def _backward_weights(self, wiring):
-        arrays = wiring.x.inside, wiring.dy.inside, *self._window, wiring.kept["patch"]
+        arrays = wiring.x.inside, wiring.dy.inside, *self.axes, wiring.kept["patch"]
         sums, features = _as_matrices(wiring.sums["weight"]), self._features(wiring.x.shape)
         if features < LANES:
             kernel = kernels.local_backward_few_weights(tiles.sums(self.out_channels))
@@ -74,13 +57,9 @@ class LocallyConnected2D(Layer):
         kernel = kernels.local_backward_weights(tiles.dense(self.out_channels))
         return kernel, (*arrays, turned, sums, wiring.guard)
 
-    @property
-    def _window(self):
-        return self.kernel_size, self.stride, self.padding
-
     def _features(self, shape):
         """Return how many numbers a window holds."""
-        return shape[0] * self.kernel_size * self.kernel_size
+        return shape[0] * math.prod(self.taps)
 
 
 def _as_matrices(array):

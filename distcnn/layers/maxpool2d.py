@@ -13,21 +13,21 @@ class MaxPool2D(Pool2D):
     See Pool2D for the arguments; padding is never the maximum.
     """
 
-    kernel_size: int
-    stride: int | None = None
-    padding: int = 0
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
     ceil_mode: bool = False
 
     applies_mask = True
 
     def forward(self, wiring):
-        kernel = kernels.max_pool_forward(self.kernel_size, self.step)
-        return [(kernel, (wiring.x.inside, self.padding, wiring.y.inside))]
+        kernel = kernels.max_pool_forward(*self.taps)
+        return [(kernel, (wiring.x.inside, *self.axes, wiring.y.inside))]
 
     def backward(self, wiring):
         if wiring.dx is None:
             return []
         partition = self.is_partition(wiring.x.shape)
-        kernel = kernels.max_pool_backward(self.kernel_size, self.step, partition, wiring.mask)
-        arrays = wiring.x.inside, wiring.y.inside, wiring.dy.inside, self.padding, wiring.dx.inside
+        kernel = kernels.max_pool_backward(*self.taps, partition, wiring.mask)
+        arrays = wiring.x.inside, wiring.y.inside, wiring.dy.inside, *self.axes, wiring.dx.inside
         return [(kernel, arrays)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from distcnn.kernels import windows as kernels
 from distcnn.layers.base import Layer, check_image
-from distcnn.layers.pool2d import WeightedPool2D
+from distcnn.layers.pool2d import WeightedPool2D, inside
 
 
 @dataclass(frozen=True)
@@ -14,19 +14,17 @@ class MeanPool2D(WeightedPool2D):
     count_include_pad: a mean counts the zeros of the padding too, but not what ceil_mode adds beyond it.
     """
 
-    kernel_size: int
-    stride: int | None = None
-    padding: int = 0
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
     ceil_mode: bool = False
     count_include_pad: bool = True
 
-    def axis_weights(self, size, starts):
-        return [[1.0 / self._count(start, size)] * self.kernel_size for start in starts]
-
-    def _count(self, start, size):
+    def axis_weights(self, axis, size, start):
+        counted = len(inside(axis, size, start))
         if self.count_include_pad:
-            return min(self.kernel_size, size + self.padding - start)
-        return len(self.inside(start, size))
+            counted = min(axis.kernel_size, size + axis.padding - start)
+        return [1.0 / counted] * axis.kernel_size
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Convolution whose output maps each see only some of the input's maps."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,16 +16,17 @@ from distcnn.layers.conv2d import Conv2D
 class TableConv2D(Layer):
     """A Conv2D in which output map o sees the input maps connections[o] alone (LeCun et al. 1998, table I).
 
-    weight: (pairs, kernel_size, kernel_size), in the order of the table; bias: (outputs,). It is computed as the whole
-    Conv2D with filters of 0 for the other pairs: that kernel is faster than one that leaves them out.
+    weight: (pairs, rows, columns of the kernel), in the order of the table; bias: (outputs,). It is computed as the
+    whole Conv2D with filters of 0 for the other pairs: that kernel is faster than one that leaves them out.
     """
 
     connections: tuple[tuple[int, ...], ...]
-    kernel_size: int
-    stride: int = 1
-    padding: int = 0
-    bias: bool = True
-    conv: str = field(default="winograd", repr=False)
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int] = 1
+    padding: int | tuple[int, int] = 0
+    dilation: int | tuple[int, int] = 1
+    bias: bool = field(default=True, kw_only=True)
+    conv: str = field(default="winograd", repr=False, kw_only=True)
 
     applies_relu = True
     applies_mask = True
@@ -52,9 +54,9 @@ class TableConv2D(Layer):
         return self._whole.output_shape(shape)
 
     def parameters(self, shape):
-        k, pairs, outputs = self.kernel_size, len(self._pairs), len(self.connections)
-        weight = Parameter((pairs, k, k), fan_in=pairs * k * k / outputs)  # in the mean
-        return {"weight": weight, "bias": Parameter((outputs,))} if self.bias else {"weight": weight}
+        taps, pairs, outputs = self._whole.taps, len(self._pairs), len(self.connections)
+        weight = Parameter((pairs, *taps), fan_in=pairs * math.prod(taps) / outputs)  # in the mean
+        return self._whole.with_bias(weight, (outputs,))
 
     def border(self, shape):
         return self._whole.border(shape)
@@ -81,9 +83,8 @@ class TableConv2D(Layer):
     @property
     def _whole(self):
         """The convolution of all pairs."""
-        return Conv2D(
-            len(self.connections), self.kernel_size, self.stride, self.padding, self.bias, self.conv
-        )
+        window = self.kernel_size, self.stride, self.padding, self.dilation
+        return Conv2D(len(self.connections), *window, bias=self.bias, conv=self.conv)
 
     @property
     def _pairs(self):

@@ -1,5 +1,6 @@
 """Trainable pooling: the subsampling layers of LeNet-5."""
 
+import math
 from dataclasses import dataclass
 
 from distcnn.kernels import convolution, tiles
@@ -12,27 +13,27 @@ from distcnn.layers.pool2d import WeightedPool2D
 class TrainablePool2D(WeightedPool2D):
     """y[c] = coefficient[c] * the sum of each window + bias[c] (LeCun et al. 1998); see Pool2D for the arguments.
 
-    coefficient: (c,), starts at 1 / kernel_size**2, so that the layer begins as mean pooling; bias: (c,), starts at 0.
+    coefficient: (c,), starts at 1 / the window's pixels, so that the layer begins as mean pooling; bias: (c,), at 0.
     """
 
-    kernel_size: int
-    stride: int | None = None
-    padding: int = 0
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
     ceil_mode: bool = False
 
     def parameters(self, shape):
-        mean = 1.0 / (self.kernel_size * self.kernel_size)
+        mean = 1.0 / math.prod(self.taps)
         return {"coefficient": Parameter(shape[:1], start=mean), "bias": Parameter(shape[:1])}
 
-    def axis_weights(self, size, starts):
-        return [[1.0] * self.kernel_size for _ in starts]
+    def axis_weights(self, axis, size, start):
+        return [1.0] * axis.kernel_size
 
     def forward(self, wiring):
         return super().forward(wiring, wiring.parameters["coefficient"], wiring.parameters["bias"])
 
     def backward(self, wiring):
         x, dy, sums, guard = wiring.x.inside, wiring.dy.inside, wiring.sums, wiring.guard
-        kernel = kernels.window_backward_factor(self.kernel_size, self.step)
-        factor = kernel, (x, dy, *self.tables(wiring.x.shape), self.padding, sums["coefficient"], guard)
+        arrays = x, dy, *self.tables(wiring.x.shape), *self.axes, sums["coefficient"], guard
+        factor = kernels.window_backward_factor, arrays
         bias = convolution.bias_gradient(tiles.sums(dy.shape[1])), (dy, sums["bias"], guard)
         return [factor, bias, *super().backward(wiring, wiring.parameters["coefficient"])]
