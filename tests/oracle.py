@@ -100,11 +100,11 @@ def softmax_cross_entropy(logits, labels, rejection=None, smoothing=0.0):
             np.column_stack([logits, np.full(len(logits), rejection)]), labels
         )
         return loss, gradient[:, :-1]
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p = powers / powers.sum(axis=1, keepdims=True)
-    target = np.full(p.shape, smoothing / p.shape[1])
+    logits = logits - logits.max(axis=1, keepdims=True)
+    logarithms = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))  # the probabilities may underflow
+    target = np.full(logits.shape, smoothing / logits.shape[1])
     target[np.arange(len(labels)), labels] += 1 - smoothing
-    return -(target * np.log(p)).sum(axis=1).mean(), (p - target) / len(labels)
+    return -(target * logarithms).sum(axis=1).mean(), (np.exp(logarithms) - target) / len(labels)
 
 
 def weighted_pool(x, kernel_size, stride, padding, ceil_mode, weigh):
