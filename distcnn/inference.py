@@ -7,10 +7,12 @@ that round alike everywhere, so that the bits of an evaluation are the same on a
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from distcnn.kernels.activations import softmax_forward
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import BatchNorm2D, Layer, ReLU
 from distcnn.layers.base import NO_BORDER, Border, Moment, Scratch, Value, Wiring, padded
@@ -80,6 +82,15 @@ class Inference(Forward):
         if len(shapes[-1]) == 1:
             unused = aligned(self.y.array.shape)  # the loss's gradient
             self._set_loss(layers[-1].rejection_logit, unused, head, guard)
+
+    @cached_property
+    def _probabilities(self):
+        return Value(self.y.shape)
+
+    def softmax(self):
+        """Return the Value of y's softmax, computed anew."""
+        softmax_forward(self.y.channels, self._probabilities.channels)
+        return self._probabilities
 
 
 def _folded(weight):

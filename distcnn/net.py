@@ -136,6 +136,13 @@ class Net:
             self.inference.loss()
         self.sums[OVERFLOWS] = self.guard[1]
 
+    def predict_block(self, block):
+        """Return two Values for a block: what the last layer gives, and its softmax; `start_evaluation` comes first."""
+        with ieee_mode():
+            self.inference.load(block, self.scale, self.shift)
+            self.inference.forward()
+            return self.inference.y, self.inference.softmax()
+
     def move_statistics(self, samples):
         """Let the running statistics follow a batch of so many samples, whose sums are known; clear these sums."""
         running, sums = self.weights[self.trained :], self.sums[HEAD + self.trained :]

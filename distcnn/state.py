@@ -14,7 +14,7 @@ TEXTS = ("config_toml", "data_fingerprint", "digest")
 WHOLES = ("numerics", "seed", "epoch", "step")
 SUMS = ("epoch_loss", "epoch_correct", "epoch_samples")  # as decimals: a loss may exceed int64
 ARRAYS = ("parameters", "velocities")
-FIXED = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "classes")  # throughout a run
+FIXED = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "dtype", "classes")
 DIGITS = 64  # for a sum
 
 
@@ -36,6 +36,7 @@ class State:
     epoch: int
     step: int  # finished steps in total
     epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2^-36, correct, samples
+    dtype: str = ""  # of the images in the data's file; checkpoints of early versions do not tell
     digest: str = ""  # of the parameters; `pack` finds it out where it is missing
 
 
@@ -137,6 +138,7 @@ def unpack(image):
             **{key: int(_checked(file.attrs[key], np.integer)) for key in WHOLES},
             classes=tuple(file["classes"].asstr(errors="surrogateescape")[()]),
             input_shape=shape,
+            dtype=_checked(file.attrs.get("dtype", ""), str),
             mean=mean,
             std=std,
             names_and_shapes=names_and_shapes,

@@ -161,6 +161,7 @@ class Training:
             data_fingerprint=self.dataset.fingerprint,
             classes=self.dataset.classes,
             input_shape=self.net.input_shape,
+            dtype=self.dataset.train.images.dtype.name,
             mean=self.mean,
             std=self.std,
             names_and_shapes=shapes,

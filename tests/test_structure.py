@@ -10,11 +10,11 @@ import distcnn
 
 PACKAGE = Path(distcnn.__file__).parent
 LEVELS = [  # from the top; modules of one level may import each other within their package only
-    {"train", "evaluate", "data.__main__", "bench", "launch", "verify"},
+    {"train", "evaluate", "predict", "data.__main__", "bench", "launch", "verify"},
     {"job"},
     {"survival"},
-    {"training", "report.recorder"},
-    {"models", "evaluation", "rundir", "report", "replicas", "blame"},
+    {"training", "report.recorder", "trained"},
+    {"models", "evaluation", "prediction", "rundir", "report", "replicas", "blame"},
     {"checkpoint", "data.batches", "net", "crew"},
     {"inference"},
     {"plan", "state", "chain"},

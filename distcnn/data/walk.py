@@ -13,6 +13,7 @@ import h5py
 from distcnn.data.layout import find, names, problems
 from distcnn.errors import DataError
 
+BARE = "/images", "/labels"  # of a file without parts, to predict
 SECONDS = 20  # of processor time, for the walk, and for each slab that is read
 MEMORY = 2**30  # bytes, beyond what the imports have taken
 SLAB = 2**26  # bytes that are read at a time
@@ -34,7 +35,7 @@ def walk(path: str) -> None:
     """Look at all that is needed of a file."""
     with h5py.File(path, "r", locking=False) as file:
         list(problems(file))
-        for name in names(file):
+        for name in [*names(file), *BARE]:
             try:
                 dataset = find(file, name)
             except DataError:

@@ -1,0 +1,61 @@
+"""Predict classes: `python -m distcnn.predict CHECKPOINT --data FILE.h5 [--out FILE.h5|FILE.csv] [--json]`."""
+
+import json
+import sys
+
+from distcnn.config import from_toml
+from distcnn.data.images import Images, load_images
+from distcnn.parallel.agreement import on_all, on_root
+from distcnn.parallel.world import run as run_command
+from distcnn.prediction import predict
+from distcnn.report.predictions import Predictions, require_free, told, write
+from distcnn.trained import PARTS, crew_of, find, parser, part_of, require_fitting
+
+
+def parse(words):
+    """Return the options of the command line."""
+    ours = parser("predict", "What a checkpoint takes images for, labelled or not.")
+    ours.add_argument("--part", choices=PARTS, help="which images [test, or /images of a file without parts]")
+    ours.add_argument("--out", metavar="FILE", help="write all predictions to a .h5 or .csv file")
+    ours.add_argument("--force", action="store_true", help="replace FILE if it is there")
+    return ours.parse_args(words)
+
+
+def images_of(comm, state, where, options):
+    """Return the Images that the options name, which fit the state."""
+    if options.part == "validation":
+        dataset, part = part_of(comm, state, where, options.part, options.data)
+        return Images(part.images, part.labels, dataset.classes, dataset.name, options.part)
+    config = on_root(comm, lambda: from_toml(state.config_toml, where))
+    found = load_images(options.data or config.data, comm, options.part)
+    on_all(comm, lambda: require_fitting(found.name, found.images, found.classes, state, where))
+    return found
+
+
+def main(comm):
+    """Predict on all ranks together; rank 0 writes and prints."""
+    options = on_root(comm, lambda: parse(sys.argv[1:]))
+    on_root(comm, lambda: options.out and require_free(options.out, options.force))
+    path, state = on_root(comm, lambda: find(options.checkpoint))
+    found = images_of(comm, state, path, options)
+    crew = crew_of(comm, state, path, found.images, options.threads)
+    predicted, probabilities = predict(crew, found.images, comm)
+    about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
+    about |= {"part": found.part, "weights_sha256": crew.net.digest}
+
+    def tell():
+        predictions = Predictions(predicted, probabilities, found.labels, state.classes, about)
+        if options.out:
+            write(options.out, predictions)
+        if options.json:
+            whole = {} if options.out else {"predicted": predicted.tolist()}
+            print(json.dumps(predictions.record | whole))
+            return
+        print(f"{path}, step {state.step}, on {len(predicted):,} {found.part} images of {found.name}")
+        print(*told(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
+
+    on_root(comm, tell)
+
+
+if __name__ == "__main__":
+    run_command(main)

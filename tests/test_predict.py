@@ -1,0 +1,162 @@
+"""Predictions of a checkpoint: what is printed and written, with labels and without, and what is refused."""
+
+import csv
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from distcnn import checkpoint, evaluate, predict
+from distcnn.config import parse
+from distcnn.data.dataset import load
+from distcnn.errors import DataError, OutputError, UserError
+from distcnn.parallel.alone import Alone
+from distcnn.training import Training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint after a few steps on the digits, and the training that it is of."""
+    argv = ["--validation", "0.2", "--batch-size", "64", "--warmup-epochs", "0"]
+    config = parse(argv, "test").config
+    training = Training(config, load(None, Alone(), config.validation, config.seed), Alone())
+    for blocks in training.remaining():
+        training.step(blocks)
+        if training.epoch_done:
+            break
+    path = tmp_path_factory.mktemp("run") / "step.h5"
+    checkpoint.save(path, training.state())
+    return str(path), training
+
+
+@pytest.fixture
+def command(trained, tmp_path, monkeypatch, capsys):
+    """Run a command for the checkpoint in an empty folder; return what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(module, *options, path=trained[0]):
+        monkeypatch.setattr(sys, "argv", ["command", path, *options])
+        module.main(Alone())
+        return capsys.readouterr().out
+
+    return call
+
+
+def write(name="data.h5", **arrays):
+    """Write a file of arrays; two underscores stand for a slash."""
+    with h5py.File(name, "w") as file:
+        for key, array in arrays.items():
+            file[key.replace("__", "/")] = array
+    return name
+
+
+def test_predictions_are_what_the_net_gives(command, trained):
+    test, net = trained[1].dataset.test, trained[1].net
+    logits = net.predict(test.images)
+    found = json.loads(command(predict, "--json"))
+    assert found["predicted"] == logits.argmax(axis=1).tolist()
+    assert found["accuracy"] == json.loads(command(evaluate, "--json"))["accuracy"]
+    assert found["counts"] == np.bincount(found["predicted"], minlength=10).tolist()
+    assert found["weights_sha256"] == net.digest
+    said = command(predict, "--out", "a.h5")
+    assert f"accuracy {found['accuracy']:.2%}" in said
+    assert "wrote a.h5" in said
+    powers = np.exp(logits.astype(np.float64))
+    with h5py.File("a.h5") as file:
+        assert np.allclose(file["probabilities"], powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
+        assert file["predicted"][:].tolist() == found["predicted"]
+        assert np.array_equal(file["labels"], test.labels)
+        assert list(file.attrs["classes"]) == list("0123456789")
+
+
+def test_the_same_is_written_by_ranks_and_threads(command, trained, mpirun):
+    command(predict, "--out", "a.csv", "--threads", "1")
+    command(predict, "--out", "b.csv", "--threads", "3")
+    done = mpirun(3, "python", "-m", "distcnn.predict", trained[0], "--out", "c.csv", "--threads", 2, cwd=".")
+    assert done.returncode == 0, done.stderr
+    assert len({Path(name).read_bytes() for name in ("a.csv", "b.csv", "c.csv")}) == 1
+    rows = list(csv.reader(Path("a.csv").read_text().splitlines()))
+    assert rows[0] == ["image", "label", "predicted", "class", "probability", *"0123456789"]
+    assert [len(rows), rows[-1][0]] == [356, "354"]
+    for row in rows[1:]:
+        assert float(row[4]) == max(map(float, row[5:])) == float(row[5 + int(row[2])])
+
+
+@pytest.mark.parametrize("name", ["test__images", "images"])
+def test_images_without_labels(command, trained, name):
+    images = trained[1].dataset.test.images[:3]
+    write(**{name: images[:, 0]})
+    found = json.loads(command(predict, "--data", "data.h5", "--json"))
+    assert found["accuracy"] is None
+    assert found["predicted"] == trained[1].net.predict(images).argmax(axis=1).tolist()
+    said = command(predict, "--data", "data.h5", "--out", "p.csv").splitlines()
+    assert "3" in said[0]
+    assert len(said) == 5  # a line each
+    assert Path("p.csv").read_text().startswith("image,predicted,")
+
+
+def test_parts_are_those_of_training(command, trained):
+    dataset, net = trained[1].dataset, trained[1].net
+    for name, part in (("train", dataset.train), ("validation", dataset.validation)):
+        found = json.loads(command(evaluate, "--part", name, "--json"))
+        wanted = np.mean(net.predict(part.images).argmax(axis=1) == part.labels)
+        assert (found["samples"], found["accuracy"]) == (len(part.labels), wanted)
+    found = json.loads(command(predict, "--part", "validation", "--json"))
+    assert found["accuracy"] == wanted
+
+
+def test_other_data_has_no_validation_part(command, trained):
+    test = trained[1].dataset.test
+    write(train__images=test.images, train__labels=test.labels)
+    assert json.loads(command(evaluate, "--data", "data.h5", "--part", "train", "--json"))["samples"] == 355
+    with pytest.raises(DataError, match="no validation part"):
+        command(evaluate, "--data", "data.h5", "--part", "validation")
+
+
+def test_images_of_another_type_are_refused(command, trained, tmp_path):
+    """What was trained on bytes gives nonsense on fractions."""
+    test = trained[1].dataset.test
+    images = (test.images / 255).astype(np.float32)
+    write(test__images=images, test__labels=test.labels, train__images=images, train__labels=test.labels)
+    for module in (evaluate, predict):
+        with pytest.raises(DataError, match=r"float32.* uint8"):
+            command(module, "--data", "data.h5")
+    checkpoint.save("early.h5", replace(trained[1].state(), dtype=""))  # from before it was noted
+    assert "accuracy" in command(predict, "--data", "data.h5", path="early.h5")
+
+
+IMAGES = np.zeros((4, 28, 28), np.uint8)
+MISTAKES = {
+    "another shape": ({"images": IMAGES[:, 1:]}, [], "27"),
+    "no such part": ({"images": IMAGES}, ["--part", "test"], "test"),
+    "nothing": ({"pictures": IMAGES}, [], "test"),
+    "16 bits": ({"images": IMAGES.astype(np.uint16)}, [], "uint16"),
+    "labels": ({"images": IMAGES, "labels": np.zeros(3, int)}, [], "3 labels"),
+    "negative": ({"images": IMAGES, "labels": np.full(4, -1)}, [], "-1"),
+    "nan": ({"images": np.full((4, 28, 28), np.nan, np.float32)}, [], "nan"),
+    "a group": ({"images__a": IMAGES}, [], "group"),
+    "an ending": ({"images": IMAGES}, ["--out", "p.txt"], ".csv"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "options", "word"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_told_and_nothing_is_written(command, arrays, options, word):
+    write(**arrays)
+    with pytest.raises(UserError) as caught:
+        command(predict, "--data", "data.h5", *options)
+    assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in Path().iterdir()] == ["data.h5"]
+
+
+def test_a_file_is_replaced_only_when_asked_to(command):
+    Path("a.csv").write_text("mine")
+    with pytest.raises(OutputError, match="--force"):
+        command(predict, "--out", "a.csv")
+    assert Path("a.csv").read_text() == "mine"
+    command(predict, "--out", "a.csv", "--force")
+    assert Path("a.csv").read_text().startswith("image,")
