@@ -1,5 +1,7 @@
 """The naive versions of all layers, in float64, as the formulas say: slow, plain, and importing nothing of distcnn."""
 
+import math
+
 import numpy as np
 
 
@@ -183,6 +185,16 @@ def batch_norm(x, gamma, beta, epsilon):
 def sigmoid(x):
     """Return 1 / (1 + exp(-x))."""
     return 1 / (1 + np.exp(-x.astype(np.float64)))
+
+
+def silu(x):
+    """Return x / (1 + exp(-x))."""
+    return x.astype(np.float64) * sigmoid(x)
+
+
+def gelu(x):
+    """Return x times the standard normal distribution's function of x."""
+    return x * np.vectorize(lambda value: math.erfc(-value / math.sqrt(2)) / 2)(x.astype(np.float64))
 
 
 def tanh(x, amplitude=1.0, slope=1.0):

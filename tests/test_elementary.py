@@ -1,11 +1,13 @@
 """Elementary functions against NumPy in float64, over all magnitudes of float32."""
 
+import math
+
 import numpy as np
 import pytest
 
 from distcnn import scalars
 from distcnn.kernels.compile import kernel
-from distcnn.lanes import exp, load, sigmoid, store, tanh
+from distcnn.lanes import exp, load, normal, sigmoid, store, tanh
 
 
 @kernel("f4:2 f4:2 f4:2 f4:2")
@@ -49,6 +51,30 @@ def test_special_values():
     assert np.array_equal(powers[0, :4], [np.nan, np.inf, 0, 1], equal_nan=True)
     assert np.array_equal(sigmoids[0, :4], [np.nan, 1, 0, 0.5], equal_nan=True)
     assert np.array_equal(tangents[0, :4], [np.nan, 1, -1, 0], equal_nan=True)
+
+
+@kernel("f4:2 f4:2 f4:2")
+def normals(x, densities, distributions):
+    """Compute density and distribution function of the normal distribution at x [n, 16]."""
+    for n in range(x.shape[0]):
+        density, distribution = normal(load(x, (n,)))
+        store(densities, (n,), density)
+        store(distributions, (n,), distribution)
+
+
+def test_the_normal_distribution():
+    x = np.concatenate(
+        [np.linspace(-14, 14, 4000), [-1e38, 1e38, 1e-30, 0, -0.0, -np.inf, np.inf, np.nan] * 2]
+    )
+    x = x.astype(np.float32).reshape(-1, 16)
+    density, distribution = np.empty_like(x), np.empty_like(x)
+    normals(x, density, distribution)
+    exact = x.astype(np.float64)
+    with np.errstate(over="ignore"):
+        bell = np.exp(-exact * exact / 2) / math.sqrt(2 * math.pi)
+    tails = np.vectorize(lambda value: math.erfc(-value / math.sqrt(2)) / 2)(exact)
+    for ours, wanted in ((density, bell), (distribution, tails)):
+        assert np.allclose(ours, wanted, rtol=1e-6, atol=1e-38, equal_nan=True)
 
 
 @pytest.mark.parametrize("x", [-700.0, -40.1, -1e-9, 0.0, 0.3, 1.0, 87.0, 699.9])

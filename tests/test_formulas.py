@@ -8,6 +8,7 @@ from test_layers import close, normal
 from distcnn import Net
 from distcnn.errors import NetError
 from distcnn.layers import (
+    GELU,
     Dense,
     Flatten,
     GaussianPool2D,
@@ -17,6 +18,7 @@ from distcnn.layers import (
     RadialBasis,
     ReLU,
     Sigmoid,
+    SiLU,
     Softmax,
     TableConv2D,
     Tanh,
@@ -181,6 +183,8 @@ ACTIVATIONS = [
     (Sigmoid(), oracle.sigmoid, lambda torch: torch.nn.Sigmoid()),
     (Tanh(), oracle.tanh, lambda torch: torch.nn.Tanh()),
     (Tanh(1.7159, 2 / 3), lambda x: oracle.tanh(x, 1.7159, 2 / 3), None),
+    (SiLU(), oracle.silu, lambda torch: torch.nn.SiLU()),
+    (GELU(), oracle.gelu, lambda torch: torch.nn.GELU()),
     (Softmax(), oracle.softmax, lambda torch: torch.nn.Softmax(dim=1)),
 ]
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from test_layers import normal
 
-from distcnn.errors import ConfigError
+from distcnn.errors import ConfigError, NetError
 from distcnn.models import MODELS, build, check, size
 from distcnn.models.lenet5_1998 import TABLE, centres
+from distcnn.plan import Block
 
 SIZES = {  # parameters and FLOPs, worked out by hand
     "mlp": (784 * 300 + 300 + 300 * 100 + 100 + 1010, 2 * (784 * 300 + 300 * 100 + 1000)),
@@ -16,6 +17,8 @@ SIZES = {  # parameters and FLOPs, worked out by hand
     "lenet5": (61706, None),
     "lenet5-1998": (60000, None),
     "vgg-small": (550570, None),
+    "vgg16": (138_357_544, None),
+    "alexnet": (61_100_840, None),
     "resnet20": (269722, None),  # 0.27 million in the paper, 0.46 and 0.85
     "resnet32": (464154, None),
     "resnet56": (853018, None),
@@ -27,16 +30,46 @@ def test_size(name):
     parameters, flops = size(name)
     assert parameters == SIZES[name][0]
     assert SIZES[name][1] in (None, flops)
-    assert build(name, MODELS[name].input_shape, 10, seed=0).trained == parameters
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
-@pytest.mark.parametrize("name", MODELS)
+SMALLEST = {"vgg16": (3, 32, 32), "alexnet": (1, 63, 63)}
+STEPS = [
+    (name, shape)
+    for name in MODELS
+    for shape in ([SMALLEST[name]] if name in SMALLEST else [(1, 28, 28), (3, 32, 32)])
+]
+
+
+@pytest.mark.parametrize(("name", "shape"), STEPS)
 def test_every_model_steps(name, shape):
     net = build(name, shape, 12, seed=0)
+    assert net.trained == sum(view.size for view in net.parameters.values())
     loss, gradients = net.loss_and_gradients(normal(3, *shape), np.array([0, 11, 5]))
     assert np.isfinite(loss)
     assert all(np.abs(gradient).max() > 0 for gradient in gradients.values())
+
+
+@pytest.mark.parametrize(("name", "shape"), STEPS)
+def test_blocks_of_every_model_add_up(name, shape):
+    """What ranks add up is the same however they share the blocks."""
+    net, images, labels = build(name, shape, 12, seed=0), normal(20, *shape), np.arange(20) % 12
+    blocks = [Block.of(images, labels, np.arange(16)), Block.of(images, labels, np.arange(16, 20))]
+
+    def sums(own):
+        net.sums[:] = 0
+        net.start(2)
+        for block in own:
+            net.train_block(block)
+        return net.sums.copy()
+
+    assert np.array_equal(sums(blocks), sums(blocks[1:]) + sums(blocks[:1]))
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_too_small_images_are_refused(name):
+    c, h, w = SMALLEST[name]
+    with pytest.raises(NetError, match=r"layer \d+: .*: use larger images or a smaller net"):
+        build(name, (c, h - 1, w), 10, seed=0)
 
 
 def test_layers_of_1998_have_the_parameters_of_the_paper():

@@ -7,6 +7,7 @@ from test_layers import normal
 from distcnn import Net, models
 from distcnn.errors import Diverged, NetError
 from distcnn.layers import (
+    GELU,
     Add,
     BatchNorm2D,
     Concatenate,
@@ -22,6 +23,7 @@ from distcnn.layers import (
     MeanPool2D,
     ReLU,
     Sigmoid,
+    SiLU,
     Softmax,
     Tanh,
     TrainablePool2D,
@@ -179,7 +181,7 @@ OTHERS = [
         Softmax(),
         GlobalMeanPool2D(),
     ),
-    *(Flatten(), Sigmoid(), Tanh(), Dropout(0.9), Softmax(), Dense(3)),
+    *(Flatten(), Sigmoid(), SiLU(), GELU(), Tanh(), Dropout(0.9), Softmax(), Dense(3)),
 ]
 
 

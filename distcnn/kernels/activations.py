@@ -1,7 +1,7 @@
-"""Sigmoid, hyperbolic tangent and softmax; the derivatives are computed from the outputs."""
+"""Sigmoid, hyperbolic tangent and softmax, whose derivatives are computed from the outputs; SiLU and GELU."""
 
 from distcnn.kernels.compile import kernel
-from distcnn.lanes import exp, fma, load, maximum, sigmoid, splat, store, tanh
+from distcnn.lanes import exp, fma, load, maximum, normal, sigmoid, splat, store, tanh
 
 
 @kernel("f4:5 f4:5")
@@ -47,6 +47,54 @@ def tanh_backward(y, dy, square, steepest, dx):
                     value = load(y, (n, c, r, q))
                     slope = fma(value * splat(-square), value, splat(steepest))
                     store(dx, (n, c, r, q), load(dy, (n, c, r, q)) * slope)
+
+
+@kernel("f4:5 f4:5")
+def silu_forward(x, y):
+    """y = x / (1 + exp(-x))."""
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for r in range(x.shape[2]):
+                for q in range(x.shape[3]):
+                    value = load(x, (n, c, r, q))
+                    store(y, (n, c, r, q), value * sigmoid(value))
+
+
+@kernel("f4:5 f4:5 f4:5")
+def silu_backward(x, dy, dx):
+    """dx = dy (s + x s (1 - s)), s = 1 / (1 + exp(-x)); dx may be dy."""
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for r in range(x.shape[2]):
+                for q in range(x.shape[3]):
+                    value = load(x, (n, c, r, q))
+                    s = sigmoid(value)
+                    slope = fma(value * s, splat(1.0) - s, s)
+                    store(dx, (n, c, r, q), load(dy, (n, c, r, q)) * slope)
+
+
+@kernel("f4:5 f4:5")
+def gelu_forward(x, y):
+    """y = x * the normal distribution's function of x."""
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for r in range(x.shape[2]):
+                for q in range(x.shape[3]):
+                    value = load(x, (n, c, r, q))
+                    _, distribution = normal(value)
+                    store(y, (n, c, r, q), value * distribution)
+
+
+@kernel("f4:5 f4:5 f4:5")
+def gelu_backward(x, dy, dx):
+    """dx = dy (the distribution's function of x + x * its density); dx may be dy."""
+    for n in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            for r in range(x.shape[2]):
+                for q in range(x.shape[3]):
+                    value = load(x, (n, c, r, q))
+                    density, distribution = normal(value)
+                    store(dx, (n, c, r, q), load(dy, (n, c, r, q)) * fma(value, density, distribution))
 
 
 @kernel("f4:5 f4:5")

@@ -19,7 +19,7 @@ from distcnn.lanes.arithmetic import (
     where_less,
     where_positive,
 )
-from distcnn.lanes.elementary import exp, log, sigmoid, tanh
+from distcnn.lanes.elementary import exp, log, normal, sigmoid, tanh
 from distcnn.lanes.memory import (
     broadcast_first,
     broadcast_last,
@@ -60,6 +60,7 @@ __all__ = [
     "load_window",
     "log",
     "maximum",
+    "normal",
     "sigmoid",
     "splat",
     "square_root",

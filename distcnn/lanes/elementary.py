@@ -88,3 +88,30 @@ def tanh(x):
     p = fma(p, z, splat(-3.33332819422e-1))
     beyond = one - splat(2.0) / (exp(magnitude + magnitude) + one)
     return where_less(magnitude, splat(0.625), fma(p * z, x, x), copysign(beyond, x))
+
+
+@njit(inline="always")
+def normal(x):
+    """Return density and distribution function of the standard normal distribution, relative error below 1e-6.
+
+    Below 0 the distribution function is the density's power of e times a polynomial in u = 1 / (1 + 0.3 |x|), fitted
+    to scaled erfc by Chebyshev interpolation; x**2 is taken in two parts, as its rounding counts 100 times.
+    """
+    t, one = absolute(x), splat(1.0)
+    t = where_greater(t, splat(20.0), splat(20.0), t)
+    square = t * t
+    power = exp(square * splat(-0.5))
+    power = fma(power * splat(-0.5), fma(t, t, splat(0.0) - square), power)
+    u = one / fma(t, splat(0.3), one)
+    p = splat(-0.020233202)
+    p = fma(p, u, splat(0.110388136))
+    p = fma(p, u, splat(-0.223588656))
+    p = fma(p, u, splat(0.185899561))
+    p = fma(p, u, splat(-0.0747908665))
+    p = fma(p, u, splat(0.0938258548))
+    p = fma(p, u, splat(0.0791364597))
+    p = fma(p, u, splat(0.110089070))
+    p = fma(p, u, splat(0.119587679))
+    p = fma(p, u, splat(0.119685967))
+    tail = power * (p * u)
+    return power * splat(0.39894228), where_less(x, splat(0.0), tail, one - tail)

@@ -7,6 +7,7 @@ from distcnn.layers.dense import Dense
 from distcnn.layers.dropout import Dropout
 from distcnn.layers.flatten import Flatten
 from distcnn.layers.gaussianpool2d import GaussianPool2D
+from distcnn.layers.gelu import GELU
 from distcnn.layers.junctions import Add, Concatenate, From, Keep
 from distcnn.layers.locallyconnected2d import LocallyConnected2D
 from distcnn.layers.maxpool2d import MaxPool2D
@@ -14,12 +15,14 @@ from distcnn.layers.meanpool2d import GlobalMeanPool2D, MeanPool2D
 from distcnn.layers.radialbasis import RadialBasis
 from distcnn.layers.relu import ReLU
 from distcnn.layers.sigmoid import Sigmoid
+from distcnn.layers.silu import SiLU
 from distcnn.layers.softmax import Softmax
 from distcnn.layers.tableconv2d import TableConv2D
 from distcnn.layers.tanh import Tanh
 from distcnn.layers.trainablepool2d import TrainablePool2D
 
 __all__ = [
+    "GELU",
     "Add",
     "BatchNorm2D",
     "Concatenate",
@@ -37,6 +40,7 @@ __all__ = [
     "MeanPool2D",
     "RadialBasis",
     "ReLU",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "TableConv2D",

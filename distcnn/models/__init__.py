@@ -7,11 +7,12 @@ from typing import NamedTuple
 from distcnn.chain import chain
 from distcnn.config import suggestion
 from distcnn.errors import ConfigError
+from distcnn.models.alexnet import alexnet
 from distcnn.models.lenet5 import lenet5
 from distcnn.models.lenet5_1998 import lenet5_1998
 from distcnn.models.resnet import resnet
 from distcnn.models.simple import convolutional, full, local, mlp
-from distcnn.models.vgg import vgg_small
+from distcnn.models.vgg import vgg16, vgg_small
 from distcnn.net import Net
 
 
@@ -31,6 +32,8 @@ MODELS = {
     "lenet5": Model(lenet5, (1, 28, 28)),
     "lenet5-1998": Model(lenet5_1998, (1, 28, 28)),
     "vgg-small": Model(vgg_small, (3, 32, 32)),
+    "vgg16": Model(vgg16, (3, 224, 224), 1000),
+    "alexnet": Model(alexnet, (3, 224, 224), 1000),
     "resnet20": Model(resnet(3), (3, 32, 32)),
     "resnet32": Model(resnet(5), (3, 32, 32)),
     "resnet56": Model(resnet(9), (3, 32, 32)),

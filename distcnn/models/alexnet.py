@@ -1,0 +1,19 @@
+"""The network of Krizhevsky, Sutskever and Hinton that won ImageNet's competition of 2012."""
+
+from distcnn.layers import Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
+
+
+def alexnet(input_shape, classes):
+    """AlexNet in one tower (Krizhevsky 2014), which PyTorch's torchvision has, too; for images from 63 x 63 on.
+
+    The paper of 2012 halves some layers between two GPUs: Conv2D(256, 5, padding=2, groups=2) in this notation.
+    """
+    return [
+        *(Conv2D(64, 11, stride=4, padding=2), ReLU(), MaxPool2D(3, 2)),
+        *(Conv2D(192, 5, padding=2), ReLU(), MaxPool2D(3, 2)),
+        *(Conv2D(384, 3, padding=1), ReLU()),
+        *(Conv2D(256, 3, padding=1), ReLU()),
+        *(Conv2D(256, 3, padding=1), ReLU(), MaxPool2D(3, 2)),
+        *(Flatten(), Dropout(0.5), Dense(4096), ReLU()),
+        *(Dropout(0.5), Dense(4096), ReLU(), Dense(classes)),
+    ]
