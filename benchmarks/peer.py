@@ -20,7 +20,7 @@ def twin(layer, shape):
         case Conv2D():
             return nn.Conv2d(shape[0], layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
         case MaxPool2D():
-            return nn.MaxPool2d(layer.kernel_size, layer.step, layer.padding, ceil_mode=layer.ceil_mode)
+            return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding, ceil_mode=layer.ceil_mode)
         case Dense():
             return nn.Linear(shape[0], layer.out_features)
         case ReLU():

@@ -74,7 +74,7 @@ def in_torch(net):
                 )
             case MaxPool2D():
                 options = {"ceil_mode": layer.ceil_mode}
-                made.append(nn.MaxPool2d(layer.kernel_size, layer.step, layer.padding, **options))
+                made.append(nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding, **options))
             case Dense():
                 made.append(nn.Linear(shape[0], layer.out_features))
             case ReLU():
