@@ -15,7 +15,7 @@ import peer
 
 from distcnn import models
 from distcnn.bench.measure import best, fma_peak, interleaved, one_core, quartiles
-from distcnn.exact import HEAD
+from distcnn.config import Config
 from distcnn.lanes import LANES
 from distcnn.layers import Conv2D, Dense
 from distcnn.optim import Momentum
@@ -33,14 +33,14 @@ def our_step(net, batch_size):
     labels = rng.integers(0, CLASSES, len(images))
     order = rng.permutation(len(images))
     net.scale[:], net.shift[:] = 1 / 128, -1
-    optimiser = Momentum(net.weights, momentum=0.9, weight_decay=0.0, trained=net.trained)
+    optimiser = Momentum(net, Config())
     starts = range(0, batch_size, LANES)
 
     def step():
         net.start(len(starts))
         for start in starts:
             net.train_block(Block.of(images, labels, order[start : min(start + LANES, batch_size)]))
-        optimiser.update(net.sums[HEAD:], batch_size, 0.01)
+        optimiser.update(batch_size, 0.01, 1)
 
     return step
 

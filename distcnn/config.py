@@ -6,7 +6,7 @@ import pathlib
 from dataclasses import dataclass, field, fields, replace
 
 from distcnn.arguments import Parser
-from distcnn.domains import Choice, Real, Whole, Word
+from distcnn.domains import Choice, Real, Whole, Wholes, Word
 from distcnn.errors import ConfigError
 
 try:
@@ -23,11 +23,14 @@ SAVED = "saved"  # kept, unless given anew
 CALL = "call"  # belongs to one call, is never saved
 
 PATH = Word("PATH", "a path")
+OPTIMISER = Choice(("momentum", "nesterov", "adam", "lars"))
+SCHEDULE = Choice(("constant", "cosine", "step", "one-cycle", "polynomial"))
 RESUME = Word("never|auto|FILE", "never, auto or a checkpoint")
 
 
-def _setting(default, domain, text, kept=SAVED):
-    return field(default=default, metadata={"domain": domain, "help": text, "kept": kept})
+def _setting(default, domain, text, kept=SAVED, **only):
+    """Return a field; only: the other setting, and its values, without which this one would do nothing."""
+    return field(default=default, metadata={"domain": domain, "help": text, "kept": kept, "only": only})
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,49 @@ class Config:
     epochs: int = _setting(10, Whole(1), "passes over the training data")
     batch_size: int = _setting(128, Whole(1), "samples a step, over all ranks together", FIXED)
     learning_rate: float = _setting(0.03, Real(0.0), "the learning rate at its highest", FIXED)
-    schedule: str = _setting("cosine", Choice(("constant", "cosine")), "how the learning rate goes on", FIXED)
+    schedule: str = _setting("cosine", SCHEDULE, "how the learning rate goes on", FIXED)
     warmup_epochs: float = _setting(2.0, Real(0.0), "epochs in which the learning rate rises", FIXED)
-    momentum: float = _setting(0.9, Real(0.0, 1.0), "the part of the velocity that a step keeps", FIXED)
+    end_fraction: float = _setting(
+        0.0,
+        Real(0.0, 1.0),
+        "the part of the learning rate that is left at the end",
+        FIXED,
+        schedule=("cosine", "one-cycle", "polynomial"),
+    )
+    start_fraction: float = _setting(
+        0.04, Real(0.0, 1.0), "the part of the learning rate to rise from", FIXED, schedule=("one-cycle",)
+    )
+    power: float = _setting(
+        1.0, Real(0.0), "of what is left of the epochs, is the learning rate", FIXED, schedule=("polynomial",)
+    )
+    drop_every: int | None = _setting(
+        None, Whole(1), "epochs between drops of the learning rate", FIXED, schedule=("step",)
+    )
+    drop_at: tuple[int, ...] | None = _setting(
+        None, Wholes(), "the finished epochs after which it drops", FIXED, schedule=("step",)
+    )
+    drop_factor: float = _setting(
+        0.1, Real(0.0, 1.0), "the part of the learning rate that a drop leaves", FIXED, schedule=("step",)
+    )
+    optimiser: str = _setting("momentum", OPTIMISER, "how gradients move weights", FIXED)
+    momentum: float = _setting(0.9, Real(0.0, 1.0), "the part of the mean gradient that a step keeps", FIXED)
+    beta2: float = _setting(
+        0.999, Real(0.0, 1.0), "the part of the mean square that a step keeps", FIXED, optimiser=("adam",)
+    )
+    epsilon: float = _setting(
+        1e-8, Real(1e-12), "is added to the root of the mean square", FIXED, optimiser=("adam",)
+    )
+    trust_coefficient: float = _setting(
+        0.001, Real(0.0), "of a layer's norm, may a step move", FIXED, optimiser=("lars",)
+    )
     weight_decay: float = _setting(0.0, Real(0.0), "times the weights, is added to the gradient", FIXED)
+    decay: str = _setting(
+        "all", Choice(("all", "weights")), "what decays; weights: no biases, no norms", FIXED
+    )
+    clip_norm: float = _setting(0.0, Real(0.0), "the norm that gradients are cut down to; 0: none", FIXED)
+    average: float = _setting(
+        0.0, Real(0.0, 1.0), "evaluate a mean of weights, of which a step keeps this; 0: none", FIXED
+    )
     label_smoothing: float = _setting(
         0.0, Real(0.0, 1.0), "the part of a target that all classes share", FIXED
     )
@@ -89,16 +131,16 @@ def parse(argv, prog):
     )
     parser.add_argument("--list", action="store_true", help="list the models, and do nothing else")
     for name, setting in SETTINGS.items():
-        parser.add_argument(_option(name), metavar=_domain(setting).placeholder, help=_help(setting))
+        parser.add_argument(option(name), metavar=_domain(setting).placeholder, help=_help(setting))
     found, unknown = parser.parse_known_args(argv)
     if unknown:
-        near = suggestion(unknown[0].split("=")[0], ["--config", "--list", *map(_option, SETTINGS)])
+        near = suggestion(unknown[0].split("=")[0], ["--config", "--list", *map(option, SETTINGS)])
         raise ConfigError(f"unknown option {unknown[0]!r}{near or '; see --help'}")
     words = vars(found)
     listing = words.pop("list", False)
     given = _read_file(words.pop("config")) if "config" in words else {}
     for name, word in words.items():
-        given[name] = _checked(name, _domain(SETTINGS[name]).spelt(word), _option(name))
+        given[name] = _checked(name, _domain(SETTINGS[name]).spelt(word), option(name))
     return Request(Config(**given), frozenset(given), listing)
 
 
@@ -124,7 +166,7 @@ def resumed(request, saved):
         asked, had = getattr(request.config, name), getattr(saved, name)
         if _kept(SETTINGS[name]) == FIXED and name in request.given and asked != had:
             raise ConfigError(
-                f"{_option(name)} {asked}: the run has {had}, another value would change its result; "
+                f"{option(name)} {asked}: the run has {had}, another value would change its result; "
                 f"leave the option out, or start anew in another --out"
             )
     ours = [name for name in SETTINGS if name in request.given or _kept(SETTINGS[name]) == CALL]
@@ -151,12 +193,16 @@ def _kept(setting):
     return setting.metadata["kept"]
 
 
-def _option(name):
+def option(name):
+    """Return a setting's name as a command line spells it."""
     return "--" + name.replace("_", "-")
 
 
 def _help(setting):
-    return setting.metadata["help"] + ("" if setting.default is None else f" [{setting.default}]")
+    belongs = "".join(
+        f"{option(name)} {'|'.join(values)}: " for name, values in setting.metadata["only"].items()
+    )
+    return belongs + setting.metadata["help"] + ("" if setting.default is None else f" [{setting.default}]")
 
 
 def _read_file(name):

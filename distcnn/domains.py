@@ -85,6 +85,22 @@ class Real:
         return float(value) if within and value < 2**1023 else None
 
 
+@dataclass(frozen=True)
+class Wholes:
+    """Whole numbers from 1 that grow: in words with commas between them, in a file a list."""
+
+    placeholder = "N,N,..."
+    wanted = "whole numbers from 1, each above the one before"
+
+    def spelt(self, word):
+        return [_number(int, part) for part in word.split(",")]
+
+    def fitting(self, value):
+        one = Whole(1)
+        listed = isinstance(value, (list, tuple)) and all(one.fitting(each) is not None for each in value)
+        return tuple(value) if listed and value and list(value) == sorted(set(value)) else None
+
+
 def _number(kind, word):
     """Return the number, or the word itself where it spells none, for `fitting` to refuse.
 

@@ -30,7 +30,8 @@ class Net:
     parameters: {"0.weight": array, "0.bias": ..., "4.weight": ...}, float32 views into `weights`; the index counts all
     layers, and what is written into them, parameters["0.bias"][...] = 0, holds from the next call on. arrays: the same,
     and the running statistics. weights: the flat buffer, in declaration order: `trained` numbers of parameters, then
-    the running statistics. sums: int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients
+    the running statistics; spans: where in it each parameter begins and ends, and whether it is a weight, that is, no
+    bias and not a norm's. sums: int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients
     and of the statistics. scale, shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0
     until they are set. label_smoothing: the part of a training target that all classes share; 0 until it is set.
     conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
@@ -58,6 +59,10 @@ class Net:
         self.label_smoothing, self._seen = 0.0, None
         self.arrays = self._views(names + kept, borders, self.weights)
         self.parameters = MappingProxyType(dict(list(self.arrays.items())[: len(names)]))
+        self.spans = [
+            (start, stop, parameter.fan_in > 0)
+            for (start, stop), (_, _, parameter) in zip(pairwise(borders), names, strict=False)
+        ]
         self._take_sums()
         self.offsets = [  # where the sums of layer k and all behind it begin
             HEAD + sum(math.prod(parameter.shape) for i, _, parameter in names if i < k)

@@ -1,73 +1,146 @@
-"""Momentum updates from exact sums, and the learning rate as a function of the step."""
+"""Optimisers: each moves the flat weights by the mean of exact sums, with the same arithmetic on every rank."""
 
 import math
+from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
-from distcnn.exact import QUANTUM
-from distcnn.kernels.compile import ieee_mode, kernel
-from distcnn.lanes import aligned, fma_scalar
+from distcnn.exact import HEAD, QUANTUM
+from distcnn.kernels import updates
+from distcnn.kernels.compile import ieee_mode
+from distcnn.lanes import aligned
+from distcnn.scalars import whole_power
 
 
-@kernel("f4:1C f4:1C i8:1C f8 f4 f4 f4")
-def momentum_update(w, v, sums, scale, learning_rate, momentum, weight_decay):
-    """g = sums * scale + weight_decay * w; v = momentum * v + g; w = w - learning_rate * v; sums = 0.
+class Part(NamedTuple):
+    """Neighbouring parameters that move alike: views of them, of what is kept beside them, and of their sums."""
 
-    scale is the quantum over the number of samples, so that g is the mean gradient. A velocity below 2**-100 in
-    magnitude becomes 0: it can no longer move a weight, and denormals are slow.
-    """
-    for k in range(w.size):
-        gradient = np.float32(sums[k] * scale)
-        gradient = fma_scalar(weight_decay, w[k], gradient)
-        velocity = fma_scalar(momentum, v[k], gradient)
-        velocity = velocity if not abs(velocity) < np.float32(2.0**-100) else np.float32(0)
-        v[k] = velocity
-        w[k] = fma_scalar(-learning_rate, velocity, w[k])
-        sums[k] = 0
+    weights: np.ndarray  # float32, flat
+    kept: list[np.ndarray]  # float32, one for each array that the optimiser keeps
+    sums: np.ndarray  # int64
+    decay: float
+    adapts: bool  # to its own norm, under LARS
 
 
-class Momentum:
-    """Stochastic gradient descent with momentum (Polyak 1964, in PyTorch's form) over flat buffers.
+class Optimiser:
+    """Base of all: what an optimiser needs and keeps.
 
-    weights: flat float32 array, of which the first `trained` numbers (all, unless given) are parameters; velocities:
-    the same, the optimiser's only state.
+    net: whose parameters it moves; config: the settings. arrays: by name, what it keeps from step to step, flat float32
+    of the size of the weights: a part of the state.
     """
 
-    def __init__(self, weights, momentum, weight_decay, trained=None):
-        self.parameters = weights[:trained]
-        self.velocities = aligned(weights.shape)
-        self.momentum, self.weight_decay = momentum, weight_decay
+    keeps = ("velocities",)
+    by_parameter = False  # or in as few parts as decay allows
 
-    def update(self, sums, samples, learning_rate):
-        """Apply the mean of `samples` gradients, whose exact sums are in `sums`, and clear the sums."""
-        rates = learning_rate, self.momentum, self.weight_decay
+    def __init__(self, net, config):
+        self.net, self.config = net, config
+        self.arrays = {name: aligned(net.weights.shape) for name in self.keeps}
+        self.parts = [self._part(*span) for span in self._spans()]
+
+    def update(self, samples, learning_rate, step):
+        """Do step `step`, from 1: apply the mean of `samples` gradients, whose sums the net has, and clear the sums."""
         with ieee_mode():
-            momentum_update(self.parameters, self.velocities, sums, QUANTUM / samples, *map(float, rates))
+            scale = self._clipped(QUANTUM / samples)
+            for part in self.parts:
+                self.move(part, scale, learning_rate, step)
+
+    def move(self, part, scale, learning_rate, step):
+        """Move a part of the parameters."""
+        raise NotImplementedError
+
+    @property
+    def kernels(self):
+        """The kernels that an update takes."""
+        return [self.kernel, *([updates.squares_of_sums] if self.config.clip_norm else [])]
+
+    def _spans(self):
+        """Return (start, stop, whether they are weights) of the parts."""
+        if self.by_parameter:
+            return self.net.spans
+        decays = self.config.decay == "weights"
+        groups = [list(group) for _, group in groupby(self.net.spans, lambda span: decays and span[2])]
+        return [(group[0][0], group[-1][1], group[0][2]) for group in groups]
+
+    def _part(self, start, stop, is_weight):
+        span, decays = slice(start, stop), is_weight or self.config.decay == "all"
+        kept = [array[span] for array in self.arrays.values()]
+        sums = self.net.sums[HEAD + start : HEAD + stop]
+        return Part(self.net.weights[span], kept, sums, self.config.weight_decay * decays, is_weight)
+
+    def _clipped(self, scale):
+        """Return the scale of the sums that makes the norm of all gradients at most `clip_norm`, if that is not 0."""
+        most = self.config.clip_norm
+        if most:
+            size = norm(updates.squares_of_sums, self.net.sums[HEAD : HEAD + self.net.trained]) * scale
+            scale *= most / size if size > most else 1.0
+        return scale
 
 
-def learning_rate(config, step, steps_per_epoch):
-    """Return the learning rate of `step`, from 0, by `config.schedule`.
+def norm(kernel, x):
+    """Return the root of the sum of squares: in an order of its own, and rounded correctly, as IEEE 754 wants roots."""
+    totals = np.empty(updates.CHAINS)
+    kernel(x, totals)
+    return math.sqrt(totals[0])
 
-    It rises linearly over `config.warmup_epochs`, then stays, or falls to 0 along half a cosine at the end of
-    `config.epochs` (Loshchilov and Hutter 2017, without restarts).
+
+class Momentum(Optimiser):
+    """Stochastic gradient descent with momentum (Polyak 1964, in PyTorch's form)."""
+
+    kernel = updates.momentum_update
+
+    def move(self, part, scale, learning_rate, step):
+        rates = learning_rate, self.config.momentum, part.decay
+        self.kernel(part.weights, *part.kept, part.sums, scale, *rates)
+
+
+class Nesterov(Momentum):
+    """Momentum that looks a step ahead (Nesterov 1983; Sutskever et al. 2013, in PyTorch's form)."""
+
+    kernel = updates.nesterov_update
+
+
+class Adam(Optimiser):
+    """Adam (Kingma and Ba 2015); decay is decoupled: it shrinks weights by itself (Loshchilov and Hutter 2019: AdamW).
+
+    `momentum` and `beta2` are the shares of the mean gradient and of the mean square that a step keeps.
     """
-    warmup = config.warmup_epochs * steps_per_epoch
-    total = config.epochs * steps_per_epoch
-    if step < warmup:
-        return config.learning_rate * min(1.0, (step + 1) / warmup)
-    if config.schedule == "constant":
-        return config.learning_rate
-    return config.learning_rate * _half_cosine((step - warmup) / max(total - warmup, 1))
+
+    keeps = ("means", "squares")
+    kernel = updates.adam_update
+
+    def move(self, part, scale, learning_rate, step):
+        betas = self.config.momentum, self.config.beta2
+        rate = learning_rate / (1.0 - whole_power(betas[0], step))
+        correction = 1.0 / math.sqrt(1.0 - whole_power(betas[1], step))
+        rates = rate, 1.0 - learning_rate * part.decay, *betas, correction, self.config.epsilon
+        self.kernel(part.weights, *part.kept, part.sums, scale, *rates)
 
 
-def _half_cosine(x):
-    """Return (1 + cos(pi x)) / 2 for x in [0, 1] (0 beyond) within 1e-9, from products alone: libm differs by machine.
+class Lars(Optimiser):
+    """Layer-wise adaptive rates (You et al. 2017, algorithm 1): each weight array moves in proportion to its norm.
 
-    With y = x - 1/2 it is (1 - sin(pi y)) / 2; the sine by its Taylor series to y**15.
+    Biases and the parameters of norms, whose norm says little, move at the learning rate itself.
     """
-    angle = math.pi * (min(x, 1.0) - 0.5)
-    square, term, sine = angle * angle, angle, angle
-    for k in range(2, 16, 2):
-        term *= -square / (k * (k + 1))
-        sine += term
-    return (1.0 - sine) / 2.0
+
+    by_parameter = True
+    kernel = updates.lars_update
+
+    def move(self, part, scale, learning_rate, step):
+        rates = learning_rate * self._trust(part, scale), self.config.momentum, part.decay
+        self.kernel(part.weights, *part.kept, part.sums, scale, *rates)
+
+    @property
+    def kernels(self):
+        return [self.kernel, updates.squares_of_sums, updates.squares_of_weights]
+
+    def _trust(self, part, scale):
+        """Return the local learning rate, equation 6; 1 where there is no weight or no gradient yet."""
+        if not part.adapts:
+            return 1.0
+        size = norm(updates.squares_of_weights, part.weights)
+        change = norm(updates.squares_of_sums, part.sums) * scale + part.decay * size
+        return self.config.trust_coefficient * size / change if size and change else 1.0
+
+
+OPTIMISERS = {"momentum": Momentum, "nesterov": Nesterov, "adam": Adam, "lars": Lars}

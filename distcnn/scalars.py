@@ -16,3 +16,48 @@ def exp(x):
     for k in range(16, 0, -1):
         power = 1.0 + power * rest / k
     return math.ldexp(power, n)
+
+
+def log(x):
+    """Return the natural logarithm of x > 0 within 1e-15, of itself or beyond: log m + n log 2, x = m 2**n.
+
+    log m = 2 artanh z with z = (m - 1) / (m + 1), by its series to z**23; |z| is below 0.18.
+    """
+    m, n = math.frexp(x)
+    if m < 0.7071067811865476:
+        m, n = 2.0 * m, n - 1
+    z = (m - 1.0) / (m + 1.0)
+    series = 0.0
+    for k in range(23, 1, -2):
+        series = (series + 1.0 / k) * z * z
+    return n * _LN2[0] + (n * _LN2[1] + 2.0 * (z + z * series))
+
+
+def power(x, exponent):
+    """Return x**exponent for x and exponent of at least 0, within 1e-12 of itself; 0 where it is below e**-700."""
+    if not x or not exponent:
+        return float(not exponent)
+    logarithm = exponent * log(x)
+    return exp(logarithm) if logarithm > -700.0 else 0.0
+
+
+def whole_power(x, exponent):
+    """Return x**exponent for a whole exponent of at least 0, by squaring."""
+    result = 1.0
+    while exponent:
+        result = result * x if exponent % 2 else result
+        x, exponent = x * x, exponent // 2
+    return result
+
+
+def half_cosine(x):
+    """Return (1 + cos(pi x)) / 2 for x in [0, 1] (0 beyond) within 1e-9.
+
+    With y = x - 1/2 it is (1 - sin(pi y)) / 2; the sine by its Taylor series to y**15.
+    """
+    angle = math.pi * (min(x, 1.0) - 0.5)
+    square, term, sine = angle * angle, angle, angle
+    for k in range(2, 16, 2):
+        term *= -square / (k * (k + 1))
+        sine += term
+    return (1.0 - sine) / 2.0

@@ -13,7 +13,6 @@ from distcnn.errors import CheckpointError
 TEXTS = ("config_toml", "data_fingerprint", "digest")
 WHOLES = ("numerics", "seed", "epoch", "step")
 SUMS = ("epoch_loss", "epoch_correct", "epoch_samples")  # as decimals: a loss may exceed int64
-ARRAYS = ("parameters", "velocities")
 FIXED = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "dtype", "classes")
 DIGITS = 64  # for a sum
 
@@ -32,12 +31,22 @@ class State:
     std: np.ndarray  # float32 [c]
     names_and_shapes: list[tuple[str, tuple[int, ...]]]  # of the parameters, in declaration order
     parameters: np.ndarray  # float32, flat
-    velocities: np.ndarray  # float32, flat
+    companions: dict[str, np.ndarray]  # by name, of the parameters' size: the optimiser's arrays, averages
     epoch: int
     step: int  # finished steps in total
     epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2^-36, correct, samples
     dtype: str = ""  # of the images in the data's file; checkpoints of early versions do not tell
-    digest: str = ""  # of the parameters; `pack` finds it out where it is missing
+    digest: str = ""  # of the result; `pack` finds it out where it is missing
+
+    @property
+    def arrays(self):
+        """All flat arrays by name, the parameters first."""
+        return {"parameters": self.parameters} | self.companions
+
+    @property
+    def result(self):
+        """The parameters to evaluate and to use: the averages where they are kept."""
+        return self.companions.get("averages", self.parameters)
 
 
 def digest(*arrays):
@@ -56,6 +65,15 @@ def require_parameters(state, names_and_shapes, where):
                 f"{where}: of another model: has {found[0]} {tuple(found[1])}, wanted {wanted[0]} "
                 f"{tuple(wanted[1])}; use the model, image size and classes that it was trained with"
             )
+
+
+def require_companions(state, names, where):
+    """Raise CheckpointError unless just the arrays of these names go with the parameters in the state from `where`."""
+    if set(state.companions) != set(names):
+        found, wanted = (", ".join(sorted(each)) or "nothing" for each in (state.companions, names))
+        raise CheckpointError(
+            f"{where}: beside the parameters are {found}, its settings want {wanted}; use another checkpoint"
+        )
 
 
 def pack(state):
@@ -80,6 +98,7 @@ class Image:
         """Return the bytes of the file, holding this state."""
         fixed = [
             state.names_and_shapes,
+            list(state.companions),
             *(getattr(state, key) for key in FIXED),
             *map(bytes, _normalisation(state)),
         ]
@@ -89,7 +108,7 @@ class Image:
         for key, value in _changing(state).items():
             self._changing[key].write(np.asarray(value, self._changing[key].dtype))
         for key, (arrays, size) in self._arrays.items():
-            flat = np.ascontiguousarray(getattr(state, key), "<f4")
+            flat = np.ascontiguousarray(state.arrays[key], "<f4")
             if flat.size != size:
                 raise ValueError(f"{key} have {flat.size} values, their names and shapes have {size}")
             for array, begin, end in arrays:
@@ -118,7 +137,7 @@ class Image:
         for key, value in _changing(state).items():
             file.attrs[key] = np.asarray(value)
             self._changing[key] = file.attrs.get_id(key)
-        self._arrays = {key: _create_arrays(file, key, state.names_and_shapes) for key in ARRAYS}
+        self._arrays = {key: _create_arrays(file, key, state.names_and_shapes) for key in state.arrays}
 
 
 def unpack(image):
@@ -126,9 +145,11 @@ def unpack(image):
     import h5py
 
     with h5py.File(io.BytesIO(image), "r") as file:
-        names_and_shapes = [(name, array.shape) for name, array in file["parameters"].items()]
-        if [(name, array.shape) for name, array in file["velocities"].items()] != names_and_shapes:
-            raise ValueError("velocities differ from parameters in name or shape")
+        names_and_shapes = _names_and_shapes(file["parameters"])
+        groups = {name: each for name, each in file.items() if isinstance(each, h5py.Group)}
+        if any(_names_and_shapes(group) != names_and_shapes for group in groups.values()):
+            raise ValueError(f"{', '.join(groups)} differ in names or shapes")
+        arrays = {name: _read_arrays(group, len(image)) for name, group in groups.items()}
         shape = tuple(int(_checked(size, np.integer)) for size in file.attrs["input_shape"])
         mean, std = _array(file["mean"], len(image)), _array(file["std"], len(image))
         if len(shape) != 3 or not mean.shape == std.shape == shape[:1]:
@@ -142,8 +163,8 @@ def unpack(image):
             mean=mean,
             std=std,
             names_and_shapes=names_and_shapes,
-            parameters=_read_arrays(file["parameters"], len(image)),
-            velocities=_read_arrays(file["velocities"], len(image)),
+            parameters=arrays.pop("parameters"),
+            companions=arrays,
             epoch_sums=tuple(int(_checked(file.attrs[key], str)) for key in SUMS),
         )
 
@@ -155,7 +176,7 @@ def _normalisation(state):
 def _changing(state):
     """Return the attributes that differ from step to step, each of a size that does not."""
     sums = {key: str(value).encode().ljust(DIGITS) for key, value in zip(SUMS, state.epoch_sums, strict=True)}
-    found = state.digest or digest(state.parameters)
+    found = state.digest or digest(state.result)
     return sums | {"epoch": np.int64(state.epoch), "step": np.int64(state.step), "digest": found.encode()}
 
 
@@ -166,6 +187,10 @@ def _create_arrays(file, key, names_and_shapes):
         begin, end = end, end + prod(shape)
         arrays.append((group.create_dataset(name, shape, "<f4").id, begin, end))
     return arrays, end
+
+
+def _names_and_shapes(group):
+    return [(name, array.shape) for name, array in group.items()]
 
 
 def _read_arrays(group, most):

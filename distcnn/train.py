@@ -3,6 +3,7 @@
 import sys
 
 from distcnn import models, rundir
+from distcnn.combinations import require_sense
 from distcnn.config import parse
 from distcnn.errors import Stopped
 from distcnn.parallel.agreement import agreed, on_all, on_root, wait
@@ -77,7 +78,7 @@ def train_in(run, training):
 def tell_digest(training):
     """Print the line that two people compare."""
     if training.comm.rank == 0:
-        print(f"weights_sha256 {training.net.digest}", flush=True)
+        print(f"weights_sha256 {training.digest}", flush=True)
 
 
 def summary(run, training):
@@ -99,6 +100,7 @@ def main(comm):
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: rundir.find(request, warn))
     config = run.config
+    on_root(comm, lambda: require_sense(config))
     training = Training(config, data_of(config, comm), comm)
     if run.state:
         on_all(comm, lambda: training.restore(run.state, run.source))

@@ -62,7 +62,7 @@ def net_of(state, where):
     config = from_toml(state.config_toml, where)
     net = build(config.model, state.input_shape, len(state.classes), config.seed, config.conv)
     checkpoint.require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
-    net.weights[:] = state.parameters
+    net.weights[:] = state.result
     net.normalise(state.mean, state.std)
     return net
 

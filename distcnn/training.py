@@ -4,6 +4,7 @@ import operator
 
 import numpy as np
 
+from distcnn.averages import Averages
 from distcnn.blame import blame
 from distcnn.config import NUMERICS, to_toml
 from distcnn.crew import Crew
@@ -12,19 +13,21 @@ from distcnn.data.dataset import load
 from distcnn.data.statistics import channel_statistics
 from distcnn.errors import CheckpointError, Diverged
 from distcnn.evaluation import evaluate, means, totals
-from distcnn.exact import HEAD, OVERFLOWS, STOP
+from distcnn.exact import OVERFLOWS, STOP
 from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import set_float_mode
 from distcnn.kernels.pointwise import pack
+from distcnn.kernels.updates import follow
 from distcnn.models import build
-from distcnn.optim import Momentum, learning_rate, momentum_update
+from distcnn.optim import OPTIMISERS
 from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.cores import share_of_cores
 from distcnn.parallel.reduction import Reduction
 from distcnn.parallel.turns import first_then_others
 from distcnn.parallel.watch import COMPUTING, WAITING, Watch
 from distcnn.replicas import Replicas
-from distcnn.state import State, require_parameters
+from distcnn.schedule import learning_rate
+from distcnn.state import State, digest, require_companions, require_parameters
 
 
 def data_of(config, comm):
@@ -47,16 +50,27 @@ class Training:
         self.mean, self.std = on_root(comm, self._statistics)
         self.net.normalise(self.mean, self.std)
         self.net.label_smoothing = config.label_smoothing
-        self.optimiser = Momentum(self.net.weights, config.momentum, config.weight_decay, self.net.trained)
+        self.optimiser = OPTIMISERS[config.optimiser](self.net, config)
+        self.averages = Averages(self.net.weights, config.average)
         threads = config.threads or share_of_cores(comm)
         self.crew = Crew(self.net, min(threads, len(self.batches.share)))
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
         self.watch, self.replicas = Watch(comm, config.patience), Replicas(self)
 
     @property
+    def companions(self):
+        """The arrays that go with the weights, by name."""
+        return self.optimiser.arrays | self.averages.arrays
+
+    @property
     def arrays(self):
         """The arrays of this replica."""
-        return self.net.weights, self.optimiser.velocities
+        return self.net.weights, *self.companions.values()
+
+    @property
+    def digest(self):
+        """SHA-256 of the weights that evaluation uses: all parameters, then running statistics, as hex."""
+        return digest(self.averages.result)
 
     @property
     def standing(self):
@@ -115,8 +129,9 @@ class Training:
         sums = totals(net.sums, f"step {self.steps + 1}")
         self._require_all(sums[2])
         self.asked = net.sums[STOP] > 0
-        self.optimiser.update(net.sums[HEAD:], sums[2], rate)
+        self.optimiser.update(sums[2], rate, self.steps + 1)
         net.move_statistics(sums[2])
+        self.averages.follow(self.steps + 1)
         self.epoch_sums = tuple(map(operator.add, self.epoch_sums, sums))
         self.steps += 1
 
@@ -124,11 +139,12 @@ class Training:
         """Return mean loss and accuracy over each part of the dataset that is not trained on, by its name."""
         where = f"the evaluation after step {self.steps}"
         parts = {"validation": self.dataset.validation, "test": self.dataset.test}
-        return {
-            name: means(evaluate(self.crew, part, self.comm, where, self.watch))
-            for name, part in parts.items()
-            if part
-        }
+        with self.averages.in_use():
+            return {
+                name: means(evaluate(self.crew, part, self.comm, where, self.watch))
+                for name, part in parts.items()
+                if part
+            }
 
     def waits(self):
         """Return how many seconds of this epoch each rank has waited for the others."""
@@ -166,7 +182,7 @@ class Training:
             std=self.std,
             names_and_shapes=shapes,
             parameters=self.net.weights.copy(),
-            velocities=self.optimiser.velocities.copy(),
+            companions={name: array.copy() for name, array in self.companions.items()},
             epoch=self.epoch,
             step=self.steps,
             epoch_sums=self.epoch_sums,
@@ -180,7 +196,10 @@ class Training:
             )
         shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
         require_parameters(state, shapes, where)
-        self.net.weights[:], self.optimiser.velocities[:] = state.parameters, state.velocities
+        require_companions(state, self.companions, where)
+        self.net.weights[:] = state.parameters
+        for name, array in self.companions.items():
+            array[:] = state.companions[name]
         self.epoch, self.steps, self.epoch_sums = state.epoch, state.step, tuple(state.epoch_sums)
         self.mean, self.std = state.mean, state.std
         self.net.normalise(self.mean, self.std)
@@ -221,8 +240,9 @@ class Training:
         )
 
     def _compile(self):
-        needed = [pack(self.dataset.train.images.dtype.name), momentum_update, set_float_mode]
+        needed = [pack(self.dataset.train.images.dtype.name), set_float_mode, *self.optimiser.kernels]
         needed += [move_statistics] * (self.net.trained < self.net.weights.size)
+        needed += [follow] * bool(self.averages.arrays)
         self.crew.compile()
         return [kernel.compiled for kernel in needed]
 

@@ -57,11 +57,10 @@ def retrain(training, step):
 
 def differences(found, wanted):
     """Yield in words what differs between two states."""
-    if wanted.digest != checkpoint.digest(wanted.parameters):
+    if wanted.digest != checkpoint.digest(wanted.result):
         yield "the digest that is saved is not that of the weights beside it"
-    for kind in ("parameters", "velocities"):
-        ours, theirs = getattr(found, kind), getattr(wanted, kind)
-        end = 0
+    for kind, theirs in wanted.arrays.items():
+        ours, end = found.arrays[kind], 0
         for name, shape in wanted.names_and_shapes:
             begin, end = end, end + int(np.prod(shape))
             unlike = np.count_nonzero(ours[begin:end].view(np.uint32) != theirs[begin:end].view(np.uint32))
@@ -99,7 +98,7 @@ def main(comm):
         )
     elif comm.rank == 0:
         print(f"verified: steps {begin + 1} to {last.step} on {ranks} give the bits of {path}")
-        print(f"weights_sha256 {training.net.digest}")
+        print(f"weights_sha256 {training.digest}")
     return int(bool(unlike))
 
 

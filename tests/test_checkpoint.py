@@ -30,11 +30,11 @@ def state(step=7, **changes):
         std=np.array([1.5, 3e38], np.float32),
         names_and_shapes=SHAPES,
         parameters=values[:SIZE],
-        velocities=-values[SIZE:],
+        companions={"means": -values[SIZE:], "averages": values[SIZE:] + 0.5},
         epoch=3,
         step=step,
         epoch_sums=(2**80 + 1, 50, 60),
-        digest=checkpoint.digest(values[:SIZE]),
+        digest=checkpoint.digest(values[SIZE:] + 0.5),
     )
     return replace(made, **changes)
 
@@ -42,6 +42,7 @@ def state(step=7, **changes):
 def described(one):
     """Return a state as values that can be compared."""
     contents = {field.name: getattr(one, field.name) for field in fields(State)}
+    contents |= contents.pop("companions")
     return {
         key: (x.dtype.str, x.shape, x.tobytes()) if isinstance(x, np.ndarray) else x
         for key, x in contents.items()
@@ -73,7 +74,11 @@ def test_what_is_saved_comes_back(saved):
         {"epoch_sums": (-5, 0, 0)},
         {"classes": ()},
         {"classes": tuple(str(index) for index in range(9000))},
-        {"names_and_shapes": [], "parameters": np.empty(0, "f4"), "velocities": np.empty(0, "f4")},
+        {
+            "names_and_shapes": [],
+            "parameters": np.empty(0, "f4"),
+            "companions": {"velocities": np.empty(0, "f4")},
+        },
     ],
 )
 def test_unusual_states_come_back(tmp_path, changes):
@@ -83,8 +88,8 @@ def test_unusual_states_come_back(tmp_path, changes):
 
 def test_not_a_number_comes_back_bit_for_bit(tmp_path):
     odd = np.full(SIZE, 0x7FC12345, np.uint32).view(np.float32)
-    checkpoint.save(tmp_path / "x.h5", state(velocities=odd))
-    assert checkpoint.load(tmp_path / "x.h5").velocities.tobytes() == odd.tobytes()
+    checkpoint.save(tmp_path / "x.h5", state(companions={"velocities": odd}))
+    assert checkpoint.load(tmp_path / "x.h5").companions["velocities"].tobytes() == odd.tobytes()
 
 
 def test_equal_states_give_equal_files(saved, tmp_path):
@@ -96,13 +101,13 @@ def test_any_hdf5_tool_shows_arrays_under_plain_names(saved):
     with h5py.File(saved) as file:
         assert list(file["parameters"]) == [name for name, _ in SHAPES]  # 10.weight comes after 9.weight
         assert file["parameters/1.weight"][()].tolist() == [[2.0, 3.0], [4.0, 5.0]]
-        assert file["velocities/12.bias"].shape == (3,)
+        assert file["means/12.bias"].shape == (3,)
         assert file.attrs["step"] == 7
 
 
 def test_buffers_that_do_not_fit_their_shapes_are_not_saved(tmp_path):
     with pytest.raises(ValueError, match="velocities"):
-        checkpoint.save(tmp_path / "x.h5", state(velocities=np.zeros(SIZE + 1, np.float32)))
+        checkpoint.save(tmp_path / "x.h5", state(companions={"velocities": np.zeros(SIZE + 1, np.float32)}))
     assert os.listdir(tmp_path) == []
 
 
@@ -189,7 +194,7 @@ def doubles(file):
         lambda file: file.attrs.__setitem__("config_toml", 5),
         lambda file: file.attrs.__setitem__("input_shape", [28, 28]),
         lambda file: file.attrs.__setitem__("input_shape", [3, 28, 28]),
-        lambda file: file.__delitem__("velocities/3.weight"),
+        lambda file: file.__delitem__("means/3.weight"),
         lambda file: file.__delitem__("parameters"),
         lambda file: file.create_group("parameters/more"),
     ],

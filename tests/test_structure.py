@@ -20,7 +20,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"plan", "state", "chain"},
     {"layers", "data"},
     {"parallel", "files"},
-    {"loss", "optim"},
+    {"loss", "optim", "averages", "schedule", "combinations"},
     {"kernels"},
     {"lanes", "config", "randomness", "stop"},
     {"arguments", "domains"},

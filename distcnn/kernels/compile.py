@@ -92,7 +92,7 @@ def _numba_type(word):
 def cache_path() -> Path | None:
     """Return the folder for compiled kernels, or None if no folder of ours can be written."""
     package = Path(__file__).resolve().parents[1]
-    others = (package / f"{name}.py" for name in ("exact", "loss", "optim"))
+    others = (package / f"{name}.py" for name in ("exact", "loss"))
     sources = sorted([*package.glob("lanes/*.py"), *package.glob("kernels/*.py"), *others])
     key = hashlib.sha256()
     for part in (sys.version, np.__version__, numba.__version__, llvmlite.__version__, *processor()):

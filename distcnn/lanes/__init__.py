@@ -37,12 +37,13 @@ from distcnn.lanes.memory import (
     store_window,
 )
 from distcnn.lanes.philox import uniform
-from distcnn.lanes.sums import add_features, add_sums, total_over_lanes, transpose
+from distcnn.lanes.sums import add_features, add_squares, add_sums, total_over_lanes, transpose
 from distcnn.lanes.types import LANES, aligned
 
 __all__ = [
     "LANES",
     "add_features",
+    "add_squares",
     "add_sums",
     "aligned",
     "broadcast_first",

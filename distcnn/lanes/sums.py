@@ -201,6 +201,27 @@ def add_features(typing, array, index, tile, rows, columns, skip_rows, guard):
 
 
 @intrinsic
+def add_squares(typing, x, start, totals, chain):
+    """Add x[start + s]**2 to totals[chain + s] for s in 0 ... 15, in float64: x int64 or float32 [n], totals [m]."""
+
+    def generate(context, builder, signature, arguments):
+        def place_of(k, kind):
+            header = context.make_array(signature.args[k])(context, builder, arguments[k])
+            return builder.bitcast(builder.gep(header.data, [arguments[k + 1]]), kind.as_pointer())
+
+        if signature.args[0].dtype == types.int64:
+            values = builder.sitofp(builder.load(place_of(0, LONGS), align=8), DOUBLES)
+        else:
+            values = builder.fpext(builder.load(place_of(0, FLOATS), align=4), DOUBLES)
+        place = place_of(2, DOUBLES)
+        total = builder.fadd(builder.load(place, align=8), builder.fmul(values, values))
+        builder.store(total, place, align=8)
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64, totals, types.int64), generate
+
+
+@intrinsic
 def transpose(typing, tile):
     """Return sixteen Lanes, seen as a 16 x 16 matrix, transposed (64 shuffles of two registers)."""
 

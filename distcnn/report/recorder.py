@@ -83,7 +83,7 @@ class Recorder:
             "ranks": training.comm.size,
             "waited_seconds": waited,
             "waited_for": waited.index(min(waited)) if len(waited) > 1 else None,
-            "weights_sha256": training.net.digest,
+            "weights_sha256": training.digest,
         }
         if validation:
             self.record |= {"validation_loss": validation[0], "validation_accuracy": validation[1]}
