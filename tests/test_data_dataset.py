@@ -311,7 +311,7 @@ def huge_chunks(file, other):
     chunks = (12, 2**14, 2**6, 2**6)
     images = file.create_dataset("train/images", IMAGES.shape, "u1", chunks=chunks, maxshape=(None,) * 4)
     file["other"] = IMAGES
-    images.id.write_direct_chunk((0, 0, 0, 0), b"")
+    images.id.write_direct_chunk((0, 0, 0, 0), b"short")
 
 
 def unknown_filter(file, other):
