@@ -16,7 +16,7 @@ def blame(net, blocks, positions, epoch):
     for block in blocks:
         net.start(positions, epoch)
         with ieee_mode():
-            net.plan.load(block, net.scale, net.shift)
+            net.load(block)
             found = _forward(net, block) or _backward(net, block)
         if found:
             return found

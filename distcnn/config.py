@@ -6,7 +6,7 @@ import pathlib
 from dataclasses import dataclass, field, fields, replace
 
 from distcnn.arguments import Parser
-from distcnn.domains import Choice, Real, Whole, Wholes, Word
+from distcnn.domains import Augmentations, Choice, Real, Whole, Wholes, Word
 from distcnn.errors import ConfigError
 
 try:
@@ -90,6 +90,7 @@ class Config:
     )
     seed: int = _setting(0, Whole(0, 2**63 - 1), "determines initial weights and the order of data", FIXED)
     normalise: str = _setting("channel", Choice(("channel", "none")), "how images are normalised", FIXED)
+    augment: str = _setting("none", Augmentations(), "how training images are distorted", FIXED)
     validation: float = _setting(0.0, Real(0.0, 1.0), "the fraction of the training part to judge by", FIXED)
     conv: str = _setting("winograd", Choice(("winograd", "direct")), "the algorithm for 3 x 3 filters", FIXED)
     reduction: str = _setting("exact", Choice(("exact", "float32")), "how ranks add their gradients", FIXED)
@@ -240,7 +241,10 @@ def _settings(table, where):
 def _checked(name, value, where):
     """Return the value as the setting's type, or raise ConfigError."""
     domain = _domain(SETTINGS[name])
-    fitting = domain.fitting(value)
+    try:
+        fitting = domain.fitting(value)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
     if fitting is None:
         raise ConfigError(f"{where}: {repr(value)[:100]} is not possible; wanted {domain.wanted}")
     return fitting

@@ -4,6 +4,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from distcnn import augment
+
 MANY = 2**31 - 1  # no count exceeds it, so that a product of two counts fits into int64
 PLAIN = re.compile("[-+.0-9A-Za-z]+")
 UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters and what is not UTF-8
@@ -44,6 +46,21 @@ class Choice:
 
     def fitting(self, value):
         return value if value in self.words else None
+
+
+@dataclass(frozen=True)
+class Augmentations:
+    """Distortions of training images, in the one text that asks for them."""
+
+    placeholder = "LIST"
+    wanted = f"some of {augment.FORMS}, or {augment.NONE}"
+
+    def spelt(self, word):
+        return word
+
+    def fitting(self, value):
+        """Return the text in its usual order. Raises ValueError, whose text is for the user, where it does not fit."""
+        return augment.written(augment.read(value)) if isinstance(value, str) else None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Net:
     bias and not a norm's. sums: int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients
     and of the statistics. scale, shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0
     until they are set. label_smoothing: the part of a training target that all classes share; 0 until it is set.
+    augmentation: how images are distorted in `train_block` (see distcnn.data.augmentation); None for not at all.
     conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
 
     Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
@@ -56,7 +57,7 @@ class Net:
         self._declared, self._borders, self._seed = names + kept, borders, seed
         self.scale, self.shift = np.ones((2, self.input_shape[0]), np.float32)
         self.shift[:] = 0
-        self.label_smoothing, self._seen = 0.0, None
+        self.label_smoothing, self.augmentation, self._seen = 0.0, None, None
         self.arrays = self._views(names + kept, borders, self.weights)
         self.parameters = MappingProxyType(dict(list(self.arrays.items())[: len(names)]))
         self.spans = [
@@ -106,6 +107,7 @@ class Net:
         for plan in ("plan", "inference", "_whole_plan"):
             other.__dict__.pop(plan, None)
         other._take_sums()
+        other.augmentation = self.augmentation and self.augmentation.twin(other.moment)
         return other
 
     # ---- one block: what training and evaluation are made of ----
@@ -117,12 +119,16 @@ class Net:
         """
         self._begin(self.plan, blocks, epoch)
 
+    def load(self, block):
+        """Bring a block of training into the plan's lanes, distorted by the augmentation, if any."""
+        self.plan.load(block, self.scale, self.shift, self.augmentation)
+
     def train_block(self, block, done=None):
         """Add a block's loss, counts and gradients to the sums; done(offset): sums[offset:] will not change again."""
         report = None if done is None else lambda k: done(self.offsets[k])
         self.moment.settings[TRAINING] = True
         with ieee_mode():
-            self.plan.load(block, self.scale, self.shift)
+            self.load(block)
             self.plan.forward()
             self.plan.loss(self.label_smoothing)
             self.plan.backward(report)

@@ -61,11 +61,17 @@ class Forward:
         for kernel, arguments in self._prepare:
             kernel(*arguments)
 
-    def load(self, block, scale, shift):
-        """Bring a block into lanes; an image is multiplied by scale and shifted, both [c] float32."""
-        self._pack[block.images.dtype](block.images, block.index, scale, shift, self.x.inside)
+    def load(self, block, scale, shift, augmentation=None):
+        """Bring a block into lanes; an image is multiplied by scale and shifted, both [c] float32.
+
+        An augmentation (see distcnn.data.augmentation), if any, distorts it before that.
+        """
         self._label[:], self._moment.weights[:] = block.label, block.weight
         self._moment.samples[:] = block.index
+        if augmentation:
+            augmentation.load(block, scale, shift, self.x.inside)
+        else:
+            self._pack[block.images.dtype](block.images, block.index, scale, shift, self.x.inside)
 
     def forward(self):
         """Compute y from x."""

@@ -4,10 +4,12 @@ import operator
 
 import numpy as np
 
+from distcnn import augment
 from distcnn.averages import Averages
 from distcnn.blame import blame
 from distcnn.config import NUMERICS, to_toml
 from distcnn.crew import Crew
+from distcnn.data.augmentation import Augmentation
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import load
 from distcnn.data.statistics import channel_statistics
@@ -212,6 +214,9 @@ class Training:
     def _make(self):
         config, train = self.config, self.dataset.train
         net = build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed, config.conv)
+        if config.augment != augment.NONE:
+            asked, images = augment.read(config.augment), train.images
+            net.augmentation = Augmentation(asked, images.shape[1:], images.dtype, net.moment)
         return net, self._batches()
 
     def _batches(self):
@@ -243,6 +248,7 @@ class Training:
         needed = [pack(self.dataset.train.images.dtype.name), set_float_mode, *self.optimiser.kernels]
         needed += [move_statistics] * (self.net.trained < self.net.weights.size)
         needed += [follow] * bool(self.averages.arrays)
+        needed += self.net.augmentation.kernels if self.net.augmentation else []
         self.crew.compile()
         return [kernel.compiled for kernel in needed]
 

@@ -1,6 +1,8 @@
 """Sixteen samples as one number: the type, its loads and stores, its arithmetic and its exact sums."""
 
 from distcnn.lanes.arithmetic import (
+    absolute,
+    floor,
     fma,
     fma_scalar,
     maximum,
@@ -19,11 +21,12 @@ from distcnn.lanes.arithmetic import (
     where_less,
     where_positive,
 )
-from distcnn.lanes.elementary import exp, log, normal, sigmoid, tanh
+from distcnn.lanes.elementary import exp, log, normal, sigmoid, sine_and_cosine, tanh
 from distcnn.lanes.memory import (
     broadcast_first,
     broadcast_last,
     broadcast_second,
+    gather,
     load,
     load_column,
     load_first,
@@ -42,6 +45,7 @@ from distcnn.lanes.types import LANES, aligned
 
 __all__ = [
     "LANES",
+    "absolute",
     "add_features",
     "add_squares",
     "add_sums",
@@ -50,8 +54,10 @@ __all__ = [
     "broadcast_last",
     "broadcast_second",
     "exp",
+    "floor",
     "fma",
     "fma_scalar",
+    "gather",
     "load",
     "load_column",
     "load_first",
@@ -63,6 +69,7 @@ __all__ = [
     "maximum",
     "normal",
     "sigmoid",
+    "sine_and_cosine",
     "splat",
     "square_root",
     "store",

@@ -225,6 +225,7 @@ where_greater = _selection(">")  # (x, y, yes, no)
 where_less = _selection("<")
 where_equal = _selection("==")
 rint = _unary(lambda builder, x: call(builder, "llvm.rint.v16f32", FLOATS, x))
+floor = _unary(lambda builder, x: call(builder, "llvm.floor.v16f32", FLOATS, x))
 absolute = _unary(lambda builder, x: call(builder, "llvm.fabs.v16f32", FLOATS, x))
 square_root = _unary(lambda builder, x: call(builder, "llvm.sqrt.v16f32", FLOATS, x))  # rounded correctly
 copysign = _binary(lambda builder, x, y: call(builder, "llvm.copysign.v16f32", FLOATS, x, y))  # |x|, y's sign
