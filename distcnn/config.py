@@ -77,7 +77,9 @@ class Config:
     trust_coefficient: float = _setting(
         0.001, Real(0.0), "of a layer's norm, may a step move", FIXED, optimiser=("lars",)
     )
-    weight_decay: float = _setting(0.0, Real(0.0), "times the weights, is added to the gradient", FIXED)
+    weight_decay: float = _setting(
+        0.0, Real(0.0), "shrinks parameters: by the gradient, under adam by itself", FIXED
+    )
     decay: str = _setting(
         "all", Choice(("all", "weights")), "what decays; weights: no biases, no norms", FIXED
     )

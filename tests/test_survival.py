@@ -7,8 +7,10 @@ import chaos
 import jobs
 import pytest
 from test_bits import GOLDEN, digest
+from test_optim import RECIPES, train
 
 from distcnn.config import NUMERICS
+from distcnn.parallel.alone import Alone
 
 pytestmark = [
     pytest.mark.mpirun,
@@ -40,6 +42,12 @@ def test_a_killed_rank_costs_no_bit(tmp_path, faults):
     assert result.digest == GOLDEN[NUMERICS]
     assert result.records == RECORDS
     assert result.steps_lost == 0
+
+
+def test_what_an_optimiser_keeps_and_averages_survive(survive):
+    """One rank dies within a step, one while the others evaluate the averages in the place of the weights."""
+    done = survive("soon@sum:2:7,death@evaluation:0", *RECIPES["adam"])
+    assert digest(done) == train(RECIPES["adam"], Alone(), steps=STEPS).digest
 
 
 def test_the_dead_are_named(survive):
