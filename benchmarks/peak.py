@@ -1,18 +1,24 @@
-"""What one core can do: fused multiply-adds in registers, and memory read and written.
+"""What one core can do at most: fused multiply-adds in registers, and memory read and written.
 
     python benchmarks/peak.py
 
-Clocks wander, so every other benchmark measures the peak anew beside each row.
+Every other benchmark measures the multiply-adds anew beside each row, for clocks wander.
 """
 
-from distcnn.bench.measure import copy_bandwidth, fma_peak, one_core
+from statistics import median
+
+from rounds import Table, arguments
+
+from distcnn.bench.measure import copy_bandwidth, fma_peak
 
 
 def main():
-    """Measure and print."""
-    one_core()
-    for _ in range(5):
-        print(f"{fma_peak() / 1e9:8.1f} GFLOP/s {copy_bandwidth() / 1e9:8.1f} GB/s")
+    """Measure, print and keep."""
+    table = Table("peak", arguments(__doc__))
+    flops, memory = zip(*((fma_peak(), copy_bandwidth()) for _ in range(table.rounds)), strict=True)
+    table.note("fused multiply-adds, FLOPs", median(flops), "1/s")
+    table.note("memory, bytes read and written", median(memory), "1/s")
+    table.save()
 
 
 if __name__ == "__main__":

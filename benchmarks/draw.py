@@ -1,0 +1,179 @@
+"""The README's table and figure, from the newest results: `python benchmarks/draw.py`.
+
+The newest folder of results is that of the machine whose steps were measured last.
+"""
+
+import json
+import re
+
+from rounds import HERE, RESULTS, SCALES
+
+README, FIGURE = HERE.parent / "README.md", HERE / "results" / "speed.png"
+TABLE = re.compile(r"(?<=<!-- benchmarks: made by draw.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
+BENCHMARKS = ("steps", "steps-avx2", "inference", "mnist", "startup", "memory", "layers", "exact", "peak")
+OURS, INK, PALE = "#0b6e8a", "#222222", "#d0d6da"
+PEERS = {"PyTorch": "o", "PyTorch channels_last": "s", "PyTorch compiled": "^", "PyTorch DDP": "D"}
+PEERS |= {"ONNX Runtime": "v", "JAX": "X"}
+COLOURS = {"Winograd": OURS, "direct": "#5fb3c9", "PyTorch": "#b9723a"}
+DIRECTIONS = {"forward": "o", "dx": "^", "dW": "s"}
+
+
+def newest():
+    """Return the records of the newest machine by benchmark."""
+    found = [json.loads(path.read_text()) for path in RESULTS.glob("*/*.json")]
+    if not found:
+        raise SystemExit("no results in benchmarks/results: run `make bench` first")
+    name = max(found, key=lambda record: record["date"])["machine"]["name"]
+    return {each["benchmark"]: each for each in found if each["machine"]["name"] == name}
+
+
+def headlines(records):
+    """Return the rows that the README shows, the name of each complete in itself."""
+    rows = []
+    for benchmark in ("steps", "steps-avx2", "inference", "mnist", "startup", "memory"):
+        for row in records.get(benchmark, {"rows": []})["rows"]:
+            what = row["what"] + (", AVX2 only" if benchmark == "steps-avx2" else "")
+            rows.append(row | {"what": what})
+    return rows
+
+
+# ---- the table ----
+
+
+def markdown(records):
+    """Return the figure's place, the table, and the sentence that says what it was measured on."""
+    lines = [
+        "![Speed beside the fastest peer, and the use of the peak](benchmarks/results/speed.png)",
+        "",
+        "| one core, unless ranks are named | distcnn | the fastest peer | ratio [quartiles] | of the peak |",
+        "| --- | ---: | --- | ---: | ---: |",
+    ]
+    for row in headlines(records):
+        peer = f"{quantity(row['peers'][row['best']], row['unit'])}, {row['best']}" if "best" in row else ""
+        ratio = "**{:.1f}x** [{:.1f} {:.1f}]".format(*row["ratio"]) if "ratio" in row else ""
+        share = f"{row['share'][0]:.0%}" if "share" in row else ""
+        lines.append(f"| {row['what']} | {quantity(row['ours'], row['unit'])} | {peer} | {ratio} | {share} |")
+    return "\n".join(lines) + "\n\n" + source(records) + "\n"
+
+
+def quantity(value, unit):
+    """Return a measured number with its unit, to three digits."""
+    scale, name = SCALES[unit]
+    value *= scale
+    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {name}"
+
+
+def source(records):
+    """Return a sentence on the machine and the versions."""
+    first = next(records[name] for name in BENCHMARKS if name in records)
+    machine, rows = first["machine"], records.get("peak", {"rows": []})["rows"]
+    peers = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "jax": "JAX"}
+    versions = {name: v for each in records.values() for name, v in each["machine"]["versions"].items()}
+    named = ", ".join(f"{name} {versions[key]}" for key, name in peers.items() if key in versions)
+    peak = "".join(f"; {row['what']} a second: {row['ours'] / 1e9:.0f} G" for row in rows)
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['instructions']}{peak}; {named}; "
+        f"commit {first['commit']}, {first['date'][:10]}."
+    )
+
+
+# ---- the figure ----
+
+
+def figure(records):
+    """Draw, on the left, the speed of all rows beside the fastest peer, on the right the peak's use by the layers."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [row for row in headlines(records) if "ratio" in row and row["unit"] != "bytes"]
+    used = by_layer(records.get("layers", {"rows": []})["rows"])
+    pyplot.rcParams.update({"font.size": 9, "text.color": INK, "axes.edgecolor": PALE, "xtick.color": INK})
+    canvas, (left, right) = pyplot.subplots(
+        1, 2, figsize=(12, 1.6 + 0.34 * len(rows)), width_ratios=(1.2, 1), layout="constrained"
+    )
+    draw_ratios(left, rows)
+    draw_shares(right, used)
+    canvas.savefig(FIGURE, dpi=150, metadata={"Software": None})
+
+
+def draw_ratios(axes, rows):
+    """One bar a row: ours over the fastest peer, quartiles as a line, every peer as a marker."""
+    for y, row in enumerate(rows):
+        middle, low, high = row["ratio"]
+        axes.barh(y, middle, height=0.6, color=OURS)
+        axes.plot([low, high], [y, y], color=INK, linewidth=1.2)
+        axes.text(high + 0.08, y, f"{middle:.1f}x", va="center", fontweight="bold")
+        fastest = row["peers"][row["best"]]
+        for name, value in row["peers"].items():
+            if not isinstance(value, str):
+                style = {"color": "white", "markeredgecolor": INK, "markersize": 5, "zorder": 3}
+                axes.plot(fastest / value, y, PEERS[name.split(",")[0]], linestyle="", **style)
+    met = {
+        name.split(",")[0]
+        for row in rows
+        for name, value in row["peers"].items()
+        if not isinstance(value, str)
+    }
+    legend = {
+        name: {"marker": marker, "markerfacecolor": "white"} for name, marker in PEERS.items() if name in met
+    }
+    _finish(axes, [row["what"] for row in rows], legend)
+    axes.set_title("Speed, in that of the fastest peer (1)", loc="left", fontsize=10)
+    axes.set_xlim(0, 1.1 * max(row["ratio"][2] for row in rows))
+    axes.axvline(1, color=INK, linewidth=0.8)
+
+
+def by_layer(rows):
+    """Return {layer: [(algorithm, direction, share of the peak), ...]}, the fastest peer's share as an algorithm."""
+    found = {}
+    for row in (each for each in rows if "share" in each):
+        name, direction = row["what"].rsplit(" ", 1)
+        layer, _, algorithm = name.rpartition(" ") if name.split()[-1] in COLOURS else (name, "", "direct")
+        points = found.setdefault(layer, [])
+        points.append((algorithm, direction, row["share"][0]))
+        if "best" in row:
+            points.append(("PyTorch", direction, row["flops"] / row["peers"][row["best"]] / row["peak"]))
+    return found
+
+
+def draw_shares(axes, layers):
+    """One row a layer, one marker for each direction of each algorithm."""
+    for y, points in enumerate(layers.values()):
+        axes.axhline(y, color=PALE, linewidth=0.8, zorder=0)
+        for algorithm, direction, share in points:
+            size = 5 if algorithm == "PyTorch" else 7
+            axes.plot(
+                100 * share, y, DIRECTIONS[direction], color=COLOURS[algorithm], markersize=size, alpha=0.85
+            )
+    legend = {name: {"marker": "s", "color": colour} for name, colour in COLOURS.items()}
+    legend |= {name: {"marker": marker, "color": INK} for name, marker in DIRECTIONS.items()}
+    _finish(axes, layers, legend)
+    axes.set_title("FLOPs a second, in % of the measured peak", loc="left", fontsize=10)
+    axes.set_xlim(0)
+    axes.axvline(100, color=INK, linewidth=0.8)
+
+
+def _finish(axes, names, legend):
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    for name, style in legend.items():
+        axes.plot([], [], linestyle="", label=name, markersize=5, **({"color": INK} | style))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.06), ncols=3, frameon=False, handletextpad=0.1)
+
+
+def main():
+    """Write the figure, and the table into the README."""
+    records = newest()
+    figure(records)
+    text = README.read_text()
+    if not TABLE.search(text):
+        raise SystemExit("README.md has no place for the table")
+    README.write_text(TABLE.sub(lambda _: markdown(records), text))
+
+
+if __name__ == "__main__":
+    main()

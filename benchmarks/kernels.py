@@ -1,0 +1,81 @@
+"""Where the time of a training step goes, kernel by kernel: our profile, on one core.
+
+    python benchmarks/kernels.py
+
+Every kernel's calls are counted and timed, over whole steps; the rest is what Python does between them. Reading the
+clock takes its part of short calls, so that these steps are a little slower than those of steps.py.
+"""
+
+import time
+from collections import defaultdict
+from functools import cached_property
+
+import numpy as np
+from rounds import Table, arguments
+
+from distcnn.kernels.compile import Kernel
+
+BATCH_SIZE, STEPS = 64, 5
+spent = defaultdict(lambda: [0, 0.0])  # kernel: calls, seconds
+
+
+def timed(compiled):
+    """Return a version of `Kernel.compiled` that counts and times."""
+
+    def get(self):
+        call, entry, clock = compiled.func(self), spent[self.name], time.perf_counter
+
+        def run(*arguments):
+            begin = clock()
+            call(*arguments)
+            entry[1] += clock() - begin
+            entry[0] += 1
+
+        return run
+
+    made = cached_property(get)
+    made.__set_name__(Kernel, "compiled")
+    return made
+
+
+def main():
+    """Measure, print and keep."""
+    table = Table("kernels", arguments(__doc__), rounds=21)
+    Kernel.compiled = timed(Kernel.compiled)
+    from work import stepping, training_on_noise  # kernels that are made from now on are timed
+
+    for title, model in {"LeNet-5": "lenet5", "vgg-small": "vgg-small"}.items():
+        if not table.wants(title):
+            continue
+        step = stepping(training_on_noise(model, BATCH_SIZE))
+        found = [_round(step) for _ in range(table.rounds)]
+        whole = np.median([seconds for seconds, _ in found])
+        print(f"{title}, batch {BATCH_SIZE}: {1e3 * whole:.3f} ms a step")
+        names = found[0][1]
+        parts = {name: np.median([each[name][1] for _, each in found]) for name in names}
+        for name in sorted(parts, key=parts.get, reverse=True):
+            calls = names[name][0] // STEPS
+            table.note(f"{title} {name}", parts[name], "s", calls=calls, part=parts[name] / whole)
+        rest = whole - sum(parts.values())
+        table.note(f"{title} between kernels", rest, "s", part=rest / whole)
+    table.save()
+
+
+def _round(step):
+    """Return the seconds of a step, and each kernel's calls in all steps and its seconds in one."""
+    step()
+    spent_before = {name: tuple(entry) for name, entry in spent.items()}
+    begin = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    whole = (time.perf_counter() - begin) / STEPS
+    parts = {}
+    for name, (calls, seconds) in spent.items():
+        calls_before, before = spent_before.get(name, (0, 0.0))
+        if calls > calls_before:
+            parts[name] = calls - calls_before, (seconds - before) / STEPS
+    return whole, parts
+
+
+if __name__ == "__main__":
+    main()

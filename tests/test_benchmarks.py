@@ -1,0 +1,43 @@
+"""The benchmarks run, without peers too, and their results become the README's table; how fast, no test asks."""
+
+import json
+from pathlib import Path
+
+import jobs
+
+FOLDER = Path(jobs.ROOT, "benchmarks")
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("peer_"))
+
+
+def script(run, text, *words):
+    """Run a script beside the benchmarks; return what it prints."""
+    done = run("python", "-c", text, *words, env={"PYTHONPATH": f"{jobs.ROOT}:{FOLDER}"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_script_finds_what_it_imports(run):
+    script(run, f"import {', '.join(SCRIPTS)}")
+
+
+def test_steps_are_measured_without_peers(run):
+    text = "import peers, steps; peers.missing = lambda module: 'not installed'; steps.main()"
+    printed = script(run, text, "--quick", "--only", "LeNet-5 step, batch 64")
+    assert "LeNet-5 step, batch 64 " in printed
+    assert "of peak" in printed
+    assert "PyTorch not installed  JAX not installed" in printed
+
+
+def test_results_become_a_table(run):
+    row = {"what": "LeNet-5 step, batch 64", "unit": "s", "ours": 0.0015, "best": "PyTorch"}
+    row |= {"ratio": [4.44, 4.21, 4.52], "share": [0.853, 0.8, 0.9]}
+    row["peers"] = {"PyTorch": 0.0066, "JAX": "not installed"}
+    alone = {"what": "first step, cold", "unit": "command", "ours": 4.96, "peers": {}}
+    about = {"machine": {"processor": "P", "cores": 2, "instructions": "AVX2", "versions": {"torch": "2"}}}
+    about |= {"commit": "abc", "date": "2026-01-02 03:04 UTC"}
+    records = {"steps": about | {"rows": [row]}, "startup": about | {"rows": [alone]}}
+    text = "import draw, json, sys; print(draw.markdown(json.loads(sys.argv[1])))"
+    lines = script(run, text, json.dumps(records)).splitlines()
+    assert "| LeNet-5 step, batch 64 | 1.50 ms | 6.60 ms, PyTorch | **4.4x** [4.2 4.5] | 85% |" in lines
+    assert "| first step, cold | 4.96 s |  |  |  |" in lines
+    assert "P, 2 cores, AVX2; PyTorch 2; commit abc, 2026-01-02." in lines
