@@ -1,15 +1,16 @@
 """Make a dataset's file, or tell what one holds.
 
-python -m distcnn.data import FOLDER OUT.h5 [--force]    from MNIST's four IDX files, plain or .gz
-python -m distcnn.data info FILE.h5                      exit code 2 when something is wrong with it
+python -m distcnn.data import SOURCE OUT.h5    from MNIST's or CIFAR's files, or folders of images; an archive, too
+python -m distcnn.data info FILE.h5            exit code 2 when something is wrong with it
 """
 
 import argparse
 import os
+import re
 import sys
 
 from distcnn.arguments import Parser
-from distcnn.errors import DataError, OutputError
+from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
 
 
@@ -17,12 +18,14 @@ def parse(words: list[str]) -> argparse.Namespace:
     """Return the command line as `command`, the function to call, and its arguments."""
     parser = Parser("python -m distcnn.data", description="Make a dataset's file, or tell what one holds.")
     commands = parser.add_subparsers(required=True, metavar="import|info")
-    command = commands.add_parser(
-        "import", help="make an HDF5 file from MNIST's four IDX files, plain or .gz"
-    )
-    command.add_argument("source", metavar="FOLDER")
+    command = commands.add_parser("import", help="make an HDF5 file from MNIST's or CIFAR's files, or images")
+    command.add_argument("source", metavar="SOURCE", help="a folder, .tar, .tar.xz, .tar.gz or .zip")
     command.add_argument("out", metavar="OUT.h5")
     command.add_argument("--force", action="store_true", help="replace OUT.h5 if it is there")
+    command.add_argument("--size", metavar="HxW", help="resize images to so many rows and columns of pixels")
+    command.add_argument(
+        "--grey", action="store_true", help="make images grey; all are if all are grey anyway"
+    )
     command.set_defaults(command=import_)
     command = commands.add_parser("info", help="tell what a file holds and what is wrong with it")
     command.add_argument("file", metavar="FILE.h5")
@@ -31,16 +34,36 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def import_(arguments: argparse.Namespace) -> None:
-    """Write OUT.h5 whole or not at all, from a folder of IDX files."""
-    from distcnn.data.idx import to_hdf5
-    from distcnn.files import write_whole
+    """Write OUT.h5 whole or not at all."""
+    from distcnn.data.samples import write
+    from distcnn.data.sources import samples
 
+    size = _size(arguments.size) if arguments.size is not None else None
     if os.path.lexists(arguments.out) and not arguments.force:
         raise OutputError(
             f"{arguments.out} is there already: choose another name, or replace it with --force"
         )
-    write_whole(arguments.out, to_hdf5(arguments.source))
-    print(f"wrote {arguments.out}; see python -m distcnn.data info {arguments.out}")
+    found = samples(arguments.source, size, arguments.grey, _progress)
+    write(arguments.out, found)
+    counts = ", ".join(f"{len(labels):,} {part}" for part, (_, labels) in found.parts.items())
+    shape = " x ".join(map(str, found.parts["train"][0].shape[1:]))
+    print(f"wrote {arguments.out}: {counts} images {shape}, {len(found.classes)} classes")
+    print(f"see python -m distcnn.data info {arguments.out}")
+
+
+def _size(text):
+    """Return (h, w) for "HxW"."""
+    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text, re.ASCII)
+    if not match:
+        raise ConfigError(f"--size {text[:50]!r} is not possible; wanted HxW, in pixels, such as 224x224")
+    return int(match[1]), int(match[2])
+
+
+def _progress(things, words, total=None):
+    """Show on a terminal how far things are."""
+    from tqdm import tqdm
+
+    return tqdm(things, words, total, unit=" images", leave=False, disable=None)
 
 
 def info(arguments: argparse.Namespace) -> None:

@@ -33,9 +33,7 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
 def _check_readable(path: str | Path) -> None:
     if os.path.isdir(path):
         command = f"python -m distcnn.data import {path} OUT.h5"
-        raise DataError(
-            f"{path} is a folder; wanted an HDF5 file: if it holds MNIST's files, {command} makes one"
-        )
+        raise DataError(f"{path} is a folder; wanted an HDF5 file: if it holds images, {command} makes one")
     if os.path.exists(path) and not os.path.isfile(path):
         raise DataError(f"{path} is a device or a pipe; wanted a regular HDF5 file")
     try:

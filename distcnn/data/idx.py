@@ -1,17 +1,14 @@
 """IDX files, the format of MNIST and its relatives (LeCun et al. 1998), plain or gzipped."""
 
 import gzip
-import io
 import re
 import zlib
 from math import prod
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from distcnn.data.layout import seal
-from distcnn.data.values import digest
+from distcnn.data.samples import Samples
 from distcnn.errors import DataError
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -75,31 +72,23 @@ def find_files(folder: str | Path) -> dict[tuple[str, str], Path]:
     return {key: path for key, candidates in found.items() for path in candidates.values()}
 
 
-def to_hdf5(folder: str | Path) -> memoryview:
-    """Return the bytes of a dataset's HDF5 file, made from the four IDX files in a folder.
+def samples(folder: str | Path) -> Samples:
+    """Return the samples in a folder's four IDX files.
 
-    Samples are stored in one run and not compressed: reading MNIST then takes 30 ms.
+    EMNIST (Cohen et al. 2017) stores its images transposed, columns as rows: files of that name are set upright.
     """
-    arrays = {key: _checked(path, key[1], read_idx(path)) for key, path in find_files(folder).items()}
-    for part in ("train", "test"):
-        images, labels = len(arrays[part, "images"]), len(arrays[part, "labels"])
-        if images != labels:
+    files = find_files(folder)
+    arrays = {key: _checked(path, key[1], read_idx(path)) for key, path in files.items()}
+    parts = {part: (arrays[part, "images"], arrays[part, "labels"]) for part in ("train", "test")}
+    for part, (images, labels) in parts.items():
+        if len(images) != len(labels):
             raise DataError(
-                f"{folder} has {images} {part} images and {labels} labels: download the files again"
+                f"{folder} has {len(images)} {part} images and {len(labels)} labels: download the files again"
             )
-    count = 1 + max(int(arrays[part, "labels"].max(initial=0)) for part in ("train", "test"))
-    image = io.BytesIO()
-    with h5py.File(image, "w") as file:
-        file.attrs["classes"] = [str(label) for label in range(count)]
-        for part, kind in MEMBERS:
-            file[f"{part}/{kind}"] = arrays[part, kind]
-        in_memory = {f"{part}/{kind}": _in_memory(kind, arrays[part, kind]) for part, kind in MEMBERS}
-        file["train"].attrs["seal"] = seal(digest(in_memory).hex(), tuple(map(str, range(count))))
-    return image.getbuffer()
-
-
-def _in_memory(kind: str, array: np.ndarray) -> np.ndarray:
-    return array.astype(np.int32) if kind == "labels" else array
+        if files[part, "images"].name.startswith("emnist-"):
+            parts[part] = np.ascontiguousarray(images.swapaxes(2, 3)), labels
+    count = 1 + max(int(labels.max(initial=0)) for _, labels in parts.values())
+    return Samples(parts, tuple(map(str, range(count))))
 
 
 def _checked(path: Path, kind: str, array: np.ndarray) -> np.ndarray:
