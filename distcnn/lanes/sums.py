@@ -21,6 +21,7 @@ from distcnn.lanes.types import (
     LANES,
     LONG,
     LONGS,
+    SHORT,
     broadcast,
     call,
     constant,
@@ -110,8 +111,10 @@ class Guard:
     def close(self):
         """Add to the guard's count the number of lanes in which a value was refused."""
         builder = self.builder
-        refused = call(builder, "llvm.vector.reduce.add.v16i64", LONG, builder.zext(self.refused, LONGS))
-        builder.store(builder.add(builder.load(self.count_at), refused), self.count_at)
+        bits = builder.bitcast(self.refused, SHORT)
+        with builder.if_then(builder.icmp_unsigned("!=", bits, ir.Constant(SHORT, 0)), likely=False):
+            refused = builder.zext(call(builder, "llvm.ctpop.i16", SHORT, bits), LONG)
+            builder.store(builder.add(builder.load(self.count_at), refused), self.count_at)
 
 
 @intrinsic

@@ -14,9 +14,10 @@ from numba.extending import register_model
 
 LANES = 16
 
-FLOAT, BYTE, INT, LONG = ir.FloatType(), ir.IntType(8), ir.IntType(32), ir.IntType(64)
+FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
+BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOATS, BYTES, INTS, LONGS = (ir.VectorType(element, LANES) for element in (FLOAT, BYTE, INT, LONG))
-DOUBLES = ir.VectorType(ir.DoubleType(), LANES)
+DOUBLES = ir.VectorType(DOUBLE, LANES)
 BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
