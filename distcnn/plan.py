@@ -5,11 +5,13 @@ pass stays in the cache and memory does not depend on the batch's size.
 """
 
 from functools import reduce
+from itertools import accumulate, chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from distcnn.kernels.pointwise import pack
+from distcnn.kernels.program import Program
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import ReLU
 from distcnn.layers.base import NO_BORDER, Border, Scratch, Value, Wiring
@@ -50,7 +52,7 @@ class Forward:
         self._pack = {np.dtype(name): pack(name) for name in ("uint8", "float32")}  # compiled on first use
 
     def _set_calls(self, prepare, forward):
-        self._prepare, self._forward = compiled(prepare), compiled(forward)
+        self._prepare, self._forward = Program(prepare), Program(forward)
 
     def _set_loss(self, rejection, dy, head, guard):
         inputs = self.y.array, self._label, self._moment.weights, rejection
@@ -58,8 +60,7 @@ class Forward:
 
     def prepare(self):
         """Take note of the parameters: to be called before the first block, and whenever they have changed."""
-        for kernel, arguments in self._prepare:
-            kernel(*arguments)
+        self._prepare()
 
     def load(self, block, scale, shift, augmentation=None):
         """Bring a block into lanes; an image is multiplied by scale and shifted, both [c] float32.
@@ -75,8 +76,7 @@ class Forward:
 
     def forward(self):
         """Compute y from x."""
-        for kernel, arguments in self._forward:
-            kernel(*arguments)
+        self._forward()
 
     def loss(self, smoothing=0.0):
         """Add loss and counts of the labels to the head, and compute dy; smoothing: of the labels."""
@@ -101,7 +101,7 @@ class Plan(Forward):
         kept, kept_gradients = self._branches(values, input_gradient)
         super().__init__(moment, values[0], values[-1])
         self.values, self.dy, self.dx = values, gradients[-1], gradients[0] if input_gradient else None
-        prepare, forward, self._backward = [], [], []
+        prepare, forward, backward = [], [], []
         scratch = Scratch()
         for k, layer in enumerate(layers):
             dx = gradients[k] if k or input_gradient else None
@@ -116,20 +116,22 @@ class Plan(Forward):
             if not (self._fuses_forward(k) or self._shared(values, k)):
                 forward += layer.forward(wiring)
             done_here = self._fuses_backward(k) or self._shared(gradients, k)
-            self._backward.append([] if done_here else layer.backward(wiring))
+            backward.insert(0, [] if done_here else layer.backward(wiring))
         if len(shapes[-1]) == 1:
             self._set_loss(layers[-1].rejection_logit, self.dy.array, head, guard)
         self._set_calls(prepare, forward)
-        self._backward = [compiled(calls) for calls in reversed(self._backward)]
+        self._backward = Program(chain.from_iterable(backward))
+        self._layers_end = list(accumulate(map(len, backward)))
 
     def backward(self, done=None):
         """Add the parameters' gradients to their sums, last layer first; done(k) is called after layer k."""
-        last = len(self._backward) - 1
-        for k, calls in enumerate(self._backward):
-            for kernel, arguments in calls:
-                kernel(*arguments)
-            if done is not None:
-                done(last - k)
+        if done is None:
+            self._backward()
+            return
+        last = len(self._layers) - 1
+        for k, (start, stop) in enumerate(pairwise([0, *self._layers_end])):
+            self._backward(start, stop)
+            done(last - k)
 
     # ---- what is fused, and what shares memory ----
 
@@ -190,8 +192,3 @@ class Plan(Forward):
     def _shared(self, values, k):
         """Tell whether layer k has nothing to do, for its output is a view of its input."""
         return values[k] is not values[k + 1] and np.shares_memory(values[k].array, values[k + 1].array)
-
-
-def compiled(calls):
-    """Return calls with the machine code in the place of the kernels."""
-    return [(kernel.compiled, arguments) for kernel, arguments in calls]

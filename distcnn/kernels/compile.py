@@ -43,12 +43,17 @@ class Kernel:
         self.signature = types.void(*(_numba_type(word) for word in signature.split()))
 
     @cached_property
-    def compiled(self):
-        """The machine code as a built-in function, without Numba's dispatch on argument types."""
+    def result(self):
+        """What Numba has compiled, or found in the cache."""
         options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
         with _cache_folder() as cached:
             self._dispatcher = njit(self.signature, cache=cached, **options)(self.function)  # owns the code
-        return self._dispatcher.overloads[self.signature.args].entry_point
+        return self._dispatcher.overloads[self.signature.args]
+
+    @cached_property
+    def compiled(self):
+        """The machine code as a built-in function, without Numba's dispatch on argument types."""
+        return self.result.entry_point
 
     def __call__(self, *arguments):
         return self.compiled(*arguments)
