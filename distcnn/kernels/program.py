@@ -66,6 +66,8 @@ def _words(kernel, arguments):
 
 
 def _words_of(kernel, kind, argument):
+    if isinstance(kind, types.BaseTuple):
+        return [word for each in zip(kind, argument, strict=True) for word in _words_of(kernel, *each)]
     if not isinstance(kind, types.Array):
         number = np.array(argument, kind.name)
         return [int.from_bytes(number.tobytes(), sys.byteorder, signed=True)]
