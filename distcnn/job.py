@@ -135,13 +135,21 @@ def _ours(path, since):
 
 
 def _used():
-    """Return the files that any process has open or mapped: first the open ones, as mapping comes after it."""
+    """Return the files that any process has open or mapped: of each first the open ones, as mapping comes after it.
+
+    A process without any memory is ending: the kernel takes its memory first, and closes its files after that.
+    """
     used = set()
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with suppress(OSError):
-            used.add(os.readlink(link))
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with suppress(OSError):
-            lines = maps.read_text(errors="replace").splitlines()
-            used.update(line[line.index(f"{SHARED}/") :] for line in lines if f"{SHARED}/" in line)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended meanwhile, or another user's
+            links = {_target(link) for link in (process / "fd").iterdir()}
+            maps = (process / "maps").read_text(errors="replace").splitlines()
+            used |= links if maps else set()
+            used |= {line[line.index(f"{SHARED}/") :] for line in maps if f"{SHARED}/" in line}
     return used
+
+
+def _target(link):
+    """Return where a link goes, or None if it is gone."""
+    with suppress(OSError):
+        return os.readlink(link)
