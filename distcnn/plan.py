@@ -21,7 +21,8 @@ from distcnn.loss import softmax_cross_entropy
 class Block(NamedTuple):
     """Up to sixteen samples: images [n, c, h, w] uint8 or float32; in each lane the number, label and weight of one.
 
-    index: [16] int64, any valid number in an empty lane; label, weight: [16] float32, weight 0 in an empty lane.
+    index: [16] int64, any valid number in an empty lane; label: [16], numbers of any type; weight: [16] float32, 0 in an
+    empty lane.
     """
 
     images: np.ndarray
@@ -32,9 +33,11 @@ class Block(NamedTuple):
     @classmethod
     def of(cls, images, labels, samples):
         """Return the block of these samples, 1 to 16 of them; an empty lane repeats the first."""
-        index = np.full(LANES, samples[0], np.int64)
-        index[: len(samples)] = samples
-        return cls(images, index, labels[index].astype(np.float32), _WEIGHTS[len(samples)])
+        index = np.ascontiguousarray(samples, np.int64)
+        if len(samples) < LANES:
+            index = np.full(LANES, samples[0], np.int64)
+            index[: len(samples)] = samples
+        return cls(images, index, labels.take(index), _WEIGHTS[len(samples)])
 
 
 _WEIGHTS = np.tri(LANES + 1, LANES, -1, dtype=np.float32)  # row n: n ones
