@@ -21,8 +21,7 @@ from distcnn.loss import softmax_cross_entropy
 class Block(NamedTuple):
     """Up to sixteen samples: images [n, c, h, w] uint8 or float32; in each lane the number, label and weight of one.
 
-    index: [16] int64, any valid number in an empty lane; label: [16], numbers of any type; weight: [16] float32, 0 in an
-    empty lane.
+    index: [16] int64, any valid number in an empty lane; label: [16] numbers; weight: [16] float32, 0 in an empty lane.
     """
 
     images: np.ndarray
