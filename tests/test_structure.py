@@ -10,7 +10,7 @@ import distcnn
 
 PACKAGE = Path(distcnn.__file__).parent
 LEVELS = [  # from the top; modules of one level may import each other within their package only
-    {"train", "evaluate", "predict", "data.__main__", "bench", "launch", "verify"},
+    {"train", "evaluate", "predict", "data.__main__", "data.show", "bench", "launch", "verify"},
     {"job"},
     {"survival"},
     {"training", "report.recorder", "trained"},

@@ -2,6 +2,7 @@
 
 python -m distcnn.data import SOURCE OUT.h5    from MNIST's or CIFAR's files, or folders of images; an archive, too
 python -m distcnn.data info FILE.h5            exit code 2 when something is wrong with it
+python -m distcnn.data show FILE.h5 OUT.png    samples, as training sees them with --augment LIST
 """
 
 import argparse
@@ -10,6 +11,7 @@ import re
 import sys
 
 from distcnn.arguments import Parser
+from distcnn.augment import NONE, read
 from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
 
@@ -17,7 +19,7 @@ from distcnn.parallel.world import on_root, run
 def parse(words: list[str]) -> argparse.Namespace:
     """Return the command line as `command`, the function to call, and its arguments."""
     parser = Parser("python -m distcnn.data", description="Make a dataset's file, or tell what one holds.")
-    commands = parser.add_subparsers(required=True, metavar="import|info")
+    commands = parser.add_subparsers(required=True, metavar="import|info|show")
     command = commands.add_parser("import", help="make an HDF5 file from MNIST's or CIFAR's files, or images")
     command.add_argument("source", metavar="SOURCE", help="a folder, .tar, .tar.xz, .tar.gz or .zip")
     command.add_argument("out", metavar="OUT.h5")
@@ -30,6 +32,12 @@ def parse(words: list[str]) -> argparse.Namespace:
     command = commands.add_parser("info", help="tell what a file holds and what is wrong with it")
     command.add_argument("file", metavar="FILE.h5")
     command.set_defaults(command=info)
+    command = commands.add_parser("show", help="draw a sheet of training samples into a PNG file")
+    command.add_argument("file", metavar="FILE.h5")
+    command.add_argument("out", metavar="OUT.png")
+    command.add_argument("--augment", metavar="LIST", default=NONE, help="distorted as in training")
+    command.add_argument("--force", action="store_true", help="replace OUT.png if it is there")
+    command.set_defaults(command=show)
     return parser.parse_args(words)
 
 
@@ -74,6 +82,23 @@ def info(arguments: argparse.Namespace) -> None:
     print(*lines, *(f"WRONG  {problem}" for problem in wrong), sep="\n")
     if wrong:
         raise DataError(f"{arguments.file}: {len(wrong)} things are wrong, listed above as WRONG")
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Write a picture of samples, whole or not at all."""
+    from distcnn.data.show import sheet
+    from distcnn.files import write_whole
+
+    try:
+        read(arguments.augment)
+    except ValueError as error:
+        raise ConfigError(f"--augment: {error}") from None
+    if os.path.lexists(arguments.out) and not arguments.force:
+        raise OutputError(
+            f"{arguments.out} is there already: choose another name, or replace it with --force"
+        )
+    write_whole(arguments.out, sheet(arguments.file, arguments.augment))
+    print(f"wrote {arguments.out}")
 
 
 def main(comm) -> None:
