@@ -97,7 +97,8 @@ def silent(things, words, total=None):
 def samples(source: str, names: list[str], size=None, grey=False, progress=silent) -> Samples:
     """Return the images of a folder or archive, which is gone through twice, decoded.
 
-    names: of all images in it; size: (h, w) to resize to, otherwise all must have the same; grey: one channel, whatever there is, otherwise one
+    names: of all images in it; size: (h, w) to resize to, otherwise all must have the same; grey: one channel,
+    whatever there is, otherwise one
     only if all images are grey. Raises DataError for what is not as wanted, naming the file.
     """
     found, seen = places(names, source), {}
