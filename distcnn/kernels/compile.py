@@ -19,7 +19,9 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import config as numba_config
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 
 from distcnn.kernels.axis import Axis
@@ -46,9 +48,14 @@ class Kernel:
     def result(self):
         """What Numba has compiled, or found in the cache."""
         options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-        with _cache_folder() as cached:
-            self._dispatcher = njit(self.signature, cache=cached, **options)(self.function)  # owns the code
-        return self._dispatcher.overloads[self.signature.args]
+        with _cache_folder() as cached, global_compiler_lock:
+            dispatcher = njit(cache=cached, **options)(self.function)
+            found = _loaded(dispatcher, self.signature) if cached else None
+            if found is None:
+                dispatcher.compile(self.signature)
+                found = dispatcher.overloads[self.signature.args]
+        self._dispatcher = dispatcher  # owns the code
+        return found
 
     @cached_property
     def compiled(self):
@@ -91,6 +98,19 @@ def _numba_type(word):
 
 
 # ---- the cache ----
+
+
+def _loaded(dispatcher, signature):
+    """Return what Numba's cache holds for a signature, or None.
+
+    Asked in its public way, Numba makes itself ready to compile first, which takes half of a warm start: it imports
+    another hundred of its modules, and SciPy where that is installed.
+    """
+    rtsys.initialize(dispatcher.targetctx)  # what every kernel is linked to
+    try:
+        return dispatcher._cache._load_overload(signature, dispatcher.targetctx)
+    except (AttributeError, OSError):  # another version of Numba, or a file that went away: compile then
+        return None
 
 
 @cache
