@@ -26,6 +26,7 @@ def sums(threads, note=lambda block: None):
     """Return the exact sums of a batch of five blocks, of a net with every kind of layer, and of its evaluation."""
     net = Net(OTHERS, (2, 8, 8), seed=2)
     crew = Crew(net, threads)
+    crew.compile()
     for _ in range(2):  # sums start anew, for all hands
         net.sums[:] = 0
         crew.train(BLOCKS, len(BLOCKS), 3, note, None)
@@ -40,8 +41,15 @@ def test_sums_do_not_depend_on_threads(threads):
 
 
 def test_blocks_are_computed_by_several_threads():
-    names = set()
-    sums(3, lambda block: names.add(threading.current_thread().name))
+    """All three have a block in hand at the same time, or the barrier breaks."""
+    together, names = threading.Barrier(3, timeout=60), set()
+
+    def note(block):
+        if threading.current_thread().name not in names:
+            names.add(threading.current_thread().name)
+            together.wait()
+
+    sums(3, note)
     assert len(names) == 3
 
 
