@@ -1,20 +1,38 @@
 """curves.png: loss and accuracy by epoch, drawn from the metrics; a picture that fails never stops a run."""
 
 import io
+import json
+import subprocess
+import sys
 
 from distcnn.files import write_whole
+
+DRAW = "import sys; sys.path[:] = sys.argv[2:]; from distcnn.report.curves import main; main(sys.argv[1])"
 
 TRAIN, TEST = "#1f6fb4", "#d9690f"  # blue and orange: told apart in any kind of colour vision
 VALIDATION = "#8a8a8a"
 
 
 def draw(records, path, title, warn):
-    """Draw metrics records into a PNG file; `warn` takes the line that says why it could not be done."""
+    """Draw metrics records into a PNG file; `warn` takes the line that says why it could not be done.
+
+    A process of its own draws: what it is drawn with takes more memory than a whole rank's arrays.
+    """
+    words = [sys.executable, "-c", DRAW, title, *sys.path]
     try:
-        write_whole(path, _png(records, title))
+        done = subprocess.run(words, input=json.dumps(records).encode(), capture_output=True)
+        if done.returncode:
+            lines = done.stderr.decode(errors="replace").splitlines()
+            raise RuntimeError(lines[-1] if lines else f"its process ended with {done.returncode}")
+        write_whole(path, done.stdout)
     except Exception as error:  # no font, no memory, no disk: the run goes on
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         warn(f"no curves drawn: {reason}")
+
+
+def main(title):
+    """Read records from standard input and write a picture to standard output."""
+    sys.stdout.buffer.write(_png(json.load(sys.stdin), title))
 
 
 def _png(records, title):
