@@ -32,7 +32,8 @@ LAUNCHER = (  # the launcher, but ranks note every step that they begin
     "sys.exit(launch.main())"
 )
 MOST = 2  # blows in a trial: after three jobs in a row without a checkpoint the launcher gives up
-LIMIT = 120  # seconds
+START = 45  # seconds: Open MPI waits for ever for a rank that was killed within MPI_Init
+LIMIT = 180  # seconds
 COLUMNS = "survived", "blows", "restarts", "steps lost", "seconds lost", "digests", "records", "tidy"
 
 
@@ -47,7 +48,18 @@ class Launched:
 
     def start(self, *more):
         """Start the launcher."""
-        words = ["-c", LAUNCHER, FAULTS, "-n", self.ranks_wanted, "--", *self.options, *more]
+        words = [
+            "-c",
+            LAUNCHER,
+            FAULTS,
+            "-n",
+            self.ranks_wanted,
+            "--start-limit",
+            START,
+            "--",
+            *self.options,
+            *more,
+        ]
         with open(self.folder / "said", "ab") as said:
             self.process = subprocess.Popen(
                 [sys.executable, *map(str, words)],
