@@ -1,5 +1,6 @@
 """Layers one behind the other: the shapes between them, and what each of them declares."""
 
+import math
 import operator
 
 from distcnn.errors import NetError
@@ -24,6 +25,12 @@ def chain(layers, input_shape):
         if layer.keeps:
             kept[layer.keeps] = shapes[-1]
     return shapes, declared, followed
+
+
+def numbers(declared, followed):
+    """Return how many parameters and statistics each layer has."""
+    pairs = zip(declared, followed, strict=True)
+    return [sum(math.prod(each.shape) for each in (*own.values(), *kept.values())) for own, kept in pairs]
 
 
 def _taken(layer, kept):

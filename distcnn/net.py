@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from distcnn import randomness
-from distcnn.chain import chain
+from distcnn import memory, randomness
+from distcnn.chain import chain, numbers
 from distcnn.errors import Diverged, NetError
 from distcnn.exact import HEAD, LOSS, OVERFLOWS, QUANTUM, block_limit
 from distcnn.inference import Inference
@@ -38,7 +38,8 @@ class Net:
     conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
 
     Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
-    start at 0. They are a function of the seed and the parameter's number. Raises NetError for layers that do not fit.
+    start at 0. They are a function of the seed and the parameter's number. Raises NetError for layers that do not fit
+    together, or into memory.
     """
 
     def __init__(self, layers, input_shape, seed=0, conv="winograd"):
@@ -46,6 +47,7 @@ class Net:
             raise NetError(f"conv is {conv!r}; wanted winograd or direct")
         self.layers = list(layers)
         self.shapes, declared, followed = chain(self.layers, input_shape)
+        memory.require(self.layers, memory.of_net(numbers(declared, followed), self.shapes))
         self.layers = [layer.using(conv) for layer in self.layers]
         names = [(k, name, each[name]) for k, each in enumerate(declared) for name in each]
         kept = [(k, name, each[name]) for k, each in enumerate(followed) for name in each]

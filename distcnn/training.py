@@ -20,13 +20,14 @@ from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.kernels.updates import follow
-from distcnn.models import build
+from distcnn.models import build, require_memory
 from distcnn.optim import OPTIMISERS
 from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.cores import share_of_cores
 from distcnn.parallel.reduction import Reduction
 from distcnn.parallel.turns import first_then_others
 from distcnn.parallel.watch import COMPUTING, WAITING, Watch
+from distcnn.parallel.world import ranks_here
 from distcnn.replicas import Replicas
 from distcnn.schedule import learning_rate
 from distcnn.state import State, digest, require_companions, require_parameters
@@ -48,14 +49,17 @@ class Training:
         self.config, self.dataset, self.comm = config, dataset, comm
         self.epoch, self.steps, self.epoch_sums, self.asked = 0, 0, (0, 0, 0), False
         self.block = None  # in hand, for whoever asks what went wrong
-        self.net, self.batches = on_all(comm, self._make)
+        self.batches = on_all(comm, self._batches)
+        hands = min(config.threads or share_of_cores(comm), len(self.batches.share))
+        ranks = ranks_here(comm)
+        on_all(comm, lambda: self._require_memory(hands, ranks))
+        self.net = on_all(comm, self._make)
         self.mean, self.std = on_root(comm, self._statistics)
         self.net.normalise(self.mean, self.std)
         self.net.label_smoothing = config.label_smoothing
         self.optimiser = OPTIMISERS[config.optimiser](self.net, config)
         self.averages = Averages(self.net.weights, config.average)
-        threads = config.threads or share_of_cores(comm)
-        self.crew = Crew(self.net, min(threads, len(self.batches.share)))
+        self.crew = Crew(self.net, hands)
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
         self.watch, self.replicas = Watch(comm, config.patience), Replicas(self)
 
@@ -217,7 +221,14 @@ class Training:
         if config.augment != augment.NONE:
             asked, images = augment.read(config.augment), train.images
             net.augmentation = Augmentation(asked, images.shape[1:], images.dtype, net.moment)
-        return net, self._batches()
+        return net
+
+    def _require_memory(self, hands, ranks):
+        """Raise NetError unless the ranks of this node can train the model, before anything of it is made."""
+        config, classes = self.config, len(self.dataset.classes)
+        kept = len(OPTIMISERS[config.optimiser].keeps) + bool(config.average)
+        shape = self.dataset.train.images.shape[1:]
+        require_memory(config.model, shape, classes, hands, kept, ranks)
 
     def _batches(self):
         config = self.config

@@ -17,7 +17,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"models", "evaluation", "prediction", "rundir", "report", "replicas", "blame"},
     {"checkpoint", "data.batches", "net", "crew"},
     {"inference"},
-    {"plan", "state", "chain"},
+    {"plan", "state", "chain", "memory"},
     {"layers", "data"},
     {"parallel", "files"},
     {"loss", "optim", "averages", "schedule", "combinations"},

@@ -1,8 +1,7 @@
 """From images to features."""
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 from distcnn.kernels import pointwise as kernels
 from distcnn.layers.base import Layer, check_image
@@ -13,7 +12,7 @@ class Flatten(Layer):
     """(c, h, w) -> (c * h * w,), in row order."""
 
     def output_shape(self, shape):
-        return (int(np.prod(check_image(self, shape))),)
+        return (math.prod(check_image(self, shape)),)
 
     def is_view(self, border):
         return not any(border)

@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from distcnn.chain import chain
+from distcnn import memory
+from distcnn.chain import chain, numbers
 from distcnn.config import suggestion
 from distcnn.errors import ConfigError
 from distcnn.models.alexnet import alexnet
@@ -54,6 +55,18 @@ def build(name, input_shape, classes, seed, conv="winograd"):
     """
     check(name)
     return Net(MODELS[name].layers(input_shape, classes), input_shape, seed, conv)
+
+
+def require_memory(name, input_shape, classes, hands, kept, ranks=1):
+    """Raise NetError unless there is memory for so many ranks that train this model, with so many hands each.
+
+    hands, kept: as in distcnn.memory.of_training. Raises ConfigError, too.
+    """
+    check(name)
+    layers = MODELS[name].layers(input_shape, classes)
+    shapes, declared, followed = chain(layers, input_shape)
+    needs = memory.of_training(layers, numbers(declared, followed), shapes, hands, kept)
+    memory.require(layers, needs, ranks)
 
 
 def size(name):

@@ -83,6 +83,14 @@ def node_count(comm) -> int:
     return count
 
 
+def ranks_here(comm) -> int:
+    """Return how many ranks of `comm` run on this node."""
+    local = node(comm)
+    count = local.size
+    local.Free()
+    return count
+
+
 def run(main) -> NoReturn:
     """Call `main(comm)` and exit with the code that it returns (None: 0), or that its exception stands for.
 

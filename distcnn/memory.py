@@ -1,0 +1,84 @@
+"""Whether a net fits into memory: told before anything is allocated, from what its arrays take at the least."""
+
+import math
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from distcnn.errors import NetError
+from distcnn.lanes import LANES
+from distcnn.layers.base import NO_BORDER
+
+NUMBER, SUM = 4, 8  # bytes of a float32 and of an exact sum
+GROUPS, CGROUPS, MEMINFO = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"), Path("/proc/meminfo")
+
+
+def of_net(numbers, shapes):
+    """Return the bytes, by layer, that any use of a net takes: its parameters and their sums, the largest output.
+
+    numbers: how many parameters and statistics each layer has; shapes: those between the layers, input first.
+    """
+    outputs = [NUMBER * LANES * math.prod(shape) for shape in shapes[1:]]
+    largest = max(outputs, default=0)
+    sizes = [(NUMBER + SUM) * count for count in numbers]
+    if largest:
+        sizes[outputs.index(largest)] += largest
+    return sizes
+
+
+def of_training(layers, numbers, shapes, hands=1, kept=1):
+    """Return the bytes, by layer, that training takes: parameters, their sums, outputs and gradients of a block.
+
+    hands: threads, each with sums and a block of its own; kept: numbers kept beside each parameter, as velocities.
+    """
+    needs = []
+    for layer, count, shape in zip(layers, numbers, shapes[1:], strict=True):
+        shares = layer.in_place or layer.gradient_in_place or layer.is_view(NO_BORDER)  # memory, or may
+        block = 0 if shares else 2 * NUMBER * LANES * math.prod(shape)
+        needs.append(NUMBER * (1 + kept) * count + hands * (SUM * count + block))
+    return needs
+
+
+def require(layers, needs, times=1):
+    """Raise NetError, naming the hungriest layer, if so many bytes by layer, so many times, are not there."""
+    needed, there = times * sum(needs), available()
+    if needed > there:
+        k = max(range(len(needs)), key=needs.__getitem__)
+        ranks = f" for {times} ranks" if times > 1 else ""
+        raise NetError(
+            f"layer {k}: {layers[k]} takes {_size(times * needs[k])} of memory{ranks}, the whole net {_size(needed)}, "
+            f"but only {_size(there)} are free: use smaller images, a smaller net, or fewer ranks and threads"
+        )
+
+
+def available():
+    """Return the bytes that this process may still take: what is free, and at most what its control group may."""
+    return min([_free(), *_limits()])
+
+
+def _free():
+    """Return the bytes that programs can have without swapping, as Linux estimates them; elsewhere none is known."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(MEMINFO.read_text().split("MemAvailable:")[1].split()[0]) * 1024
+    return sys.maxsize
+
+
+def _limits():
+    """Yield the limits of the control groups that this process is in, as of a container or a batch job."""
+    with suppress(OSError, ValueError):
+        for line in GROUPS.read_text().splitlines():
+            _, kind, path = line.split(":", 2)
+            if kind in ("", "memory"):
+                root, name = (CGROUPS / kind, "memory.limit_in_bytes" if kind else "memory.max")
+                group = root / path.lstrip("/")
+                for folder in [group, *group.parents]:
+                    with suppress(OSError, ValueError):  # ValueError: "max"
+                        yield int((folder / name).read_text())
+
+
+def _size(count):
+    """Return bytes as a person reads them."""
+    for unit in ("MiB", "GiB", "TiB"):
+        count /= 1024 if unit != "MiB" else 2**20
+        if count < 1000 or unit == "TiB":
+            return f"{count:,.1f} {unit}"

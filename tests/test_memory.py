@@ -1,0 +1,105 @@
+"""Nets that need more memory than there is are refused in a line, before anything is allocated."""
+
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+from test_net import OTHERS
+
+from distcnn import Net, layers, memory, models
+from distcnn.chain import chain, numbers
+from distcnn.config import Config
+from distcnn.errors import NetError
+from distcnn.optim import Adam
+
+
+@pytest.mark.parametrize(
+    ("name", "net", "shape", "layer", "size"),
+    [
+        ("weights", [layers.Flatten(), layers.Dense(10**9)], (3, 300, 300), "layer 1: Dense", "TiB"),
+        ("output", [layers.ReLU(), layers.Conv2D(10**6, 3)], (1, 10**4, 10**4), "layer 1: Conv2D", "TiB"),
+        (
+            "beyond 64 bits",
+            [layers.Flatten(), layers.Dense(9)],
+            (10**9, 10**9, 10**9),
+            "layer 1: Dense",
+            "TiB",
+        ),
+    ],
+)
+def test_absurd_nets_are_refused(name, net, shape, layer, size):
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            NetError, match=f"^{layer}.* takes .* {size} of memory, the whole net .* but only"
+        ):
+            Net(net, shape)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_just_fits_is_not_refused(monkeypatch):
+    net = [layers.Flatten(), layers.Dense(100)]
+    needed = 12 * (49 * 100 + 100) + 4 * 16 * 100
+    monkeypatch.setattr(memory, "available", lambda: needed)
+    Net(net, (1, 7, 7))
+    monkeypatch.setattr(memory, "available", lambda: needed - 1)
+    with pytest.raises(NetError, match=r"^layer 1: Dense\(out_features=100"):
+        Net(net, (1, 7, 7))
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"), [(OTHERS, (2, 8, 8)), (models.MODELS["lenet5"].layers((1, 28, 28), 10), (1, 28, 28))]
+)
+def test_no_more_is_wanted_than_training_takes(net, shape):
+    """What is refused must be too large in truth: the reckoning stays below what is allocated, yet not far below."""
+    Net(net, shape).plan  # noqa: B018  compiled before it is measured
+    tracemalloc.start()
+    try:
+        made = Net(net, shape)
+        optimiser, plan = Adam(made, Config()), made.plan
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    shapes, declared, followed = chain(net, shape)
+    reckoned = sum(memory.of_training(net, numbers(declared, followed), shapes, kept=len(optimiser.arrays)))
+    assert plan
+    assert taken / 4 < reckoned <= taken
+
+
+def test_the_strictest_limit_counts(monkeypatch, tmp_path):
+    """Of the machine, and of all control groups around this process, of either version."""
+    for name in ("GROUPS", "CGROUPS", "MEMINFO"):
+        monkeypatch.setattr(memory, name, tmp_path / name)
+    assert memory.available() > 2**60  # a system that tells nothing
+    memory.MEMINFO.write_text("MemTotal:  9 kB\nMemAvailable:   8000 kB\nSwapFree: 3 kB\n")
+    assert memory.available() == 8000 * 1024
+    inner, old = memory.CGROUPS / "job" / "step", memory.CGROUPS / "memory" / "batch"
+    for folder in (inner, old):
+        folder.mkdir(parents=True)
+    memory.GROUPS.write_text("5:cpu:/batch\n4:memory:/batch\n0::/job/step\n")
+    (inner / "memory.max").write_text("max\n")
+    assert memory.available() == 8000 * 1024
+    (inner.parent / "memory.max").write_text("5000000\n")
+    assert memory.available() == 5000000
+    (old / "memory.limit_in_bytes").write_text("4000000\n")
+    assert memory.available() == 4000000
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_at_the_command_line(run, mpirun, ranks, tmp_path):
+    """Images of a million pixels: 22 TiB for a hidden layer as large."""
+    with h5py.File(tmp_path / "large.h5", "w") as file:
+        file["train/images"] = np.arange(3 * 2**20, dtype=np.uint8).reshape(3, 1, 1024, 1024)
+        file["train/labels"] = np.arange(3)
+    words = "python", "-m", "distcnn.train", "--data", "large.h5", "--model", "full", "--batch-size", 32
+    done = run(*words, cwd=tmp_path) if ranks == 1 else mpirun(ranks, *words, cwd=tmp_path)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if "layer 1: Dense" in line]
+    assert len(lines) == 1
+    assert "TiB of memory" in lines[0]
+    assert "but only" in lines[0]
+    assert ("for 2 ranks" in lines[0]) == (ranks == 2)
+    assert not (tmp_path / "runs").exists()
