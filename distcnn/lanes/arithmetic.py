@@ -4,7 +4,10 @@ Only additions, products, quotients and fused multiply-adds are used, each corre
 ordered (false for NaN) and written so that a NaN is what passes, never what gets lost.
 """
 
+import math
 import operator
+from functools import reduce
+from itertools import zip_longest
 
 from numba import types
 from numba.core import cgutils
@@ -101,6 +104,39 @@ def tile_where_positive(typing, test, tile):
         return cgutils.pack_array(builder, [_where_positive(builder, t, v) for t, v in pairs])
 
     return tile(test, tile), generate
+
+
+@intrinsic
+def tile_maximum(typing, tile):
+    """Return the largest of a tile's Lanes, the first of equals; NaN if any of them is.
+
+    A comparison that keeps the first where either is NaN is one instruction; NaN is looked for in two at a time.
+    """
+
+    def generate(context, builder, signature, arguments):
+        values = unpack(builder, arguments[0], signature.args[0])
+        largest = reduce(lambda x, y: builder.select(builder.fcmp_ordered(">", y, x), y, x), values)
+        pairs = zip_longest(values[0::2], values[1::2], fillvalue=values[0])
+        unordered = [builder.fcmp_unordered("uno", x, y) for x, y in pairs]
+        return builder.select(reduce(builder.or_, unordered), constant(math.nan), largest)
+
+    return lanes(tile), generate
+
+
+@intrinsic
+def tile_where_first(typing, tile, wanted, value):
+    """Return a tile that has `value` where the tile is `wanted` for the first time, and 0 elsewhere."""
+
+    def generate(context, builder, signature, arguments):
+        _, wanted, value = arguments
+        zero, places = constant(0.0), []
+        for each in unpack(builder, arguments[0], signature.args[0]):
+            equal = builder.fcmp_ordered("==", each, wanted)
+            places.append(builder.select(equal, value, zero))
+            value = builder.select(equal, zero, value)
+        return cgutils.pack_array(builder, places)
+
+    return tile(tile, wanted, value), generate
 
 
 class Symbol:

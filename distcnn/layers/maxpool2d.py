@@ -21,13 +21,15 @@ class MaxPool2D(Pool2D):
     applies_mask = True
 
     def forward(self, wiring):
-        kernel = kernels.max_pool_forward(*self.taps)
+        kernel = kernels.max_pool_forward(*self.taps, self.is_whole(wiring.x.shape))
         return [(kernel, (wiring.x.inside, *self.axes, wiring.y.inside))]
 
     def backward(self, wiring):
         if wiring.dx is None:
             return []
-        partition = self.is_partition(wiring.x.shape)
-        kernel = kernels.max_pool_backward(*self.taps, partition, wiring.mask)
+        shape = wiring.x.shape
+        kernel = kernels.max_pool_backward(
+            *self.taps, self.is_whole(shape), self.is_partition(shape), wiring.mask
+        )
         arrays = wiring.x.inside, wiring.y.inside, wiring.dy.inside, *self.axes, wiring.dx.inside
         return [(kernel, arrays)]

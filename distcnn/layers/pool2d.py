@@ -36,6 +36,14 @@ class Pool2D(Window2D):
             for axis, count, size in sides
         )
 
+    def is_whole(self, shape):
+        """Tell whether every window lies inside the image."""
+        sides = zip(self.axes, self.window_counts(shape), shape[1:], strict=True)
+        return all(
+            axis.padding == 0 and (count - 1) * axis.stride + axis.kernel_size <= size
+            for axis, count, size in sides
+        )
+
     def flops(self, shape):
         return math.prod(self.output_shape(shape)) * math.prod(self.taps)
 
