@@ -48,18 +48,8 @@ class Launched:
 
     def start(self, *more):
         """Start the launcher."""
-        words = [
-            "-c",
-            LAUNCHER,
-            FAULTS,
-            "-n",
-            self.ranks_wanted,
-            "--start-limit",
-            START,
-            "--",
-            *self.options,
-            *more,
-        ]
+        words = ["-c", LAUNCHER, FAULTS, "-n", self.ranks_wanted, "--start-limit", START]
+        words += ["--", *self.options, *more]
         with open(self.folder / "said", "ab") as said:
             self.process = subprocess.Popen(
                 [sys.executable, *map(str, words)],
