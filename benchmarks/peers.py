@@ -11,6 +11,7 @@ NEEDS = {
     "peer_jax": ("jax",),
     "peer_onnx": ("onnx", "onnxruntime"),
     "peer_ddp": ("torch",),
+    "peer_resnet": ("torch",),
 }
 
 

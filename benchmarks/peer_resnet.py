@@ -1,0 +1,91 @@
+"""PyTorch training ResNet-20 of He et al. 2016, as `distcnn.train --augment crop=4,flip` does: the peer of cifar.py."""
+
+import torch
+from torch import nn
+
+LARGEST = 500  # images that are evaluated together
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut without parameters (A in the paper)."""
+
+    def __init__(self, before, channels, stride):
+        super().__init__()
+        self.inside = nn.Sequential(
+            *(*convolution(before, channels, stride), nn.ReLU(), *convolution(channels, channels, 1))
+        )
+        self.stride, self.missing = stride, channels - before
+
+    def forward(self, x):
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        return torch.relu(self.inside(x) + nn.functional.pad(shortcut, (0, 0, 0, 0, 0, self.missing)))
+
+
+def convolution(before, channels, stride):
+    """Return a convolution and its norm."""
+    return nn.Conv2d(before, channels, 3, stride, padding=1, bias=False), nn.BatchNorm2d(channels)
+
+
+def resnet20(classes):
+    """Return ResNet-20, initialised like ours (He et al. 2015)."""
+    layers, before = [*convolution(3, 16, 1), nn.ReLU()], 16
+    for channels in (16, 32, 64):
+        for _ in range(3):
+            layers.append(Residual(before, channels, 1 if channels == before else 2))
+            before = channels
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            linear = isinstance(layer, nn.Linear)
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear" if linear else "relu")
+    nn.init.zeros_(net[-1].bias)
+    return net
+
+
+def cropped_and_flipped(images, border):
+    """Return images [n, c, h, w] as crops of themselves within a border of zeros, half of them mirrored."""
+    n, _, h, w = images.shape
+    wide = nn.functional.pad(images, (border,) * 4)
+    rows = torch.randint(2 * border + 1, (n, 1)) + torch.arange(h)
+    columns = torch.randint(2 * border + 1, (n, 1)) + torch.arange(w)
+    columns = torch.where(torch.rand(n, 1) < 0.5, columns.flip(1), columns)
+    return wide[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(3, 1)
+
+
+def train(dataset, mean, std, config, rate_of, border):
+    """Train by the settings of a config, with the rates rate_of(step); return the accuracy on the test images.
+
+    mean, std: (c,), by which images are normalised; border: pixels of the crops.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(config.seed)
+    (images, labels), test = (
+        (normalised(part.images, mean, std), torch.from_numpy(part.labels.copy()).long())
+        for part in (dataset.train, dataset.test)
+    )
+    net, step = resnet20(len(dataset.classes)), 0
+    optimiser = torch.optim.SGD(
+        net.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
+    )
+    for _ in range(config.epochs):
+        for batch in torch.randperm(len(images)).split(config.batch_size):
+            optimiser.param_groups[0]["lr"] = rate_of(step)
+            optimiser.zero_grad()
+            logits = net(cropped_and_flipped(images[batch], border))
+            nn.functional.cross_entropy(logits, labels[batch]).backward()
+            optimiser.step()
+            step += 1
+    return accuracy(net.eval(), *test)
+
+
+def normalised(images, mean, std):
+    """Return uint8 images as normalised floats."""
+    mean, std = (torch.as_tensor(each, dtype=torch.float32)[:, None, None] for each in (mean, std))
+    return torch.from_numpy(images.copy()).float().sub_(mean).div_(std)
+
+
+@torch.inference_mode()
+def accuracy(net, images, labels):
+    """Return the part of the images whose class the net finds."""
+    pairs = zip(images.split(LARGEST), labels.split(LARGEST), strict=True)
+    return sum((net(x).argmax(1) == y).sum().item() for x, y in pairs) / len(labels)
