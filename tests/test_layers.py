@@ -128,6 +128,17 @@ def test_max_pool(kernel_size, stride, padding, ceil_mode, shape, ties):
 
 
 @pytest.mark.parametrize(
+    ("kernel_size", "padding"), [(2, 0), (3, 0), (2, 1)]
+)  # an even window, an odd one, cut ones
+def test_max_pool_finds_a_nan_wherever_it_is(kernel_size, padding):
+    net = Net([MaxPool2D(kernel_size, padding=padding)], (1, 6, 6))
+    for pixel in np.ndindex(6, 6):
+        x = normal(1, 1, 6, 6)
+        x[0, 0][pixel] = np.nan
+        assert np.isnan(net.forward(x)).sum() == 1
+
+
+@pytest.mark.parametrize(
     ("features", "outputs", "n"), [(400, 120, 20), (17, 3, 16), (16, 11, 1), (5, 7, 33), (1, 1, 2)]
 )
 def test_dense(features, outputs, n):
