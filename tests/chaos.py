@@ -40,6 +40,8 @@ RECOVERED = {  # name: faults, of which all ranks but the dead recover
     "a comparison": "soon@compare:1:0",
     "at the end": "death@agree:2",
     "rank 0, at the end": "death@agree:0",
+    "when all leave": "soon@leave:2",
+    "two when all leave": "death@leave:1,soon@leave:3",
     "all but one": "death@step:0:3,death@step:1:3,death@step:2:3",
     "a second in recovery": "death@step:1:5,death@recovery:2",
     "rank 0 in recovery": "death@step:1:5,death@recovery:0",

@@ -15,6 +15,7 @@ import numpy as np
 
 from distcnn import train
 from distcnn.net import Net
+from distcnn.parallel import world
 from distcnn.parallel.reduction import Reduction
 from distcnn.parallel.survivors import Survivors
 from distcnn.parallel.world import run
@@ -125,6 +126,7 @@ PLACES = {  # before which function it happens
     "adopt": (Replicas, "_adopt"),
     "divide": (Training, "divide"),
     "agree": (Survivors, "agree"),
+    "leave": (world, "_leave"),
 }
 
 

@@ -136,8 +136,11 @@ def _leave(comm, code: int, message: str, tell: bool) -> NoReturn:
     _say(message if tell else "")
     if tell:
         outcome.tell(f"{outcome.EXIT} {code}")
-    with suppress(*failures(comm)):
+    try:
         wait(comm)
+    except failures(comm):
+        comm.Revoke()  # or who waits for this rank, which leaves, would do so for ever
+        time.sleep(0.1)
     _exit(comm, code)
 
 
