@@ -3,22 +3,12 @@
 from dataclasses import dataclass
 
 from distcnn.kernels import activations as kernels
-from distcnn.layers.base import Layer
+from distcnn.layers.elementwise import Elementwise
 
 
 @dataclass(frozen=True)
-class Sigmoid(Layer):
+class Sigmoid(Elementwise):
     """y = 1 / (1 + exp(-x)). Any shape."""
 
-    gradient_in_place = True
-
-    def output_shape(self, shape):
-        return shape
-
-    def forward(self, wiring):
-        return [(kernels.sigmoid_forward, (wiring.x.rows, wiring.y.rows))]
-
-    def backward(self, wiring):
-        if wiring.dx is None:
-            return []
-        return [(kernels.sigmoid_backward, (wiring.y.rows, wiring.dy.rows, wiring.dx.rows))]
+    forward_kernel, backward_kernel = kernels.sigmoid_forward, kernels.sigmoid_backward
+    from_output = True
