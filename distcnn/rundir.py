@@ -61,11 +61,16 @@ def find(request, warn):
     return run
 
 
-def create(run):
-    """Make the run's folders, write config.toml and return the Run, perhaps under a later number."""
+def create(run, again=False):
+    """Make the run's folders, write config.toml and return the Run, perhaps under a later number.
+
+    again: it may be half made already, by a rank of this job that has died.
+    """
     try:
         run = replace(run, folder=_made(run))
-        run.checkpoints.mkdir(exist_ok=run.begun)  # of two jobs that begin in one folder, one fails here
+        run.checkpoints.mkdir(
+            exist_ok=run.begun or again
+        )  # of two jobs that begin in one folder, one fails here
         checkpoint.set_aside(run.checkpoints, run.state.step if run.state else 0)
     except FileExistsError:
         raise _taken(run.folder) from None

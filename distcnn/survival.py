@@ -3,17 +3,20 @@
 The protocol, for Open MPI under `mpirun --with-ft ulfm` (elsewhere one death ends the job):
 
 1.  Any MPI error, in any call, means: find out who is left. The rank revokes the communicator, so that all others'
-    calls on it fail, too, and everybody comes here.
-2.  Requests under way are completed, whatever their result, before their buffers are touched.
-3.  The communicator shrinks to those that are alive.
+    calls on it fail, too. There is one communicator alone, so nobody can wait on another.
+2.  Every rank, whether its `work` has ended, failed, or was made to fail, agrees with all others on whether all is
+    well. The answer is the same everywhere: the run has ended on all ranks, or all go on with 3.
+3.  Requests under way are completed, whatever their result, before their buffers are touched. The communicator shrinks
+    to those that are alive.
 4.  Each tells where it stands. A sum needs all ranks, so nobody is ahead by more than one step; the furthest shares its
     replica and its record of the last epoch. Nothing of what a rank had is touched before all of it has arrived.
 5.  The sums are cleared, blocks divided anew. A new rank 0 writes what the old one has not.
-6.  An error in 1 to 5 leads back to 1, on the newest communicator.
-7.  `work` is begun anew: it does what is still due after the last finished step, then the next step.
-8.  The end is an agreement: `work` has ended on all ranks, and none has died meanwhile; otherwise back to 1.
+6.  `work` is begun anew: it does what is still due after the last finished step, then the next step. An error in 3 to 5
+    leads back to 1, on the newest communicator.
 
-A rank's own exception becomes such a death: it takes part in 1 to 3 to tell the others, and then kills itself. If its
+What comes before `work` leaves nothing behind, and is begun anew as a whole: see `undisturbed`.
+
+A rank's own exception becomes such a death: it takes part in 1 to 4 to tell the others, and then kills itself. If its
 step has cost a rank already, the sample may be at fault, and would kill one rank after the other: then all end, and so
 they do if no rank is sound. A replica that differs from the others sends all back to the last common state.
 """
@@ -47,29 +50,39 @@ class Survival:
         """Return `work()`, begun anew as often as ranks die or replicas differ, once all ranks have ended it."""
         repair = None
         while True:
+            result = problem = None
             try:
                 if repair:
                     repair()
-                return self._ended(work)
-            except failures(self.comm) as error:
-                repair = self._alarmed(error)
-            except Spoilt as error:
-                self.reason, repair = error, self._go_back
+                result = work()
             except Exception as error:
-                if agreed_rank(error) is not None:
-                    raise
-                repair = self._failed(error)
+                problem = error
+            if not self._known_to_all(problem):
+                repair = self._regroup
+            elif isinstance(problem, Spoilt):
+                self.reason, repair = problem, self._go_back
+            elif problem:
+                raise problem
+            else:
+                return result
 
-    def _alarmed(self, error):
-        """Return what to do after an MPI error; raise it if there was no death behind the last ones."""
-        self.since = time.perf_counter()
-        self.false_alarms += 1
-        if self.false_alarms > MOST_FALSE_ALARMS:
-            raise error
-        return self._regroup
+    def _known_to_all(self, problem):
+        """Return, when all ranks have come so far, whether each knows how `work` has ended: the same on all ranks."""
+        since, known = time.perf_counter(), True
+        if problem and not isinstance(problem, Spoilt) and agreed_rank(problem) is None:
+            known = False
+            if not isinstance(problem, failures(self.comm)):
+                self._note_fault(problem)
+        if not isinstance(self.comm, Survivors):
+            return True
+        self.since = since
+        self.training.watch.note(WAITING)
+        if not known:
+            self.comm.Revoke()
+        return self.comm.agree(known)
 
-    def _failed(self, error):
-        """Return what to do after an exception that the other ranks do not know of; raise it where they cannot hear."""
+    def _note_fault(self, error):
+        """Tell of an exception that the other ranks do not know of; raise it where they cannot hear."""
         training, comm = self.training, self.comm
         block = f", {samples(training.block)}" if training.block else ""
         where = f"in step {training.steps + 1}{block}"
@@ -78,50 +91,30 @@ class Survival:
             print(who, file=sys.stderr, flush=True)
             raise error
         print("".join(traceback.format_exception(error)) + who, file=sys.stderr, flush=True)
-        self.since = time.perf_counter()
         self.fault = f"{type(error).__name__} {where}: {error}"
-        return self._regroup
-
-    def _ended(self, work):
-        """Return `work()`, or raise what all ranks raise alike, when all have come so far."""
-        outcome = None
-        try:
-            result = work()
-        except DistcnnError as error:
-            if agreed_rank(error) is None:
-                raise
-            outcome = error
-        if isinstance(self.comm, Survivors):
-            self.training.watch.note(WAITING)
-            self.comm.agree()
-        if outcome:
-            raise outcome
-        return result
 
     def _regroup(self):
         """Go on with the ranks that are left, from the furthest step that one of them has finished."""
         training, comm, before = self.training, self.comm, self.training.steps
-        training.watch.note(WAITING)
-        comm.Revoke()
         training.reduction.abandon()
-        self.dead += comm.close_ranks()
+        self._bury(comm.close_ranks())
         self._judge(comm.allgather((self.fault, training.steps)))
         source = training.replicas.level()
         training.divide()
         self.recorder.go_on(training, comm.bcast(self.recorder.record, source))
         if self.dead:
-            self.costly, self.false_alarms = training.steps, 0
-            self.recorder.warn(self._obituary(training.steps - before))
+            self.costly = training.steps
+            milliseconds = (time.perf_counter() - self.since) * 1e3
+            words = comm.obituary(self.dead, f"in step {before + 1}")
+            self.recorder.warn(f"{words} with step {training.steps + 1} after {milliseconds:.0f} ms")
             self.dead = []
 
-    def _obituary(self, ahead):
-        dead, size = self.dead, self.comm.world.size
-        who = f"rank{'s' * (len(dead) > 1)} {', '.join(map(str, dead))} of {size} died"
-        milliseconds = (time.perf_counter() - self.since) * 1e3
-        return (
-            f"{who} in step {self.training.steps + 1 - ahead}; {self.comm.size} of {size} go on with step "
-            f"{self.training.steps + 1} after {milliseconds:.0f} ms"
-        )
+    def _bury(self, dead):
+        """Note who has died; raise DistcnnError on every rank if MPI fails again and again for no such reason."""
+        self.dead += dead
+        self.false_alarms = 0 if dead else self.false_alarms + 1
+        if self.false_alarms > MOST_FALSE_ALARMS:
+            raise agreed(DistcnnError(f"MPI failed {self.false_alarms} times in a row, but no rank has died"))
 
     def _go_back(self):
         """Go back to the last state that all replicas shared."""

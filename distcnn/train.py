@@ -1,13 +1,15 @@
 """Train a network: `mpirun -n 8 python -m distcnn.train`, or without mpirun; --help tells the options."""
 
 import sys
+from itertools import count
 
 from distcnn import models, rundir
 from distcnn.combinations import require_sense
 from distcnn.config import parse
 from distcnn.errors import Stopped
 from distcnn.parallel.agreement import agreed, on_all, on_root, wait
-from distcnn.parallel.watch import WAITING, WRITING
+from distcnn.parallel.survivors import undisturbed
+from distcnn.parallel.watch import IDLE, WAITING, WRITING
 from distcnn.parallel.world import run as run_command
 from distcnn.report.recorder import Recorder
 from distcnn.stop import StopRequest
@@ -56,6 +58,8 @@ def train_in(run, training):
     recorder = Recorder(run, training)
 
     def work():
+        training.watch.note(IDLE)
+        training.compile()
         wait(training.comm)  # for those that still load kernels
         recorder.start()
         asked = train(training, recorder, stop, run.config)
@@ -69,7 +73,6 @@ def train_in(run, training):
     with StopRequest(run.config.max_time).listening() as stop, training.watch.watching():
         try:
             recorder.say(summary(run, training))
-            training.compile()
             return Survival(training, recorder).run(work)
         finally:
             recorder.finish()
@@ -92,11 +95,8 @@ def summary(run, training):
     )
 
 
-def main(comm):
-    """Check everything, then write, then train: a mistake is told before anything is written."""
-    request = on_root(comm, lambda: parse(sys.argv[1:], "python -m distcnn.train"))
-    if request.listing:
-        return on_root(comm, lambda: print(models.listing()))
+def prepare(comm, request):
+    """Check everything, and return the Run and its Training; nothing is written."""
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: rundir.find(request, warn))
     config = run.config
@@ -104,9 +104,30 @@ def main(comm):
     training = Training(config, data_of(config, comm), comm)
     if run.state:
         on_all(comm, lambda: training.restore(run.state, run.source))
-    if enough(training, config):
+    return run, training
+
+
+def create(comm, run):
+    """Make the run's folder, whoever dies, and return the Run."""
+    attempts = count()
+
+    def attempt():
+        again = next(attempts) > 0
+        return on_root(comm, lambda: rundir.create(run, again))
+
+    return undisturbed(comm, attempt)
+
+
+def main(comm):
+    """Check everything, then write, then train: a mistake is told before anything is written."""
+    request = undisturbed(comm, lambda: on_root(comm, lambda: parse(sys.argv[1:], "python -m distcnn.train")))
+    if request.listing:
+        return on_root(comm, lambda: print(models.listing()))
+    run, training = undisturbed(comm, lambda: prepare(comm, request))
+    if enough(training, run.config):
         return tell_digest(training)
-    run = on_root(comm, lambda: rundir.create(run))
+    run = create(comm, run)
+    training.divide()  # by those that are left
     if train_in(run, training):
         raise agreed(
             Stopped(f"stopped as asked after step {training.steps}: --resume auto goes on from there")

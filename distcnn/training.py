@@ -24,10 +24,10 @@ from distcnn.models import build, require_memory
 from distcnn.optim import OPTIMISERS
 from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.cores import share_of_cores
+from distcnn.parallel.node import node
 from distcnn.parallel.reduction import Reduction
 from distcnn.parallel.turns import first_then_others
 from distcnn.parallel.watch import COMPUTING, WAITING, Watch
-from distcnn.parallel.world import ranks_here
 from distcnn.replicas import Replicas
 from distcnn.schedule import learning_rate
 from distcnn.state import State, digest, require_companions, require_parameters
@@ -51,7 +51,7 @@ class Training:
         self.block = None  # in hand, for whoever asks what went wrong
         self.batches = on_all(comm, self._batches)
         hands = min(config.threads or share_of_cores(comm), len(self.batches.share))
-        ranks = ranks_here(comm)
+        ranks = len(node(comm).ranks)
         on_all(comm, lambda: self._require_memory(hands, ranks))
         self.net = on_all(comm, self._make)
         self.mean, self.std = on_root(comm, self._statistics)

@@ -42,6 +42,14 @@ RECOVERED = {  # name: faults, of which all ranks but the dead recover
     "rank 0, at the end": "death@agree:0",
     "when all leave": "soon@leave:2",
     "two when all leave": "death@leave:1,soon@leave:3",
+    "before training": "death@prepare:2",
+    "rank 0, before training": "death@prepare:0",
+    "while data are read": "soon@data:0",
+    "two before training": "death@prepare:3,soon@data:1",
+    "rank 0, before it makes the folder": "death@create:0",
+    "rank 0, while it makes the folder": "soon@create:0",
+    "rank 0, while it compiles": "death@compile:0",
+    "before and in training": "death@prepare:1,death@compile:3,death@step:0:5",
     "all but one": "death@step:0:3,death@step:1:3,death@step:2:3",
     "a second in recovery": "death@step:1:5,death@recovery:2",
     "rank 0 in recovery": "death@step:1:5,death@recovery:0",
@@ -53,6 +61,7 @@ RECOVERED = {  # name: faults, of which all ranks but the dead recover
     "an exception": "exception@step:1:5",
     "an exception on rank 0": "exception@sum:0:5",
 }
+BEFORE = re.compile(r"ranks? ([\d, ]+) of \d+ died before training")
 MESSAGE = re.compile(
     r"ranks? ([\d, ]+) of \d+ died in step (\d+); \d+ of \d+ go on with step (\d+) after (\d+) ms"
 )
@@ -91,9 +100,10 @@ def _result(done, folder):
     last = done.stdout.splitlines()[-1:] or [""]
     lines = Path(folder, "run/metrics.jsonl")
     records = [json.loads(line)["step"] for line in lines.read_text().splitlines()] if lines.exists() else []
+    dead = [ranks for ranks, *_ in deaths] + BEFORE.findall(done.stderr)
     return Result(
         done.returncode == 0,
-        sum(len(ranks.split(",")) for ranks, *_ in deaths),
+        sum(len(ranks.split(",")) for ranks in dead),
         sum(max(0, int(step) - int(next_step)) for _, step, next_step, _ in deaths),
         sum(int(milliseconds) for *_, milliseconds in deaths) / 1e3,
         last[0].removeprefix("weights_sha256 ") if "weights_sha256" in last[0] else None,

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 
-from distcnn import train
+from distcnn import rundir, train
 from distcnn.net import Net
 from distcnn.parallel import world
 from distcnn.parallel.reduction import Reduction
@@ -112,6 +112,7 @@ def freeze():
 
 EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing", "note"
 ALWAYS = "slow", "note"
+STEPPED = "step", "block", "sum", "divide"  # places that belong to a step
 PLACES = {  # before which function it happens
     "step": (Training, "step"),
     "block": (Net, "train_block"),
@@ -125,7 +126,11 @@ PLACES = {  # before which function it happens
     "level": (Replicas, "level"),
     "adopt": (Replicas, "_adopt"),
     "divide": (Training, "divide"),
-    "agree": (Survivors, "agree"),
+    "agree": (Survival, "_known_to_all"),
+    "prepare": (train, "prepare"),
+    "data": (train, "data_of"),
+    "create": (rundir, "create"),
+    "compile": (Training, "compile"),
     "leave": (world, "_leave"),
 }
 
@@ -134,16 +139,15 @@ def plant(words, comm):
     """Let a fault happen on its rank, or on the only one, before its place is reached in its step."""
     fault, _, rest = words.partition("@")
     place, rank, step = [*rest.split(":"), "", ""][:3]
-    owner, name = PLACES[place or "step"]
+    place = place or "step"
+    owner, name = PLACES[place]
     function, act, left = getattr(owner, name), globals()[fault], [1]
     here = fault in EVERYWHERE or comm.rank == min(int(rank or RANK), comm.size - 1)
-    wanted = (
-        int(step) if step else STEP if owner in (Training, Reduction, Net) and name != "evaluations" else None
-    )
+    wanted = int(step) if step else STEP if place in STEPPED else None
 
     def faulty(*arguments, **keywords):
-        steps = NOW["training"].steps
-        due = wanted in (None, steps) and left[0]
+        steps = NOW["training"].steps if wanted is not None else None
+        due = wanted == steps and left[0]
         if here and (due or (fault in ALWAYS and steps > wanted)):
             left[0] = 0
             act()

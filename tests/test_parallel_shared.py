@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distcnn.errors import DataError
-from distcnn.parallel import shared
+from distcnn.parallel import node, shared
 from distcnn.parallel.shared import share
 
 FIELDS = [((5, 1, 3, 3), np.uint8), ((5,), np.int32), ((0, 2), np.float32)]
@@ -56,7 +56,7 @@ def test_there_is_one_copy(comm):
 
 @pytest.mark.mpi(ranks=(3,))
 def test_nodes_with_one_and_with_several_ranks(comm, monkeypatch):
-    monkeypatch.setattr(shared, "node", lambda comm: comm.Split(comm.rank == 0))
+    monkeypatch.setattr(node, "_home", lambda: comm.rank == 0)
     calls = []
     [array] = share(comm, [((2,), np.int32)], lambda array: (calls.append(1), array.fill(3)))
     assert array.tolist() == [3, 3]

@@ -39,15 +39,6 @@ class Alone:
     def Ibarrier(self):
         return Done()
 
-    def Split(self, color=0, key=0):
-        return Alone()
-
-    def Split_type(self, split_type, key=0):
-        return Alone()
-
-    def Free(self):
-        pass
-
     def Abort(self, code=1):
         sys.exit(code)
 

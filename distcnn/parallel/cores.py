@@ -6,7 +6,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-from distcnn.parallel.world import node
+from distcnn.parallel.node import node
 
 QUOTA = Path(
     "/sys/fs/cgroup/cpu.max"
@@ -18,13 +18,12 @@ def share_of_cores(comm) -> int:
 
     A core that several ranks may run on counts for each of them in part, whether their launcher has bound them or not.
     """
-    local = node(comm)
-    masks, ranks = local.allgather(_allowed()), local.size
+    here = node(comm)
+    masks = here.own(comm.allgather(_allowed()))
     users = Counter(core for mask in masks for core in mask)
-    share = sum(Fraction(1, users[core]) for core in masks[local.rank])
-    local.Free()
+    share = sum(Fraction(1, users[core]) for core in masks[here.place])
     quota = _quota()
-    return max(1, int(share if quota is None else min(share, Fraction(quota, ranks))))
+    return max(1, int(share if quota is None else min(share, Fraction(quota, len(masks)))))
 
 
 def _allowed() -> list[int]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 
 from distcnn.exact import HEAD, OVERFLOWS, RANGE_BITS, SUM_BITS
-from distcnn.parallel.world import node_count
+from distcnn.parallel.node import node
 
 BUCKET_BYTES = 2**20  # smaller messages cost more in latency than they hide
 MODES = ("exact", "float32")
@@ -27,7 +27,7 @@ class Reduction:
 
     def __init__(self, comm, sums, offsets=(), mode="exact", overlap=None):
         if overlap is None:
-            overlap = node_count(comm) > 1
+            overlap = node(comm).count > 1
         self.comm = comm
         self.sums = sums
         self.wire = sums if mode == "exact" else np.empty(sums.shape, np.float32)

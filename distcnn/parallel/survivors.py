@@ -4,8 +4,11 @@ Open MPI 5 has it under `mpirun --with-ft ulfm`. Elsewhere the death of a rank e
 """
 
 import os
+import sys
 
 import numpy as np
+
+from distcnn.parallel.agreement import agreed_rank
 
 ENABLED = "OMPI_MCA_mpi_ft_enable"  # set to 1 by `mpirun --with-ft ulfm`
 
@@ -56,9 +59,22 @@ class Survivors:
         self.lost += dead.size
         return sorted(MPI.Group.Translate_ranks(dead, None, self.world)) if dead.size else []
 
-    def agree(self):
-        """Return when every rank has called this; fails on all of them if any has died unnoticed."""
-        self.comm.Agree(1)
+    def obituary(self, dead, when) -> str:
+        """Return words on the ranks of these numbers, and on the others."""
+        size = self.world.size
+        who = f"rank{'s' * (len(dead) > 1)} {', '.join(map(str, dead))} of {size}"
+        return f"{who} died {when}; {self.size} of {size} go on"
+
+    def agree(self, well: bool) -> bool:
+        """Return, when every rank has called this, whether all are well and none has died: the same on all.
+
+        It is called on a revoked communicator, too. Nothing but this may come between a failure and `close_ranks`: Open
+        MPI's Shrink agrees by the same messages, and would take another rank's call of this for its own.
+        """
+        try:
+            return bool(self.comm.Agree(int(well)))
+        except failures(self):
+            return False
 
 
 def survivors(comm):
@@ -68,6 +84,34 @@ def survivors(comm):
     from mpi4py import MPI
 
     return Survivors(comm) if MPI.ERR_PROC_FAILED != MPI.ERR_REVOKED else comm
+
+
+def undisturbed(comm, function):
+    """Return `function()`, or raise what it raises alike on all ranks, when all ranks have come so far.
+
+    If some die meanwhile, those that are left begin anew: so it must do no harm when it is done twice. An exception of
+    this rank alone is raised at once, and must end the job.
+    """
+    while True:
+        result = failure = None
+        try:
+            result = function()
+        except failures(comm):
+            comm.Revoke()
+            well = False
+        except (Exception, SystemExit) as error:
+            if agreed_rank(error) is None:
+                raise
+            well, failure = True, error
+        else:
+            well = True
+        if not isinstance(comm, Survivors) or comm.agree(well):
+            if failure:
+                raise failure
+            return result
+        dead = comm.close_ranks()
+        if dead and comm.rank == 0:
+            print(f"distcnn: warning: {comm.obituary(dead, 'before training')}", file=sys.stderr, flush=True)
 
 
 def failures(comm):

@@ -1,7 +1,7 @@
 """Work that the first rank of a node does before the others, who then find its result on the node."""
 
 from distcnn.parallel.agreement import wait
-from distcnn.parallel.world import node
+from distcnn.parallel.node import node
 
 
 def first_then_others(comm, function):
@@ -9,11 +9,10 @@ def first_then_others(comm, function):
 
     An exception on a first rank leaves the others waiting: it must end the job, as `world.run` does.
     """
-    local = node(comm)
-    if local.rank == 0:
+    first = node(comm).first
+    if first:
         result = function()
-    wait(local)
-    if local.rank > 0:
+    wait(comm)
+    if not first:
         result = function()
-    local.Free()
     return result

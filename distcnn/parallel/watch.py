@@ -15,9 +15,8 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 
-from distcnn.parallel.agreement import on_all
+from distcnn.parallel.node import node
 from distcnn.parallel.shared import common_memory
-from distcnn.parallel.world import node
 
 PHASES = "idle", "computing", "waiting for other ranks", "evaluating", "writing"
 IDLE, COMPUTING, WAITING, EVALUATING, WRITING = range(len(PHASES))
@@ -33,16 +32,15 @@ class Watch:
     """
 
     def __init__(self, comm, patience=0.0):
-        local = node(comm)
-        memory = on_all(comm, lambda: common_memory(local, 8 * WORDS * local.size, all_write=True))
+        here = node(comm)
+        self._mine, self._ranks, self._size = here.place, here.ranks, comm.size
+        memory = common_memory(comm, here, 8 * WORDS * len(here.ranks), all_write=True)
         words = memoryview(memory).cast("q")
-        self._rows = [words[WORDS * k : WORDS * (k + 1)] for k in range(local.size)]
-        self._mine, self._row = local.rank, self._rows[local.rank]
-        self._ranks, self._size = local.allgather(comm.rank), comm.size
-        self._processes = [_handle(pid) for pid in local.allgather(os.getpid())]
+        self._rows = [words[WORDS * k : WORDS * (k + 1)] for k in range(len(here.ranks))]
+        self._row = self._rows[self._mine]
+        self._processes = [_handle(pid) for pid in here.own(comm.allgather(os.getpid()))]
         self._patience, self._ended = patience, threading.Event()
         self.waited = 0.0
-        local.Free()
 
     def note(self, phase, step=None):
         """Note what this rank does from now on, and for which step."""

@@ -18,9 +18,9 @@ from distcnn import outcome
 from distcnn.errors import DistcnnError, LaunchError
 from distcnn.parallel.agreement import agreed, agreed_rank, is_echo, on_all, on_root, wait
 from distcnn.parallel.alone import Alone
-from distcnn.parallel.survivors import Survivors, failures, survivors
+from distcnn.parallel.survivors import Survivors, failures, survivors, undisturbed
 
-__all__ = ["agreed", "node", "node_count", "on_all", "on_root", "run", "wait", "world"]
+__all__ = ["agreed", "on_all", "on_root", "run", "wait", "world"]
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 PAUSE = 3  # seconds that a rank leaves to the one which tells what happened, and then ends the job
@@ -66,31 +66,6 @@ def _launched(environ) -> tuple[int, int]:
     return 1, 0
 
 
-def node(comm):
-    """Return the communicator of the ranks that share this one's memory; free it after use."""
-    if isinstance(comm, Alone):
-        return comm
-    from mpi4py import MPI
-
-    return comm.Split_type(MPI.COMM_TYPE_SHARED)
-
-
-def node_count(comm) -> int:
-    """Return on how many nodes the ranks of `comm` run."""
-    local = node(comm)
-    count = comm.allreduce(int(local.rank == 0))
-    local.Free()
-    return count
-
-
-def ranks_here(comm) -> int:
-    """Return how many ranks of `comm` run on this node."""
-    local = node(comm)
-    count = local.size
-    local.Free()
-    return count
-
-
 def run(main) -> NoReturn:
     """Call `main(comm)` and exit with the code that it returns (None: 0), or that its exception stands for.
 
@@ -105,7 +80,7 @@ def run(main) -> NoReturn:
             time.sleep(PAUSE)
         _leave(Alone(), *_verdict(error), tell=rank == 0)
     try:
-        wait(comm)
+        undisturbed(comm, lambda: wait(comm))
         if comm.rank == 0:
             outcome.tell(outcome.STARTED)
         code, message = main(comm) or 0, ""
