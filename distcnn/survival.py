@@ -79,7 +79,7 @@ class Survival:
         self.training.watch.note(WAITING)
         if not known:
             self.comm.Revoke()
-        return self.comm.agree(known)
+        return self.comm.agree(known)[0]
 
     def _note_fault(self, error):
         """Tell of an exception that the other ranks do not know of; raise it where they cannot hear."""

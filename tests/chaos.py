@@ -42,7 +42,6 @@ RECOVERED = {  # name: faults, of which all ranks but the dead recover
     "rank 0, at the end": "death@agree:0",
     "when all leave": "soon@leave:2",
     "two when all leave": "death@leave:1,soon@leave:3",
-    "before training": "death@prepare:2",
     "rank 0, before training": "death@prepare:0",
     "while data are read": "soon@data:0",
     "two before training": "death@prepare:3,soon@data:1",

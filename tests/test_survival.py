@@ -64,6 +64,20 @@ def test_a_failing_rank_tells_why_it_dies(survive):
     assert "failed in step 6" in done.stderr
 
 
+def test_a_rank_that_fails_before_training_ends_the_job(survive):
+    done = survive("exception@data:2")
+    assert done.returncode == 1
+    assert done.stderr.count("RuntimeError: planted") == 1
+    assert "rank 2 of 4 on" in done.stderr
+    assert "weights_sha256" not in done.stdout
+
+
+def test_a_death_before_training_is_told(survive):
+    done = survive("death@prepare:2")
+    assert "warning: rank 2 of 4 died before training; 3 of 4 go on" in done.stderr
+    assert digest(done) == GOLDEN[NUMERICS]
+
+
 def test_a_poisoned_sample_does_not_kill_one_rank_after_the_other(survive):
     done = survive("poison@step:0:0")
     assert done.returncode == 1

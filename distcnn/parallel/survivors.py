@@ -65,16 +65,18 @@ class Survivors:
         who = f"rank{'s' * (len(dead) > 1)} {', '.join(map(str, dead))} of {size}"
         return f"{who} died {when}; {self.size} of {size} go on"
 
-    def agree(self, well: bool) -> bool:
-        """Return, when every rank has called this, whether all are well and none has died: the same on all.
+    def agree(self, ended: bool, sound: bool = True) -> tuple[bool, bool]:
+        """Return, when every rank has called this, whether all have ended and all are sound: the same on all ranks.
 
-        It is called on a revoked communicator, too. Nothing but this may come between a failure and `close_ranks`: Open
-        MPI's Shrink agrees by the same messages, and would take another rank's call of this for its own.
+        (False, True) if any has died. It works on a revoked communicator, too. Nothing but this may come between a
+        failure and `close_ranks`: Open MPI's Shrink agrees by the same messages, and would take another rank's call of
+        this for its own.
         """
         try:
-            return bool(self.comm.Agree(int(well)))
+            flags = self.comm.Agree(ended + 2 * sound)
         except failures(self):
-            return False
+            return False, True
+        return bool(flags & 1), bool(flags & 2)
 
 
 def survivors(comm):
@@ -90,28 +92,35 @@ def undisturbed(comm, function):
     """Return `function()`, or raise what it raises alike on all ranks, when all ranks have come so far.
 
     If some die meanwhile, those that are left begin anew: so it must do no harm when it is done twice. An exception of
-    this rank alone is raised at once, and must end the job.
+    one rank alone ends the job: the others raise one of MPI.
     """
+    if not isinstance(comm, Survivors):
+        return function()
     while True:
         result = failure = None
         try:
             result = function()
-        except failures(comm):
-            comm.Revoke()
-            well = False
         except (Exception, SystemExit) as error:
-            if agreed_rank(error) is None:
-                raise
-            well, failure = True, error
-        else:
-            well = True
-        if not isinstance(comm, Survivors) or comm.agree(well):
-            if failure:
-                raise failure
+            failure = error
+        known = failure is None or agreed_rank(failure) is not None
+        if not known:
+            comm.Revoke()
+        ended, sound = comm.agree(known, sound=known or isinstance(failure, failures(comm)))
+        if failure and (ended or not sound):
+            raise failure
+        if ended:
             return result
+        if not sound:
+            raise _revoked()
         dead = comm.close_ranks()
         if dead and comm.rank == 0:
             print(f"distcnn: warning: {comm.obituary(dead, 'before training')}", file=sys.stderr, flush=True)
+
+
+def _revoked():
+    from mpi4py import MPI
+
+    return MPI.Exception(MPI.ERR_REVOKED)
 
 
 def failures(comm):
