@@ -26,16 +26,18 @@ class Crew:
     def train(self, blocks, positions, epoch, note, done):
         """Add the blocks' loss, counts and gradients to the net's sums.
 
-        positions: the blocks of the batch over all ranks; note(block) is called before each; done(offset), by which
-        finished sums travel while the last block is computed, is called if there is one hand alone.
+        positions: the blocks of the batch over all ranks; note(group) is called before each group of blocks;
+        done(offset), by which finished sums travel while the last group is computed, is called if there is one hand
+        alone.
         """
+        groups = self.net.groups(blocks)
 
         def work(k, hand):
             hand.start(positions, epoch)
-            own = [blocks[i] for i in owned(len(blocks), k, self.threads)]
-            for block in own:
-                note(block)
-                hand.train_block(block, done if self.threads == 1 and block is own[-1] else None)
+            own = [groups[i] for i in owned(len(groups), k, self.threads)]
+            for group in own:
+                note(group)
+                hand.train_group(group, done if self.threads == 1 and group is own[-1] else None)
 
         self.side_by_side(work)
         if self.threads > 1:
@@ -49,7 +51,7 @@ class Crew:
     def compile(self):
         """Make the plans of all hands, for training and for evaluation."""
         for hand in self.hands:
-            _ = hand.plan, hand.inference
+            _ = hand.group, hand.inference
         if self.threads > 1:
             move_sums.compiled  # noqa: B018
 

@@ -16,7 +16,7 @@ from distcnn.kernels.activations import softmax_forward
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import BatchNorm2D, Layer, ReLU
 from distcnn.layers.base import NO_BORDER, Border, Moment, Scratch, Value, Wiring, padded
-from distcnn.plan import Forward
+from distcnn.plan import Forward, arrays
 
 
 class Stage(NamedTuple):
@@ -73,7 +73,7 @@ class Inference(Forward):
                 prepare += layers[stage.norm].fold(parameters[stage.norm], own["weight"], bias, folded)
                 own = folded
             wiring = Wiring(x, y, None, None, own, sums[stage.number], guard, stage.relu, scratch=scratch)
-            wiring.kept = {name: aligned(each) for name, each in layer.kept(x.shape).items()}
+            wiring.kept, wiring.common = arrays(layer.kept(x.shape)), arrays(layer.common(x.shape))
             wiring.number, wiring.moment, wiring.other = stage.number, moment, kept.get(layer.takes)
             prepare += layer.prepare(wiring)
             if not _shared(x, y):

@@ -13,6 +13,7 @@ from distcnn import memory, randomness
 from distcnn.chain import chain, numbers
 from distcnn.errors import Diverged, NetError
 from distcnn.exact import HEAD, LOSS, OVERFLOWS, QUANTUM, block_limit
+from distcnn.group import Group
 from distcnn.inference import Inference
 from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import ieee_mode
@@ -22,6 +23,7 @@ from distcnn.layers.base import EPOCH, TRAINING, Moment
 from distcnn.plan import Block, Plan
 
 STATISTICS_MOMENTUM = 0.1  # PyTorch's: the weight of a batch in the running statistics
+GLOBAL = "global"
 
 
 class Net:
@@ -34,17 +36,22 @@ class Net:
     bias and not a norm's. sums: int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients
     and of the statistics. scale, shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0
     until they are set. label_smoothing: the part of a training target that all classes share; 0 until it is set.
-    augmentation: how images are distorted in `train_block` (see distcnn.data.augmentation); None for not at all.
+    augmentation: how images are distorted in `train_group` (see distcnn.data.augmentation); None for not at all.
     conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
+    norm_group: of how many blocks of sixteen samples batch norms take their statistics together, or "global", of the
+    whole batch; the blocks of a group are in memory together.
 
     Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
     start at 0. They are a function of the seed and the parameter's number. Raises NetError for layers that do not fit
     together, or into memory.
     """
 
-    def __init__(self, layers, input_shape, seed=0, conv="winograd"):
+    def __init__(self, layers, input_shape, seed=0, conv="winograd", norm_group=1):
         if conv not in ("winograd", "direct"):
             raise NetError(f"conv is {conv!r}; wanted winograd or direct")
+        if norm_group != GLOBAL and not (type(norm_group) is int and norm_group > 0):
+            raise NetError(f"norm_group is {norm_group!r}; wanted a whole number from 1, or {GLOBAL!r}")
+        self.norm_group = norm_group
         self.layers = list(layers)
         self.shapes, declared, followed = chain(self.layers, input_shape)
         memory.require(self.layers, memory.of_net(numbers(declared, followed), self.shapes))
@@ -106,34 +113,43 @@ class Net:
     def twin(self):
         """Return a net over the same weights, whose sums and plans are its own: for another thread."""
         other = copy.copy(self)
-        for plan in ("plan", "inference", "_whole_plan"):
-            other.__dict__.pop(plan, None)
+        for made in ("group", "inference", "_whole_group"):
+            other.__dict__.pop(made, None)
         other._take_sums()
         other.augmentation = self.augmentation and self.augmentation.twin(other.moment)
         return other
 
-    # ---- one block: what training and evaluation are made of ----
+    # ---- a group of blocks, or one: what training and evaluation are made of ----
+
+    def groups(self, blocks):
+        """Return the groups that a list of blocks consists of: lists of blocks; only one, perhaps empty, if `global`."""
+        if self.norm_group == GLOBAL:
+            return [blocks]
+        return [blocks[k : k + self.norm_group] for k in range(0, len(blocks), self.norm_group)]
 
     def start(self, blocks, epoch=0):
         """Begin a batch of `blocks` blocks over all ranks: clear the head, take note of the parameters.
 
         The update has cleared the gradients.
         """
-        self._begin(self.plan, blocks, epoch)
+        self._begin(self.group, blocks, epoch)
 
-    def load(self, block):
-        """Bring a block of training into the plan's lanes, distorted by the augmentation, if any."""
-        self.plan.load(block, self.scale, self.shift, self.augmentation)
+    def load(self, blocks):
+        """Bring a group of blocks of training into lanes, distorted by the augmentation, if any."""
+        self.group.load(blocks, self.scale, self.shift, self.augmentation)
 
-    def train_block(self, block, done=None):
-        """Add a block's loss, counts and gradients to the sums; done(offset): sums[offset:] will not change again."""
+    def train_group(self, blocks, done=None, exchange=None):
+        """Add loss, counts and gradients of a group of blocks to the sums.
+
+        done(offset): sums[offset:] will not change again. exchange: see Group.
+        """
         report = None if done is None else lambda k: done(self.offsets[k])
         self.moment.settings[TRAINING] = True
         with ieee_mode():
-            self.load(block)
-            self.plan.forward()
-            self.plan.loss(self.label_smoothing)
-            self.plan.backward(report)
+            self.load(blocks)
+            self.group.forward(exchange)
+            self.group.loss(self.label_smoothing)
+            self.group.backward(report, exchange)
         self.sums[OVERFLOWS] = self.guard[1]
 
     def start_evaluation(self, blocks):
@@ -164,10 +180,10 @@ class Net:
                 move_statistics(running, sums, QUANTUM / samples, STATISTICS_MOMENTUM)
 
     @cached_property
-    def plan(self):
-        """The plan for training, made (and compiled) on first use."""
+    def group(self):
+        """The plans for training, made (and compiled) on first use."""
         self._require_logits()
-        return self._plan(input_gradient=False)
+        return self._group(input_gradient=False)
 
     @cached_property
     def inference(self):
@@ -196,15 +212,16 @@ class Net:
         images = self._checked(images)
         self._seen = images if training else None
         self.moment.settings[TRAINING], self.moment.settings[EPOCH] = training, 0
-        plan, results = self._whole_plan, np.empty((len(images), *self.shapes[-1]), np.float32)
+        group, results = self._whole_group, np.empty((len(images), *self.shapes[-1]), np.float32)
         with ieee_mode():
-            plan.prepare()
+            group.prepare()
         self._start_statistics(len(images))
-        for block, part in zip(_blocks(images), _parts(results), strict=True):
+        for blocks, parts in self._by_group(_blocks(images), _parts(results)):
             with ieee_mode():
-                plan.load(block, self.scale, self.shift)
-                plan.forward()
-            part[...] = plan.y.samples(len(part))
+                group.load(blocks, self.scale, self.shift)
+                group.forward()
+            for plan, part in zip(group.plans, parts, strict=True):
+                part[...] = plan.y.samples(len(part))
         if training and not self.guard[1]:
             self.move_statistics(len(images))
         return results
@@ -212,23 +229,25 @@ class Net:
     def backward(self, dy):
         """Return dx, (n, c, h, w), for the gradient dy of the last `forward`'s output; sets `gradients`.
 
-        One block at a time, the forward pass is computed again: memory does not grow with n.
+        One group of blocks at a time, the forward pass is computed again: memory does not grow with n.
         """
         if self._seen is None:
             raise NetError("backward() needs a forward(images, training=True) before it")
         dy, wanted = np.asarray(dy, np.float32), (len(self._seen), *self.shapes[-1])
         if dy.shape != wanted:
             raise NetError(f"dy has shape {dy.shape}; wanted {wanted}, as forward gave")
-        plan, results = self._whole_plan, np.empty(self._seen.shape, np.float32)
-        self._begin_anew(plan, len(dy))
+        group, results = self._whole_group, np.empty(self._seen.shape, np.float32)
+        self._begin_anew(group, len(dy))
         self.moment.settings[TRAINING] = True
-        for block, dy_part, part in zip(_blocks(self._seen), _parts(dy), _parts(results), strict=True):
+        for blocks, dys, parts in self._by_group(_blocks(self._seen), _parts(dy), _parts(results)):
             with ieee_mode():
-                plan.load(block, self.scale, self.shift)
-                plan.forward()
-                plan.dy.set_samples(dy_part)
-                plan.backward()
-            part[...] = plan.dx.samples(len(part))
+                group.load(blocks, self.scale, self.shift)
+                group.forward()
+                for plan, dy_part in zip(group.plans, dys, strict=True):
+                    plan.dy.set_samples(dy_part)
+                group.backward()
+            for plan, part in zip(group.plans, parts, strict=True):
+                part[...] = plan.dx.samples(len(part))
         self._refuse_overflow()
         return results * self.scale[:, None, None]
 
@@ -247,9 +266,9 @@ class Net:
             raise NetError(
                 f"labels go from {labels.min()} to {labels.max()}; the net has classes 0 to {classes - 1}"
             )
-        self._begin_anew(self.plan, len(images))
-        for block in _blocks(images, labels):
-            self.train_block(block)
+        self._begin_anew(self.group, len(images))
+        for blocks in self.groups(_blocks(images, labels)):
+            self.train_group(blocks)
         self._refuse_overflow()
         loss = int(self.sums[LOSS]) * QUANTUM / len(images)
         return loss, {key: gradient / np.float32(len(images)) for key, gradient in self.gradients.items()}
@@ -289,11 +308,16 @@ class Net:
         self._begin(plan, -(-samples // LANES))
 
     @cached_property
-    def _whole_plan(self):
-        return self._plan(input_gradient=True)
+    def _whole_group(self):
+        return self._group(input_gradient=True)
 
-    def _plan(self, input_gradient):
-        return Plan(self.layers, self.shapes, *self._arrays(), self.moment, input_gradient)
+    def _group(self, input_gradient):
+        first = Plan(self.layers, self.shapes, *self._arrays(), self.moment, input_gradient)
+        return Group(first, meets=self.norm_group != 1)
+
+    def _by_group(self, *lists):
+        """Return the groups of several lists, each with something for every block, side by side."""
+        return zip(*(self.groups(each) for each in lists), strict=True)
 
     def _arrays(self):
         return self._by_layer(self.arrays), self._layer_sums, self.sums[:HEAD], self.guard

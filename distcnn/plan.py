@@ -1,11 +1,11 @@
 """A plan: the buffers for one block of sixteen samples and the kernel calls of its forward and backward pass.
 
 It is made once and then executed without deciding anything, block after block, so that a whole forward and backward
-pass stays in the cache and memory does not depend on the batch's size.
+pass stays in the cache and memory does not depend on the batch's size. Who executes it in training is a Group.
 """
 
 from functools import reduce
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 import numpy as np
@@ -49,15 +49,15 @@ class Forward:
     """
 
     def __init__(self, moment, x, y):
-        self._moment, self.x, self.y = moment, x, y
+        self.moment, self.x, self.y = moment, x, y
         self._label = aligned((LANES,))
         self._pack = {np.dtype(name): pack(name) for name in ("uint8", "float32")}  # compiled on first use
 
     def _set_calls(self, prepare, forward):
-        self._prepare, self._forward = Program(prepare), Program(forward)
+        self._prepare, self.way_forward = Program(prepare), Program(forward)
 
     def _set_loss(self, rejection, dy, head, guard):
-        inputs = self.y.array, self._label, self._moment.weights, rejection
+        inputs = self.y.array, self._label, self.moment.weights, rejection
         self._loss = softmax_cross_entropy.compiled, inputs, (dy, head, guard)
 
     def prepare(self):
@@ -69,8 +69,8 @@ class Forward:
 
         An augmentation (see distcnn.data.augmentation), if any, distorts it before that.
         """
-        self._label[:], self._moment.weights[:] = block.label, block.weight
-        self._moment.samples[:] = block.index
+        self._label[:], self.moment.weights[:] = block.label, block.weight
+        self.moment.samples[:] = block.index
         if augmentation:
             augmentation.load(block, scale, shift, self.x.inside)
         else:
@@ -78,7 +78,7 @@ class Forward:
 
     def forward(self):
         """Compute y from x."""
-        self._forward()
+        self.way_forward()
 
     def loss(self, smoothing=0.0):
         """Add loss and counts of the labels to the head, and compute dy; smoothing: of the labels."""
@@ -90,31 +90,40 @@ class Plan(Forward):
     """One block's way through a chain of layers.
 
     shapes: the shapes between the layers, input first; parameters, sums: a dict for each layer, of float32 arrays and
-    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums; moment: shared by all plans of a net. With
-    `input_gradient`, the gradient of the input is computed too.
+    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums; moment: shared by all plans of a net for a
+    group's first block. With `input_gradient`, the gradient of the input is computed too. first: the plan of the
+    group's first block, which prepares the parameters for all of them; None: this one.
 
-    dx and dy: gradients of x and y (Value).
+    dx and dy: gradients of x and y (Value). way_forward, way_back: the calls. layers_end: for each layer, the last one
+    first, how many of the calls of the way back are made when it is done.
     """
 
-    def __init__(self, layers, shapes, parameters, sums, head, guard, moment, input_gradient=False):
+    def __init__(
+        self, layers, shapes, parameters, sums, head, guard, moment, input_gradient=False, first=None
+    ):
+        self._made_of = layers, shapes, parameters, sums, head, guard
         self._layers, self._shapes = layers, shapes
         values = self._values(self._borders(), aliases=self._aliases())
         gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases())
         kept, kept_gradients = self._branches(values, input_gradient)
         super().__init__(moment, values[0], values[-1])
         self.values, self.dy, self.dx = values, gradients[-1], gradients[0] if input_gradient else None
-        prepare, forward, backward = [], [], []
+        self._wirings, prepare, forward, backward = [], [], [], []
         scratch = Scratch()
         for k, layer in enumerate(layers):
             dx = gradients[k] if k or input_gradient else None
-            wiring = Wiring(values[k], values[k + 1], dx, gradients[k + 1], parameters[k], sums[k], guard)
-            wiring.scratch = scratch
-            wiring.kept = {name: aligned(each) for name, each in layer.kept(shapes[k]).items()}
-            wiring.number, wiring.moment = k, moment
-            wiring.other = kept.get(layer.takes)
-            wiring.dother = kept_gradients.get(layer.takes or layer.keeps)
-            wiring.relu, wiring.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
-            prepare += layer.prepare(wiring)
+            own = {"x": values[k], "y": values[k + 1], "dx": dx, "dy": gradients[k + 1], "moment": moment}
+            own["kept"] = arrays(layer.kept(shapes[k]))
+            own["other"] = kept.get(layer.takes)
+            own["dother"] = kept_gradients.get(layer.takes or layer.keeps)
+            if first:
+                wiring = first._wirings[k].beside(**own)
+            else:
+                wiring = Wiring(**own, parameters=parameters[k], sums=sums[k], guard=guard, number=k)
+                wiring.common, wiring.scratch = arrays(layer.common(shapes[k])), scratch
+                wiring.relu, wiring.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
+                prepare += layer.prepare(wiring)
+            self._wirings.append(wiring)
             if not (self._fuses_forward(k) or self._shared(values, k)):
                 forward += layer.forward(wiring)
             done_here = self._fuses_backward(k) or self._shared(gradients, k)
@@ -122,18 +131,12 @@ class Plan(Forward):
         if len(shapes[-1]) == 1:
             self._set_loss(layers[-1].rejection_logit, self.dy.array, head, guard)
         self._set_calls(prepare, forward)
-        self._backward = Program(chain.from_iterable(backward))
-        self._layers_end = list(accumulate(map(len, backward)))
+        self.way_back = Program(chain.from_iterable(backward))
+        self.layers_end = list(accumulate(map(len, backward)))
 
-    def backward(self, done=None):
-        """Add the parameters' gradients to their sums, last layer first; done(k) is called after layer k."""
-        if done is None:
-            self._backward()
-            return
-        last = len(self._layers) - 1
-        for k, (start, stop) in enumerate(pairwise([0, *self._layers_end])):
-            self._backward(start, stop)
-            done(last - k)
+    def beside(self):
+        """Return the plan of another block of the group that begins with this one."""
+        return Plan(*self._made_of, self.moment.beside(), self.dx is not None, first=self)
 
     # ---- what is fused, and what shares memory ----
 
@@ -194,3 +197,8 @@ class Plan(Forward):
     def _shared(self, values, k):
         """Tell whether layer k has nothing to do, for its output is a view of its input."""
         return values[k] is not values[k + 1] and np.shares_memory(values[k].array, values[k + 1].array)
+
+
+def arrays(shapes):
+    """Return float32 arrays of these shapes, by name."""
+    return {name: aligned(shape) for name, shape in shapes.items()}

@@ -84,8 +84,8 @@ class Survival:
     def _note_fault(self, error):
         """Tell of an exception that the other ranks do not know of; raise it where they cannot hear."""
         training, comm = self.training, self.comm
-        block = f", {samples(training.block)}" if training.block else ""
-        where = f"in step {training.steps + 1}{block}"
+        blocks = f", {samples(training.blocks)}" if training.blocks else ""
+        where = f"in step {training.steps + 1}{blocks}"
         who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed {where}"
         if not isinstance(comm, Survivors) or comm.size == 1 or self.fault:
             print(who, file=sys.stderr, flush=True)

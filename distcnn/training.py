@@ -48,7 +48,7 @@ class Training:
     def __init__(self, config, dataset, comm):
         self.config, self.dataset, self.comm = config, dataset, comm
         self.epoch, self.steps, self.epoch_sums, self.asked = 0, 0, (0, 0, 0), False
-        self.block = None  # in hand, for whoever asks what went wrong
+        self.blocks = []  # in hand, for whoever asks what went wrong
         self.batches = on_all(comm, self._batches)
         hands = min(config.threads or share_of_cores(comm), len(self.batches.share))
         ranks = len(node(comm).ranks)
@@ -125,7 +125,7 @@ class Training:
         watch.note(COMPUTING, self.steps + 1)
         rate = learning_rate(self.config, self.steps, batches.length)
         self.crew.train(blocks, batches.most, self.epoch, self._note, self.reduction.ready)
-        self.block = None
+        self.blocks = []
         net.sums[STOP] = stop
         watch.note(WAITING)
         self.reduction.finish()
@@ -210,9 +210,9 @@ class Training:
         self.mean, self.std = state.mean, state.std
         self.net.normalise(self.mean, self.std)
 
-    def _note(self, block):
-        """Take note of the block that comes next."""
-        self.block = block
+    def _note(self, blocks):
+        """Take note of the blocks that come next."""
+        self.blocks = blocks
         self.watch.note(COMPUTING)
 
     def _make(self):

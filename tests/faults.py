@@ -62,14 +62,14 @@ def failing():
 
 def poison():
     """One sample, whichever rank gets it, is more than the code can take."""
-    load = NOW["training"].net.plan.load
+    load = NOW["training"].net.group.load
 
-    def poisoned(block, *rest):
-        if 7 in block.index:
+    def poisoned(blocks, *rest):
+        if any(7 in block.index for block in blocks):
             raise RuntimeError("planted")
-        load(block, *rest)
+        load(blocks, *rest)
 
-    NOW["training"].net.plan.load = poisoned
+    NOW["training"].net.group.load = poisoned
 
 
 def death():
@@ -115,7 +115,7 @@ ALWAYS = "slow", "note"
 STEPPED = "step", "block", "sum", "divide"  # places that belong to a step
 PLACES = {  # before which function it happens
     "step": (Training, "step"),
-    "block": (Net, "train_block"),
+    "block": (Net, "train_group"),
     "sum": (Reduction, "finish"),
     "evaluation": (Training, "evaluations"),
     "record": (Metrics, "append"),

@@ -264,7 +264,7 @@ def test_only_training_is_augmented():
     seen = []
     for each in (net, net.twin(), plain):
         each.start(1, 2)
-        each.train_block(block)
-        seen.append(each.plan.x.inside.copy())
+        each.train_group([block])
+        seen.append(each.group.first.x.inside.copy())
     assert np.array_equal(seen[0], seen[1])
     assert not np.array_equal(seen[0], seen[2])

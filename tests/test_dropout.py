@@ -96,7 +96,7 @@ def test_mask_differs_by_epoch_and_not_by_block():
         net.sums[:] = 0
         net.start(3, epoch)
         for samples in blocks:
-            net.train_block(Block.of(images, labels, np.array(samples)))
+            net.train_group([Block.of(images, labels, np.array(samples))])
         return net.sums.copy()
 
     first = sums(0, range(3), range(20, 36))

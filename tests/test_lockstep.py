@@ -69,7 +69,7 @@ def our_step(net, optimiser, images, labels, rate, step):
     n = len(images)
     net.start(-(-n // 16))
     for start in range(0, n, 16):
-        net.train_block(Block.of(images, labels, np.arange(start, min(start + 16, n))))
+        net.train_group([Block.of(images, labels, np.arange(start, min(start + 16, n)))])
     optimiser.update(n, rate, step)
 
 

@@ -55,17 +55,17 @@ def test_what_just_fits_is_not_refused(monkeypatch):
 )
 def test_no_more_is_wanted_than_training_takes(net, shape):
     """What is refused must be too large in truth: the reckoning stays below what is allocated, yet not far below."""
-    Net(net, shape).plan  # noqa: B018  compiled before it is measured
+    Net(net, shape).group  # noqa: B018  compiled before it is measured
     tracemalloc.start()
     try:
         made = Net(net, shape)
-        optimiser, plan = Adam(made, Config()), made.plan
+        optimiser, group = Adam(made, Config()), made.group
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
     shapes, declared, followed = chain(net, shape)
     reckoned = sum(memory.of_training(net, numbers(declared, followed), shapes, kept=len(optimiser.arrays)))
-    assert plan
+    assert group
     assert taken / 4 < reckoned <= taken
 
 

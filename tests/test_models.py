@@ -60,7 +60,7 @@ def test_blocks_of_every_model_add_up(name, shape):
         net.sums[:] = 0
         net.start(2)
         for block in own:
-            net.train_block(block)
+            net.train_group([block])
         return net.sums.copy()
 
     assert np.array_equal(sums(blocks), sums(blocks[1:]) + sums(blocks[:1]))

@@ -16,7 +16,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"training", "report.recorder", "trained"},
     {"models", "evaluation", "prediction", "rundir", "report", "replicas", "blame"},
     {"checkpoint", "data.batches", "net", "crew"},
-    {"inference"},
+    {"inference", "group"},
     {"plan", "state", "chain", "memory"},
     {"layers", "data"},
     {"parallel", "files"},

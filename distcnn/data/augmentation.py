@@ -17,7 +17,7 @@ REACH = 3  # the Gaussian window ends at so many standard deviations
 class Augmentation:
     """Buffers and kernels that distort sixteen images of `shape` (c, h, w) and `dtype` as an Augment says.
 
-    moment: of the net whose input they are (layers.base.Moment): it names samples, seed and epoch.
+    moment: of the net whose input they are (layers.base.Moment): it names seed and epoch.
     Raises ConfigError for distortions that leave nothing of an image.
     """
 
@@ -31,7 +31,8 @@ class Augmentation:
         self._inside = self._source[:, :, 1 : 1 + height, 1 : 1 + width]
         self._unchanged = np.ones(channels, np.float32), np.zeros(channels, np.float32)
         self._pack, self._warp = pack(np.dtype(dtype).name), kernels.warp(augment.interpolates)
-        when = moment.samples, moment.settings
+        self._samples = np.zeros(LANES, np.int64)
+        when = self._samples, moment.settings
         moves = aligned((kernels.MOVES, LANES))
         field, calls = _elastic(*augment.elastic, height, width, when)
         self._calls = [(kernels.draw, (*when, _ranges(augment), height, width, moves)), *calls]
@@ -49,8 +50,9 @@ class Augmentation:
     def load(self, block, scale, shift, x):
         """Bring a block's images into lanes, x [1, c, h, w, 16], distorted and then normalised.
 
-        A pixel is multiplied by scale and shifted, both [c] float32; the moment's samples are those of the block.
+        A pixel is multiplied by scale and shifted, both [c] float32.
         """
+        self._samples[:] = block.index
         self._pack(block.images, block.index, *self._unchanged, self._inside)
         for kernel, arguments in self._calls:
             kernel(*arguments)

@@ -37,7 +37,6 @@ def distorted(part, samples, augment, epochs):
     shape, moment = part.images.shape[1:], Moment(0)
     augmentation = Augmentation(augment, shape, part.images.dtype, moment)
     block, x = Block.of(part.images, part.labels, samples), aligned((1, *shape, LANES))
-    moment.samples[:] = block.index
     unchanged = np.ones(shape[0], np.float32), np.zeros(shape[0], np.float32)
     seen = []
     for epoch in epochs:

@@ -1,7 +1,10 @@
-"""Batch normalisation over one block: statistics over its samples and all positions, forward and backward.
+"""Batch normalisation over a group of blocks: statistics over its samples and all positions, forward and backward.
+
+Each block puts its moments, of x and on the way back of dy, into rows, float32 [blocks, ..., c]; from those of the whole
+group follow the `statistics`, float32 [6, c, 16], the same in every lane, with which each block then goes on.
 
 Shapes: x, y, dx and dy [1, c, h, w, 16]; weight [16], 1 for a sample and 0 for an empty lane, which is left out of
-every sum and whose dx is 0; mean and scale [c, 16], kept for the way back, scale = 1 / sqrt(variance + epsilon).
+every sum and whose dx is 0.
 """
 
 import math
@@ -12,6 +15,7 @@ from numba import njit
 from distcnn.kernels.compile import kernel, specialised
 from distcnn.lanes import (
     add_sums,
+    first_lane,
     fma,
     load,
     splat,
@@ -22,10 +26,14 @@ from distcnn.lanes import (
     where_positive,
 )
 
+MEAN, SCALE, UNBIASED, SHARE, SLOPE, OFFSET = range(6)  # in the statistics; SCALE = 1 / sqrt(variance + epsilon)
+SAMPLES, MEANS, SQUARES = range(3)  # in a block's row, forward
+PRODUCTS, TOTALS = range(2)  # and backward
+
 
 @njit(inline="always")
 def _moments(x, c, inside, share):
-    """Return the mean and the mean square about it, in every lane; inside > 0 for a sample, share = 1 / numbers."""
+    """Return the mean and the sum of squares about it, in every lane; inside > 0 for a sample, share = 1 / numbers."""
     zero = splat(0.0)
     total = zero
     for r in range(x.shape[2]):
@@ -41,49 +49,66 @@ def _moments(x, c, inside, share):
             deviation = load(x, (0, c, r, q)) - mean
             part = fma(deviation, deviation, part)
         total = total + part
-    return mean, total_over_lanes(where_greater(inside, zero, total, zero)) * splat(share)
+    return mean, total_over_lanes(where_greater(inside, zero, total, zero))
 
 
-@specialised("f4:5 f4:1 f4:1 f4 f4:1 f4:1 i8:1 f4:1 f4:2 f4:2 i8:1 i8:1 i8:1 f4:5")
-def batch_norm_forward(relu):
-    """y = (x - mean) / sqrt(variance + epsilon) * gamma + beta, and with `relu` what the ReLU behind it gives.
-
-    In training (moment[0]) the statistics are the block's; each sample adds the mean, and the variance with Bessel's
-    correction, to the exact sums of the running statistics. Otherwise they are the running statistics.
-    """
-
-    def function(
-        x,
-        gamma,
-        beta,
-        epsilon,
-        running_mean,
-        running_variance,
-        moment,
-        weight,
-        mean,
-        scale,
-        means,
-        variances,
-        guard,
-        y,
-    ):
-        one, inside, samples = splat(1.0), load(weight, ()), 0.0
+@kernel("f4:5 i8:1 f4:1 f4:3")
+def batch_norm_moments(x, moment, weight, rows):
+    """Fill rows [1, 3, c] with the block's number of samples, means, and sums of squares about them, in training."""
+    if moment[0]:
+        inside, samples = load(weight, ()), 0.0
         for s in range(16):
             samples += weight[s]
-        count = samples * x.shape[2] * x.shape[3]
+        share = 1.0 / (samples * x.shape[2] * x.shape[3])
         for c in range(x.shape[1]):
+            mean, squares = _moments(x, c, inside, share)
+            rows[0, SAMPLES, c] = samples
+            rows[0, MEANS, c] = first_lane(mean)
+            rows[0, SQUARES, c] = first_lane(squares)
+
+
+@kernel("f4:3 f4:1 f4:1 f4 i8 i8:1 f4:3")
+def batch_norm_statistics(rows, running_mean, running_variance, epsilon, positions, moment, statistics):
+    """Set the statistics of a group from its rows [blocks, 3, c]; otherwise than in training, from the running ones.
+
+    positions: h * w. Blocks are added one by one, in float64 (Chan, Golub and LeVeque 1983); a row of 0 samples is none.
+    """
+    one = splat(1.0)
+    for c in range(statistics.shape[1]):
+        middle, variance = splat(running_mean[c]), splat(running_variance[c])
+        if moment[0]:
+            count, mean, squares = 0.0, 0.0, 0.0
+            for b in range(rows.shape[0]):
+                own = rows[b, SAMPLES, c] * np.float64(positions)
+                if own > 0:
+                    whole, change = count + own, rows[b, MEANS, c] - mean
+                    squares += rows[b, SQUARES, c] + change * change * (count * own / whole)
+                    mean, count = mean + change * (own / whole), whole
+            share = splat(1.0 / count)
+            middle, variance = splat(mean), splat(squares) * share
+            store(statistics, (UNBIASED, c), variance * splat(count / max(count - 1.0, 1.0)))
+            store(statistics, (SHARE, c), share)
+        store(statistics, (MEAN, c), middle)
+        store(statistics, (SCALE, c), one / square_root(variance + splat(epsilon)))
+
+
+@specialised("f4:5 f4:1 f4:1 i8:1 f4:1 f4:3 i8:1 i8:1 i8:1 f4:5")
+def batch_norm_forward(relu):
+    """y = (x - mean) * scale * gamma + beta, and with `relu` what the ReLU behind it gives.
+
+    In training (moment[0]) each sample adds the mean, and the variance with Bessel's correction, to the exact sums of
+    the running statistics.
+    """
+
+    def function(x, gamma, beta, moment, weight, statistics, means, variances, guard, y):
+        inside = load(weight, ())
+        for c in range(x.shape[1]):
+            middle = load(statistics, (MEAN, c))
             if moment[0]:
-                middle, variance = _moments(x, c, inside, 1.0 / count)
                 add_sums(means, (c,), (middle * inside,), 1, 1, 0, 0, guard)
-                unbiased = variance * splat(count / max(count - 1.0, 1.0))
+                unbiased = load(statistics, (UNBIASED, c))
                 add_sums(variances, (c,), (unbiased * inside,), 1, 1, 0, 0, guard)
-            else:
-                middle, variance = splat(running_mean[c]), splat(running_variance[c])
-            inverse = one / square_root(variance + splat(epsilon))
-            store(mean, (c,), middle)
-            store(scale, (c,), inverse)
-            factor, offset = inverse * splat(gamma[c]), splat(beta[c])
+            factor, offset = load(statistics, (SCALE, c)) * splat(gamma[c]), splat(beta[c])
             for r in range(x.shape[2]):
                 for q in range(x.shape[3]):
                     value = fma(load(x, (0, c, r, q)) - middle, factor, offset)
@@ -92,15 +117,15 @@ def batch_norm_forward(relu):
     return function
 
 
-@kernel("f4:5 f4:5 f4:1 f4:2 f4:2 i8:1 i8:1 i8:1 f4:2 f4:2")
-def batch_norm_backward_parameters(x, dy, weight, mean, scale, dgamma, dbeta, guard, products, totals):
+@kernel("f4:5 f4:5 f4:1 f4:3 i8:1 i8:1 i8:1 f4:3")
+def batch_norm_backward_parameters(x, dy, weight, statistics, dgamma, dbeta, guard, rows):
     """dgamma += sum of dy * (x - mean) * scale, dbeta += sum of dy, over the block; exact sums.
 
-    products, totals [c, 16]: each lane's sums of dy * (x - mean) and of dy, for the gradient of the data.
+    Fills rows [1, 2, c] with the block's sums of dy * (x - mean) and of dy, for the gradient of the data.
     """
     inside, zero = load(weight, ()), splat(0.0)
     for c in range(x.shape[1]):
-        middle, product, total = load(mean, (c,)), zero, zero
+        middle, product, total = load(statistics, (MEAN, c)), zero, zero
         for r in range(x.shape[2]):
             of_row, part = zero, zero
             for q in range(x.shape[3]):
@@ -109,24 +134,32 @@ def batch_norm_backward_parameters(x, dy, weight, mean, scale, dgamma, dbeta, gu
                 part = part + value
             product, total = product + of_row, total + part
         product, total = where_greater(inside, zero, product, zero), where_greater(inside, zero, total, zero)
-        add_sums(dgamma, (c,), (product * load(scale, (c,)),), 1, 1, 0, 0, guard)
+        add_sums(dgamma, (c,), (product * load(statistics, (SCALE, c)),), 1, 1, 0, 0, guard)
         add_sums(dbeta, (c,), (total,), 1, 1, 0, 0, guard)
-        store(products, (c,), product)
-        store(totals, (c,), total)
+        rows[0, PRODUCTS, c] = first_lane(total_over_lanes(product))
+        rows[0, TOTALS, c] = first_lane(total_over_lanes(total))
 
 
-@kernel("f4:5 f4:5 f4:1 f4:2 f4:2 f4:1 f4:2 f4:2 f4:5")
-def batch_norm_backward_data(x, dy, weight, mean, scale, gamma, products, totals, dx):
+@kernel("f4:3 f4:3")
+def batch_norm_backward_statistics(rows, statistics):
+    """Add up the rows [blocks, 2, c] of a group: slope = mean of dy * (x - mean) * scale**2, offset = mean of dy."""
+    for c in range(statistics.shape[1]):
+        product, total = 0.0, 0.0
+        for b in range(rows.shape[0]):
+            product += rows[b, PRODUCTS, c]
+            total += rows[b, TOTALS, c]
+        share, inverse = load(statistics, (SHARE, c)), load(statistics, (SCALE, c))
+        store(statistics, (SLOPE, c), splat(product) * share * inverse * inverse)
+        store(statistics, (OFFSET, c), splat(total) * share)
+
+
+@kernel("f4:5 f4:5 f4:1 f4:3 f4:1 f4:5")
+def batch_norm_backward_data(x, dy, weight, statistics, gamma, dx):
     """dx = gamma * scale * (dy - mean of dy - z * mean of dy * z), z = (x - mean) * scale (Ioffe and Szegedy 2015)."""
-    inside, zero, samples = load(weight, ()), splat(0.0), 0.0
-    for s in range(16):
-        samples += weight[s]
-    share = splat(1.0 / (samples * x.shape[2] * x.shape[3]))
+    inside, zero = load(weight, ()), splat(0.0)
     for c in range(x.shape[1]):
-        middle, inverse = load(mean, (c,)), load(scale, (c,))
-        slope = total_over_lanes(load(products, (c,))) * share * inverse * inverse
-        offset = total_over_lanes(load(totals, (c,))) * share
-        factor = inverse * splat(gamma[c])
+        middle, offset = load(statistics, (MEAN, c)), load(statistics, (OFFSET, c))
+        slope, factor = load(statistics, (SLOPE, c)), load(statistics, (SCALE, c)) * splat(gamma[c])
         for r in range(x.shape[2]):
             for q in range(x.shape[3]):
                 rest = load(dy, (0, c, r, q)) - offset

@@ -6,6 +6,7 @@ kernel's machine code takes them; a stub of a few instructions, made for each ke
 
 import sys
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -14,21 +15,31 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-from distcnn.kernels.compile import kernel
+from distcnn.kernels.compile import Kernel, kernel
 from distcnn.lanes.types import INT, LONG
 
 WORDS = LONG.as_pointer()
 STUB = ir.FunctionType(ir.VoidType(), [WORDS])
 
 
+class Meeting(NamedTuple):
+    """A call (kernel, arguments) that is made once for a group of blocks, when all of them have come so far.
+
+    Its first argument are the rows, [1, ...], that a block has filled, or those of the whole group, [blocks, ...].
+    """
+
+    kernel: Kernel
+    arguments: tuple
+
+
 class Program:
     """Calls (kernel, arguments), one after the other; arrays are used where they lie."""
 
     def __init__(self, calls):
-        self._calls = list(calls)  # owns the arrays
-        self._words = [_words(*call) for call in self._calls]
+        self.calls = list(calls)  # owns the arrays
+        self._words = [_words(*call) for call in self.calls]
         self._addresses = np.array([words.ctypes.data for words in self._words], np.int64)
-        self._stubs = np.array(_stubs([each for each, _ in self._calls]), np.int64)
+        self._stubs = np.array(_stubs([each for each, _ in self.calls]), np.int64)
         self._run = run.compiled
 
     def __call__(self, first=0, stop=None):

@@ -42,7 +42,7 @@ from distcnn.lanes.memory import (
     store_window,
 )
 from distcnn.lanes.philox import uniform
-from distcnn.lanes.sums import add_features, add_squares, add_sums, total_over_lanes, transpose
+from distcnn.lanes.sums import add_features, add_squares, add_sums, first_lane, total_over_lanes, transpose
 from distcnn.lanes.types import LANES, aligned
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "broadcast_last",
     "broadcast_second",
     "exp",
+    "first_lane",
     "floor",
     "fma",
     "fma_scalar",

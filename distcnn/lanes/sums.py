@@ -131,6 +131,16 @@ def total_over_lanes(typing, x):
     return lanes(x), generate
 
 
+@intrinsic
+def first_lane(typing, x):
+    """Return the number in the first lane of x, float32."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.extract_element(arguments[0], ir.Constant(INT, 0))
+
+    return types.float32(x), generate
+
+
 @intrinsic(prefer_literal=True)
 def add_sums(typing, array, index, tile, rows, columns, skip_rows, skip_columns, guard):
     """Add the sum over the lanes of tile[i][j] to array[index + (i, ..., j)], exactly.

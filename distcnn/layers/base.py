@@ -6,7 +6,7 @@ plan, which hands each layer a `Wiring`. A call is a pair (kernel, arguments).
 
 import math
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -104,6 +104,12 @@ class Moment:
         self.weights = aligned((LANES,))
         self.settings = np.array([0, seed % 2**63, 0], np.int64)
 
+    def beside(self):
+        """Return the moment of another block, whose settings are the same array."""
+        other = Moment(0)
+        other.settings = self.settings
+        return other
+
 
 class Scratch:
     """Memory that calls use for themselves, one after the other: by name, as large as the largest wish so far."""
@@ -131,8 +137,9 @@ class Wiring:
     x, y: activations; dx, dy: their gradients (dx None: nobody asks for it); parameters and sums: arrays by name, of
     float32 and of exact sums; guard: as in lanes.sums; relu: y is to be what the ReLU behind this layer gives; mask:
     dx is to be the gradient before the ReLU in front of this layer; scratch: room that layers share; kept: the arrays
-    that `Layer.kept` asks for; number: the layer's place in the net; moment: see Moment; inner: the wiring of a layer
-    inside this one; other: the kept output that this layer takes; dother: where those that take it add up its gradient.
+    that `Layer.kept` asks for; common: those of `Layer.common`; number: the layer's place in the net; moment: see
+    Moment; inner: the wiring of a layer inside this one; other: the kept output that this layer takes; dother: where
+    those that take it add up its gradient.
     """
 
     x: Value
@@ -148,11 +155,19 @@ class Wiring:
     filters: np.ndarray | None = None
     rotated_filters: np.ndarray | None = None
     kept: dict[str, np.ndarray] = field(default_factory=dict)
+    common: dict[str, np.ndarray] = field(default_factory=dict)
     number: int = 0
     moment: Moment | None = None
     inner: "Wiring | None" = None
     other: Value | None = None
     dother: Value | None = None
+
+    def beside(self, **own):
+        """Return the wiring of the same layer for another block of the group, which has these for itself.
+
+        What `Layer.prepare` makes from the parameters serves both.
+        """
+        return replace(self, **own, inner=self.inner and self.inner.beside(**own))
 
 
 class Layer:
@@ -162,6 +177,7 @@ class Layer:
     applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
     in_place = False  # y is x itself
     training_only = False  # otherwise y is x
+    meets = False  # in training, the blocks of a group meet in it: see distcnn.group
     folds_norm = False  # its first parameter's first axis are the channels of y, for a norm to be folded into
     gradient_in_place = False  # dx takes the memory of dy
     keeps = takes = (
@@ -194,6 +210,10 @@ class Layer:
 
     def kept(self, shape):
         """Return the shapes, by name, of the float32 arrays that the forward pass keeps for the backward pass."""
+        return {}
+
+    def common(self, shape):
+        """Return the shapes, by name, of the float32 arrays that all blocks of a group have in common."""
         return {}
 
     def border(self, shape):

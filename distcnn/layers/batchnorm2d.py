@@ -1,8 +1,10 @@
 """Batch normalisation."""
 
+import math
 from dataclasses import dataclass
 
 from distcnn.kernels import batchnorm as kernels
+from distcnn.kernels.program import Meeting
 from distcnn.lanes import LANES
 from distcnn.layers.base import Layer, Parameter, check_image, check_positive
 
@@ -11,14 +13,16 @@ from distcnn.layers.base import Layer, Parameter, check_image, check_positive
 class BatchNorm2D(Layer):
     """y = (x - mean) / sqrt(variance + eps) * weight + bias for each channel (PyTorch's BatchNorm2d).
 
-    In training, mean and variance are those of a block of sixteen samples, whatever the batch; otherwise they are the
-    running ones, which move by a tenth towards each batch's mean over its samples (Ioffe and Szegedy 2015).
+    In training, mean and variance are those of a group of blocks of sixteen samples, of one block unless the net has
+    another `norm_group`; otherwise they are the running ones, which move by a tenth towards each batch's mean over its
+    samples (Ioffe and Szegedy 2015).
     weight: (c,), starts at 1; bias: (c,), starts at 0; the statistics running_mean and running_var: (c,), 0 and 1.
     """
 
     eps: float = 1e-5
 
     applies_relu = True
+    meets = True
 
     def __post_init__(self):
         check_positive(self, eps=self.eps)
@@ -44,27 +48,30 @@ class BatchNorm2D(Layer):
         return {"running_mean": Parameter(shape[:1]), "running_var": Parameter(shape[:1], start=1.0)}
 
     def kept(self, shape):
-        return dict.fromkeys(("mean", "scale", "products", "totals"), (shape[0], LANES))
+        return {"rows": (1, 3, shape[0]), "backward_rows": (1, 2, shape[0])}
+
+    def common(self, shape):
+        return {"statistics": (6, shape[0], LANES)}
 
     def forward(self, wiring):
-        own, sums, kept, moment = wiring.parameters, wiring.sums, wiring.kept, wiring.moment
-        inputs = (
-            wiring.x.inside,
-            own["weight"],
-            own["bias"],
-            self.eps,
-            own["running_mean"],
-            own["running_var"],
-        )
-        outputs = kept["mean"], kept["scale"], sums["running_mean"], sums["running_var"], wiring.guard
-        kernel = kernels.batch_norm_forward(wiring.relu)
-        return [(kernel, (*inputs, moment.settings, moment.weights, *outputs, wiring.y.inside))]
+        own, sums, kept, when = wiring.parameters, wiring.sums, wiring.kept, wiring.moment
+        x, statistics = wiring.x.inside, wiring.common["statistics"]
+        running = own["running_mean"], own["running_var"], self.eps, math.prod(wiring.x.shape[1:])
+        inputs = x, own["weight"], own["bias"], when.settings, when.weights, statistics
+        outputs = sums["running_mean"], sums["running_var"], wiring.guard, wiring.y.inside
+        return [
+            (kernels.batch_norm_moments, (x, when.settings, when.weights, kept["rows"])),
+            Meeting(kernels.batch_norm_statistics, (kept["rows"], *running, when.settings, statistics)),
+            (kernels.batch_norm_forward(wiring.relu), (*inputs, *outputs)),
+        ]
 
     def backward(self, wiring):
-        kept, sums = wiring.kept, wiring.sums
-        inputs = wiring.x.inside, wiring.dy.inside, wiring.moment.weights, kept["mean"], kept["scale"]
-        lanes = kept["products"], kept["totals"]
-        gradients = sums["weight"], sums["bias"], wiring.guard
-        calls = [(kernels.batch_norm_backward_parameters, (*inputs, *gradients, *lanes))]
-        data = *inputs, wiring.parameters["weight"], *lanes
-        return calls + ([(kernels.batch_norm_backward_data, (*data, wiring.dx.inside))] if wiring.dx else [])
+        sums, rows, statistics = wiring.sums, wiring.kept["backward_rows"], wiring.common["statistics"]
+        inputs = wiring.x.inside, wiring.dy.inside, wiring.moment.weights, statistics
+        outputs = sums["weight"], sums["bias"], wiring.guard, rows
+        calls = [(kernels.batch_norm_backward_parameters, (*inputs, *outputs))]
+        if wiring.dx:
+            data = *inputs, wiring.parameters["weight"], wiring.dx.inside
+            calls.append(Meeting(kernels.batch_norm_backward_statistics, (rows, statistics)))
+            calls.append((kernels.batch_norm_backward_data, data))
+        return calls
