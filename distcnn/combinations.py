@@ -2,6 +2,7 @@
 
 from distcnn.config import SETTINGS, option
 from distcnn.errors import ConfigError
+from distcnn.lanes import LANES
 
 
 def require_sense(config):
@@ -35,6 +36,12 @@ def _contradiction(config):
         )
     if config.optimiser == "nesterov" and not config.momentum:
         return "--optimiser nesterov with --momentum 0 looks nowhere ahead: raise one, or leave out the other"
+    blocks = -(-config.batch_size // LANES)
+    if config.norm_group > blocks:
+        return (
+            f"--norm-group {config.norm_group}: a batch of {config.batch_size} has {blocks} blocks of {LANES} "
+            f"samples; wanted at most {blocks}, or a larger --batch-size"
+        )
     if config.decay != "all" and not config.weight_decay:
         return f"--decay {config.decay}: nothing decays without --weight-decay"
     return None

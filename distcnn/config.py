@@ -95,6 +95,7 @@ class Config:
     augment: str = _setting("none", Augmentations(), "how training images are distorted", FIXED)
     validation: float = _setting(0.0, Real(0.0, 1.0), "the fraction of the training part to judge by", FIXED)
     conv: str = _setting("winograd", Choice(("winograd", "direct")), "the algorithm for 3 x 3 filters", FIXED)
+    norm_group: int = _setting(1, Whole(1), "blocks of 16 over which batch norms have statistics", FIXED)
     reduction: str = _setting("exact", Choice(("exact", "float32")), "how ranks add their gradients", FIXED)
     out: str | None = _setting(None, PATH, "the run's folder; without it, a fresh runs/MODEL-DATA", CALL)
     resume: str = _setting("never", RESUME, "begin with the newest checkpoint (auto) or with this one", CALL)

@@ -1,4 +1,4 @@
-"""A group of blocks whose norms share their statistics: plans side by side, which meet wherever a norm needs all of them.
+"""A group of blocks whose norms share their statistics: plans side by side that meet where a norm needs all of them.
 
 Up to such a meeting the blocks go one after the other. There, the rows that they have filled are put one below the
 other, and the meeting's call makes of them what every block goes on with. A group of one block has no meetings: its
@@ -69,7 +69,10 @@ class Group:
 
     def backward(self, done=None, exchange=None):
         """Add the parameters' gradients to their sums, last layer first; done(k) is called after layer k."""
-        ways, cut = [plan.way_back for plan in self.plans], self._backward_by_layer if done else self._backward
+        ways, cut = (
+            [plan.way_back for plan in self.plans],
+            self._backward_by_layer if done else self._backward,
+        )
         self._go(self.first.way_back, ways, cut, exchange, done)
 
     def _go(self, first, ways, cut, exchange, done=None):

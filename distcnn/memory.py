@@ -26,28 +26,33 @@ def of_net(numbers, shapes):
     return sizes
 
 
-def of_training(layers, numbers, shapes, hands=1, kept=1):
-    """Return the bytes, by layer, that training takes: parameters, their sums, outputs and gradients of a block.
+def of_training(layers, numbers, shapes, hands=1, kept=1, blocks=1):
+    """Return the bytes, by layer, that training takes: parameters, their sums, outputs and gradients of some blocks.
 
-    hands: threads, each with sums and a block of its own; kept: numbers kept beside each parameter, as velocities.
+    hands: threads, each with sums and so many blocks of its own; kept: numbers kept beside each parameter, as
+    velocities.
     """
     needs = []
     for layer, count, shape in zip(layers, numbers, shapes[1:], strict=True):
         shares = layer.in_place or layer.gradient_in_place or layer.is_view(NO_BORDER)  # memory, or may
         block = 0 if shares else 2 * NUMBER * LANES * math.prod(shape)
-        needs.append(NUMBER * (1 + kept) * count + hands * (SUM * count + block))
+        needs.append(NUMBER * (1 + kept) * count + hands * (SUM * count + blocks * block))
     return needs
 
 
-def require(layers, needs, times=1):
-    """Raise NetError, naming the hungriest layer, if so many bytes by layer, so many times, are not there."""
+def require(layers, needs, times=1, blocks=1):
+    """Raise NetError, naming the hungriest layer, if so many bytes by layer, so many times, are not there.
+
+    blocks: how many are in memory together, for a norm's sake.
+    """
     needed, there = times * sum(needs), available()
     if needed > there:
         k = max(range(len(needs)), key=needs.__getitem__)
         ranks = f" for {times} ranks" if times > 1 else ""
+        group = "a smaller --norm-group, " if blocks > 1 else ""
         raise NetError(
             f"layer {k}: {layers[k]} takes {_size(times * needs[k])} of memory{ranks}, the whole net {_size(needed)}, "
-            f"but only {_size(there)} are free: use smaller images, a smaller net, or fewer ranks and threads"
+            f"but only {_size(there)} are free: use smaller images, a smaller net, {group}or fewer ranks and threads"
         )
 
 

@@ -122,7 +122,7 @@ class Net:
     # ---- a group of blocks, or one: what training and evaluation are made of ----
 
     def groups(self, blocks):
-        """Return the groups that a list of blocks consists of: lists of blocks; only one, perhaps empty, if `global`."""
+        """Return the groups that some blocks consist of, as lists; if `global` it is one, perhaps of no block."""
         if self.norm_group == GLOBAL:
             return [blocks]
         return [blocks[k : k + self.norm_group] for k in range(0, len(blocks), self.norm_group)]

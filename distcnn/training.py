@@ -13,7 +13,7 @@ from distcnn.data.augmentation import Augmentation
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import load
 from distcnn.data.statistics import channel_statistics
-from distcnn.errors import CheckpointError, Diverged
+from distcnn.errors import CheckpointError, ConfigError, Diverged
 from distcnn.evaluation import evaluate, means, totals
 from distcnn.exact import OVERFLOWS, STOP
 from distcnn.kernels.batchnorm import move_statistics
@@ -50,7 +50,8 @@ class Training:
         self.epoch, self.steps, self.epoch_sums, self.asked = 0, 0, (0, 0, 0), False
         self.blocks = []  # in hand, for whoever asks what went wrong
         self.batches = on_all(comm, self._batches)
-        hands = min(config.threads or share_of_cores(comm), len(self.batches.share))
+        groups = -(-len(self.batches.share) // config.norm_group)
+        hands = min(config.threads or share_of_cores(comm), groups)
         ranks = len(node(comm).ranks)
         on_all(comm, lambda: self._require_memory(hands, ranks))
         self.net = on_all(comm, self._make)
@@ -217,7 +218,13 @@ class Training:
 
     def _make(self):
         config, train = self.config, self.dataset.train
-        net = build(config.model, train.images.shape[1:], len(self.dataset.classes), config.seed, config.conv)
+        shape, classes = train.images.shape[1:], len(self.dataset.classes)
+        net = build(config.model, shape, classes, config.seed, config.conv, config.norm_group)
+        if config.norm_group != 1 and not any(layer.meets for layer in net.layers):
+            raise ConfigError(
+                f"--norm-group {config.norm_group} does nothing with --model {config.model}, which has no batch norm: "
+                f"leave it out"
+            )
         if config.augment != augment.NONE:
             asked, images = augment.read(config.augment), train.images
             net.augmentation = Augmentation(asked, images.shape[1:], images.dtype, net.moment)
@@ -228,11 +235,12 @@ class Training:
         config, classes = self.config, len(self.dataset.classes)
         kept = len(OPTIMISERS[config.optimiser].keeps) + bool(config.average)
         shape = self.dataset.train.images.shape[1:]
-        require_memory(config.model, shape, classes, hands, kept, ranks)
+        require_memory(config.model, shape, classes, hands, kept, ranks, config.norm_group)
 
     def _batches(self):
         config = self.config
-        return Batches(self.dataset.train, config.batch_size, config.seed, self.comm.rank, self.comm.size)
+        ranks = self.comm.rank, self.comm.size
+        return Batches(self.dataset.train, config.batch_size, config.seed, *ranks, config.norm_group)
 
     def _require_all(self, samples):
         """Raise RuntimeError unless a sum is over the whole batch: an MPI in trouble might leave a rank out."""

@@ -179,6 +179,7 @@ SAVED = Config(learning_rate=0.5, schedule="cosine", batch_size=128, warmup_epoc
         ("--weight-decay", "0.1", "0.0"),
         ("--seed", "1", "0"),
         ("--normalise", "none", "channel"),
+        ("--norm-group", "2", "1"),
         ("--reduction", "float32", "exact"),
     ],
 )
@@ -203,6 +204,7 @@ def test_a_resumed_run_accepts_what_it_has():
         (["--schedule", "one-cycle", "--epochs", "2"], ["--warmup-epochs 2 leave none of 2"]),
         (["--optimiser", "nesterov", "--momentum", "0"], ["--momentum 0"]),
         (["--decay", "weights"], ["--weight-decay"]),
+        (["--norm-group", "5", "--batch-size", "64"], ["--norm-group 5", "4 blocks of 16", "at most 4"]),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(argv, words):

@@ -22,7 +22,7 @@ IMAGES, LABELS = normal(75, 2, 8, 8), np.arange(75, dtype=np.int32) % 3
 BLOCKS = [Block.of(IMAGES, LABELS, np.arange(k, min(k + 16, 75))) for k in range(0, 75, 16)]
 
 
-def sums(threads, note=lambda block: None):
+def sums(threads, note=lambda blocks: None):
     """Return the exact sums of a batch of five blocks, of a net with every kind of layer, and of its evaluation."""
     net = Net(OTHERS, (2, 8, 8), seed=2)
     crew = Crew(net, threads)
@@ -44,7 +44,7 @@ def test_blocks_are_computed_by_several_threads():
     """All three have a block in hand at the same time, or the barrier breaks."""
     together, names = threading.Barrier(3, timeout=60), set()
 
-    def note(block):
+    def note(blocks):
         if threading.current_thread().name not in names:
             names.add(threading.current_thread().name)
             together.wait()
@@ -65,15 +65,15 @@ def test_ranks_with_threads_give_it_too(mpirun, tmp_path):
 
 def test_finished_sums_are_told_by_a_single_hand_alone():
     told = []
-    Crew(Net(OTHERS, (2, 8, 8))).train(BLOCKS, 5, 0, lambda block: None, told.append)
+    Crew(Net(OTHERS, (2, 8, 8))).train(BLOCKS, 5, 0, lambda blocks: None, told.append)
     assert told
-    Crew(Net(OTHERS, (2, 8, 8)), 2).train(BLOCKS, 5, 0, lambda block: None, pytest.fail)
+    Crew(Net(OTHERS, (2, 8, 8)), 2).train(BLOCKS, 5, 0, lambda blocks: None, pytest.fail)
 
 
 @pytest.mark.parametrize("place", [0, 4])
 def test_what_one_thread_raises_is_raised(place):
-    def note(block):
-        if block is BLOCKS[place]:
+    def note(blocks):
+        if blocks[0] is BLOCKS[place]:
             raise RuntimeError("planted")
 
     with pytest.raises(RuntimeError, match="planted"):

@@ -11,21 +11,23 @@ class Batches:
     """The batches of a part of a dataset, of which rank `rank` of `size` ranks owns a contiguous share.
 
     Every sample is used once an epoch; the last batch may be short. positions: the blocks of a whole batch, of which
-    at most `most` hold samples; length: batches in an epoch.
+    at most `most` hold samples; length: batches in an epoch; group: so many blocks in a row belong to one rank.
 
-    Raises LaunchError when there are more ranks than positions.
+    Raises LaunchError when there are more ranks than groups of positions.
     """
 
-    def __init__(self, part, batch_size, seed, rank, size):
+    def __init__(self, part, batch_size, seed, rank, size, group=1):
         self.part, self.batch_size, self.seed = part, batch_size, seed
         self.positions = -(-batch_size // LANES)
         self.most = -(-min(batch_size, len(part.labels)) // LANES)
         self.length = -(-len(part.labels) // batch_size)
-        self.share = owned(self.positions, rank, size)
-        if size > self.positions:
+        self.share = owned(self.positions, rank, size, group)
+        most = -(-self.positions // group)
+        if size > most:
+            groups = f" in {most} groups, each for one rank" if group > 1 else ""
             raise LaunchError(
-                f"{size} ranks, but a batch of {batch_size} has {self.positions} blocks of {LANES} samples: "
-                f"start at most {self.positions} ranks, or raise --batch-size to {LANES * size}"
+                f"{size} ranks, but a batch of {batch_size} has {self.positions} blocks of {LANES} samples{groups}: "
+                f"start at most {most} ranks, or raise --batch-size to {LANES * group * size}"
             )
 
     def epoch(self, epoch, first=0):

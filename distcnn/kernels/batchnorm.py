@@ -1,7 +1,7 @@
 """Batch normalisation over a group of blocks: statistics over its samples and all positions, forward and backward.
 
-Each block puts its moments, of x and on the way back of dy, into rows, float32 [blocks, ..., c]; from those of the whole
-group follow the `statistics`, float32 [6, c, 16], the same in every lane, with which each block then goes on.
+Each block puts its moments, of x and on the way back of dy, into rows, float32 [blocks, ..., c]; from those of the
+whole group follow the `statistics`, float32 [6, c, 16], the same in every lane, with which each block then goes on.
 
 Shapes: x, y, dx and dy [1, c, h, w, 16]; weight [16], 1 for a sample and 0 for an empty lane, which is left out of
 every sum and whose dx is 0.
@@ -26,7 +26,9 @@ from distcnn.lanes import (
     where_positive,
 )
 
-MEAN, SCALE, UNBIASED, SHARE, SLOPE, OFFSET = range(6)  # in the statistics; SCALE = 1 / sqrt(variance + epsilon)
+MEAN, SCALE, UNBIASED, SHARE, SLOPE, OFFSET = range(
+    6
+)  # in the statistics; SCALE = 1 / sqrt(variance + epsilon)
 SAMPLES, MEANS, SQUARES = range(3)  # in a block's row, forward
 PRODUCTS, TOTALS = range(2)  # and backward
 
@@ -71,7 +73,7 @@ def batch_norm_moments(x, moment, weight, rows):
 def batch_norm_statistics(rows, running_mean, running_variance, epsilon, positions, moment, statistics):
     """Set the statistics of a group from its rows [blocks, 3, c]; otherwise than in training, from the running ones.
 
-    positions: h * w. Blocks are added one by one, in float64 (Chan, Golub and LeVeque 1983); a row of 0 samples is none.
+    positions: h * w. Blocks are added one by one, in float64 (Chan, Golub, LeVeque 1983); those of 0 samples are none.
     """
     one = splat(1.0)
     for c in range(statistics.shape[1]):

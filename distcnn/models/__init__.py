@@ -48,25 +48,25 @@ def check(name):
         raise ConfigError(f"unknown model {name!r}{wanted}")
 
 
-def build(name, input_shape, classes, seed, conv="winograd"):
-    """Return the Net of this name for images of `input_shape` (c, h, w); conv: as in Net.
+def build(name, input_shape, classes, seed, conv="winograd", norm_group=1):
+    """Return the Net of this name for images of `input_shape` (c, h, w); conv, norm_group: as in Net.
 
     Raises ConfigError and NetError.
     """
     check(name)
-    return Net(MODELS[name].layers(input_shape, classes), input_shape, seed, conv)
+    return Net(MODELS[name].layers(input_shape, classes), input_shape, seed, conv, norm_group)
 
 
-def require_memory(name, input_shape, classes, hands, kept, ranks=1):
+def require_memory(name, input_shape, classes, hands, kept, ranks=1, blocks=1):
     """Raise NetError unless there is memory for so many ranks that train this model, with so many hands each.
 
-    hands, kept: as in distcnn.memory.of_training. Raises ConfigError, too.
+    hands, kept, blocks: as in distcnn.memory.of_training. Raises ConfigError, too.
     """
     check(name)
     layers = MODELS[name].layers(input_shape, classes)
     shapes, declared, followed = chain(layers, input_shape)
-    needs = memory.of_training(layers, numbers(declared, followed), shapes, hands, kept)
-    memory.require(layers, needs, ranks)
+    needs = memory.of_training(layers, numbers(declared, followed), shapes, hands, kept, blocks)
+    memory.require(layers, needs, ranks, blocks)
 
 
 def size(name):

@@ -1,9 +1,12 @@
 """Which rank owns which blocks of a batch: a pure function, so that every rank knows it without asking."""
 
 
-def owned(positions: int, rank: int, size: int) -> range:
+def owned(positions: int, rank: int, size: int, group: int = 1) -> range:
     """Return the contiguous share of `positions` block positions that `rank` of `size` ranks owns.
 
-    Shares differ by at most one position; with more ranks than positions, some are empty.
+    Positions are owned in whole groups, of which the last may be smaller. Shares differ by at most one group; with more
+    ranks than groups, some are empty.
     """
-    return range(positions * rank // size, positions * (rank + 1) // size)
+    groups = -(-positions // group)
+    first, last = groups * rank // size, groups * (rank + 1) // size
+    return range(group * first, min(group * last, positions))

@@ -1,0 +1,105 @@
+"""Norms over groups of blocks in training: one result on any number of ranks and threads, samples are blamed still."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from test_layers import normal
+from test_optim import bits, train
+
+from distcnn import Net, memory, models
+from distcnn.blame import blame
+from distcnn.chain import chain, numbers
+from distcnn.errors import ConfigError, LaunchError, NetError
+from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, Keep, MaxPool2D, ReLU
+from distcnn.parallel.alone import Alone
+from distcnn.plan import Block
+
+LAYERS = [Conv2D(4, 3, stride=2), BatchNorm2D(), ReLU(), MaxPool2D(2), Keep("x"), Conv2D(4, 3, padding=1)]
+LAYERS += [BatchNorm2D(), Add("x"), ReLU(), Flatten(), Dense(10)]
+WORDS = "--model", "small", "--augment", "shift=1", "--batch-size"
+RECIPES = {  # 17 blocks; the last batch of an epoch, of 82 samples, has 6, so that some ranks own none
+    "two": [*WORDS, "272", "--norm-group", "2"],
+    "three": [*WORDS, "400", "--norm-group", "3"],
+}
+STEPS = 7  # of which an epoch has 6, or 4
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "small", models.Model(lambda shape, classes: LAYERS, (1, 28, 28)))
+
+
+@pytest.mark.mpi(ranks=(2, 3, 8))
+def test_the_number_of_ranks_changes_nothing(comm):
+    for recipe in RECIPES.values():
+        ours = comm.bcast(bits(train(recipe, Alone(), steps=STEPS)) if comm.rank == 0 else None)
+        assert bits(train(recipe, comm, steps=STEPS)) == ours
+
+
+@pytest.mark.parametrize("threads", ["2", "3"])
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_the_number_of_threads_changes_nothing(recipe, threads):
+    wanted = bits(train([*recipe, "--threads", "1"], Alone(), steps=STEPS))
+    assert bits(train([*recipe, "--threads", threads], Alone(), steps=STEPS)) == wanted
+
+
+def test_groups_change_the_result():
+    found = {train(recipe, Alone(), steps=1).digest for recipe in RECIPES.values()}
+    found |= {train([*WORDS, size], Alone(), steps=1).digest for size in ("272", "400")}
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_state_in_the_middle_of_an_epoch_holds_everything(recipe):
+    half = train(recipe, Alone(), steps=3)
+    resumed = train(recipe, Alone(), begin=half.state(), steps=STEPS)
+    assert bits(resumed) == bits(train(recipe, Alone(), steps=STEPS))
+
+
+@pytest.mark.parametrize("norm_group", [1, 2, 3])
+def test_the_sample_at_fault_is_blamed(norm_group):
+    """Behind the first norm its NaN is in all samples of the group."""
+    images, labels = normal(90, 1, 28, 28), np.arange(90, dtype=np.int32) % 10
+    images[[33, 36], 0, 5, 5] = np.nan
+    blocks = [Block.of(images, labels, np.arange(k, min(k + 16, 90))) for k in range(0, 90, 16)]
+    net = Net(LAYERS, (1, 28, 28), norm_group=norm_group)
+    found = blame(net, blocks, len(blocks), 0)
+    assert found == "layer 0 (Conv2D) gives NaN or infinity, samples 33, 36"
+
+
+def test_more_ranks_than_groups_are_refused():
+    class Many(Alone):
+        size = 9
+
+    with pytest.raises(LaunchError, match=r"8 blocks of 16 samples in 3 groups, .* at most 3 ranks.* to 432"):
+        train(["--model", "small", "--norm-group", "3"], Many())
+
+
+def test_without_a_norm_groups_are_refused():
+    with pytest.raises(ConfigError, match="--norm-group 2 does nothing with --model lenet5"):
+        train(["--norm-group", "2"], Alone())
+
+
+def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
+    """What is refused must be too large in truth, and the line says how to need less."""
+    images, blocks = normal(80, 1, 28, 28), []
+    for k in range(0, 80, 16):
+        blocks.append(Block.of(images, np.zeros(80, np.int32), np.arange(k, k + 16)))
+    net = Net(LAYERS, (1, 28, 28), norm_group=5)
+    net.group.load(blocks[:1], net.scale, net.shift)  # all is compiled
+    tracemalloc.start()
+    try:
+        net.group.load(blocks, net.scale, net.shift)
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    shapes, declared, followed = chain(LAYERS, (1, 28, 28))
+    five, one = (
+        sum(memory.of_training(LAYERS, numbers(declared, followed), shapes, blocks=count)) for count in (5, 1)
+    )
+    assert taken / 4 < five - one <= taken
+    monkeypatch.setattr(memory, "available", lambda: five - 1)
+    memory.require(LAYERS, [one])
+    with pytest.raises(NetError, match="use smaller images, a smaller net, a smaller --norm-group, or fewer"):
+        models.require_memory("small", (1, 28, 28), 10, 1, 1, 1, 5)
