@@ -16,7 +16,7 @@ from distcnn.kernels.pointwise import pack
 from distcnn.models import build
 from distcnn.parallel.agreement import on_all, on_root
 from distcnn.parallel.cores import share_of_cores
-from distcnn.parallel.turns import first_then_others
+from distcnn.parallel.turns import compile_in_turns
 
 PARTS = ("test", "train", "validation")
 WHAT = {"validation": "validation part: the checkpoint was not trained with --validation on this data"}
@@ -76,7 +76,7 @@ def crew_of(comm, state, where, images, threads=0):
     def compile_all():
         return [hand.inference for hand in crew.hands], [kernel.compiled for kernel in needed]
 
-    first_then_others(comm, compile_all)
+    compile_in_turns(comm, compile_all)
     return crew
 
 

@@ -26,7 +26,7 @@ from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.cores import share_of_cores
 from distcnn.parallel.node import node
 from distcnn.parallel.reduction import Reduction
-from distcnn.parallel.turns import first_then_others
+from distcnn.parallel.turns import compile_in_turns
 from distcnn.parallel.watch import COMPUTING, WAITING, Watch
 from distcnn.replicas import Replicas
 from distcnn.schedule import learning_rate
@@ -109,8 +109,8 @@ class Training:
         return means(self.epoch_sums)
 
     def compile(self):
-        """Make all kernels ready: the first rank of each node compiles, the others find them in its cache."""
-        first_then_others(self.comm, self._compile)
+        """Make all kernels ready: found in the cache, or compiled by the first rank of each node for all."""
+        compile_in_turns(self.comm, self._compile)
 
     def remaining(self):
         """Yield this rank's blocks of every batch that is left; the caller says when the `next_epoch` begins."""

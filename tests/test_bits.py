@@ -16,7 +16,7 @@ from test_net import small_net
 
 from distcnn.config import NUMERICS, parse
 from distcnn.data.dataset import load
-from distcnn.kernels.compile import set_float_mode
+from distcnn.kernels.compile import Kernel, NotCached, cached_only, set_float_mode
 from distcnn.lanes import LANES
 from distcnn.parallel.alone import Alone
 from distcnn.plan import Block
@@ -170,6 +170,14 @@ def test_kernels_are_compiled_once_for_eight_ranks(mpirun, tmp_path):
     loaded = [line for line in done.stdout.splitlines() if "data loaded" in line]
     assert len(saved) == len(set(saved)) == len(list(tmp_path.rglob("*.nbc")))
     assert len(loaded) >= 7 * len(saved)
+
+
+def test_kernels_are_found_or_missed_in_the_cache_without_compiling_them():
+    train_here(steps=1)  # compiles
+    with cached_only():
+        assert Kernel(set_float_mode.function, "i4 i4:1", "set_float_mode").result
+        with pytest.raises(NotCached, match="another_name"):
+            Kernel(set_float_mode.function, "i4 i4:1", "another_name").result  # noqa: B018
 
 
 def test_jobs_that_start_at_once_share_an_empty_cache(run, tmp_path):

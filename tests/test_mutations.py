@@ -39,3 +39,22 @@ def test_the_death_of_the_first_reader_is_the_refusal(tmp_path, monkeypatch, cod
         guard.require_harmless(path)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_walked_once_and_again_when_it_has_changed(tmp_path, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    walks, path = [], tmp_path / "x.h5"
+
+    def walk_of_another_process(young):
+        monkeypatch.setattr(guard, "_harmless", set())
+        monkeypatch.setattr(guard, "YOUNG", young)
+        monkeypatch.setattr(guard, "walked", lambda path: walks.append(path) or (0, ""))
+        guard.require_harmless(path)
+        return len(walks)
+
+    path.write_bytes(b"x")
+    assert [walk_of_another_process(young=60) for _ in range(2)] == [1, 2]  # it may still be changing
+    assert [walk_of_another_process(young=0) for _ in range(2)] == [3, 3]
+    path.write_bytes(b"xy")
+    assert walk_of_another_process(young=0) == 4

@@ -6,13 +6,17 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from distcnn.config import Config
 from distcnn.errors import OutputError
-from distcnn.report import curves, terminal
+from distcnn.parallel.alone import Alone
+from distcnn.report import curves, recorder, terminal
 from distcnn.report.metrics import Metrics
 from distcnn.report.progress import Bar, Lines, Quiet, epoch_line, progress
+from distcnn.rundir import Run
 
 ROOT = Path(__file__).parents[1]
 
@@ -112,6 +116,23 @@ def test_curves_without_test_data_show_train_alone(tmp_path):
 def test_curves_without_records_are_a_picture_too(tmp_path):
     curves.draw([], tmp_path / "curves.png", "", pytest.fail)
     assert not coloured(tmp_path / "curves.png", curves.TRAIN)
+
+
+def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
+    drawn, config = [], Config(progress="none", epochs=2)
+    monkeypatch.setattr(recorder, "draw", lambda records, *_: drawn.append(len(records)))
+    run = Run(tmp_path, config)
+    part = SimpleNamespace(labels=[0] * 8)
+    training = SimpleNamespace(
+        steps=0, epoch=0, epoch_sums=(0, 0, 0), comm=Alone(), dataset=SimpleNamespace(name="x", train=part)
+    )
+    ours = recorder.Recorder(run, training)
+    for step in (1, 2):
+        ours.record = record(step)
+        ours._write_record()
+        ours.finish()
+        ours.finish()
+    assert drawn == [1, 2]
 
 
 @pytest.mark.parametrize(("records", "path"), [([record(1)], "/proc/curves.png"), ([{}], "curves.png")])

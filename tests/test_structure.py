@@ -24,7 +24,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"kernels"},
     {"lanes", "config", "randomness", "stop"},
     {"arguments", "domains"},
-    {"augment", "environment", "errors", "exact", "outcome", "scalars"},
+    {"augment", "caches", "environment", "errors", "exact", "outcome", "scalars"},
 ]
 
 

@@ -1,11 +1,17 @@
 """Files that may do harm: a process with little memory and time opens them first, and its death is the refusal."""
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
+import h5py
+
+from distcnn import caches
 from distcnn.errors import DataError
 
 WALK = (
@@ -13,14 +19,18 @@ WALK = (
 )
 REMEDY = "copy it again or make it anew"
 
-_harmless = set()  # files that were walked, as they were then
+YOUNG = 2  # seconds; a file that was changed so lately may change again at the same tick of the clock
+
+_harmless = set()  # files that were walked, by name
 
 
 def require_harmless(path: str | Path) -> None:
-    """Raise DataError unless a process can look at all that is needed of the file; this costs 0.2 s, once a file."""
-    status = os.stat(path)
-    file = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-    if file in _harmless:
+    """Raise DataError unless a process can look at all that is needed of the file.
+
+    This costs 0.2 s, once a file: its name is kept, by which it is known until it changes.
+    """
+    name, young = _name(path)
+    if name in _harmless or ((folder := caches.folder("walked")) and (folder / name).exists()):
         return
     code, reason = walked(path)
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
@@ -29,7 +39,18 @@ def require_harmless(path: str | Path) -> None:
         raise DataError(f"{path}: damaged: it crashes HDF5 ({signal.Signals(-code).name}): {REMEDY}")
     if code:
         raise DataError(f"{path}: truncated or damaged: {REMEDY} ({reason})")
-    _harmless.add(file)
+    _harmless.add(name)
+    if folder and not young:
+        with suppress(OSError):
+            (folder / name).touch()
+
+
+def _name(path: str | Path) -> tuple[str, bool]:
+    """Return a name for this file as it is now, to this HDF5, and whether it was changed a moment ago."""
+    status = os.stat(path)
+    times = status.st_mtime_ns, status.st_ctime_ns
+    known = h5py.version.hdf5_version, status.st_dev, status.st_ino, status.st_size, *times
+    return hashlib.sha256(repr(known).encode()).hexdigest(), time.time() - max(times) * 1e-9 < YOUNG
 
 
 def walked(path: str | Path) -> tuple[int, str]:

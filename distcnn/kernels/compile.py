@@ -7,9 +7,7 @@ kernel whose content follows from its name: any number of jobs can read and writ
 
 import contextlib
 import hashlib
-import os
 import sys
-import tempfile
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -24,11 +22,16 @@ from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
 from numba.extending import intrinsic
 
+from distcnn import caches
 from distcnn.kernels.axis import Axis
 from distcnn.lanes.processor import processor, vector_registers
 from distcnn.lanes.types import BYTE, INT, call
 
 __all__ = ["Kernel", "ieee_mode", "kernel", "processor", "specialised", "vector_registers"]
+
+
+class NotCached(Exception):
+    """A kernel is not in the cache, and none shall be compiled."""
 
 
 class Kernel:
@@ -52,6 +55,8 @@ class Kernel:
             dispatcher = njit(cache=cached, **options)(self.function)
             found = _loaded(dispatcher, self.signature) if cached else None
             if found is None:
+                if _CACHED_ONLY:
+                    raise NotCached(self.name)
                 dispatcher.compile(self.signature)
                 found = dispatcher.overloads[self.signature.args]
         self._dispatcher = dispatcher  # owns the code
@@ -99,6 +104,18 @@ def _numba_type(word):
 
 # ---- the cache ----
 
+_CACHED_ONLY = []  # not empty inside `cached_only`
+
+
+@contextlib.contextmanager
+def cached_only():
+    """Raise NotCached inside the block instead of compiling."""
+    _CACHED_ONLY.append(True)
+    try:
+        yield
+    finally:
+        _CACHED_ONLY.pop()
+
 
 def _loaded(dispatcher, signature):
     """Return what Numba's cache holds for a signature, or None.
@@ -124,15 +141,7 @@ def cache_path() -> Path | None:
         key.update(part.encode() + b"\0")
     for source in sources:
         key.update(source.read_bytes())
-    base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    shared = Path(tempfile.gettempdir()) / f"distcnn-{os.getuid()}"
-    for folder in (Path(base) / "distcnn", shared):
-        path = folder / key.hexdigest()[:16]
-        with contextlib.suppress(OSError):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if path.stat().st_uid == os.getuid() and os.access(path, os.W_OK):
-                return path
-    return None
+    return caches.folder(key.hexdigest()[:16])
 
 
 @contextlib.contextmanager

@@ -1,18 +1,32 @@
-"""Work that the first rank of a node does before the others, who then find its result on the node."""
+"""Kernels on all ranks: from the cache at once, or else compiled by the first rank of each node while the others sleep."""
 
+from distcnn.kernels.compile import NotCached, cached_only
 from distcnn.parallel.agreement import wait
 from distcnn.parallel.node import node
 
 
-def first_then_others(comm, function):
-    """Call `function()` on the first rank of each node, then on all others, which sleep meanwhile; return its result.
+def compile_in_turns(comm, function):
+    """Call `function()`, which makes kernels ready, on every rank; at most one rank of a node compiles them.
 
     An exception on a first rank leaves the others waiting: it must end the job, as `world.run` does.
     """
+    if comm.size > 1 and all(comm.allgather(_found(comm, function))):
+        return
     first = node(comm).first
     if first:
-        result = function()
+        function()
     wait(comm)
     if not first:
-        result = function()
-    return result
+        function()
+
+
+def _found(comm, function):
+    """Call `function()` and tell whether it has found all kernels in the cache."""
+    try:
+        with cached_only():
+            function()
+        found = True
+    except NotCached:
+        found = False
+    wait(comm)  # asleep: some take longer, where there are fewer cores than ranks
+    return found

@@ -21,7 +21,7 @@ class Recorder:
         self.title = f"{run.config.model} on {training.dataset.name}"
         self.progress = self.archive = self.score = None
         self.saved, self.lost = training.steps, None
-        self.drawn = time.perf_counter()
+        self.drawn, self.news = time.perf_counter(), True  # news: what the picture does not show yet
         self.go_on(training)
 
     @property
@@ -112,7 +112,8 @@ class Recorder:
             self.archive = None
         self.progress.close()
         self.progress = Quiet(self.run.config.epochs)
-        self._draw()
+        if self.news:
+            self._draw()
 
     def require_saved(self):
         """Raise OutputError if the last state could not be written."""
@@ -135,6 +136,7 @@ class Recorder:
 
         def append():
             if all(each["step"] < record["step"] for each in self.metrics.records()[-1:]):
+                self.news = True
                 self.progress.epoch(record)
                 self.metrics.append(record)
 
@@ -144,7 +146,7 @@ class Recorder:
 
     def _draw(self):
         self._carefully(lambda: draw(self.metrics.records(), self.run.curves, self.title, self.warn))
-        self.drawn = time.perf_counter()
+        self.drawn, self.news = time.perf_counter(), False
 
     def _best(self):
         """Return (score, step) of the best epoch whose checkpoint is there, or None."""
