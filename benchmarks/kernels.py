@@ -46,8 +46,8 @@ class OneByOne:
         self._calls = [(kernel.compiled, arguments) for kernel, arguments in calls]
 
     def __call__(self, first=0, stop=None):
-        for call, arguments in self._calls[first:stop]:
-            call(*arguments)
+        for call, given in self._calls[first:stop]:
+            call(*given)
 
 
 def main():

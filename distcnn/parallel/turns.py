@@ -1,4 +1,4 @@
-"""Kernels on all ranks: from the cache at once, or else compiled by the first rank of each node while the others sleep."""
+"""Kernels on all ranks: from the cache at once, or compiled by the first of each node while the others sleep."""
 
 from distcnn.kernels.compile import NotCached, cached_only
 from distcnn.parallel.agreement import wait
