@@ -9,10 +9,9 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from distcnn.kernels.compile import Kernel, kernel
@@ -89,7 +88,7 @@ def _words_of(kernel, kind, argument):
     return [counted, parent, argument.size, argument.itemsize, data, *argument.shape, *argument.strides]
 
 
-_STUBS = {}  # by kernel: the address of its stub, and the library that owns the code
+_STUBS = {}  # by kernel: the address of its stub, and the engine that owns the code
 
 
 @global_compiler_lock
@@ -97,16 +96,18 @@ def _stubs(kernels):
     """Return the addresses of functions that take a call's words from memory and call these kernels."""
     new = {each: each.result for each in kernels if each not in _STUBS}
     if new:
-        library = cpu_target.target_context.codegen().create_library(
-            "stubs"
-        )  # one for all: each takes its time
-        module = library.create_ir_module("stubs")
+        module = ir.Module("stubs")  # one for all: each takes its time
         names = {each: _add_stub(module, f"stub_{k}", result) for k, (each, result) in enumerate(new.items())}
-        library.add_ir_module(module)
-        library.finalize()
+        engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), _machine())
+        engine.finalize_object()
         for each, name in names.items():
-            _STUBS[each] = library.get_pointer_to_function(name), library
+            _STUBS[each] = engine.get_function_address(name), engine
     return [_STUBS[each][0] for each in kernels]
+
+
+def _machine():
+    """Return a compiler that does not optimise: it would take longer than all calls of these stubs ever will."""
+    return binding.Target.from_default_triple().create_target_machine(opt=0, jit=True)
 
 
 def _add_stub(module, name, result):
