@@ -16,12 +16,15 @@ def held_out(n: int, fraction: float, seed: int) -> np.ndarray:
             f"--validation {fraction} takes {count} of {n} training images; wanted some, and not all"
         )
     chosen = np.zeros(n, bool)
-    chosen[np.argsort(randomness.words(seed, randomness.VALIDATION, 0, n), kind="stable")[:count]] = True
+    if count:
+        chosen[np.argsort(randomness.words(seed, randomness.VALIDATION, 0, n), kind="stable")[:count]] = True
     return chosen
 
 
 def move_to_end(array: np.ndarray, chosen: np.ndarray) -> None:
     """Move the chosen rows behind the others, both in their order, in place: a copy is made of the chosen alone."""
+    if not chosen.any():
+        return
     behind = array[chosen]
     kept = np.flatnonzero(~chosen)
     for start in range(0, len(kept), PIECE):
