@@ -10,7 +10,8 @@ from rounds import HERE, RESULTS, SCALES
 
 README, FIGURE = HERE.parent / "README.md", HERE / "results" / "speed.png"
 TABLE = re.compile(r"(?<=<!-- benchmarks: made by draw.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
-BENCHMARKS = ("steps", "steps-avx2", "inference", "mnist", "startup", "memory", "layers", "exact", "peak")
+HEADLINES = "steps", "steps-avx2", "inference", "mnist", "startup", "memory"
+BENCHMARKS = *HEADLINES, "layers", "exact", "safety", "peak"
 OURS, INK, PALE = "#0b6e8a", "#222222", "#d0d6da"
 PEERS = {"PyTorch": "o", "PyTorch channels_last": "s", "PyTorch compiled": "^", "PyTorch DDP": "D"}
 PEERS |= {"ONNX Runtime": "v", "JAX": "X"}
@@ -30,7 +31,7 @@ def newest():
 def headlines(records):
     """Return the rows that the README shows, the name of each complete in itself."""
     rows = []
-    for benchmark in ("steps", "steps-avx2", "inference", "mnist", "startup", "memory"):
+    for benchmark in HEADLINES:
         for row in records.get(benchmark, {"rows": []})["rows"]:
             what = row["what"] + (", AVX2 only" if benchmark == "steps-avx2" else "")
             rows.append(row | {"what": what})
@@ -53,7 +54,7 @@ def markdown(records):
         ratio = "**{:.1f}x** [{:.1f} {:.1f}]".format(*row["ratio"]) if "ratio" in row else ""
         share = f"{row['share'][0]:.0%}" if "share" in row else ""
         lines.append(f"| {row['what']} | {quantity(row['ours'], row['unit'])} | {peer} | {ratio} | {share} |")
-    return "\n".join(lines) + "\n\n" + source(records) + "\n"
+    return "\n".join(lines) + "\n\n" + costs(records) + source(records) + "\n"
 
 
 def quantity(value, unit):
@@ -61,6 +62,19 @@ def quantity(value, unit):
     scale, name = SCALES[unit]
     value *= scale
     return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {name}"
+
+
+def costs(records):
+    """Return sentences on what exactness and safety cost, as parts of a step of LeNet-5."""
+    words = []
+    for row in records.get("exact", {"rows": []})["rows"]:
+        longer = 1 / row["ratio"][0] - 1
+        words.append(f"Exact sums make a step of LeNet-5 {longer:.1%} longer than float32 sums.")
+    rows = records.get("safety", {"rows": []})["rows"]
+    parts = [row["part"] for row in rows if "elapsed" not in row["what"]]
+    if parts:
+        words.append(f"The watch, a comparison and a checkpoint in 100 steps take {sum(parts):.1%} of them.")
+    return " ".join(words) + "\n\n" * bool(words)
 
 
 def source(records):
