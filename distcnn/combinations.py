@@ -1,6 +1,7 @@
 """Settings that do not go together: one that would do nothing is a misunderstanding, told before anything begins."""
 
 from distcnn.config import SETTINGS, option
+from distcnn.domains import GLOBAL
 from distcnn.errors import ConfigError
 from distcnn.lanes import LANES
 
@@ -37,10 +38,10 @@ def _contradiction(config):
     if config.optimiser == "nesterov" and not config.momentum:
         return "--optimiser nesterov with --momentum 0 looks nowhere ahead: raise one, or leave out the other"
     blocks = -(-config.batch_size // LANES)
-    if config.norm_group > blocks:
+    if config.norm_group != GLOBAL and config.norm_group > blocks:
         return (
             f"--norm-group {config.norm_group}: a batch of {config.batch_size} has {blocks} blocks of {LANES} "
-            f"samples; wanted at most {blocks}, or a larger --batch-size"
+            f"samples; wanted at most {blocks}, or {GLOBAL}"
         )
     if config.decay != "all" and not config.weight_decay:
         return f"--decay {config.decay}: nothing decays without --weight-decay"

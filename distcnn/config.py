@@ -6,7 +6,7 @@ import pathlib
 from dataclasses import dataclass, field, fields, replace
 
 from distcnn.arguments import Parser
-from distcnn.domains import Augmentations, Choice, Real, Whole, Wholes, Word
+from distcnn.domains import Augmentations, Blocks, Choice, Real, Whole, Wholes, Word
 from distcnn.errors import ConfigError
 
 try:
@@ -95,7 +95,7 @@ class Config:
     augment: str = _setting("none", Augmentations(), "how training images are distorted", FIXED)
     validation: float = _setting(0.0, Real(0.0, 1.0), "the fraction of the training part to judge by", FIXED)
     conv: str = _setting("winograd", Choice(("winograd", "direct")), "the algorithm for 3 x 3 filters", FIXED)
-    norm_group: int = _setting(1, Whole(1), "blocks of 16 over which batch norms have statistics", FIXED)
+    norm_group: int | str = _setting(1, Blocks(), "blocks that batch norms take statistics over", FIXED)
     reduction: str = _setting("exact", Choice(("exact", "float32")), "how ranks add their gradients", FIXED)
     out: str | None = _setting(None, PATH, "the run's folder; without it, a fresh runs/MODEL-DATA", CALL)
     resume: str = _setting("never", RESUME, "begin with the newest checkpoint (auto) or with this one", CALL)

@@ -4,8 +4,12 @@ Each thread has a hand: a net over the same weights with sums and plans of its o
 order, so that it does not matter which hand has done which block.
 """
 
+from threading import BrokenBarrierError
+
+from distcnn.group import undivided
 from distcnn.kernels.pointwise import move_sums
 from distcnn.parallel.blocks import owned
+from distcnn.table import seats
 
 
 class Crew:
@@ -23,21 +27,25 @@ class Crew:
         """How many hands there are."""
         return len(self.hands)
 
-    def train(self, blocks, positions, epoch, note, done):
+    def train(self, blocks, positions, epoch, note, done, first=0, add=None):
         """Add the blocks' loss, counts and gradients to the net's sums.
 
         positions: the blocks of the batch over all ranks; note(group) is called before each group of blocks;
         done(offset), by which finished sums travel while the last group is computed, is called if there is one hand
-        alone.
+        alone. first, add: as in distcnn.table, for a group that is the whole batch.
         """
-        groups = self.net.groups(blocks)
+        size = undivided(self.net.norm_group)
+        shares = [owned(len(blocks), k, self.threads, size) for k in range(self.threads)]
+        places = seats(self.net.norm_group, [*map(len, shares)], first, positions, add)
 
         def work(k, hand):
-            hand.start(positions, epoch)
-            own = [groups[i] for i in owned(len(groups), k, self.threads)]
-            for group in own:
-                note(group)
-                hand.train_group(group, done if self.threads == 1 and group is own[-1] else None)
+            groups = hand.groups([blocks[i] for i in shares[k]])
+            with places[k] as exchange:
+                hand.start(positions, epoch)
+                for group in groups:
+                    note(group)
+                    last = self.threads == 1 and group is groups[-1]
+                    hand.train_group(group, done if last else None, exchange)
 
         self.side_by_side(work)
         if self.threads > 1:
@@ -57,14 +65,14 @@ class Crew:
 
     def side_by_side(self, work):
         """Call work(k, hand) for all hands at the same time; raise what one of them raises when all have ended."""
-        others = [self._pool.submit(work, k, hand) for k, hand in enumerate(self.hands) if k]
-        failures = []
+        others, failures = [self._pool.submit(work, k, hand) for k, hand in enumerate(self.hands) if k], []
         try:
             work(0, self.net)
-        finally:
-            failures = [other.exception() for other in others]
-        for failure in filter(None, failures):
-            raise failure
+        except BaseException as error:
+            failures.append(error)
+        failures += filter(None, [other.exception() for other in others])
+        if failures:  # rather a cause than those who waited in vain for the one that failed
+            raise min(failures, key=lambda error: isinstance(error, BrokenBarrierError))
 
     def _collect(self, k, _):
         """Add a share of all hands' sums to the net's, and clear it."""

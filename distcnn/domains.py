@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from distcnn import augment
 
+GLOBAL = "global"
 MANY = 2**31 - 1  # no count exceeds it, so that a product of two counts fits into int64
 PLAIN = re.compile("[-+.0-9A-Za-z]+")
 UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters and what is not UTF-8
@@ -80,6 +81,20 @@ class Whole:
 
     def fitting(self, value):
         return value if type(value) is int and self.low <= value <= self.high else None
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A whole number of blocks, or `GLOBAL` for those of the whole batch."""
+
+    placeholder = f"N|{GLOBAL}"
+    wanted = f"a whole number from 1, or {GLOBAL}"
+
+    def spelt(self, word):
+        return _number(int, word)
+
+    def fitting(self, value):
+        return value if value == GLOBAL else Whole(1).fitting(value)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distcnn.domains import GLOBAL
 from distcnn.kernels.program import Meeting
+
+
+def undivided(norm_group):
+    """Return how many blocks in a row belong to one rank and one thread: a group, unless it is the whole batch."""
+    return 1 if norm_group == GLOBAL else norm_group
 
 
 class Stretch(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 
 from distcnn import memory, randomness
 from distcnn.chain import chain, numbers
+from distcnn.domains import GLOBAL
 from distcnn.errors import Diverged, NetError
 from distcnn.exact import HEAD, LOSS, OVERFLOWS, QUANTUM, block_limit
 from distcnn.group import Group
@@ -23,7 +24,6 @@ from distcnn.layers.base import EPOCH, TRAINING, Moment
 from distcnn.plan import Block, Plan
 
 STATISTICS_MOMENTUM = 0.1  # PyTorch's: the weight of a batch in the running statistics
-GLOBAL = "global"
 
 
 class Net:

@@ -13,9 +13,11 @@ from distcnn.data.augmentation import Augmentation
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import load
 from distcnn.data.statistics import channel_statistics
+from distcnn.domains import GLOBAL
 from distcnn.errors import CheckpointError, ConfigError, Diverged
 from distcnn.evaluation import evaluate, means, totals
 from distcnn.exact import OVERFLOWS, STOP
+from distcnn.group import undivided
 from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import set_float_mode
 from distcnn.kernels.pointwise import pack
@@ -31,6 +33,7 @@ from distcnn.parallel.watch import COMPUTING, WAITING, Watch
 from distcnn.replicas import Replicas
 from distcnn.schedule import learning_rate
 from distcnn.state import State, digest, require_companions, require_parameters
+from distcnn.table import seats
 
 
 def data_of(config, comm):
@@ -50,7 +53,7 @@ class Training:
         self.epoch, self.steps, self.epoch_sums, self.asked = 0, 0, (0, 0, 0), False
         self.blocks = []  # in hand, for whoever asks what went wrong
         self.batches = on_all(comm, self._batches)
-        groups = -(-len(self.batches.share) // config.norm_group)
+        groups = -(-len(self.batches.share) // undivided(config.norm_group))
         hands = min(config.threads or share_of_cores(comm), groups)
         ranks = len(node(comm).ranks)
         on_all(comm, lambda: self._require_memory(hands, ranks))
@@ -61,7 +64,9 @@ class Training:
         self.optimiser = OPTIMISERS[config.optimiser](self.net, config)
         self.averages = Averages(self.net.weights, config.average)
         self.crew = Crew(self.net, hands)
-        self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction)
+        # between two meetings of norms, ranks differ in how much of the sums is ready to travel
+        overlap = False if config.norm_group == GLOBAL else None
+        self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction, overlap)
         self.watch, self.replicas = Watch(comm, config.patience), Replicas(self)
 
     @property
@@ -125,7 +130,8 @@ class Training:
         net, batches, watch = self.net, self.batches, self.watch
         watch.note(COMPUTING, self.steps + 1)
         rate = learning_rate(self.config, self.steps, batches.length)
-        self.crew.train(blocks, batches.most, self.epoch, self._note, self.reduction.ready)
+        watched = self._note, self.reduction.ready
+        self.crew.train(blocks, batches.most, self.epoch, *watched, batches.share.start, self._add)
         self.blocks = []
         net.sums[STOP] = stop
         watch.note(WAITING)
@@ -216,6 +222,12 @@ class Training:
         self.blocks = blocks
         self.watch.note(COMPUTING)
 
+    def _add(self, array):
+        """Add up an array over all ranks, in place."""
+        self.watch.note(WAITING)
+        self.comm.Allreduce(None, array)
+        self.watch.note(COMPUTING)
+
     def _make(self):
         config, train = self.config, self.dataset.train
         shape, classes = train.images.shape[1:], len(self.dataset.classes)
@@ -235,12 +247,15 @@ class Training:
         config, classes = self.config, len(self.dataset.classes)
         kept = len(OPTIMISERS[config.optimiser].keeps) + bool(config.average)
         shape = self.dataset.train.images.shape[1:]
-        require_memory(config.model, shape, classes, hands, kept, ranks, config.norm_group)
+        most = min(self.batches.most, self.batches.share.stop) - self.batches.share.start
+        blocks = -(-most // hands) if config.norm_group == GLOBAL else config.norm_group
+        require_memory(config.model, shape, classes, hands, kept, ranks, max(blocks, 1))
 
     def _batches(self):
         config = self.config
         ranks = self.comm.rank, self.comm.size
-        return Batches(self.dataset.train, config.batch_size, config.seed, *ranks, config.norm_group)
+        group = undivided(config.norm_group)
+        return Batches(self.dataset.train, config.batch_size, config.seed, *ranks, group)
 
     def _require_all(self, samples):
         """Raise RuntimeError unless a sum is over the whole batch: an MPI in trouble might leave a rank out."""
@@ -254,8 +269,12 @@ class Training:
     def _diverged(self, blocks):
         """Raise Diverged on every rank, naming what can be found; Spoilt if only some replicas are at fault."""
         self.replicas.require_alike()
-        found = self.comm.allgather(blame(self.net, blocks, self.batches.most, self.epoch))
-        rank, what = next(((k, each) for k, each in enumerate(found) if each), (0, "the sum over all ranks"))
+        first, most = self.batches.share.start, self.batches.most
+        (seat,) = seats(self.config.norm_group, [len(blocks)], first, most, self._add)
+        with seat as exchange:
+            found = self.comm.allgather(blame(self.net, blocks, most, self.epoch, exchange))
+        known = [(*each, rank) for rank, each in enumerate(found) if each]
+        _, what, rank = min(known, key=operator.itemgetter(0), default=(0, "the sum over all ranks", 0))
         raise agreed(
             Diverged(
                 f"diverged at step {self.steps + 1}, whose update was not applied: {what}, on rank {rank} of "

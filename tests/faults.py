@@ -112,10 +112,11 @@ def freeze():
 
 EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing", "note"
 ALWAYS = "slow", "note"
-STEPPED = "step", "block", "sum", "divide"  # places that belong to a step
+STEPPED = "step", "block", "meeting", "sum", "divide"  # places that belong to a step
 PLACES = {  # before which function it happens
     "step": (Training, "step"),
     "block": (Net, "train_group"),
+    "meeting": (Training, "_add"),
     "sum": (Reduction, "finish"),
     "evaluation": (Training, "evaluations"),
     "record": (Metrics, "append"),

@@ -204,7 +204,10 @@ def test_a_resumed_run_accepts_what_it_has():
         (["--schedule", "one-cycle", "--epochs", "2"], ["--warmup-epochs 2 leave none of 2"]),
         (["--optimiser", "nesterov", "--momentum", "0"], ["--momentum 0"]),
         (["--decay", "weights"], ["--weight-decay"]),
-        (["--norm-group", "5", "--batch-size", "64"], ["--norm-group 5", "4 blocks of 16", "at most 4"]),
+        (
+            ["--norm-group", "5", "--batch-size", "64"],
+            ["--norm-group 5", "4 blocks of 16", "at most 4, or global"],
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(argv, words):

@@ -22,20 +22,21 @@ IMAGES, LABELS = normal(75, 2, 8, 8), np.arange(75, dtype=np.int32) % 3
 BLOCKS = [Block.of(IMAGES, LABELS, np.arange(k, min(k + 16, 75))) for k in range(0, 75, 16)]
 
 
-def sums(threads, note=lambda blocks: None):
+def sums(threads, note=lambda blocks: None, norm_group=1):
     """Return the exact sums of a batch of five blocks, of a net with every kind of layer, and of its evaluation."""
-    net = Net(OTHERS, (2, 8, 8), seed=2)
+    net = Net(OTHERS, (2, 8, 8), seed=2, norm_group=norm_group)
     crew = Crew(net, threads)
     crew.compile()
     for _ in range(2):  # sums start anew, for all hands
         net.sums[:] = 0
-        crew.train(BLOCKS, len(BLOCKS), 3, note, None)
+        crew.train(BLOCKS, len(BLOCKS), 3, note, None, add=lambda rows: None)
     return net.sums.copy(), evaluate(crew, Part(IMAGES, LABELS), Alone())
 
 
+@pytest.mark.parametrize("norm_group", [1, 2, "global"])
 @pytest.mark.parametrize("threads", [2, 3, 7])
-def test_sums_do_not_depend_on_threads(threads):
-    (alone, measured), (ours, ours_measured) = sums(1), sums(threads)
+def test_sums_do_not_depend_on_threads(threads, norm_group):
+    (alone, measured), (ours, ours_measured) = (sums(n, norm_group=norm_group) for n in (1, threads))
     assert np.array_equal(ours, alone)
     assert ours_measured == measured
 
@@ -70,14 +71,17 @@ def test_finished_sums_are_told_by_a_single_hand_alone():
     Crew(Net(OTHERS, (2, 8, 8)), 2).train(BLOCKS, 5, 0, lambda blocks: None, pytest.fail)
 
 
-@pytest.mark.parametrize("place", [0, 4])
-def test_what_one_thread_raises_is_raised(place):
+@pytest.mark.parametrize("norm_group", [1, "global"])
+@pytest.mark.parametrize("place", [0, -1])
+def test_what_one_thread_raises_is_raised(place, norm_group):
+    """Also where the other one waits for it at a meeting."""
+
     def note(blocks):
-        if blocks[0] is BLOCKS[place]:
+        if blocks[place] is BLOCKS[place]:
             raise RuntimeError("planted")
 
     with pytest.raises(RuntimeError, match="planted"):
-        sums(2, note)
+        sums(2, note, norm_group)
 
 
 @pytest.mark.mpi(ranks=(1, 2))

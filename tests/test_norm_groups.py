@@ -7,10 +7,12 @@ import pytest
 from test_layers import normal
 from test_optim import bits, train
 
-from distcnn import Net, memory, models
+from distcnn import Net, memory, models, training
 from distcnn.blame import blame
 from distcnn.chain import chain, numbers
-from distcnn.errors import ConfigError, LaunchError, NetError
+from distcnn.config import parse
+from distcnn.data.dataset import load
+from distcnn.errors import ConfigError, Diverged, LaunchError, NetError
 from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, Keep, MaxPool2D, ReLU
 from distcnn.parallel.alone import Alone
 from distcnn.plan import Block
@@ -18,9 +20,10 @@ from distcnn.plan import Block
 LAYERS = [Conv2D(4, 3, stride=2), BatchNorm2D(), ReLU(), MaxPool2D(2), Keep("x"), Conv2D(4, 3, padding=1)]
 LAYERS += [BatchNorm2D(), Add("x"), ReLU(), Flatten(), Dense(10)]
 WORDS = "--model", "small", "--augment", "shift=1", "--batch-size"
-RECIPES = {  # 17 blocks; the last batch of an epoch, of 82 samples, has 6, so that some ranks own none
+RECIPES = {  # 17 or 25 blocks; the last batch of an epoch has 6 or 16, so that some ranks own none
     "two": [*WORDS, "272", "--norm-group", "2"],
     "three": [*WORDS, "400", "--norm-group", "3"],
+    "all": [*WORDS, "272", "--norm-group", "global"],
 }
 STEPS = 7  # of which an epoch has 6, or 4
 
@@ -47,7 +50,7 @@ def test_the_number_of_threads_changes_nothing(recipe, threads):
 def test_groups_change_the_result():
     found = {train(recipe, Alone(), steps=1).digest for recipe in RECIPES.values()}
     found |= {train([*WORDS, size], Alone(), steps=1).digest for size in ("272", "400")}
-    assert len(found) == 4
+    assert len(found) == 5
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -57,7 +60,7 @@ def test_a_state_in_the_middle_of_an_epoch_holds_everything(recipe):
     assert bits(resumed) == bits(train(recipe, Alone(), steps=STEPS))
 
 
-@pytest.mark.parametrize("norm_group", [1, 2, 3])
+@pytest.mark.parametrize("norm_group", [1, 2, 3, "global"])
 def test_the_sample_at_fault_is_blamed(norm_group):
     """Behind the first norm its NaN is in all samples of the group."""
     images, labels = normal(90, 1, 28, 28), np.arange(90, dtype=np.int32) % 10
@@ -65,7 +68,25 @@ def test_the_sample_at_fault_is_blamed(norm_group):
     blocks = [Block.of(images, labels, np.arange(k, min(k + 16, 90))) for k in range(0, 90, 16)]
     net = Net(LAYERS, (1, 28, 28), norm_group=norm_group)
     found = blame(net, blocks, len(blocks), 0)
-    assert found == "layer 0 (Conv2D) gives NaN or infinity, samples 33, 36"
+    assert found == (0, "layer 0 (Conv2D) gives NaN or infinity, samples 33, 36")
+
+
+@pytest.mark.mpi(ranks=(1, 3))
+def test_the_sample_at_fault_is_blamed_wherever_it_is(comm):
+    """A NaN on the last rank, which a norm over the whole batch has brought to all."""
+    run = train(RECIPES["all"], comm, steps=2)
+    net, last = run.net, comm.rank == comm.size - 1
+
+    def load(blocks):
+        Net.load(net, blocks)
+        if last:
+            net.group.plans[1].x.inside[..., 3] = np.nan
+
+    net.load, blocks = load, next(run.remaining())
+    number = comm.bcast(int(blocks[1].index[3]), comm.size - 1)
+    words = rf"layer 0 \(Conv2D\) gives NaN or infinity, sample {number}, on rank {comm.size - 1} of"
+    with pytest.raises(Diverged, match=words):
+        run.step(blocks)
 
 
 def test_more_ranks_than_groups_are_refused():
@@ -99,7 +120,20 @@ def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
         sum(memory.of_training(LAYERS, numbers(declared, followed), shapes, blocks=count)) for count in (5, 1)
     )
     assert taken / 4 < five - one <= taken
-    monkeypatch.setattr(memory, "available", lambda: five - 1)
+    monkeypatch.setattr(memory, "available", lambda: five - 1)  # without what is kept beside parameters
     memory.require(LAYERS, [one])
     with pytest.raises(NetError, match="use smaller images, a smaller net, a smaller --norm-group, or fewer"):
         models.require_memory("small", (1, 28, 28), 10, 1, 1, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("group", "threads", "blocks"), [("global", 1, 91), ("global", 3, 31), ("7", 3, 7), ("1", 3, 1)]
+)
+def test_threads_have_so_many_blocks_in_memory(monkeypatch, group, threads, blocks):
+    """The data fills 91 blocks of a batch that is larger than that."""
+    wanted = []
+    monkeypatch.setattr(training, "require_memory", lambda *given: wanted.append(given[3:4] + given[-1:]))
+    options = "--model", "small", "--batch-size", "3000", "--norm-group", group, "--threads", str(threads)
+    config = parse(options, "test").config
+    training.Training(config, load(None, Alone()), Alone())
+    assert wanted == [(threads, blocks)]

@@ -20,7 +20,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"plan", "state", "chain", "memory"},
     {"layers", "data"},
     {"parallel", "files"},
-    {"loss", "optim", "averages", "schedule", "combinations"},
+    {"loss", "optim", "averages", "schedule", "combinations", "table"},
     {"kernels"},
     {"lanes", "config", "randomness", "stop"},
     {"arguments", "domains"},

@@ -24,8 +24,8 @@ RECORDS = [12, 20]  # an epoch has 12 steps
 def survive(tmp_path):
     """Train with faults planted, under an mpirun that lets the survivors go on."""
 
-    def command(faults, *options, ranks=RANKS, timeout=90):
-        words = "python", chaos.FAULTS, faults, "--out", "run", "--progress", "none", "--max-steps", STEPS
+    def command(faults, *options, ranks=RANKS, timeout=90, steps=STEPS):
+        words = "python", chaos.FAULTS, faults, "--out", "run", "--progress", "none", "--max-steps", steps
         return jobs.survivable(ranks, *words, *options, cwd=tmp_path, timeout=timeout)
 
     return command
@@ -48,6 +48,14 @@ def test_what_an_optimiser_keeps_and_averages_survive(survive):
     """One rank dies within a step, one while the others evaluate the averages in the place of the weights."""
     done = survive("soon@sum:2:7,death@evaluation:0", *RECIPES["adam"])
     assert digest(done) == train(RECIPES["adam"], Alone(), steps=STEPS).digest
+
+
+def test_deaths_where_norms_over_the_whole_batch_meet(survive):
+    """One rank dies before such a meeting, one within it; each rank has two threads."""
+    recipe = ["--model", "resnet20", "--batch-size", "100", "--norm-group", "global", "--threads"]
+    done = survive("death@meeting:1:1,soon@meeting:0:2", *recipe, "2", steps=3)
+    assert digest(done) == train([*recipe, "1"], Alone(), steps=3).digest
+    assert "2 of 4 go on with step 3" in done.stderr
 
 
 def test_the_dead_are_named(survive):
