@@ -1,21 +1,22 @@
 """ResNet-20 on CIFAR-10 beside PyTorch: the same recipe on the same file, and the accuracies that both reach.
 
     python -m distcnn.data import cifar-10-binary.tar.gz cifar10.h5
-    python benchmarks/cifar.py --data cifar10.h5 [--images 50000 --epochs 30 --seeds 3]
+    python benchmarks/cifar.py --data cifar10.h5 [--images 50000 --epochs 30] [--seeds 0 1 2] [--sides ours]
 
 Both train with momentum, a linear rise of the learning rate and half a cosine, batches of 128, weight decay on all
 parameters, `crop=4,flip`, initial weights after He et al. 2015, and images normalised per channel; each in one process
 with one thread. Two things differ: the random numbers; and the statistics of batch norm, which in training are those of
-a block of 16 samples with ours, of the whole batch of 128 with PyTorch.
+a block of 16 samples with ours, of the whole batch of 128 with PyTorch. Results are kept in results/MACHINE/cifar.json,
+beside those of other seeds and of the other side by the same recipe.
 """
 
 import argparse
-import os
+import json
 import time
 from dataclasses import replace
 from statistics import mean, stdev
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy and PyTorch are imported
+from rounds import RESULTS, machine, version  # isort: skip (sets one thread, before NumPy and PyTorch are imported)
 
 import numpy as np
 import peers
@@ -37,47 +38,64 @@ def data(path, images):
     return replace(dataset, train=Part(dataset.train.images[chosen], dataset.train.labels[chosen]))
 
 
-def ours(dataset, config):
-    """Train; return the training and its accuracy on the test images."""
-    training = Training(config, dataset, Alone())
+def ours(training):
+    """Train; return the accuracy on the test images."""
     training.compile()
     for blocks in training.remaining():
         training.step(blocks)
         if training.epoch_done:
             training.next_epoch()
-    return training, training.evaluations()["test"][1]
+    return training.evaluations()["test"][1]
 
 
-def both(dataset, config):
-    """Return the accuracies that ours and PyTorch reach, and print them."""
+def pytorch(training):
+    """Do the same with PyTorch; of our training only its settings are used."""
     import peer_resnet
 
-    begin = time.monotonic()
-    training, first = ours(dataset, config)
-    between, length = time.monotonic(), training.batches.length
-    second = peer_resnet.train(
-        dataset,
-        *(training.mean, training.std, config),
-        *(lambda step: learning_rate(config, step, length), BORDER),
-    )
-    seconds = between - begin, time.monotonic() - between
-    print(
-        f"seed {config.seed}  ours {first:.2%} in {seconds[0]:.0f} s  PyTorch {second:.2%} in {seconds[1]:.0f} s  "
-        f"difference {100 * (first - second):+.2f} points",
-        flush=True,
-    )
-    return first, second
+    config, length = training.config, training.batches.length
+    settings = training.dataset, training.mean, training.std, config
+    return peer_resnet.train(*settings, lambda step: learning_rate(config, step, length), BORDER)
+
+
+SIDES = {"ours": ours, "PyTorch": pytorch}
+
+
+def keep(recipe, seed, side, accuracy, seconds):
+    """Put a result beside those by the same recipe; return the rows, of a seed each."""
+    here = machine()
+    path = RESULTS / here["name"] / "cifar.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = json.loads(path.read_text()) if path.exists() else {}
+    rows = {row["seed"]: row for row in record["rows"]} if record.get("recipe") == recipe else {}
+    rows.setdefault(seed, {"seed": seed})[side] = {"accuracy": accuracy, "seconds": round(seconds)}
+    rows = [rows[each] for each in sorted(rows)]
+    record = {"benchmark": "cifar", "machine": here, **version(), "recipe": recipe, "rows": rows}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return rows
+
+
+def summary(rows):
+    """Return the accuracies of the seeds that both sides have trained with as text."""
+    pairs = [[row[side]["accuracy"] for side in SIDES] for row in rows if all(side in row for side in SIDES)]
+    gaps = [100 * (first - second) for first, second in pairs]
+    if not pairs:
+        return "no seed has been trained with by both yet"
+    means = " and ".join(f"{mean(each):.2%}" for each in zip(*pairs, strict=True))
+    spread = f", standard deviation {stdev(gaps):.2f}" if len(gaps) > 1 else ""
+    return f"seeds {len(gaps)}: means {means}, difference {mean(gaps):+.2f} points{spread}"
 
 
 def main():
-    """Train both with each seed."""
+    """Train with each seed, both sides or one."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="CIFAR-10, as `distcnn.data import` makes it")
-    for name, default in {"images": 10_000, "epochs": 3, "seeds": 1}.items():
+    for name, default in {"images": 20_000, "epochs": 5}.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="[0.1]")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="[0]")
+    parser.add_argument("--sides", choices=SIDES, nargs="+", default=[*SIDES], help="[both]")
     asked = parser.parse_args()
-    if why := peers.missing("peer_resnet"):
+    if "PyTorch" in asked.sides and (why := peers.missing("peer_resnet")):
         parser.error(f"PyTorch is {why}: it belongs to the extra `bench`")
     dataset = data(asked.data, asked.images)
     config = Config(
@@ -89,11 +107,15 @@ def main():
         augment=f"crop={BORDER},flip",
         threads=1,
     )
-    pairs = [both(dataset, replace(config, seed=seed)) for seed in range(asked.seeds)]
-    if len(pairs) > 1:
-        gaps = [100 * (first - second) for first, second in pairs]
-        means = " and ".join(f"{mean(each):.2%}" for each in zip(*pairs, strict=True))
-        print(f"means {means}, difference {mean(gaps):+.2f} points, standard deviation {stdev(gaps):.2f}")
+    recipe = {name: vars(asked)[name] for name in ("images", "epochs", "learning_rate")}
+    for seed in asked.seeds:
+        for side in asked.sides:
+            training, begin = Training(replace(config, seed=seed), dataset, Alone()), time.monotonic()
+            accuracy = SIDES[side](training)
+            seconds = time.monotonic() - begin
+            rows = keep(recipe, seed, side, accuracy, seconds)
+            print(f"seed {seed}  {side} {accuracy:.2%} in {seconds:.0f} s", flush=True)
+    print(summary(rows))
 
 
 if __name__ == "__main__":
