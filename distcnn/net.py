@@ -20,7 +20,7 @@ from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import ieee_mode
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import ReLU, Softmax
-from distcnn.layers.base import EPOCH, TRAINING, Moment
+from distcnn.layers.base import EPOCH, TRAINING, Moment, listed
 from distcnn.plan import Block, Plan
 
 STATISTICS_MOMENTUM = 0.1  # PyTorch's: the weight of a batch in the running statistics
@@ -51,8 +51,10 @@ class Net:
             raise NetError(f"conv is {conv!r}; wanted winograd or direct")
         if norm_group != GLOBAL and not (type(norm_group) is int and norm_group > 0):
             raise NetError(f"norm_group is {norm_group!r}; wanted a whole number from 1, or {GLOBAL!r}")
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+            raise NetError(f"seed is {seed!r}; wanted a whole number from 0 to 2**63 - 1")
         self.norm_group = norm_group
-        self.layers = list(layers)
+        self.layers = listed(layers)
         self.shapes, declared, followed = chain(self.layers, input_shape)
         memory.require(self.layers, memory.of_net(numbers(declared, followed), self.shapes))
         self.layers = [layer.using(conv) for layer in self.layers]
@@ -323,7 +325,10 @@ class Net:
         return self._by_layer(self.arrays), self._layer_sums, self.sums[:HEAD], self.guard
 
     def _checked(self, images):
-        images = np.ascontiguousarray(images, np.float32)
+        try:
+            images = np.ascontiguousarray(images, np.float32)
+        except (TypeError, ValueError):
+            raise NetError(f"images are {type(images).__name__}; wanted an array of numbers") from None
         if images.ndim != 4 or images.shape[1:] != self.input_shape or not len(images):
             raise NetError(
                 f"images have shape {images.shape}; wanted (n, {', '.join(map(str, self.input_shape))})"

@@ -68,6 +68,7 @@ POOLS = [  # kernel_size, stride, padding, ceil_mode, input shape
     (1, 2, 0, False, (2, 5, 5)),
     ((3, 2), (2, 1), (1, 0), True, (2, 6, 5)),
     ((1, 4), None, 0, False, (1, 3, 8)),
+    ((9, 8), (9, 6), 0, False, (1, 9, 14)),  # too large for the registers' way
 ]
 pools = pytest.mark.parametrize(("kernel_size", "stride", "padding", "ceil_mode", "shape"), POOLS)
 
@@ -221,6 +222,7 @@ def test_activation_far_from_zero(layer, formula, theirs):
         (lambda: LocallyConnected2D(0, 3), "out_channels"),
         (lambda: TableConv2D(((0, 0),), 3), "connections"),
         (lambda: TableConv2D(((),), 3), "connections"),
+        (lambda: TableConv2D(3, 3), "connections"),
         (lambda: Net([TableConv2D(((0, 3),), 3)], (3, 4, 4)), "input map 3"),
         (lambda: RadialBasis([[0.0, np.nan]]), "centres"),
         (lambda: RadialBasis(np.ones((2, 3)), rejection=-1), "rejection"),

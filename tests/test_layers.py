@@ -8,7 +8,7 @@ from distcnn import Net
 from distcnn.errors import NetError
 from distcnn.exact import LOSS, QUANTUM
 from distcnn.kernels.pointwise import pack
-from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distcnn.layers import Conv2D, Dense, Flatten, Keep, MaxPool2D, MeanPool2D, ReLU, conv2d, dense, product
 from distcnn.plan import Block
 
 CONVOLUTIONS = [  # out_channels, kernel_size, stride, padding, input shape, samples
@@ -170,6 +170,36 @@ def test_relu_is_the_same_fused_and_alone(before, behind):
     assert (y >= 0).all() or behind
 
 
+@pytest.mark.parametrize(
+    ("layers", "shape", "switch"),
+    [
+        ([ReLU(), Conv2D(9, 1), ReLU()], (18, 5, 7), (product, "fits", lambda *_: False)),
+        ([ReLU(), Conv2D(3, 1, (2, 3))], (5, 4, 7), (product, "fits", lambda *_: False)),
+        ([ReLU(), Conv2D(5, (3, 4), stride=2), ReLU()], (3, 3, 4), (product, "fits", lambda *_: False)),
+        ([ReLU(), Conv2D(4, (1, 2))], (3, 1, 2), (product, "fits", lambda *_: False)),
+        ([ReLU(), Conv2D(6, 3, padding=(0, 1), dilation=(1, 2), groups=3)], (3, 5, 9), (conv2d, "THIN", 0)),
+        ([ReLU(), Conv2D(4, 2, padding=3, groups=2)], (6, 3, 2), (conv2d, "THIN", 0)),
+        ([ReLU(), Flatten(), Dense(37)], (35, 1, 1), (dense, "FAR", 0)),
+    ],
+    ids=str,
+)
+def test_faster_kernels_give_the_same_bits(layers, shape, switch, monkeypatch):
+    """What a layer takes because of its shape is bit for bit what the plain kernels give."""
+
+    def computed():
+        net = Net(layers, shape, norm_group=2)
+        fill(net)
+        y = net.forward(x, training=True)
+        dx = net.backward(normal(*y.shape, seed=5))
+        return [y, dx, net.sums.copy(), net.predict(x)]
+
+    x = normal(18, *shape)
+    ours = computed()
+    monkeypatch.setattr(*switch)
+    assert all(map(np.array_equal, ours, computed()))
+    assert any(ours[1].ravel())
+
+
 def test_flatten_copies_where_it_cannot_be_a_view():
     """Behind Winograd's algorithm the gradient has zeros at its sides, so that it is not one run of memory."""
     net = Net([Conv2D(16, 3), Flatten()], (16, 5, 6))
@@ -250,6 +280,17 @@ def test_layers_that_do_not_fit_are_refused(layers, shape, words):
         (lambda: Conv2D(1, 3, padding=-1), "padding"),
         (lambda: MaxPool2D(3, padding=2), "padding"),
         (lambda: Dense(True), "out_features"),
+        (lambda: Dense(2**40), "out_features"),
+        (lambda: Dense(3, bias="no"), "bias is 'no'; wanted True or False"),
+        (lambda: Conv2D(1, 3, stride=(1, 2**31)), "stride"),
+        (lambda: Conv2D(1, 3, bias=0), "bias"),
+        (lambda: MaxPool2D(2, ceil_mode="x"), "ceil_mode"),
+        (lambda: MeanPool2D(2, count_include_pad=None), "count_include_pad"),
+        (lambda: Keep(3), "name is 3; wanted text"),
+        (lambda: Net(Conv2D(1, 3), (1, 8, 8)), r"layers is Conv2D.*; wanted a list"),
+        (lambda: Net([Flatten()], (1, 2, 2), seed=-1), "seed is -1"),
+        (lambda: Net([Flatten()], (1, 2, 2), seed="a"), "seed is 'a'"),
+        (lambda: Net([Flatten()], (1, 2, 2)).predict("a"), "images are str"),
     ],
 )
 def test_arguments_out_of_range_are_refused(make, word):

@@ -3,24 +3,23 @@
 from distcnn.kernels.compile import kernel
 
 
-@kernel("f4:3 i8:2 f4:4")
+@kernel("f4:2C i8:2 f4:3C")
 def expand(w, pairs, whole):
-    """whole[o, c] = w[p] for each pair p of an output o and an input c; the rest stays as it is."""
+    """whole[o, c] = w[p] for each pair p of an output o and an input c, over all taps; the rest stays as it is."""
     for p in range(pairs.shape[0]):
-        for i in range(w.shape[1]):
-            for j in range(w.shape[2]):
-                whole[pairs[p, 0], pairs[p, 1], i, j] = w[p, i, j]
+        o, c = pairs[p, 0], pairs[p, 1]
+        for tap in range(w.shape[1]):
+            whole[o, c, tap] = w[p, tap]
 
 
-@kernel("i8:4 i8:2 i8:3")
+@kernel("i8:3C i8:2 i8:2C")
 def collect(whole, pairs, g):
-    """g[p] += whole[o, c], exact sums, for each pair p; then whole = 0."""
+    """g[p] += whole[o, c], exact sums, for each pair p, over all taps; then whole = 0."""
     for p in range(pairs.shape[0]):
-        for i in range(g.shape[1]):
-            for j in range(g.shape[2]):
-                g[p, i, j] += whole[pairs[p, 0], pairs[p, 1], i, j]
+        o, c = pairs[p, 0], pairs[p, 1]
+        for tap in range(g.shape[1]):
+            g[p, tap] += whole[o, c, tap]
     for o in range(whole.shape[0]):
         for c in range(whole.shape[1]):
-            for i in range(whole.shape[2]):
-                for j in range(whole.shape[3]):
-                    whole[o, c, i, j] = 0
+            for tap in range(whole.shape[2]):
+                whole[o, c, tap] = 0

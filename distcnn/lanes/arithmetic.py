@@ -139,6 +139,42 @@ def tile_where_first(typing, tile, wanted, value):
     return tile(tile, wanted, value), generate
 
 
+@intrinsic
+def tile_weighted_sum(typing, window, rows, columns):
+    """Return the sum over i of rows[i] * the sum over j of columns[j] * window[i][j], both from 0 and ascending."""
+
+    def generate(context, builder, signature, arguments):
+        values, heights, widths = (
+            unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)
+        )
+        total = constant(0.0)
+        for i, height in enumerate(heights):
+            part = constant(0.0)
+            for j, width in enumerate(widths):
+                part = _fma(builder, width, values[i * len(widths) + j], part)
+            total = _fma(builder, height, part, total)
+        return total
+
+    return lanes(window, rows, columns), generate
+
+
+@intrinsic
+def tile_sum_by_halves(typing, tile, other):
+    """Return the sum of the products of two tiles' Lanes: the second half is added to the first, and so on."""
+
+    def generate(context, builder, signature, arguments):
+        pairs = zip(
+            *(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True
+        )
+        sums = [builder.fmul(x, y) for x, y in pairs]
+        while len(sums) > 1:
+            half = len(sums) // 2
+            sums = [builder.fadd(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
+        return sums[0]
+
+    return lanes(tile, other), generate
+
+
 class Symbol:
     """A Lanes in a formula that is written in Python and becomes LLVM code: +, -, `times` and `fma`."""
 

@@ -241,6 +241,14 @@ class Layer:
         raise NotImplementedError
 
 
+def listed(layers):
+    """Return layers as a list, or raise NetError."""
+    try:
+        return list(layers)
+    except TypeError:
+        raise NetError(f"layers is {layers!r}; wanted a list of objects from distcnn.layers") from None
+
+
 def check_image(layer, shape):
     """Return (c, h, w), or raise NetError if `shape` is not that of an image."""
     if len(shape) != 3:
@@ -248,17 +256,32 @@ def check_image(layer, shape):
     return shape
 
 
+MOST = 2**31 - 1  # of any size or count: products of a few still fit into 64 bits
+
+
+def is_whole(value, least):
+    """Tell whether a value is a whole number from `least` on."""
+    return (
+        hasattr(type(value), "__index__")
+        and not isinstance(value, bool)
+        and least <= operator.index(value) <= MOST
+    )
+
+
 def check_whole(layer, least, **arguments):
     """Raise NetError unless each argument is a whole number of at least `least`."""
     for name, value in arguments.items():
-        try:
-            fine = not isinstance(value, bool) and operator.index(value) >= least
-        except TypeError:
-            fine = False
-        if not fine:
+        if not is_whole(value, least):
             raise NetError(
-                f"{type(layer).__name__}: {name} is {value!r}; wanted a whole number of at least {least}"
+                f"{type(layer).__name__}: {name} is {value!r}; wanted a whole number from {least} on, below 2**31"
             )
+
+
+def check_yes_or_no(layer, **arguments):
+    """Raise NetError unless each argument is True or False."""
+    for name, value in arguments.items():
+        if not isinstance(value, bool | np.bool_):
+            raise NetError(f"{type(layer).__name__}: {name} is {value!r}; wanted True or False")
 
 
 def check_positive(layer, **arguments):

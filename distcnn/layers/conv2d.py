@@ -9,9 +9,12 @@ from distcnn.errors import NetError
 from distcnn.kernels import convolution as kernels
 from distcnn.kernels import tiles
 from distcnn.kernels.axis import Axis
-from distcnn.layers import winograd
+from distcnn.kernels.thin import thin_backward_data
+from distcnn.layers import product, winograd
 from distcnn.layers.base import NO_BORDER, Border, Parameter, check_whole
 from distcnn.layers.window2d import Filters2D
+
+THIN = 4  # channels a group: below, the gradient of the data takes columns together, not channels
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,13 @@ class Conv2D(Filters2D):
     def using(self, conv):
         return replace(self, conv=conv) if conv == "direct" else self
 
+    def common(self, shape):
+        return (
+            product.common(shape, self.axes, self.out_channels)
+            if product.fits(self.axes, self.groups, shape)
+            else {}
+        )
+
     def border(self, shape):
         border = self._columns
         if self._winograd(shape) or self._winograd_weights(shape):
@@ -58,6 +68,8 @@ class Conv2D(Filters2D):
 
     def gradient_border(self, shape):
         border, padding = NO_BORDER, self._columns.left
+        if self._is_thin(shape):
+            border = border.union(self._sides)
         if self._winograd(shape):
             border = border.union(winograd.output_gradient_border(shape, padding))
         if self._winograd_weights(shape):
@@ -70,7 +82,20 @@ class Conv2D(Filters2D):
         padding = self.axes[1].padding
         return Border(padding, padding)
 
+    @property
+    def _sides(self):
+        """The zero columns that the thin kernel wants around dy."""
+        axis = self.axes[1]
+        width = max(0, axis.extent - 1 - axis.padding)
+        return Border(width, width)
+
     # ---- which algorithm: by the layer's shape alone ----
+
+    def _is_product(self, wiring):
+        return product.fits_into(wiring, self.axes, self.groups)
+
+    def _is_thin(self, shape):
+        return shape[0] // self.groups < THIN and all(axis.stride == 1 for axis in self.axes)
 
     def _winograd(self, shape):
         return self._takes(winograd.pays, shape)
@@ -86,6 +111,8 @@ class Conv2D(Filters2D):
     # ---- calls ----
 
     def prepare(self, wiring):
+        if self._is_product(wiring):
+            return product.prepare_calls(wiring)
         if not self._winograd(wiring.x.shape):
             return []
         weight, channels = wiring.parameters["weight"], wiring.x.shape[0]
@@ -104,6 +131,8 @@ class Conv2D(Filters2D):
             return winograd.correlation_calls(
                 wiring.scratch, x, wiring.filters, bias, y, y, wiring.relu, False
             )
+        if self._is_product(wiring):
+            return product.forward_calls(wiring, self.axes, bias)
         rows, columns = tiles.convolution(self.out_channels // self.groups, wiring.y.shape[2])
         kernel = kernels.convolution_forward(rows, columns, self.axes[1].stride, wiring.relu)
         filters, biases = self._grouped(weight, 0), self._grouped(bias, 0)
@@ -122,6 +151,8 @@ class Conv2D(Filters2D):
             x = wiring.x.bordered(winograd.input_border(shape, self._columns.left))
             dy = wiring.dy.bordered(winograd.whole_tiles_border(shape, self._columns.left))
             return winograd.weight_calls(wiring.scratch, x, dy, sums, guard)
+        if self._is_product(wiring):
+            return product.weight_calls(wiring, self.axes)
         rows, columns = tiles.convolution_weights(self.out_channels // self.groups, self.taps[1])
         kernel = kernels.convolution_backward_weights(rows, columns, self.axes[1].dilation)
         x, dy = self._direct_input(wiring), self._grouped(wiring.dy.inside)
@@ -137,11 +168,18 @@ class Conv2D(Filters2D):
             return winograd.correlation_calls(
                 wiring.scratch, dy, wiring.rotated_filters, nothing, x, dx, False, wiring.mask
             )
+        if self._is_product(wiring):
+            return product.data_calls(wiring, self.axes)
+        filters = self._grouped(wiring.parameters["weight"], 0)
+        if self._is_thin(wiring.x.shape):
+            kernel = thin_backward_data(*tiles.convolution(channels // self.groups, w), wiring.mask)
+            dy = self._grouped(wiring.dy.bordered(self._sides))
+            arrays = self._grouped(x), self._grouped(dx)
+            return [(kernel, (dy, filters, *self.axes, self._sides.left, *arrays))]
         rows, (down, across) = tiles.convolution_data(channels // self.groups), self.axes
         kernel = kernels.convolution_backward_data(
             rows, down.stride, down.dilation, across.stride, across.dilation, wiring.mask
         )
-        filters = self._grouped(wiring.parameters["weight"], 0)
         return [
             (
                 kernel,

@@ -9,7 +9,10 @@ from distcnn.kernels import convolution, tiles
 from distcnn.kernels import dense as kernels
 from distcnn.kernels.axis import Axis
 from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import Layer, Parameter, check_whole
+from distcnn.layers.base import Layer, Parameter, check_whole, check_yes_or_no
+
+NUMBER = 4  # bytes
+FAR = 2 * 2**20  # bytes of weights that no cache of a core holds
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Dense(Layer):
 
     def __post_init__(self):
         check_whole(self, 1, out_features=self.out_features)
+        check_yes_or_no(self, bias=self.bias)
 
     def output_shape(self, shape):
         if len(shape) != 1:
@@ -54,9 +58,14 @@ class Dense(Layer):
             kernel = convolution.bias_gradient(tiles.sums(self.out_features))
             calls.append((kernel, (_as_image(dy), wiring.sums["bias"], wiring.guard)))
         if wiring.dx:
-            kernel = kernels.dense_backward_data(tiles.dense(wiring.x.shape[0]), wiring.mask)
+            kernel = self._data_kernel(wiring.x.shape[0], wiring.mask)
             calls.append((kernel, (dy, wiring.parameters["weight"], wiring.x.array, wiring.dx.array)))
         return calls
+
+    def _data_kernel(self, features, mask):
+        if NUMBER * self.out_features * features > FAR:
+            return kernels.dense_backward_data_far(tiles.dense_far(features), mask)
+        return kernels.dense_backward_data(tiles.dense(features), mask)
 
     def _backward_weights(self, wiring):
         x, dy, sums, guard = wiring.x.array, wiring.dy.array, wiring.sums["weight"], wiring.guard

@@ -15,6 +15,10 @@ from distcnn.layers.base import Layer, check_whole
 class Junction(Layer):
     """A layer that changes no number of its input by itself."""
 
+    def __post_init__(self):
+        if not isinstance(self.name, str):
+            raise NetError(f"{type(self).__name__}: name is {self.name!r}; wanted text")
+
     def flops(self, shape):
         return 0
 
@@ -63,6 +67,7 @@ class Add(Junction):
     gradient_in_place = True
 
     def __post_init__(self):
+        super().__post_init__()
         check_whole(self, 1, stride=self.stride)
 
     @property

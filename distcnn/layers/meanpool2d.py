@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from distcnn.kernels import windows as kernels
-from distcnn.layers.base import Layer, check_image
+from distcnn.layers.base import Layer, check_image, check_yes_or_no
 from distcnn.layers.pool2d import WeightedPool2D, inside
 
 
@@ -19,6 +19,10 @@ class MeanPool2D(WeightedPool2D):
     padding: int | tuple[int, int] = 0
     ceil_mode: bool = False
     count_include_pad: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_yes_or_no(self, count_include_pad=self.count_include_pad)
 
     def axis_weights(self, axis, size, start):
         counted = len(inside(axis, size, start))

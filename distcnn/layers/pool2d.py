@@ -5,7 +5,9 @@ import math
 import numpy as np
 
 from distcnn.errors import NetError
+from distcnn.kernels import tiles
 from distcnn.kernels import windows as kernels
+from distcnn.lanes import LANES
 from distcnn.layers.window2d import Window2D
 
 
@@ -82,10 +84,13 @@ class WeightedPool2D(Pool2D):
             return []
         factor = np.ones(wiring.x.shape[0], np.float32) if factor is None else factor
         tables = self.tables(wiring.x.shape)
-        kernel = kernels.window_backward_data
+        given = wiring.dy.inside, *tables, factor, *self.axes
         if self.is_partition(wiring.x.shape):
-            kernel = kernels.window_backward_data_apart(*self.taps)
-        return [(kernel, (wiring.dy.inside, *tables, factor, *self.axes, wiring.dx.inside))]
+            return [(kernels.window_backward_data_apart(*self.taps), (*given, wiring.dx.inside))]
+        width = wiring.x.shape[2]
+        lines = wiring.scratch.array("lines", (wiring.y.shape[1], width, LANES))
+        kernel = kernels.window_backward_data(*self.taps, tiles.sums(width))
+        return [(kernel, (*given, lines, wiring.dx.inside))]
 
 
 def inside(axis, size, start):

@@ -32,7 +32,10 @@ class TableConv2D(Layer):
     applies_mask = True
 
     def __post_init__(self):
-        rows = tuple(tuple(row) for row in self.connections)
+        try:
+            rows = tuple(tuple(row) for row in self.connections)
+        except TypeError:
+            rows = ((),)
         object.__setattr__(self, "connections", rows)
         if not all(
             row and all(type(c) is int and c >= 0 for c in row) and len({*row}) == len(row) for row in rows
@@ -67,17 +70,24 @@ class TableConv2D(Layer):
     def kept(self, shape):
         return {"weight": self._whole.parameters(shape)["weight"].shape}
 
+    def common(self, shape):
+        return self._whole.common(shape)
+
     def prepare(self, wiring):
         weight, whole = wiring.parameters["weight"], wiring.kept["weight"]
         parameters, sums = {"weight": whole}, {"weight": aligned(whole.shape, np.int64)}
         wiring.inner = replace(wiring, parameters=wiring.parameters | parameters, sums=wiring.sums | sums)
-        return [(kernels.expand, (weight, self._pairs, whole)), *self._whole.prepare(wiring.inner)]
+        return [
+            (kernels.expand, (_taps(weight), self._pairs, _taps(whole))),
+            *self._whole.prepare(wiring.inner),
+        ]
 
     def forward(self, wiring):
         return self._whole.forward(wiring.inner)
 
     def backward(self, wiring):
-        collect = kernels.collect, (wiring.inner.sums["weight"], self._pairs, wiring.sums["weight"])
+        arrays = _taps(wiring.inner.sums["weight"]), self._pairs, _taps(wiring.sums["weight"])
+        collect = kernels.collect, arrays
         return [*self._whole.backward(wiring.inner), collect]
 
     @property
@@ -90,3 +100,8 @@ class TableConv2D(Layer):
     def _pairs(self):
         """(output map, input map) of each filter, int64 [pairs, 2]."""
         return np.array([(o, c) for o, row in enumerate(self.connections) for c in row], np.int64)
+
+
+def _taps(array):
+    """See a window's rows and columns as one axis."""
+    return array.reshape(*array.shape[:-2], -1)

@@ -34,6 +34,6 @@ class TrainablePool2D(WeightedPool2D):
     def backward(self, wiring):
         x, dy, sums, guard = wiring.x.inside, wiring.dy.inside, wiring.sums, wiring.guard
         arrays = x, dy, *self.tables(wiring.x.shape), *self.axes, sums["coefficient"], guard
-        factor = kernels.window_backward_factor, arrays
+        factor = kernels.window_backward_factor(*self.taps), arrays
         bias = convolution.bias_gradient(tiles.sums(dy.shape[1])), (dy, sums["bias"], guard)
         return [factor, bias, *super().backward(wiring, wiring.parameters["coefficient"])]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from distcnn.errors import NetError
 from distcnn.kernels.axis import Axis
-from distcnn.layers.base import Layer, Parameter, check_image, check_whole
+from distcnn.layers.base import Layer, Parameter, check_image, check_whole, check_yes_or_no, is_whole
 
 
 class Window2D(Layer):
@@ -15,6 +15,7 @@ class Window2D(Layer):
     ceil_mode = False
 
     def __post_init__(self):
+        check_yes_or_no(self, ceil_mode=self.ceil_mode)
         pairs = (self.pair(name, least) for name, least in (("kernel_size", 1), ("stride", 1)))
         pairs = (*pairs, self.pair("padding", 0), self.pair("dilation", 1))
         object.__setattr__(self, "_axes", tuple(Axis(*numbers) for numbers in zip(*pairs, strict=True)))
@@ -43,14 +44,12 @@ class Window2D(Layer):
     def pair(self, name, least):
         """Return an argument as its pair."""
         value = getattr(self, name)
-        try:
-            first, second = value if isinstance(value, (tuple, list)) else (value, value)
-            if not isinstance(value, bool) and min(operator.index(first), operator.index(second)) >= least:
-                return operator.index(first), operator.index(second)
-        except (TypeError, ValueError):
-            pass
+        both = value if isinstance(value, (tuple, list)) else (value, value)
+        if len(both) == 2 and all(is_whole(each, least) for each in both):
+            return tuple(map(operator.index, both))
         raise NetError(
-            f"{type(self).__name__}: {name} is {value!r}; wanted a whole number of at least {least}, or a pair of them"
+            f"{type(self).__name__}: {name} is {value!r}; wanted a whole number from {least} on, below 2**31, "
+            "or a pair of them"
         )
 
 
@@ -70,6 +69,7 @@ class Filters2D(Window2D):
 
     def __post_init__(self):
         check_whole(self, 1, out_channels=self.out_channels)
+        check_yes_or_no(self, bias=self.bias)
         super().__post_init__()
 
     def output_shape(self, shape):
