@@ -23,6 +23,7 @@ bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python benchmarks/peak.py
 	$(VENV)/bin/python benchmarks/kernels.py
 	$(VENV)/bin/python benchmarks/layers.py
+	$(VENV)/bin/python benchmarks/roofline.py
 	$(VENV)/bin/python benchmarks/steps.py
 	$(VENV)/bin/python benchmarks/steps.py --avx2
 	$(VENV)/bin/python benchmarks/exact.py

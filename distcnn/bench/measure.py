@@ -11,7 +11,8 @@ import time
 import numpy as np
 
 from distcnn.kernels.compile import kernel, vector_registers
-from distcnn.lanes import LANES, aligned, load_row, store_tile, tile_fma, tile_repeat
+from distcnn.kernels.program import Program
+from distcnn.lanes import LANES, aligned, load, load_row, store, store_tile, tile_fma, tile_repeat
 
 CHAINS = 16 if vector_registers() == 32 else 5  # independent Lanes, each of which is two registers with AVX2
 REPEATS = 40_000
@@ -85,3 +86,41 @@ def copy_bandwidth(megabytes=128):
     """Return the bytes that a copy larger than all caches reads and writes a second."""
     source, target = (np.ones(megabytes << 18, np.float32) for _ in range(2))
     return 2 * source.nbytes / best(lambda: np.copyto(target, source))
+
+
+@kernel("f4:3 i8")
+def division_loop(x, repeats):
+    """Do `repeats` times four independent divisions."""
+    a, b, c, d = load(x, (0, 0)), load(x, (0, 1)), load(x, (0, 2)), load(x, (0, 3))
+    divisor = load(x, (1, 0))
+    for _ in range(repeats):
+        a, b, c, d = a / divisor, b / divisor, c / divisor, d / divisor
+    store(x, (0, 0), a + b + c + d)
+
+
+def division_seconds():
+    """Return how long the division of one Lanes takes."""
+    _OPERANDS[...] = 1.0
+    division_loop(_OPERANDS, 1)
+    return best(lambda: division_loop(_OPERANDS, REPEATS // 4), 1) / REPEATS
+
+
+@kernel("f4:2 f4:2")
+def _copy(x, y):
+    for k in range(x.shape[0]):
+        store(y, (k,), load(x, (k,)))
+
+
+def copy_seconds(size, least=1e-3):
+    """Return how long a copy takes that reads and writes so many bytes together, of the cache or memory they fit in."""
+    x, y = (aligned((max(1, size // 128), LANES)) for _ in range(2))
+    x[...] = y[...] = 1.0
+    return repeated_seconds([(_copy, (x, y))], least) * size / (2 * x.nbytes)
+
+
+def repeated_seconds(calls, least=1e-3):
+    """Return the best time of some kernel calls (kernel, arguments), repeated so that a measurement takes `least`."""
+    once = Program(calls)
+    once()
+    count = max(1, round(least / max(best(once), 1e-7)))
+    return best(Program(calls * count)) / count

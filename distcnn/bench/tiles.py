@@ -10,7 +10,7 @@ from distcnn.kernels import convolution, dense, tiles
 from distcnn.kernels import winograd as winograd_kernels
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import Conv2D
-from distcnn.layers.base import Value, Wiring
+from distcnn.layers.base import TRAINING, Moment, Value, Wiring
 
 CONVOLUTIONS = {  # layer, shape of its input
     "LeNet-5 1-6 5x5 at 28": (Conv2D(6, 5, padding=2), (1, 28, 28)),
@@ -39,9 +39,16 @@ def wiring_of(layer, shape):
     dx, dy = Value(shape), Value(out, layer.gradient_border(shape))
     for value in (x, dy):
         value.inside[...] = random(value.inside.shape)
-    parameters = {name: random(each.shape) for name, each in layer.parameters(shape).items()}
+    declared = layer.parameters(shape) | layer.statistics(shape)
+    parameters = {name: random(each.shape) for name, each in declared.items()}
     sums = {name: np.zeros(array.shape, np.int64) for name, array in parameters.items()}
-    return Wiring(x, y, dx, dy, parameters, sums, np.array([2**27, 0]), relu=True, mask=True)
+    wiring = Wiring(x, y, dx, dy, parameters, sums, np.array([2**27, 0]), relu=True, mask=True)
+    wiring.kept, wiring.common = (
+        {name: aligned(each) for name, each in wanted(shape).items()} for wanted in (layer.kept, layer.common)
+    )
+    wiring.moment = Moment(0)
+    wiring.moment.settings[TRAINING], wiring.moment.weights[:] = 1, 1
+    return wiring
 
 
 def rows_by_columns(most_rows, most_columns):

@@ -1,0 +1,120 @@
+"""Every model, and every layer in some net, trains to the same bits on any number of ranks, stopped and resumed too."""
+
+import numpy as np
+import pytest
+from test_models import SMALLEST
+
+from distcnn import checkpoint, layers
+from distcnn.config import Config
+from distcnn.data.dataset import Dataset, Part
+from distcnn.layers import (
+    GELU,
+    Add,
+    BatchNorm2D,
+    Concatenate,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    From,
+    GaussianPool2D,
+    GlobalMeanPool2D,
+    Keep,
+    MaxPool2D,
+    MeanPool2D,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+    TrainablePool2D,
+)
+from distcnn.models import MODELS, Model
+from distcnn.parallel.agreement import wait
+from distcnn.training import Training
+
+SAMPLES, BATCH_SIZE, STOP, STEPS = (
+    150,
+    136,
+    1,
+    2,
+)  # a batch of nine blocks, the ninth not full, and one of one block
+
+
+def zoo(input_shape, classes):
+    """Return layers of all kinds that no model has, and convolutions of all kinds."""
+    return [
+        *(Conv2D(8, (3, 1), padding=(1, 0)), GELU(), Keep("a")),
+        *(Conv2D(8, 3, padding=1, groups=8), BatchNorm2D(), SiLU(), Add("a"), Keep("b")),
+        *(Conv2D(4, 1), Sigmoid(), GaussianPool2D(3, 0.8, 2, 1), Keep("c")),
+        *(From("b"), Conv2D(6, 3, 2, 2, 2, groups=2, bias=False), Softmax(), MeanPool2D(3, 1, 1)),
+        *(Concatenate("c"), Conv2D(16, 3), ReLU(), TrainablePool2D(3, 2, 1, ceil_mode=True), Tanh()),
+        *(MaxPool2D(3, 1, 1), Dropout(0.2), GlobalMeanPool2D(), Flatten(), Dense(classes)),
+    ]
+
+
+NETS = {"zoo": Model(zoo, (2, 12, 12))} | {
+    name: Model(model.layers, (3, 16, 16)) if model.input_shape == (3, 32, 32) else model
+    for name, model in MODELS.items()
+    if name not in SMALLEST  # these: test_models.test_a_large_model_on_ranks
+}
+
+
+def test_every_layer_is_in_a_net():
+    found = {type(each) for net in NETS.values() for each in net.layers(net.input_shape, 10)}
+    assert found == {getattr(layers, name) for name in layers.__all__} - {layers.Layer}
+
+
+def training_of(name, comm):
+    """Return a training on noise."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (SAMPLES, *NETS[name].input_shape), dtype=np.uint8)
+    train = Part(images, rng.integers(0, 10, SAMPLES).astype(np.int32))
+    config = Config(model=name, batch_size=BATCH_SIZE, learning_rate=0.001, threads=1)
+    made = Training(config, Dataset("noise", "", tuple("0123456789"), train, None), comm)
+    made.compile()
+    return made
+
+
+def go_on(training, steps):
+    """Train up to so many steps in total; return the training."""
+    for blocks in training.remaining():
+        training.step(blocks)
+        if training.epoch_done:
+            training.next_epoch()
+        if training.steps == steps:
+            return training
+    raise AssertionError("too few steps")
+
+
+def resumed(name, comm, path):
+    """Return a training that goes on from a checkpoint."""
+    made = training_of(name, comm)
+    made.restore(checkpoint.load(path), path)
+    return made
+
+
+ALONE, RESUMED, THREE, TWO = range(4)
+PARTS = ALONE, RESUMED, RESUMED, THREE, THREE, THREE, TWO, TWO  # of eight ranks, each for itself
+
+
+@pytest.mark.mpi(ranks=(8,), timeout=180)
+def test_the_number_of_ranks_changes_nothing(comm, shared_path, monkeypatch):
+    """Eight ranks train, then one, two and three; three save a checkpoint, from which other two go on."""
+    monkeypatch.setitem(MODELS, "zoo", NETS["zoo"])
+    mine = PARTS[comm.rank]
+    part = comm.Split(mine, comm.rank)
+    for name in NETS:
+        wanted = go_on(training_of(name, comm), STEPS).digest
+        path = shared_path / f"{name}.h5"
+        if mine == THREE:
+            training = go_on(training_of(name, part), STOP)
+            if part.rank == 0:
+                checkpoint.save(path, training.state())
+        wait(comm)
+        if mine != THREE:
+            training = resumed(name, part, path) if mine == RESUMED else training_of(name, part)
+        digest = go_on(training, STEPS).digest
+        assert comm.allgather(digest) == [wanted] * comm.size, name
+        assert wanted != training_of(name, part).digest
+    part.Free()
