@@ -43,7 +43,8 @@ class OneByOne:
     """A Program whose kernels are called from Python, each by itself."""
 
     def __init__(self, calls):
-        self._calls = [(kernel.compiled, arguments) for kernel, arguments in calls]
+        self.calls = list(calls)
+        self._calls = [(kernel.compiled, arguments) for kernel, arguments in self.calls]
 
     def __call__(self, first=0, stop=None):
         for call, given in self._calls[first:stop]:
