@@ -89,11 +89,11 @@ def add_features(typing, array, index, tile, rows, columns, skip_rows, guard):
 
 
 def in_float32(kernel, given, sums):
-    """Return (function, arguments) of a kernel compiled for float32 in place of the int64 array `sums`."""
+    """Return (function, arguments) of a kernel compiled for float32 in place of the int64 arrays `sums`."""
     kinds, given = list(kernel.signature.args), list(given)
-    place = next(k for k, each in enumerate(given) if each is sums)
-    kinds[place] = types.Array(types.float32, kinds[place].ndim, kinds[place].layout)
-    given[place] = np.zeros(sums.shape, np.float32)
+    for place in (k for k, each in enumerate(given) if any(each is one for one in sums)):
+        kinds[place] = types.Array(types.float32, kinds[place].ndim, kinds[place].layout)
+        given[place] = np.zeros(given[place].shape, np.float32)
     names, patched = {"add_sums": add_sums, "add_features": add_features}, []
     for module in [each for name, each in sys.modules.items() if name.startswith("distcnn.kernels")]:
         for name in names.keys() & vars(module).keys():
@@ -111,7 +111,8 @@ def adding_calls(net):
     for layer, shape in zip(net.layers, net.shapes, strict=False):
         wiring = wiring_of(layer, shape)
         for kernel, given in layer.backward(wiring):
-            for sums in (each for each in given if adds_to(wiring, each)):
+            sums = [each for each in given if adds_to(wiring, each)]
+            if sums:
                 exact.append((kernel.compiled, given))
                 plain.append(in_float32(kernel, given, sums))
     return exact, plain
@@ -131,7 +132,7 @@ def main():
     step, exact, plain = stepping(training), *adding_calls(training.net)
     size = training.net.trained
     given = *np.zeros((2, size), np.float32), np.zeros(size, np.int64), 1.0, 0.01, 0.9, 0.0
-    updates = (momentum_update.compiled, given), in_float32(momentum_update, given, given[2])
+    updates = (momentum_update.compiled, given), in_float32(momentum_update, given, given[2:3])
 
     def all_of(calls, update):
         def run():

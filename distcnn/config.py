@@ -14,7 +14,7 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised whenever a change alters any bit of training."""
 
 # What becomes of a setting when a run is resumed.
@@ -94,7 +94,9 @@ class Config:
     normalise: str = _setting("channel", Choice(("channel", "none")), "how images are normalised", FIXED)
     augment: str = _setting("none", Augmentations(), "how training images are distorted", FIXED)
     validation: float = _setting(0.0, Real(0.0, 1.0), "the fraction of the training part to judge by", FIXED)
-    conv: str = _setting("winograd", Choice(("winograd", "direct")), "the algorithm for 3 x 3 filters", FIXED)
+    conv: str = _setting(
+        "winograd", Choice(("winograd", "direct")), "the algorithm for filters of 3 x 3, and five wide", FIXED
+    )
     norm_group: int | str = _setting(1, Blocks(), "blocks that batch norms take statistics over", FIXED)
     reduction: str = _setting("exact", Choice(("exact", "float32")), "how ranks add their gradients", FIXED)
     out: str | None = _setting(None, PATH, "the run's folder; without it, a fresh runs/MODEL-DATA", CALL)

@@ -7,6 +7,7 @@ order, so that it does not matter which hand has done which block.
 from threading import BrokenBarrierError
 
 from distcnn.group import undivided
+from distcnn.kernels.compile import ieee_mode
 from distcnn.kernels.pointwise import move_sums
 from distcnn.parallel.blocks import owned
 from distcnn.table import seats
@@ -32,7 +33,7 @@ class Crew:
 
         positions: the blocks of the batch over all ranks; note(group) is called before each group of blocks;
         done(offset), by which finished sums travel while the last group is computed, is called if there is one hand
-        alone. first, add: as in distcnn.table, for a group that is the whole batch.
+        alone; it may be None. first, add: as in distcnn.table, for a group that is the whole batch.
         """
         size = undivided(self.net.norm_group)
         shares = [owned(len(blocks), k, self.threads, size) for k in range(self.threads)]
@@ -40,7 +41,7 @@ class Crew:
 
         def work(k, hand):
             groups = hand.groups([blocks[i] for i in shares[k]])
-            with places[k] as exchange:
+            with ieee_mode(), places[k] as exchange:
                 hand.start(positions, epoch)
                 for group in groups:
                     note(group)

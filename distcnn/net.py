@@ -37,7 +37,8 @@ class Net:
     and of the statistics. scale, shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0
     until they are set. label_smoothing: the part of a training target that all classes share; 0 until it is set.
     augmentation: how images are distorted in `train_group` (see distcnn.data.augmentation); None for not at all.
-    conv: "winograd" where it is faster for 3 x 3 convolutions, or "direct" everywhere, which rounds a little less.
+    conv: "winograd" where it is faster, for filters of 3 x 3 and such as are five wide, or "direct" everywhere, which
+    rounds a little less.
     norm_group: of how many blocks of sixteen samples batch norms take their statistics together, or "global", of the
     whole batch; the blocks of a group are in memory together.
 
@@ -141,17 +142,16 @@ class Net:
         self.group.load(blocks, self.scale, self.shift, self.augmentation)
 
     def train_group(self, blocks, done=None, exchange=None):
-        """Add loss, counts and gradients of a group of blocks to the sums.
+        """Add loss, counts and gradients of a group of blocks to the sums; the caller has set `ieee_mode`.
 
         done(offset): sums[offset:] will not change again. exchange: see Group.
         """
         report = None if done is None else lambda k: done(self.offsets[k])
         self.moment.settings[TRAINING] = True
-        with ieee_mode():
-            self.load(blocks)
-            self.group.forward(exchange)
-            self.group.loss(self.label_smoothing)
-            self.group.backward(report, exchange)
+        self.load(blocks)
+        self.group.forward(exchange)
+        self.group.loss(self.label_smoothing)
+        self.group.backward(report, exchange)
         self.sums[OVERFLOWS] = self.guard[1]
 
     def start_evaluation(self, blocks):
@@ -269,8 +269,9 @@ class Net:
                 f"labels go from {labels.min()} to {labels.max()}; the net has classes 0 to {classes - 1}"
             )
         self._begin_anew(self.group, len(images))
-        for blocks in self.groups(_blocks(images, labels)):
-            self.train_group(blocks)
+        with ieee_mode():
+            for blocks in self.groups(_blocks(images, labels)):
+                self.train_group(blocks)
         self._refuse_overflow()
         loss = int(self.sums[LOSS]) * QUANTUM / len(images)
         return loss, {key: gradient / np.float32(len(images)) for key, gradient in self.gradients.items()}

@@ -103,8 +103,13 @@ class Plan(Forward):
     ):
         self._made_of = layers, shapes, parameters, sums, head, guard
         self._layers, self._shapes = layers, shapes
-        values = self._values(self._borders(), aliases=self._aliases())
-        gradients = self._values(self._gradient_borders(), aliases=self._gradient_aliases())
+        borders, gradient_borders = self._borders(), self._gradient_borders()
+        over = self._gradients_over_values()
+        for i, k in over.items():
+            borders[k] = reduce(Border.union, gradient_borders[i : k + 1], borders[k])
+        values = self._values(borders, self._aliases())
+        shared = {i: values[k] for i, k in over.items()}
+        gradients = self._values(gradient_borders, self._gradient_aliases(), shared)
         kept, kept_gradients = self._branches(values, input_gradient)
         super().__init__(moment, values[0], values[-1])
         self.values, self.dy, self.dx = values, gradients[-1], gradients[0] if input_gradient else None
@@ -159,6 +164,18 @@ class Plan(Forward):
         """Return for each gradient whether it takes the place of what it is computed from."""
         return [False] + [layer.gradient_in_place for layer in self._layers]
 
+    def _gradients_over_values(self):
+        """Return {i: k} where the gradients i ... k, which are one array, take the memory of value k.
+
+        Layer k allows it, and the layers that made the value do not read it on the way back.
+        """
+        found = {}
+        for k, layer in enumerate(self._layers[1:], 1):
+            i = k - (self._fuses_forward(k - 1) and self._fuses_backward(k - 1))
+            if layer.gradient_over_input(self._shapes[k]) and not self._layers[i - 1].reads_output:
+                found[i] = k
+        return found
+
     def _branches(self, values, input_gradient):
         """Return by name the outputs that are kept, and the gradients that those who take them add up, if wanted."""
         outputs, gradients = {}, {}
@@ -177,12 +194,18 @@ class Plan(Forward):
         pairs = zip(self._layers, self._shapes, strict=False)
         return [NO_BORDER, *(layer.gradient_border(shape) for layer, shape in pairs)]
 
-    def _values(self, borders, aliases):
-        """Return a Value for each shape; those that share memory have the widest of their borders."""
+    def _values(self, borders, aliases, given=()):
+        """Return a Value for each shape; those that share memory have the widest of their borders.
+
+        given: by number, Values that are there already.
+        """
         values = []
         for k, shape in enumerate(self._shapes):
             if aliases[k]:
                 values.append(values[-1])
+                continue
+            if k in given:
+                values.append(given[k])
                 continue
             group = [k]
             while group[-1] + 1 < len(aliases) and aliases[group[-1] + 1]:

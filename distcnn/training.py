@@ -130,7 +130,7 @@ class Training:
         net, batches, watch = self.net, self.batches, self.watch
         watch.note(COMPUTING, self.steps + 1)
         rate = learning_rate(self.config, self.steps, batches.length)
-        watched = self._note, self.reduction.ready
+        watched = self._note, None if self.reduction.blocking else self.reduction.ready
         self.crew.train(blocks, batches.most, self.epoch, *watched, batches.share.start, self._add)
         self.blocks = []
         net.sums[STOP] = stop

@@ -23,7 +23,7 @@ from distcnn.plan import Block
 from distcnn.training import Training
 
 # The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
-GOLDEN = {1: "7c7a489e17cc7a8cf0b3261a96a8f44cea5d18da508bed7e1f3779c45640dfe1"}
+GOLDEN = {2: "fa60b7cc08c3af170688c410289aca570239cc3031c6433da7c46cfc37bc845f"}
 STEPS = 20
 
 TRAIN = ("python", "-m", "distcnn.train", "--out", "run", "--progress", "none")

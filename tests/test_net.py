@@ -237,3 +237,29 @@ def test_mistakes_are_named(call, words):
 def test_the_loss_wants_one_number_a_class():
     with pytest.raises(NetError, match="end with Dense"):
         Net([Conv2D(3, 3)], (1, 5, 5)).loss_and_gradients(normal(1, 1, 5, 5), [0])
+
+
+FRONTS = {  # what is before a pool: whether the pool's dx may lie over its x
+    "relu": ([Conv2D(4, 3), ReLU()], True),
+    "five wide": ([Conv2D(9, 5, padding=2), ReLU()], True),  # it wants zeros beside dy
+    "tanh": ([Conv2D(4, 3), Tanh()], False),
+    "norm": ([Conv2D(4, 3), BatchNorm2D(), ReLU()], False),
+    "pool": ([Conv2D(4, 3), MaxPool2D(3, 1)], False),
+    "kept": ([Conv2D(4, 3), Keep("x"), Conv2D(4, 3, padding=1), Add("x")], False),
+}
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_pool_that_writes_over_its_input_changes_nothing(front, monkeypatch):
+    layers, allowed = FRONTS[front]
+    layers, shape = [*layers, MaxPool2D(2, ceil_mode=True), Flatten(), Dense(3)], (3, 9, 9)
+    x, labels, found = normal(17, *shape), np.arange(17) % 3, []
+    for _ in range(2):
+        net = Net(layers, shape)
+        found.append(net.loss_and_gradients(x, labels)[1])
+        assert (len(layers) - 3 in net.group.first._gradients_over_values().values()) == allowed
+        monkeypatch.setattr(MaxPool2D, "gradient_over_input", lambda self, shape: False)
+        allowed = False
+    for name, gradient in found[0].items():
+        assert gradient.any()
+        assert np.array_equal(gradient, found[1][name])

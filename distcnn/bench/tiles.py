@@ -7,9 +7,10 @@ import numpy as np
 
 from distcnn.bench.measure import shares_of_peak
 from distcnn.kernels import convolution, dense, tiles
+from distcnn.kernels import rowwise as rowwise_kernels
 from distcnn.kernels import winograd as winograd_kernels
 from distcnn.lanes import LANES, aligned
-from distcnn.layers import Conv2D
+from distcnn.layers import Conv2D, rowwise
 from distcnn.layers.base import TRAINING, Moment, Value, Wiring
 
 CONVOLUTIONS = {  # layer, shape of its input
@@ -74,12 +75,36 @@ def convolution_rows(every):
         yield f"forward  {name}", tiles.convolution(o, ow), made, arguments, flops
         (_, arguments), *_, (_, data_arguments) = layer.backward(wiring)
         tried = [t for t in rows_by_columns(12, k) if t[0] <= o and (every or t[1] == k)]
-        made = {t: convolution.convolution_backward_weights(*t, 1) for t in tried}
+        made = {t: convolution.convolution_backward_weights(*t, 1, k // 2) for t in tried}
         yield f"dW       {name}", tiles.convolution_weights(o, k), made, arguments, flops
         if c > 3:  # the first layer of a net has no dx
             tried = [m for m in (range(1, 17) if every else tiles.DATA) if m <= c]
             made = {(m, 1): convolution.convolution_backward_data(m, 1, 1, 1, 1, True) for m in tried}
             yield f"dx       {name}", (tiles.convolution_data(c), 1), made, data_arguments, flops
+
+
+def rowwise_rows(every):
+    """Yield the same for Winograd's algorithm along rows, where it is used."""
+    for name, (layer, shape) in CONVOLUTIONS.items():
+        if not layer.kept(shape):
+            continue
+        wiring, (c, *_), (o, _, ow) = wiring_of(layer, shape), shape, layer.output_shape(shape)
+        pairs, flops = rowwise.pairs_of(ow), LANES * layer.flops(shape)
+        directions = layer.prepare, layer.forward, layer.backward_weights, layer.backward_data
+        calls = [call for direction in directions for call in direction(wiring)]
+        for kernel, arguments in calls:
+            kernel(*arguments)
+        _, _, (_, forward), _, (_, weights), _, (_, data) = calls
+        tried = rows_by_columns(16, 16) if every else tiles.CONVOLUTION
+        made = {t: rowwise_kernels.rowwise_forward(*t, True) for t in tried if t[0] <= o and t[1] <= pairs}
+        yield f"rows     {name}", tiles.convolution(o, pairs), made, forward, flops
+        made = {
+            t: rowwise_kernels.rowwise_backward_data(*t, True) for t in tried if t[0] <= c and t[1] <= pairs
+        }
+        yield f"rows dx  {name}", tiles.convolution(c, pairs), made, data, flops
+        tried = rows_by_columns(16, 8) if every else tiles.ROWWISE_WEIGHTS
+        made = {t: rowwise_kernels.rowwise_backward_weights(*t) for t in tried if t[0] <= o and t[1] <= c}
+        yield f"rows dW  {name}", tiles.rowwise_weights(o, c), made, weights, flops
 
 
 def dense_rows(every):
@@ -135,7 +160,7 @@ def table(every=False, wanted=""):
     """Print a line for each kernel and shape whose name contains `wanted`; return how many tiles in use are slow."""
     failures = 0
     print("share of the peak of fused multiply-adds, median of the rounds; * in use, ! spills", flush=True)
-    for rows in (convolution_rows, dense_rows, winograd_rows):
+    for rows in (convolution_rows, rowwise_rows, dense_rows, winograd_rows):
         for name, used, made, arguments, flops in rows(every):
             if wanted not in name:
                 continue

@@ -102,16 +102,17 @@ def convolution_backward_data(rows, row_stride, row_dilation, stride, dilation, 
     return function
 
 
-@specialised("f4:5 f4:5 axis axis i8:5 i8:1")
-def convolution_backward_weights(rows, columns, dilation):
+@specialised("f4:5 f4:5 axis axis i8:5 i8:2 i8:1")
+def convolution_backward_weights(rows, columns, dilation, whole):
     """g[o, c, i, j] += sum over positions and samples of dy[o, r, q] * x[c, h, v], the pixel of the window's tap.
 
     A tile is `rows` outputs by `columns` neighbouring taps, whose `dilation` is a constant; g holds exact sums, `guard`
-    as in lanes.sums.
+    as in lanes.sums. Row `whole` of the taps lies inside the image in every window: while dy passes by for it, the
+    bias's gradient is taken, too, b[o] += sum of dy[o, r, q]; b [groups, o]. If there is no such row, b stays.
     """
     size = rows * columns
 
-    def function(x, dy, down, across, g, guard):
+    def function(x, dy, down, across, g, b, guard):
         height = x.shape[2]
         for group in range(x.shape[0]):
             sums = g[group]
@@ -123,14 +124,22 @@ def convolution_backward_weights(rows, columns, dilation):
                         first, last = windows_inside(i, down, height, dy.shape[2])
                         for begin in range(0, kernel_width, columns):
                             j = min(begin, kernel_width - columns)
-                            tile = tile_zeros(size)
+                            tile, total, for_bias = (
+                                tile_zeros(size),
+                                tile_zeros(rows),
+                                c + begin == 0 and i == whole,
+                            )
                             for r in range(first, last):
                                 h = r * down.stride - down.padding + i * down.dilation
                                 for q in range(dy.shape[3]):
                                     outer = load_column(dy, (group, o, r, q), 1, rows)
                                     at = group, c, h, q * across.stride + j * dilation
                                     tile = tile_fma(tile, outer, load_row(x, at, dilation, columns))
+                                    if for_bias:
+                                        total = tile_add(total, outer)
                             add_sums(sums, (o, c, i, j), tile, rows, columns, start - o, begin - j, guard)
+                            if for_bias:
+                                add_sums(b[group], (o,), total, rows, 1, start - o, 0, guard)
 
     return function
 

@@ -13,7 +13,9 @@ if WIDE:
     CONVOLUTION = [
         *((m, n) for m in (1, 2) for n in (1, 2)),
         (2, 4),
+        (2, 5),
         (2, 7),
+        (3, 5),
         (4, 2),
         (4, 4),
         (4, 5),
@@ -26,6 +28,7 @@ if WIDE:
     DENSE = (1, 2, 4, 6, 10, 12)
     DENSE_FAR = (1, 4, 8, 16)
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1), (2, 4), (2, 8)]
+    ROWWISE_WEIGHTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (4, 3), (4, 4), (8, 3)]
     SUMS = (1, 2, 3, 4, 6, 8)
     WINOGRAD = (1, 2, 4)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1), (8, 1)]
@@ -37,7 +40,8 @@ else:
     WEIGHTS = 6
     DENSE = (1, 2, 4, 5, 6)
     DENSE_FAR = (1, 4, 6)
-    DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1)]
+    DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
+    ROWWISE_WEIGHTS = [(1, 1), (2, 1), (1, 2), (2, 2), (2, 3)]
     SUMS = (1, 2, 3, 4, 6)
     WINOGRAD = (1,)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
@@ -130,3 +134,8 @@ def winograd(count):
 def winograd_weights(outputs, channels):
     """Return (rows, columns) of a tile of the weights' gradient: outputs by groups of 16 channels."""
     return best(WINOGRAD_WEIGHTS, outputs, -(-channels // 16))
+
+
+def rowwise_weights(outputs, channels):
+    """Return (rows, columns) of a tile of the weights' gradient along rows: outputs by channels."""
+    return best(ROWWISE_WEIGHTS, outputs, channels)

@@ -215,6 +215,20 @@ def tile_transform(formula, size, result):
     return transform
 
 
+def row_transform(formula, result):
+    """Make an intrinsic that takes a tile and applies `formula`, from as many Symbols to `result` of them."""
+
+    @intrinsic
+    def transform(typing, tile):
+        def generate(context, builder, signature, arguments):
+            values = [Symbol(builder, value) for value in unpack(builder, arguments[0], signature.args[0])]
+            return cgutils.pack_array(builder, [symbol.value for symbol in formula(*values)])
+
+        return types.UniTuple(lanes, result)(tile), generate
+
+    return transform
+
+
 # ---- one Lanes ----
 
 

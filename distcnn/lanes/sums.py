@@ -5,6 +5,8 @@ A value that is NaN or not below the guard's limit is left out and counted, befo
 A guard is an int64 array: [limit for one block, a count that grows when values are refused].
 """
 
+from functools import reduce
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -14,10 +16,11 @@ from distcnn.exact import SUM_BITS
 from distcnn.lanes.memory import advance, pointer
 from distcnn.lanes.processor import vector_registers
 from distcnn.lanes.types import (
-    BITS,
     DOUBLES,
+    FLOAT,
     FLOATS,
     INT,
+    INTS,
     LANES,
     LONG,
     LONGS,
@@ -70,6 +73,7 @@ def _fold_order():
 
 
 ORDER = _fold_order()
+USUAL = 0x46800000  # the bits of 2**14, below which a float's quanta are below 2**50
 
 
 class Guard:
@@ -79,42 +83,67 @@ class Guard:
         self.builder = builder
         header = context.make_array(array_type)(context, builder, array)
         self.count_at = builder.gep(header.data, [ir.Constant(LONG, 1)])
-        limit = builder.sitofp(builder.load(header.data), ir.FloatType())
-        self.limit = broadcast(builder, limit)
-        self.refused = ir.Constant(BITS, [0] * LANES)
+        self.limit = builder.bitcast(builder.sitofp(builder.load(header.data), FLOAT), INT)
 
-    def convert(self, values):
-        """Return rint(values * 2**36) as sixteen int64, 0 where refused."""
+    def convert(self, values, add):
+        """Make sixteen int64 each of Lanes, rint(values * 2**36) or 0 where refused, and write what add(integers) does.
+
+        Without their signs, floats, and NaN behind them, are in the order of their bits read as integers: the largest
+        tells whether all are usual. Code is written for that and, once more, for the rare other case.
+        """
         builder = self.builder
-        fine = builder.fcmp_ordered("<", call(builder, "llvm.fabs.v16f32", FLOATS, values), self.limit)
-        self.refused = builder.or_(self.refused, builder.not_(fine))
+        bits = [builder.and_(builder.bitcast(each, INTS), constant(0x7FFFFFFF, INTS)) for each in values]
+        largest = reduce(lambda x, y: builder.select(builder.icmp_unsigned(">", x, y), x, y), bits)
+        with builder.if_else(self._all(self._below(largest, self._usual())), likely=True) as (usual, rare):
+            with usual:
+                add([self._converted(each, usual=True) for each in values])
+            with rare:
+                fine = [self._below(each, self.limit) for each in bits]
+                self._count(reduce(builder.and_, fine))
+                left = [builder.select(*each, constant(0.0)) for each in zip(fine, values, strict=True)]
+                add([self._converted(each, usual=False) for each in left])
+
+    def _usual(self):
+        """Return the bits of what usual values are below."""
         if vector_registers() == 32:
-            scaled = builder.fmul(values, constant(float(2**SUM_BITS)))
-            scaled = builder.select(fine, scaled, constant(0.0))
-            return builder.fptosi(call(builder, "llvm.rint.v16f32", FLOATS, scaled), LONGS)
-        return self._convert_by_halves(builder.select(fine, values, constant(0.0)))
+            return self.limit
+        most = ir.Constant(INT, USUAL)
+        return self.builder.select(self.builder.icmp_unsigned("<", self.limit, most), self.limit, most)
 
-    def _convert_by_halves(self, values):
-        """Do the same without an instruction for it, as on AVX2, where one by one takes three times as long.
+    def _below(self, bits, limit):
+        return self.builder.icmp_unsigned("<", bits, broadcast(self.builder, limit, INTS))
 
-        A double plus 1.5 * 2**52 holds its nearest whole number in its low bits. The upper half counts 2**32 quanta;
-        what it leaves, exactly, is the lower half.
+    def _all(self, mask):
+        return self.builder.icmp_unsigned("==", self.builder.bitcast(mask, SHORT), ir.Constant(SHORT, 0xFFFF))
+
+    def _count(self, fine):
+        """Add to the guard's count the number of lanes in which a value is refused."""
+        builder = self.builder
+        refused = call(builder, "llvm.ctpop.i16", SHORT, builder.not_(builder.bitcast(fine, SHORT)))
+        builder.store(builder.add(builder.load(self.count_at), builder.zext(refused, LONG)), self.count_at)
+
+    def _converted(self, values, usual):
+        if vector_registers() == 32:
+            scaled = self.builder.fmul(values, constant(float(2**SUM_BITS)))
+            return self.builder.fptosi(call(self.builder, "llvm.rint.v16f32", FLOATS, scaled), LONGS)
+        return self._without_instruction(values, usual)
+
+    def _without_instruction(self, values, usual):
+        """Convert without an instruction for it, as on AVX2, where one by one takes three times as long.
+
+        A double plus 1.5 * 2**52 holds its nearest whole number in its low bits: of usual values all of it; else the
+        upper half counts 2**32 quanta, and what it leaves, exactly, is the lower half.
         """
         builder, shift = self.builder, constant(1.5 * 2.0**52, DOUBLES)
+        zero = builder.bitcast(shift, LONGS)
         quanta = builder.fmul(builder.fpext(values, DOUBLES), constant(float(2**SUM_BITS), DOUBLES))
+        if usual:
+            return builder.sub(builder.bitcast(builder.fadd(quanta, shift), LONGS), zero)
         upper = builder.fadd(builder.fmul(quanta, constant(2.0**-32, DOUBLES)), shift)
         whole = builder.fmul(builder.fsub(upper, shift), constant(2.0**32, DOUBLES))
         lower = builder.fadd(builder.fsub(quanta, whole), shift)
-        upper, lower, zero = (builder.bitcast(x, LONGS) for x in (upper, lower, shift))
+        upper, lower = (builder.bitcast(x, LONGS) for x in (upper, lower))
         return builder.add(builder.shl(upper, constant(32, LONGS)), builder.sub(lower, zero))
-
-    def close(self):
-        """Add to the guard's count the number of lanes in which a value was refused."""
-        builder = self.builder
-        bits = builder.bitcast(self.refused, SHORT)
-        with builder.if_then(builder.icmp_unsigned("!=", bits, ir.Constant(SHORT, 0)), likely=False):
-            refused = builder.zext(call(builder, "llvm.ctpop.i16", SHORT, bits), LONG)
-            builder.store(builder.add(builder.load(self.count_at), refused), self.count_at)
 
 
 @intrinsic
@@ -150,33 +179,32 @@ def add_sums(typing, array, index, tile, rows, columns, skip_rows, skip_columns,
     """
     if not literals(rows, columns):
         return None
-    m, n = rows.literal_value, columns.literal_value
+    n = columns.literal_value
 
     def generate(context, builder, signature, arguments):
         address, strides = pointer(
             context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], False
         )
         values = unpack(builder, arguments[2], signature.args[2])
-        guarded = Guard(context, builder, signature.args[7], arguments[7])
-        integers = []
-        for start in range(0, len(values), LANES):
-            group = values[start : start + LANES]
-            padded = group + [constant(0.0)] * (LANES - len(group))
-            sums = guarded.convert(fold(builder, padded))
-            integers += [builder.extract_element(sums, ir.Constant(INT, ORDER[k])) for k in range(len(group))]
-        guarded.close()
+        padded = values + [constant(0.0)] * (-len(values) % LANES)
+        folded = [fold(builder, padded[start : start + LANES]) for start in range(0, len(padded), LANES)]
         first_row = context.cast(builder, arguments[5], signature.args[5], types.int64)
         first_column = context.cast(builder, arguments[6], signature.args[6], types.int64)
-        for i in range(m):
-            row_counts = builder.icmp_signed(">=", ir.Constant(LONG, i), first_row)
-            for j in range(n):
-                column_counts = builder.icmp_signed(">=", ir.Constant(LONG, j), first_column)
+
+        def add(sums):
+            for k in range(len(values)):
+                i, j = divmod(k, n)
+                counts = builder.and_(
+                    builder.icmp_signed(">=", ir.Constant(LONG, i), first_row),
+                    builder.icmp_signed(">=", ir.Constant(LONG, j), first_column),
+                )
                 place = advance(builder, advance(builder, address, strides[0], i), strides[-1], j)
                 place = builder.bitcast(place, LONG.as_pointer())
-                addend = builder.select(
-                    builder.and_(row_counts, column_counts), integers[i * n + j], ir.Constant(LONG, 0)
-                )
+                total = builder.extract_element(sums[k // LANES], ir.Constant(INT, ORDER[k % LANES]))
+                addend = builder.select(counts, total, ir.Constant(LONG, 0))
                 builder.store(builder.add(builder.load(place), addend), place)
+
+        Guard(context, builder, signature.args[7], arguments[7]).convert(folded, add)
         return context.get_dummy_value()
 
     return types.void(array, index, tile, rows, columns, skip_rows, skip_columns, guard), generate
@@ -190,24 +218,25 @@ def add_features(typing, array, index, tile, rows, columns, skip_rows, guard):
     """
     if not literals(rows, columns):
         return None
-    m, n = rows.literal_value, columns.literal_value
+    n = columns.literal_value
 
     def generate(context, builder, signature, arguments):
         address, strides = pointer(
             context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], False
         )
         values = unpack(builder, arguments[2], signature.args[2])
-        guarded = Guard(context, builder, signature.args[6], arguments[6])
         first_row = context.cast(builder, arguments[5], signature.args[5], types.int64)
-        for i in range(m):
-            counts = builder.icmp_signed(">=", ir.Constant(LONG, i), first_row)
-            for j in range(n):
+
+        def add(integers):
+            for k, each in enumerate(integers):
+                i, j = divmod(k, n)
+                counts = builder.icmp_signed(">=", ir.Constant(LONG, i), first_row)
                 place = advance(builder, advance(builder, address, strides[0], i), strides[-1], LANES * j)
                 place = builder.bitcast(place, LONGS.as_pointer())
-                addend = guarded.convert(values[i * n + j])
-                addend = builder.select(counts, addend, constant(0, LONGS))
+                addend = builder.select(counts, each, constant(0, LONGS))
                 builder.store(builder.add(builder.load(place, align=8), addend), place, align=8)
-        guarded.close()
+
+        Guard(context, builder, signature.args[6], arguments[6]).convert(values, add)
         return context.get_dummy_value()
 
     return types.void(array, index, tile, rows, columns, skip_rows, guard), generate

@@ -18,7 +18,6 @@ FLOAT, DOUBLE = ir.FloatType(), ir.DoubleType()
 BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 FLOATS, BYTES, INTS, LONGS = (ir.VectorType(element, LANES) for element in (FLOAT, BYTE, INT, LONG))
 DOUBLES = ir.VectorType(DOUBLE, LANES)
-BITS = ir.VectorType(ir.IntType(1), LANES)
 
 
 class LanesType(types.Type):

@@ -180,6 +180,7 @@ class Layer:
     meets = False  # in training, the blocks of a group meet in it: see distcnn.group
     folds_norm = False  # its first parameter's first axis are the channels of y, for a norm to be folded into
     gradient_in_place = False  # dx takes the memory of dy
+    reads_output = True  # its backward pass may read y
     keeps = takes = (
         None  # the name under which y is kept for later layers, or of the kept output that this one takes
     )
@@ -230,6 +231,10 @@ class Layer:
 
     def is_view(self, border):
         """Tell whether y is x's own memory, seen in another shape, if x has this border."""
+        return False
+
+    def gradient_over_input(self, shape):
+        """Tell whether dx may take the memory of x of this shape."""
         return False
 
     def forward(self, wiring):

@@ -10,7 +10,7 @@ from distcnn.kernels import convolution as kernels
 from distcnn.kernels import tiles
 from distcnn.kernels.axis import Axis
 from distcnn.kernels.thin import thin_backward_data
-from distcnn.layers import product, winograd
+from distcnn.layers import product, rowwise, winograd
 from distcnn.layers.base import NO_BORDER, Border, Parameter, check_whole
 from distcnn.layers.window2d import Filters2D
 
@@ -31,6 +31,7 @@ class Conv2D(Filters2D):
 
     applies_relu = True
     applies_mask = True
+    reads_output = False
     folds_norm = True
 
     def __post_init__(self):
@@ -60,14 +61,21 @@ class Conv2D(Filters2D):
             else {}
         )
 
+    def kept(self, shape):
+        return rowwise.kept(shape, self.axes[1].padding) if self._rowwise(shape) else {}
+
     def border(self, shape):
         border = self._columns
+        if self._rowwise(shape):
+            return rowwise.input_border(shape, border.left)
         if self._winograd(shape) or self._winograd_weights(shape):
             border = border.union(winograd.input_border(shape, border.left))
         return border
 
     def gradient_border(self, shape):
         border, padding = NO_BORDER, self._columns.left
+        if self._rowwise(shape):
+            return rowwise.gradient_border(shape, padding)
         if self._is_thin(shape):
             border = border.union(self._sides)
         if self._winograd(shape):
@@ -108,11 +116,19 @@ class Conv2D(Filters2D):
         plain = down == across == Axis(3, 1, down.padding) and self.groups == 1
         return self.conv != "direct" and plain and pays(shape[0], *self.output_shape(shape))
 
+    def _rowwise(self, shape):
+        down, across = self.axes
+        plain = across == Axis(rowwise.TAPS, 1, across.padding) and down.stride == down.dilation == 1
+        outputs, _, width = self.output_shape(shape)
+        return self.conv != "direct" and plain and self.groups == 1 and rowwise.pays(shape[0], outputs, width)
+
     # ---- calls ----
 
     def prepare(self, wiring):
         if self._is_product(wiring):
             return product.prepare_calls(wiring)
+        if self._rowwise(wiring.x.shape):
+            return rowwise.prepare(wiring)
         if not self._winograd(wiring.x.shape):
             return []
         weight, channels = wiring.parameters["weight"], wiring.x.shape[0]
@@ -126,6 +142,8 @@ class Conv2D(Filters2D):
     def forward(self, wiring):
         weight, y = wiring.parameters["weight"], wiring.y.inside
         bias = wiring.parameters.get("bias", np.zeros(self.out_channels, np.float32))
+        if self._rowwise(wiring.x.shape):
+            return rowwise.forward(wiring, bias, self.axes)
         if self._winograd(wiring.x.shape):
             x = wiring.x.bordered(winograd.input_border(wiring.x.shape, self._columns.left))
             return winograd.correlation_calls(
@@ -139,28 +157,47 @@ class Conv2D(Filters2D):
         return [(kernel, (self._direct_input(wiring), filters, biases, *self.axes, self._grouped(y)))]
 
     def backward(self, wiring):
-        calls = self.backward_weights(wiring)
-        if self.bias:
-            kernel = kernels.bias_gradient(tiles.sums(self.out_channels))
-            calls.append((kernel, (wiring.dy.inside, wiring.sums["bias"], wiring.guard)))
-        return calls + (self.backward_data(wiring) if wiring.dx else [])
+        return self.backward_weights(wiring) + (self.backward_data(wiring) if wiring.dx else [])
 
     def backward_weights(self, wiring):
+        """Return the calls that add the gradients of the weight and the bias to their sums."""
         shape, sums, guard = wiring.x.shape, wiring.sums["weight"], wiring.guard
+        bias = wiring.sums.get("bias")
+        if self._rowwise(shape):
+            return rowwise.backward_weights(wiring, self.axes)
         if self._winograd_weights(shape):
             x = wiring.x.bordered(winograd.input_border(shape, self._columns.left))
             dy = wiring.dy.bordered(winograd.whole_tiles_border(shape, self._columns.left))
-            return winograd.weight_calls(wiring.scratch, x, dy, sums, guard)
+            return winograd.weight_calls(wiring.scratch, x, dy, sums, bias, guard)
         if self._is_product(wiring):
-            return product.weight_calls(wiring, self.axes)
-        rows, columns = tiles.convolution_weights(self.out_channels // self.groups, self.taps[1])
-        kernel = kernels.convolution_backward_weights(rows, columns, self.axes[1].dilation)
+            return product.weight_calls(wiring, self.axes) + self._bias_calls(wiring)
+        tile = tiles.convolution_weights(self.out_channels // self.groups, self.taps[1])
+        whole, none = self._whole_row(shape), np.zeros(self.out_channels, np.int64)
+        kernel = kernels.convolution_backward_weights(*tile, self.axes[1].dilation, whole)
         x, dy = self._direct_input(wiring), self._grouped(wiring.dy.inside)
-        return [(kernel, (x, dy, *self.axes, self._grouped(sums, 0), guard))]
+        biases = self._grouped(none if bias is None else bias, 0)
+        calls = [(kernel, (x, dy, *self.axes, self._grouped(sums, 0), biases, guard))]
+        return calls + (self._bias_calls(wiring) if whole == self.taps[0] else [])
+
+    def _bias_calls(self, wiring):
+        """Return the calls that add the bias's gradient to its sums, if there is one."""
+        if not self.bias:
+            return []
+        kernel = kernels.bias_gradient(tiles.sums(self.out_channels))
+        return [(kernel, (wiring.dy.inside, wiring.sums["bias"], wiring.guard))]
+
+    def _whole_row(self, shape):
+        """Return a row of taps that lies inside the image in every window; if there is none, the number of rows."""
+        down, (_, count, _), rows = self.axes[0], self.output_shape(shape), self.taps[0]
+        first, stop = down.padding, shape[1] + down.padding - (count - 1) * down.stride
+        return next((i for i in range(rows) if first <= i * down.dilation < stop), rows)
 
     def backward_data(self, wiring):
+        """Return the calls that compute dx."""
         channels, h, w = wiring.x.shape
         x, dx = wiring.x.inside, wiring.dx.inside
+        if self._rowwise(wiring.x.shape):
+            return rowwise.backward_data(wiring, self.axes)
         if self._winograd(wiring.x.shape):
             grid, start = winograd.Grid.over(h, w), self._columns.left - 2
             dy = wiring.dy.window(start, start, 4 * grid.down + 2, 4 * grid.across + 2)

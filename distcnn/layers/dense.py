@@ -74,9 +74,19 @@ class Dense(Layer):
             kernel = kernels.dense_backward_weights(*tiles.dense_weights(self.out_features, features))
             transposed = aligned((1, LANES, -(-features // LANES), LANES))
             return kernel, (x, dy, transposed, sums, guard)
-        kernel = convolution.convolution_backward_weights(*tiles.convolution_weights(self.out_features, 1), 1)
-        pixel = Axis(1)
-        return kernel, (_as_image(x), _as_image(dy), pixel, pixel, sums[None, :, :, None, None], guard)
+        kernel = convolution.convolution_backward_weights(
+            *tiles.convolution_weights(self.out_features, 1), 1, 1
+        )
+        pixel, no_bias = Axis(1), np.zeros((1, self.out_features), np.int64)
+        return kernel, (
+            _as_image(x),
+            _as_image(dy),
+            pixel,
+            pixel,
+            sums[None, :, :, None, None],
+            no_bias,
+            guard,
+        )
 
 
 def _as_image(array):

@@ -20,6 +20,9 @@ class MaxPool2D(Pool2D):
 
     applies_mask = True
 
+    def gradient_over_input(self, shape):
+        return self.is_partition(shape)
+
     def forward(self, wiring):
         kernel = kernels.max_pool_forward(*self.taps, self.is_whole(wiring.x.shape))
         return [(kernel, (wiring.x.inside, *self.axes, wiring.y.inside))]

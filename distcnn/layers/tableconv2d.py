@@ -30,6 +30,7 @@ class TableConv2D(Layer):
 
     applies_relu = True
     applies_mask = True
+    reads_output = False
 
     def __post_init__(self):
         try:
@@ -68,7 +69,7 @@ class TableConv2D(Layer):
         return self._whole.gradient_border(shape)
 
     def kept(self, shape):
-        return {"weight": self._whole.parameters(shape)["weight"].shape}
+        return self._whole.kept(shape) | {"weight": self._whole.parameters(shape)["weight"].shape}
 
     def common(self, shape):
         return self._whole.common(shape)

@@ -11,10 +11,12 @@ import numpy as np
 
 from distcnn.kernels import tiles
 from distcnn.kernels import winograd as kernels
+from distcnn.kernels.convolution import bias_gradient
 from distcnn.lanes import LANES, aligned
 from distcnn.layers.base import Border
 
 POINTS = kernels.POINTS
+POINT_ONE = 7  # of the 6 x 6 points, the one at (1, 1)
 TOGETHER = 4  # tiles that go through the transforms before the next ones; the weights' gradient sums so many at a time
 OUTPUTS = 32  # done together, so that what is transformed back is still in the cache; a multiple of 4
 
@@ -104,8 +106,11 @@ def correlation_calls(scratch, x, u, bias, test, y, relu, mask):
     return calls
 
 
-def weight_calls(scratch, x, dy, sums, guard):
-    """Return the calls that add the weights' gradient to its sums; x and dy begin at the corner of the first tile."""
+def weight_calls(scratch, x, dy, sums, bias, guard):
+    """Return the calls that add the weights' gradient to its sums; x and dy begin at the corner of the first tile.
+
+    bias: the sums of the bias's gradient, or None. At the point (1, 1) a tile of dy is the sum over its pixels.
+    """
     outputs, channels = sums.shape[:2]
     grid = Grid(dy.shape[2] // 4, dy.shape[3] // 4)
     rows, columns = tiles.winograd_weights(outputs, channels)
@@ -118,6 +123,9 @@ def weight_calls(scratch, x, dy, sums, guard):
         vt = scratch.array("vt", (count, LANES, groups, LANES))
         calls.append((kernels.winograd_inputs, (x, first, grid.across, v)))
         calls.append((kernels.winograd_gradients, (dy, first, grid.across, y)))
+        if bias is not None:
+            pixels = y[POINT_ONE, None, :outputs, None]
+            calls.append((bias_gradient(tiles.sums(outputs)), (pixels, bias, guard)))
         calls.append((product, (v, y, int(first == 0), vt, d)))
     side_by_side = np.lib.stride_tricks.as_strided(
         scratch.array("side by side", (1, 9 * LANES + LANES)), (LANES, 1, LANES), (36, 64, 4)
