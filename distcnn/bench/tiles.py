@@ -152,7 +152,7 @@ def winograd_rows(every):
             for t in tried
             if o % t[0] == 0 and groups % t[1] == 0
         }
-        arrays = v, m, 0, aligned((count, LANES, groups, LANES)), aligned((36, o, groups, LANES))
+        arrays = v, m, 0, aligned((groups, count, LANES, LANES)), aligned((36, o, groups, LANES))
         yield f"dW points {name}", tiles.winograd_weights(o, c), made, arrays, flops
 
 

@@ -19,6 +19,7 @@ from distcnn.lanes.types import (
     LANES,
     LONG,
     broadcast,
+    call,
     constant,
     lanes,
     literals,
@@ -172,6 +173,28 @@ def _storer(row_axis, column_axis):
 store_tile = _storer(1, -1)  # rows are channels (axis 1), columns are positions (the last axis)
 store_first = _storer(0, -1)  # rows run along axis 0
 store_window = _storer(-2, -1)  # rows are those of an image
+
+
+@intrinsic(prefer_literal=True)
+def prefetch_window(typing, array, index, rows, columns):
+    """Have rows x columns Lanes of an image fetched into the cache, to be read soon; the array may end before them."""
+    if not literals(rows, columns):
+        return None
+    m, n = rows.literal_value, columns.literal_value
+
+    def generate(context, builder, signature, arguments):
+        address, strides = pointer(
+            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
+        )
+        to_read, near, data = (ir.Constant(INT, number) for number in (0, 3, 1))
+        for i in range(m):
+            start = advance(builder, address, strides[-2], i)
+            for j in range(n):
+                place = advance(builder, start, strides[-1], j)
+                call(builder, "llvm.prefetch.p0", ir.VoidType(), place, to_read, near, data)
+        return context.get_dummy_value()
+
+    return types.void(array, index, rows, columns), generate
 
 
 @intrinsic

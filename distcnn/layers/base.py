@@ -118,16 +118,25 @@ class Scratch:
         self._buffers = {}
 
     def array(self, name, shape):
-        """Return an array of `shape`; what it holds is undefined. Its first axis advances by odd cache lines:
+        """Return an array of `shape`, as `planes`; what it holds is undefined."""
+        if self._buffers.get(name, np.empty(0)).size < planes_size(shape):
+            self._buffers[name] = aligned((planes_size(shape),))
+        return planes(shape, self._buffers[name])
 
-        with powers of two, neighbours on that axis would all fall into one set of the cache.
-        """
-        lines = math.prod(shape[1:]) // LANES | 1
-        size = shape[0] * lines * LANES
-        if self._buffers.get(name, np.empty(0)).size < size:
-            self._buffers[name] = aligned((size,))
-        planes = self._buffers[name][:size].reshape(shape[0], lines * LANES)
-        return planes[:, : math.prod(shape[1:])].reshape(shape)
+
+def planes_size(shape):
+    """Return how many numbers `planes` of this shape take."""
+    return shape[0] * (-(-math.prod(shape[1:]) // LANES) | 1) * LANES
+
+
+def planes(shape, memory=None):
+    """Return an array of `shape` whose first axis advances by an odd number of cache lines, in memory of its own.
+
+    With powers of two, neighbours on that axis would all fall into one set of the cache. memory: a flat array for it.
+    """
+    size, plane = planes_size(shape), math.prod(shape[1:])
+    memory = aligned((size,)) if memory is None else memory[:size]
+    return memory.reshape(shape[0], -1)[:, :plane].reshape(shape)
 
 
 @dataclass

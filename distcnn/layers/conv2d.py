@@ -97,6 +97,10 @@ class Conv2D(Filters2D):
         width = max(0, axis.extent - 1 - axis.padding)
         return Border(width, width)
 
+    def gradient_over_input(self, shape):
+        """Each number of x is read for the last time just before that of dx is written; directly, tiles may overlap."""
+        return self._rowwise(shape) or self._winograd(shape)
+
     # ---- which algorithm: by the layer's shape alone ----
 
     def _is_product(self, wiring):

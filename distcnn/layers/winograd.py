@@ -12,8 +12,8 @@ import numpy as np
 from distcnn.kernels import tiles
 from distcnn.kernels import winograd as kernels
 from distcnn.kernels.convolution import bias_gradient
-from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import Border
+from distcnn.lanes import LANES
+from distcnn.layers.base import Border, planes
 
 POINTS = kernels.POINTS
 POINT_ONE = 7  # of the 6 x 6 points, the one at (1, 1)
@@ -79,7 +79,7 @@ def whole_tiles_border(shape, padding):
 
 def filters(outputs, channels):
     """Return an array for transformed filters, [36, groups of 4 outputs, channels up to a multiple of 4, 4]."""
-    return aligned((POINTS, -(-outputs // 4), -(-channels // 4) * 4, 4))
+    return planes((POINTS, -(-outputs // 4), -(-channels // 4) * 4, 4))
 
 
 def filter_calls(scratch, weight, u, rotated):
@@ -120,7 +120,7 @@ def weight_calls(scratch, x, dy, sums, bias, guard):
     for first, count in grid.shares(TOGETHER):
         v = scratch.array("v", (POINTS, channels, count, LANES))
         y = scratch.array("m", (POINTS, padded, count, LANES))
-        vt = scratch.array("vt", (count, LANES, groups, LANES))
+        vt = scratch.array("vt", (groups, count, LANES, LANES))
         calls.append((kernels.winograd_inputs, (x, first, grid.across, v)))
         calls.append((kernels.winograd_gradients, (dy, first, grid.across, y)))
         if bias is not None:
