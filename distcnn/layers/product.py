@@ -10,73 +10,72 @@ import numpy as np
 from distcnn.kernels import junction, tiles
 from distcnn.kernels import product as kernels
 from distcnn.lanes import LANES
+from distcnn.layers.direct import Direct
 
 
-def fits(axes, groups, shape):
+def fits(layer, shape):
     """Tell whether every window is one pixel, or there is one that is the whole image, and sees all channels."""
-    plain = groups == 1 and all(axis.padding == 0 for axis in axes)
-    return plain and (_are_pixels(axes) or [axis.extent for axis in axes] == [*shape[1:]] == _sizes(axes))
+    plain = layer.groups == 1 and all(axis.padding == 0 for axis in layer.axes)
+    whole = layer.taps == tuple(shape[1:]) == tuple(axis.extent for axis in layer.axes)
+    return plain and (layer.taps == (1, 1) or whole)
 
 
-def fits_into(wiring, axes, groups):
-    """Tell whether the calls fit: whole images want no zeros around them, as other layers may want them."""
-    values = [each for each in (wiring.x, wiring.dx) if each]
-    bare = _are_pixels(axes) or not any(any(each.border) for each in values)
-    return bare and fits(axes, groups, wiring.x.shape)
+class Product(Direct):
+    """A product of matrices for a Conv2D; see Direct, with whose bits it agrees.
 
+    Whole images are done directly where other layers want zeros around them.
+    """
 
-def common(shape, axes, outputs):
-    """Return the shapes of the arrays that blocks have in common: the weights turned round, for dx."""
-    return {"turned": (shape[0] * math.prod(_sizes(axes)), outputs)}
+    @property
+    def common(self):
+        """The weights turned round, for dx."""
+        return {"turned": (self.shape[0] * math.prod(self.layer.taps), self.outputs)}
 
+    def prepare(self, wiring):
+        if not (wiring.dx and self._is_bare(wiring)):
+            return []
+        return [(kernels.turn, (_matrix(wiring.parameters["weight"]), wiring.common["turned"]))]
 
-def prepare_calls(wiring):
-    """Return the calls that turn the weights round."""
-    return (
-        [(kernels.turn, (_matrix(wiring.parameters["weight"]), wiring.common["turned"]))] if wiring.dx else []
-    )
+    def forward(self, wiring, bias):
+        if not self._is_bare(wiring):
+            return super().forward(wiring, bias)
+        weight = _matrix(wiring.parameters["weight"])
+        x, y = _pixels(wiring.x, weight), wiring.y.inside
+        rows, columns = tiles.convolution(self.outputs, self.width)
+        kernel = kernels.product(rows, columns, self.across.stride, 1, wiring.relu, False)
+        return [(kernel, (x, weight, bias, self.down.stride, 1, y, _side(wiring, x, columns), y))]
 
+    def backward_weights(self, wiring):
+        if not self._is_bare(wiring):
+            return super().backward_weights(wiring)
+        sums, dy = _matrix(wiring.sums["weight"]), wiring.dy.inside
+        x, channels = _pixels(wiring.x, sums), sums.shape[1]
+        if x.shape[2:4] == (1, 1) and channels >= LANES:
+            transposed = wiring.scratch.array("transposed", (1, LANES, -(-channels // LANES), LANES))
+            arrays = x[:, :, 0, 0], dy[:, :, 0, 0], transposed, sums, wiring.guard
+            calls = [(kernels.product_backward_weights_of_pixel, arrays)]
+        else:
+            kernel = kernels.product_backward_weights(*tiles.product_weights(*sums.shape))
+            calls = [(kernel, (x, dy, self.down.stride, self.across.stride, sums, wiring.guard))]
+        return calls + self.bias_calls(wiring, dy)
 
-def forward_calls(wiring, axes, bias):
-    """Return the calls that compute y."""
-    weight = _matrix(wiring.parameters["weight"])
-    (down, across), x, y = (axis.stride for axis in axes), _pixels(wiring.x, weight), wiring.y.inside
-    rows, columns = tiles.convolution(y.shape[1], y.shape[3])
-    kernel = kernels.product(rows, columns, across, 1, wiring.relu, False)
-    return [(kernel, (x, weight, bias, down, 1, y, _side(wiring, x, columns), y))]
+    def backward_data(self, wiring):
+        """The product with the turned weights, where there are windows, else 0."""
+        if not self._is_bare(wiring):
+            return super().backward_data(wiring)
+        down, across, turned = self.down.stride, self.across.stride, wiring.common["turned"]
+        dy, (x, dx) = wiring.dy.inside, (_pixels(each, turned.T) for each in (wiring.x, wiring.dx))
+        rows, columns = tiles.convolution(dx.shape[1], self.width)
+        kernel = kernels.product(rows, columns, 1, across, False, wiring.mask)
+        nothing = np.zeros(dx.shape[1], np.float32)
+        arrays = dy, turned, nothing, 1, down, x, _side(wiring, dy, columns), dx
+        clear = [(junction.clear, (dx,))] if down * across > 1 else []
+        return [*clear, (kernel, arrays)]
 
-
-def data_calls(wiring, axes):
-    """Return the calls that compute dx: the product with the turned weights, where there are windows, else 0."""
-    (down, across), dy, turned = (axis.stride for axis in axes), wiring.dy.inside, wiring.common["turned"]
-    x, dx = (_pixels(each, turned.T) for each in (wiring.x, wiring.dx))
-    rows, columns = tiles.convolution(dx.shape[1], dy.shape[3])
-    kernel = kernels.product(rows, columns, 1, across, False, wiring.mask)
-    nothing = np.zeros(dx.shape[1], np.float32)
-    arrays = dy, turned, nothing, 1, down, x, _side(wiring, dy, columns), dx
-    clear = [(junction.clear, (dx,))] if down * across > 1 else []
-    return [*clear, (kernel, arrays)]
-
-
-def weight_calls(wiring, axes):
-    """Return the calls that add the weights' gradient to its sums."""
-    sums = _matrix(wiring.sums["weight"])
-    x, dy, channels = _pixels(wiring.x, sums), wiring.dy.inside, sums.shape[1]
-    if x.shape[2:4] == (1, 1) and channels >= LANES:
-        transposed = wiring.scratch.array("transposed", (1, LANES, -(-channels // LANES), LANES))
-        arrays = x[:, :, 0, 0], dy[:, :, 0, 0], transposed
-        return [(kernels.product_backward_weights_of_pixel, (*arrays, sums, wiring.guard))]
-    kernel = kernels.product_backward_weights(*tiles.product_weights(*sums.shape))
-    strides = (axis.stride for axis in axes)
-    return [(kernel, (x, dy, *strides, sums, wiring.guard))]
-
-
-def _sizes(axes):
-    return [axis.kernel_size for axis in axes]
-
-
-def _are_pixels(axes):
-    return _sizes(axes) == [1, 1]
+    def _is_bare(self, wiring):
+        """Tell whether there are no zeros in the way."""
+        values = [each for each in (wiring.x, wiring.dx) if each]
+        return self.layer.taps == (1, 1) or not any(any(each.border) for each in values)
 
 
 def _matrix(weight):

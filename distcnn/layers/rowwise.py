@@ -5,9 +5,10 @@ What the forward pass transforms is kept for the gradient of the weights; what t
 
 from distcnn.kernels import rowwise as kernels
 from distcnn.kernels import tiles
-from distcnn.kernels.convolution import bias_gradient
+from distcnn.kernels.axis import Axis
 from distcnn.lanes import LANES, aligned
 from distcnn.layers.base import Border
+from distcnn.layers.direct import Direct
 
 POINTS = kernels.POINTS
 TAPS = 5
@@ -22,79 +23,75 @@ def pays(channels, outputs, width):
     return min(channels, outputs) >= 3 and channels * outputs >= 24 and 5 * width >= 8 * pairs_of(width)
 
 
+def fits(layer, shape):
+    """Tell whether this can be done for a Conv2D, and pays."""
+    down, across = layer.axes
+    plain = across == Axis(TAPS, 1, across.padding) and down.stride == down.dilation == layer.groups == 1
+    outputs, _, width = layer.output_shape(shape)
+    return plain and pays(shape[0], outputs, width)
+
+
 def pairs_of(width):
     """Return the pairs that so many columns make, the last of which may be half empty."""
     return -(-width // 2)
 
 
-def input_border(shape, padding):
-    """Return the zero columns wanted around x (c, h, w)."""
-    missing = 2 * pairs_of(_width(shape, padding)) - _width(shape, padding)
-    return Border(padding, padding + missing)
+class RowWise(Direct):
+    """Winograd's algorithm along rows for a Conv2D; see Direct. The weights' gradient comes before the data's."""
 
+    over_input = True
 
-def gradient_border(shape, padding):
-    """Return the zero columns wanted around dy, with x of shape (c, h, w)."""
-    return Border(0, input_border(shape, padding).right - padding)
+    def __init__(self, layer, shape):
+        super().__init__(layer, shape)
+        self.pairs = pairs_of(self.width)
 
+    @property
+    def kept(self):
+        channels, height, _ = self.shape
+        return {"points": (POINTS, channels, height, self.pairs, LANES)}
 
-def points_shape(channels, height, width):
-    """Return the shape of what maps of these rows and columns of pairs become, in v or z."""
-    return POINTS, channels, height, pairs_of(width), LANES
+    @property
+    def border(self):
+        """The padding, and what completes the last pair."""
+        padding = self.across.padding
+        return Border(padding, padding + 2 * self.pairs - self.width)
 
+    @property
+    def weights_border(self):
+        """What completes the last pair of dy."""
+        return Border(0, 2 * self.pairs - self.width)
 
-def kept(shape, padding):
-    """Return the shapes of what the forward pass keeps for the backward pass."""
-    channels, height, _ = shape
-    return {"points": points_shape(channels, height, _width(shape, padding))}
+    data_border = weights_border
 
+    def prepare(self, wiring):
+        weight = wiring.parameters["weight"]
+        wiring.filters = aligned((POINTS, *weight.shape[:3]))
+        return [(kernels.rowwise_filters, (weight, wiring.filters))]
 
-def prepare(wiring):
-    """Return the calls that transform the filters."""
-    weight = wiring.parameters["weight"]
-    wiring.filters = aligned((POINTS, *weight.shape[:3]))
-    return [(kernels.rowwise_filters, (weight, wiring.filters))]
+    def forward(self, wiring, bias):
+        points, m = wiring.kept["points"], self._products(wiring, self.outputs)
+        kernel = kernels.rowwise_forward(*tiles.convolution(self.outputs, self.pairs), wiring.relu)
+        arrays = points, wiring.filters, bias, self.down, m, wiring.y.inside
+        return [(kernels.rowwise_inputs, (wiring.x.bordered(self.border), points)), (kernel, arrays)]
 
+    def backward_weights(self, wiring):
+        """At the point 1, a pair of dy is the sum of its two columns, which the bias's gradient is made of."""
+        outputs, channels = wiring.sums["weight"].shape[:2]
+        dy, z = wiring.dy.bordered(self.weights_border), self._gradient_points(wiring)
+        d = wiring.scratch.array("d", (POINTS, outputs, channels, LANES))
+        kernel = kernels.rowwise_backward_weights(*tiles.rowwise_weights(outputs, channels))
+        arrays = wiring.kept["points"], z, self.down, d, wiring.sums["weight"], wiring.guard
+        calls = [(kernels.rowwise_gradients, (dy, z)), (kernel, arrays)]
+        return calls + self.bias_calls(wiring, z[1:2])
 
-def forward(wiring, bias, axes):
-    """Return the calls that compute y."""
-    outputs, _, width = wiring.y.shape
-    points, down = wiring.kept["points"], axes[0]
-    x = wiring.x.bordered(input_border(wiring.x.shape, axes[1].padding))
-    m = wiring.scratch.array("m", (POINTS, outputs, pairs_of(width), LANES))
-    kernel = kernels.rowwise_forward(*tiles.convolution(outputs, pairs_of(width)), wiring.relu)
-    arrays = points, wiring.filters, bias, down, m, wiring.y.inside
-    return [(kernels.rowwise_inputs, (x, points)), (kernel, arrays)]
+    def backward_data(self, wiring):
+        channels, z = self.shape[0], self._gradient_points(wiring)
+        kernel = kernels.rowwise_backward_data(*tiles.convolution(channels, self.pairs), wiring.mask)
+        m = self._products(wiring, channels)
+        return [(kernel, (z, wiring.filters, *self.layer.axes, m, wiring.x.inside, wiring.dx.inside))]
 
+    def _products(self, wiring, maps):
+        return wiring.scratch.array("m", (POINTS, maps, self.pairs, LANES))
 
-def backward_weights(wiring, axes):
-    """Return the calls that add the gradients of weight and bias to their sums; they come before those of the data's.
-
-    At the point 1, a pair of dy is the sum of its two columns.
-    """
-    outputs, channels = wiring.sums["weight"].shape[:2]
-    dy = wiring.dy.bordered(gradient_border(wiring.x.shape, axes[1].padding))
-    z, d = _gradient_points(wiring), wiring.scratch.array("d", (POINTS, outputs, channels, LANES))
-    kernel = kernels.rowwise_backward_weights(*tiles.rowwise_weights(outputs, channels))
-    arrays = wiring.kept["points"], z, axes[0], d, wiring.sums["weight"], wiring.guard
-    calls = [(kernels.rowwise_gradients, (dy, z)), (kernel, arrays)]
-    if "bias" in wiring.sums:
-        calls.append((bias_gradient(tiles.sums(outputs)), (z[1:2], wiring.sums["bias"], wiring.guard)))
-    return calls
-
-
-def backward_data(wiring, axes):
-    """Return the calls that compute dx."""
-    channels, z = wiring.x.shape[0], _gradient_points(wiring)
-    m = wiring.scratch.array("m", (POINTS, channels, z.shape[3], LANES))
-    kernel = kernels.rowwise_backward_data(*tiles.convolution(channels, z.shape[3]), wiring.mask)
-    return [(kernel, (z, wiring.filters, *axes, m, wiring.x.inside, wiring.dx.inside))]
-
-
-def _gradient_points(wiring):
-    return wiring.scratch.array("z", points_shape(*wiring.y.shape))
-
-
-def _width(shape, padding):
-    """Return the columns of y, for x (c, h, w)."""
-    return shape[2] + 2 * padding - TAPS + 1
+    def _gradient_points(self, wiring):
+        return wiring.scratch.array("z", (POINTS, self.outputs, self.height, self.pairs, LANES))

@@ -11,9 +11,10 @@ import numpy as np
 
 from distcnn.kernels import tiles
 from distcnn.kernels import winograd as kernels
-from distcnn.kernels.convolution import bias_gradient
+from distcnn.kernels.axis import Axis
 from distcnn.lanes import LANES
 from distcnn.layers.base import Border, planes
+from distcnn.layers.direct import Direct
 
 POINTS = kernels.POINTS
 POINT_ONE = 7  # of the 6 x 6 points, the one at (1, 1)
@@ -54,27 +55,87 @@ def pays_for_weights(channels, outputs, height, width):
     return channels >= LANES and pays(channels, outputs, height, width)
 
 
-def input_border(shape, padding):
-    """Return the zeros wanted around x (c, h, w): the padding, and what completes the last tiles."""
-    _, h, w = shape
-    grid = Grid.over(h + 2 * padding - 2, w + 2 * padding - 2)
-    return Border(padding, 4 * grid.across + 2 - padding - w, padding, 4 * grid.down + 2 - padding - h)
+def fits(layer, shape):
+    """Tell whether this can be done for a Conv2D, and pays."""
+    down, across = layer.axes
+    plain = down == across == Axis(3, 1, down.padding) and layer.groups == 1
+    return plain and pays(shape[0], *layer.output_shape(shape))
 
 
-def output_gradient_border(shape, padding):
-    """Return the zeros wanted around dy for the gradient of the data (c, h, w)."""
-    _, h, w = shape
-    grid, before = Grid.over(h, w), max(0, 2 - padding)
-    right, bottom = 4 * grid.across + 2 - w - padding, 4 * grid.down + 2 - h - padding
-    return Border(before, max(0, right), before, max(0, bottom))
+def fits_weights(layer, shape):
+    """Tell whether it does for the gradient of the weights; only where it `fits`."""
+    return pays_for_weights(shape[0], *layer.output_shape(shape))
 
 
-def whole_tiles_border(shape, padding):
-    """Return the zeros wanted around dy for the gradient of the weights, with x of shape (c, h, w)."""
-    _, h, w = shape
-    oh, ow = h + 2 * padding - 2, w + 2 * padding - 2
-    grid = Grid.over(oh, ow)
-    return Border(0, 4 * grid.across - ow, 0, 4 * grid.down - oh)
+class Winograd(Direct):
+    """Winograd's algorithm for a Conv2D; see Direct."""
+
+    over_input = True
+
+    @property
+    def border(self):
+        """The padding, and what completes the last tiles."""
+        grid, padding, (_, h, w) = Grid.over(self.height, self.width), self.across.padding, self.shape
+        return Border(padding, 4 * grid.across + 2 - padding - w, padding, 4 * grid.down + 2 - padding - h)
+
+    @property
+    def weights_border(self):
+        """What completes the last tiles of dy."""
+        grid = Grid.over(self.height, self.width)
+        return Border(0, 4 * grid.across - self.width, 0, 4 * grid.down - self.height)
+
+    @property
+    def data_border(self):
+        """What the padding leaves of the filters' size, and what completes the last tiles of dx."""
+        padding, (_, h, w) = self.across.padding, self.shape
+        grid, before = Grid.over(h, w), max(0, 2 - padding)
+        right, bottom = 4 * grid.across + 2 - w - padding, 4 * grid.down + 2 - h - padding
+        return Border(before, max(0, right), before, max(0, bottom))
+
+    def prepare(self, wiring):
+        wiring.filters = filters(self.outputs, self.shape[0])
+        calls = filter_calls(wiring, wiring.filters, rotated=False)
+        if wiring.dx:
+            wiring.rotated_filters = filters(self.shape[0], self.outputs)
+            calls += filter_calls(wiring, wiring.rotated_filters, rotated=True)
+        return calls
+
+    def forward(self, wiring, bias):
+        x, y = wiring.x.bordered(self.border), wiring.y.inside
+        return correlation_calls(wiring.scratch, x, wiring.filters, bias, y, y, wiring.relu, False)
+
+    def backward_data(self, wiring):
+        """The same with rotated filters."""
+        x, dx = wiring.x.inside, wiring.dx.inside
+        grid, start = Grid.over(*self.shape[1:]), self.across.padding - 2
+        dy = wiring.dy.window(start, start, 4 * grid.down + 2, 4 * grid.across + 2)
+        nothing = np.zeros(self.shape[0], np.float32)
+        return correlation_calls(
+            wiring.scratch, dy, wiring.rotated_filters, nothing, x, dx, False, wiring.mask
+        )
+
+    def backward_weights(self, wiring):
+        """At the point (1, 1) a tile of dy is the sum over its pixels, which the bias's gradient is made of."""
+        x, dy = wiring.x.bordered(self.border), wiring.dy.bordered(self.weights_border)
+        sums, scratch, grid = wiring.sums["weight"], wiring.scratch, Grid.over(self.height, self.width)
+        outputs, channels = sums.shape[:2]
+        rows, columns = tiles.winograd_weights(outputs, channels)
+        padded, groups = -(-outputs // rows) * rows, -(-channels // (LANES * columns)) * columns
+        d, calls = scratch.array("d", (POINTS, padded, groups, LANES)), []
+        product = kernels.winograd_weight_products(rows, columns)
+        for first, count in grid.shares(TOGETHER):
+            v = scratch.array("v", (POINTS, channels, count, LANES))
+            y = scratch.array("m", (POINTS, padded, count, LANES))
+            vt = scratch.array("vt", (groups, count, LANES, LANES))
+            calls.append((kernels.winograd_inputs, (x, first, grid.across, v)))
+            calls.append((kernels.winograd_gradients, (dy, first, grid.across, y)))
+            calls += self.bias_calls(wiring, y[POINT_ONE, None, :outputs, None])
+            calls.append((product, (v, y, int(first == 0), vt, d)))
+        side_by_side = np.lib.stride_tricks.as_strided(
+            scratch.array("side by side", (1, 9 * LANES + LANES)), (LANES, 1, LANES), (36, 64, 4)
+        )
+        taps, flat = scratch.array("taps", (LANES, LANES)), sums.reshape(outputs, channels * 9)
+        return [*calls, (kernels.winograd_weight_sums, (d, taps, side_by_side, flat, wiring.guard))]
 
 
 def filters(outputs, channels):
@@ -82,9 +143,10 @@ def filters(outputs, channels):
     return planes((POINTS, -(-outputs // 4), -(-channels // 4) * 4, 4))
 
 
-def filter_calls(scratch, weight, u, rotated):
+def filter_calls(wiring, u, rotated):
     """Return the calls that transform the weights into u."""
-    arrays = weight.reshape(*weight.shape[:2], 9), int(rotated), scratch.array("taps", (LANES, LANES))
+    weight, taps = wiring.parameters["weight"], wiring.scratch.array("taps", (LANES, LANES))
+    arrays = weight.reshape(*weight.shape[:2], 9), int(rotated), taps
     return [(kernels.winograd_filters, (*arrays, u.reshape(*u.shape[:2], -1, LANES)))]
 
 
@@ -103,34 +165,4 @@ def correlation_calls(scratch, x, u, bias, test, y, relu, mask):
             calls.append((product, (groups, v, m)))
             part = m, bias[start:stop], test[:, start:stop], y[:, start:stop], first, grid.across, patch
             calls.append((finish, part))
-    return calls
-
-
-def weight_calls(scratch, x, dy, sums, bias, guard):
-    """Return the calls that add the weights' gradient to its sums; x and dy begin at the corner of the first tile.
-
-    bias: the sums of the bias's gradient, or None. At the point (1, 1) a tile of dy is the sum over its pixels.
-    """
-    outputs, channels = sums.shape[:2]
-    grid = Grid(dy.shape[2] // 4, dy.shape[3] // 4)
-    rows, columns = tiles.winograd_weights(outputs, channels)
-    padded, groups = -(-outputs // rows) * rows, -(-channels // (LANES * columns)) * columns
-    d, calls = scratch.array("d", (POINTS, padded, groups, LANES)), []
-    product = kernels.winograd_weight_products(rows, columns)
-    for first, count in grid.shares(TOGETHER):
-        v = scratch.array("v", (POINTS, channels, count, LANES))
-        y = scratch.array("m", (POINTS, padded, count, LANES))
-        vt = scratch.array("vt", (groups, count, LANES, LANES))
-        calls.append((kernels.winograd_inputs, (x, first, grid.across, v)))
-        calls.append((kernels.winograd_gradients, (dy, first, grid.across, y)))
-        if bias is not None:
-            pixels = y[POINT_ONE, None, :outputs, None]
-            calls.append((bias_gradient(tiles.sums(outputs)), (pixels, bias, guard)))
-        calls.append((product, (v, y, int(first == 0), vt, d)))
-    side_by_side = np.lib.stride_tricks.as_strided(
-        scratch.array("side by side", (1, 9 * LANES + LANES)), (LANES, 1, LANES), (36, 64, 4)
-    )
-    taps = scratch.array("taps", (LANES, LANES))
-    flat = sums.reshape(outputs, channels * 9)
-    calls.append((kernels.winograd_weight_sums, (d, taps, side_by_side, flat, guard)))
     return calls
