@@ -2,14 +2,12 @@
 
 import copy
 import hashlib
-import math
 from functools import cached_property
-from itertools import accumulate, pairwise
 from types import MappingProxyType
 
 import numpy as np
 
-from distcnn import memory, randomness
+from distcnn import memory
 from distcnn.chain import chain, numbers
 from distcnn.domains import GLOBAL
 from distcnn.errors import Diverged, NetError
@@ -19,8 +17,9 @@ from distcnn.inference import Inference
 from distcnn.kernels.batchnorm import move_statistics
 from distcnn.kernels.compile import ieee_mode
 from distcnn.lanes import LANES, aligned
-from distcnn.layers import ReLU, Softmax
+from distcnn.layers import Softmax
 from distcnn.layers.base import EPOCH, TRAINING, Moment, listed
+from distcnn.parameters import Layout
 from distcnn.plan import Block, Plan
 
 STATISTICS_MOMENTUM = 0.1  # PyTorch's: the weight of a batch in the running statistics
@@ -32,19 +31,18 @@ class Net:
     parameters: {"0.weight": array, "0.bias": ..., "4.weight": ...}, float32 views into `weights`; the index counts all
     layers, and what is written into them, parameters["0.bias"][...] = 0, holds from the next call on. arrays: the same,
     and the running statistics. weights: the flat buffer, in declaration order: `trained` numbers of parameters, then
-    the running statistics; spans: where in it each parameter begins and ends, and whether it is a weight, that is, no
-    bias and not a norm's. sums: int64, the head (see distcnn.exact) and the exact sums of the parameters' gradients
-    and of the statistics. scale, shift: (c,) float32, what images are multiplied by and shifted by at first; 1 and 0
-    until they are set. label_smoothing: the part of a training target that all classes share; 0 until it is set.
-    augmentation: how images are distorted in `train_group` (see distcnn.data.augmentation); None for not at all.
+    the running statistics; spans, offsets: see Layout. sums: int64, the head (see distcnn.exact) and the exact sums of
+    the parameters' gradients and of the statistics. scale, shift: (c,) float32, what images are multiplied by and
+    shifted by at first; 1 and 0 until they are set. label_smoothing: the part of a training target that all classes
+    share; 0 until it is set. augmentation: how images are distorted in `train_group` (see distcnn.data.augmentation);
+    None for not at all.
     conv: "winograd" where it is faster, for filters of 3 x 3 and such as are five wide, or "direct" everywhere, which
     rounds a little less.
     norm_group: of how many blocks of sixteen samples batch norms take their statistics together, or "global", of the
     whole batch; the blocks of a group are in memory together.
 
-    Weights start uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere; biases
-    start at 0. They are a function of the seed and the parameter's number. Raises NetError for layers that do not fit
-    together, or into memory.
+    How parameters start, a function of the seed, is told in `Layout.initialise`. Raises NetError for layers that do not
+    fit together, or into memory.
     """
 
     def __init__(self, layers, input_shape, seed=0, conv="winograd", norm_group=1):
@@ -59,36 +57,17 @@ class Net:
         self.shapes, declared, followed = chain(self.layers, input_shape)
         memory.require(self.layers, memory.of_net(numbers(declared, followed), self.shapes))
         self.layers = [layer.using(conv) for layer in self.layers]
-        names = [(k, name, each[name]) for k, each in enumerate(declared) for name in each]
-        kept = [(k, name, each[name]) for k, each in enumerate(followed) for name in each]
-        borders = list(
-            accumulate((math.prod(parameter.shape) for _, _, parameter in names + kept), initial=0)
-        )
-        self.trained = borders[len(names)]
-        self.weights = aligned((borders[-1],))
-        self._declared, self._borders, self._seed = names + kept, borders, seed
+        layout = Layout(self.layers, self.shapes, declared, followed)
+        self.trained, self.spans, self.offsets = layout.trained, layout.spans, layout.offsets
+        self.weights = aligned((layout.size,))
+        self.arrays = layout.views(self.weights)
+        self.parameters = MappingProxyType(dict(list(self.arrays.items())[: layout.count]))
+        layout.initialise(self.arrays, seed)
+        self._layout, self._seed = layout, seed
+        self._take_sums()
         self.scale, self.shift = np.ones((2, self.input_shape[0]), np.float32)
         self.shift[:] = 0
         self.label_smoothing, self.augmentation, self._seen = 0.0, None, None
-        self.arrays = self._views(names + kept, borders, self.weights)
-        self.parameters = MappingProxyType(dict(list(self.arrays.items())[: len(names)]))
-        self.spans = [
-            (start, stop, parameter.fan_in > 0)
-            for (start, stop), (_, _, parameter) in zip(pairwise(borders), names, strict=False)
-        ]
-        self._take_sums()
-        self.offsets = [  # where the sums of layer k and all behind it begin
-            HEAD + sum(math.prod(parameter.shape) for i, _, parameter in names if i < k)
-            for k in range(len(self.layers))
-        ]
-        for number, ((k, _, parameter), view) in enumerate(
-            zip(names + kept, self.arrays.values(), strict=True)
-        ):
-            if parameter.fan_in:
-                gain = 2.0 if self._meets_relu(k) else 1.0
-                view[...] = initial_weights(seed, number, parameter.shape, gain / parameter.fan_in)
-            else:
-                view[...] = parameter.start
 
     @property
     def input_shape(self):
@@ -103,10 +82,8 @@ class Net:
     @property
     def gradients(self):
         """Sums over the samples of the last `backward`, float32, by the keys of `parameters`."""
-        flat = (self.sums[HEAD:] * QUANTUM).astype(np.float32)
-        borders = accumulate((view.size for view in self.parameters.values()), initial=0)
-        pairs = zip(self.parameters.items(), pairwise(borders), strict=True)
-        return {key: flat[start:stop].reshape(view.shape) for (key, view), (start, stop) in pairs}
+        views = self._layout.views((self.sums[HEAD:] * QUANTUM).astype(np.float32))
+        return {key: views[key] for key in self.parameters}
 
     def normalise(self, mean, std):
         """From now on take off each channel's mean from images and divide by its deviation, both (c,)."""
@@ -283,7 +260,7 @@ class Net:
         self.sums = aligned((HEAD + self.weights.size,), np.int64)
         self.guard = np.array([block_limit(1), 0])
         self.moment = Moment(self._seed)
-        self._layer_sums = self._by_layer(self._views(self._declared, self._borders, self.sums[HEAD:]))
+        self._layer_sums = self._layout.by_layer(self._layout.views(self.sums[HEAD:]))
 
     def _require_logits(self):
         if isinstance(self.layers[-1], Softmax):
@@ -323,7 +300,7 @@ class Net:
         return zip(*(self.groups(each) for each in lists), strict=True)
 
     def _arrays(self):
-        return self._by_layer(self.arrays), self._layer_sums, self.sums[:HEAD], self.guard
+        return self._layout.by_layer(self.arrays), self._layer_sums, self.sums[:HEAD], self.guard
 
     def _checked(self, images):
         try:
@@ -340,28 +317,6 @@ class Net:
         if self.guard[1]:
             raise Diverged("a loss or gradient is NaN or beyond the range of exact sums, 2**27")
 
-    def _meets_relu(self, k):
-        """Tell whether what layer k gives goes through a ReLU before the next layer with parameters."""
-        for layer, shape in zip(self.layers[k + 1 :], self.shapes[k + 1 :], strict=False):
-            if isinstance(layer, ReLU):
-                return True
-            if any(parameter.fan_in for parameter in layer.parameters(shape).values()):
-                return False
-        return False
-
-    def _views(self, names, borders, flat):
-        """Return views into a flat buffer by key."""
-        spans = pairwise(borders)
-        return {
-            f"{k}.{name}": flat[start:stop].reshape(parameter.shape)
-            for (k, name, parameter), (start, stop) in zip(names, spans, strict=True)
-        }
-
-    def _by_layer(self, views):
-        """Return a dict of views for each layer."""
-        parts = [(*key.split("."), view) for key, view in views.items()]
-        return [{name: view for k, name, view in parts if int(k) == i} for i in range(len(self.layers))]
-
 
 def _blocks(images, labels=None):
     """Return the blocks of a batch of images, in order."""
@@ -372,14 +327,3 @@ def _blocks(images, labels=None):
 def _parts(array):
     """Return an array's parts of up to sixteen samples."""
     return [array[start : start + LANES] for start in range(0, len(array), LANES)]
-
-
-def initial_weights(seed, number, shape, variance):
-    """Return the start of parameter `number`, float32, uniform with mean 0 and the given variance.
-
-    A weight is the middle of one of 2**24 equal cells, by the upper bits of its random word.
-    """
-    words = randomness.words(seed, randomness.WEIGHTS, number, math.prod(shape))
-    cells = (words >> np.uint64(40)).astype(np.float64)
-    bound = math.sqrt(3.0 * variance)
-    return ((cells + 0.5) * 2.0**-23 - 1.0).reshape(shape) * bound

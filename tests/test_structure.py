@@ -17,7 +17,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"models", "evaluation", "prediction", "rundir", "report", "replicas", "blame"},
     {"checkpoint", "data.batches", "net", "crew"},
     {"inference", "group"},
-    {"plan", "state", "chain", "memory"},
+    {"plan", "state", "chain", "memory", "parameters"},
     {"layers", "data"},
     {"parallel", "files"},
     {"loss", "optim", "averages", "schedule", "combinations", "table"},
