@@ -98,30 +98,49 @@ def coloured(path, colour):
     return bool((abs(imread(path)[..., :3] - to_rgb(colour)) < 0.01).all(-1).any())
 
 
+def drawn(records, path, title="", warn=pytest.fail):
+    """Draw records into a picture; return its path."""
+    metrics = Metrics("metrics.jsonl")
+    for each in records:
+        metrics.append(each)
+    made = curves.Curves(metrics.path, path, title, warn)
+    made.draw()
+    made.finish()
+    metrics.path.unlink(missing_ok=True)
+    return path
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("in_folder")
 @pytest.mark.parametrize("epochs", [1, 2, 50])
 @pytest.mark.parametrize("title", ["lenet5 on digits", "a $b^ _c$ {d}"])
-def test_curves_show_train_and_test(tmp_path, epochs, title):
-    curves.draw(list(map(record, range(1, epochs + 1))), tmp_path / "curves.png", title, pytest.fail)
-    assert coloured(tmp_path / "curves.png", curves.TRAIN)
-    assert coloured(tmp_path / "curves.png", curves.TEST)
+def test_curves_show_train_and_test(epochs, title):
+    path = drawn(map(record, range(1, epochs + 1)), "curves.png", title)
+    assert coloured(path, curves.TRAIN)
+    assert coloured(path, curves.TEST)
 
 
-def test_curves_without_test_data_show_train_alone(tmp_path):
-    records = [record(epoch, test_loss=None, test_accuracy=None) for epoch in (1, 2)]
-    curves.draw(records, tmp_path / "curves.png", "", pytest.fail)
-    assert coloured(tmp_path / "curves.png", curves.TRAIN)
-    assert not coloured(tmp_path / "curves.png", curves.TEST)
+@pytest.mark.usefixtures("in_folder")
+def test_curves_without_test_data_show_train_alone():
+    path = drawn([record(epoch, test_loss=None, test_accuracy=None) for epoch in (1, 2)], "curves.png")
+    assert coloured(path, curves.TRAIN)
+    assert not coloured(path, curves.TEST)
 
 
-def test_curves_without_records_are_a_picture_too(tmp_path):
-    curves.draw([], tmp_path / "curves.png", "", pytest.fail)
-    assert not coloured(tmp_path / "curves.png", curves.TRAIN)
+@pytest.mark.usefixtures("in_folder")
+def test_curves_without_records_are_a_picture_too():
+    assert not coloured(drawn([], "curves.png"), curves.TRAIN)
 
 
 def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     drawn, config = [], Config(progress="none", epochs=2)
-    monkeypatch.setattr(recorder, "draw", lambda records, *_: drawn.append(len(records)))
     run = Run(tmp_path, config)
+    monkeypatch.setattr(curves.Curves, "draw", lambda self: drawn.append(len(Metrics(run.metrics).records())))
     part = SimpleNamespace(labels=[0] * 8)
     training = SimpleNamespace(
         steps=0, epoch=0, epoch_sums=(0, 0, 0), comm=Alone(), dataset=SimpleNamespace(name="x", train=part)
@@ -135,11 +154,13 @@ def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     assert drawn == [1, 2]
 
 
-@pytest.mark.parametrize(("records", "path"), [([record(1)], "/proc/curves.png"), ([{}], "curves.png")])
-def test_curves_that_fail_are_a_warning(tmp_path, monkeypatch, records, path):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize(
+    ("records", "path"), [([record(1)], "/proc/curves.png"), ([{"step": 1}], "curves.png")]
+)
+def test_curves_that_fail_are_a_warning(records, path):
     warnings = []
-    curves.draw(records, path, "", warnings.append)
+    drawn(records, path, warn=warnings.append)
     assert [line.startswith("no curves drawn: ") for line in warnings] == [True]
     assert os.listdir() == []
 

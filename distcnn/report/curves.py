@@ -1,38 +1,53 @@
 """curves.png: loss and accuracy by epoch, drawn from the metrics; a picture that fails never stops a run."""
 
 import io
-import json
 import subprocess
 import sys
 
 from distcnn.files import write_whole
+from distcnn.report.metrics import Metrics
 
-DRAW = "import sys; sys.path[:] = sys.argv[2:]; from distcnn.report.curves import main; main(sys.argv[1])"
+DRAW = "import sys; sys.path[:] = sys.argv[4:]; from distcnn.report.curves import main; main(*sys.argv[1:4])"
 
 TRAIN, TEST = "#1f6fb4", "#d9690f"  # blue and orange: told apart in any kind of colour vision
 VALIDATION = "#8a8a8a"
 
 
-def draw(records, path, title, warn):
-    """Draw metrics records into a PNG file; `warn` takes the line that says why it could not be done.
+class Curves:
+    """The picture of the records in a metrics file; `warn` takes the line that says why it could not be drawn.
 
-    A process of its own draws: what it is drawn with takes more memory than a whole rank's arrays.
+    A process of its own draws, beside what goes on here: what it is drawn with takes half a second to import, and more
+    memory than a whole rank's arrays.
     """
-    words = [sys.executable, "-c", DRAW, title, *sys.path]
-    try:
-        done = subprocess.run(words, input=json.dumps(records).encode(), capture_output=True)
-        if done.returncode:
-            lines = done.stderr.decode(errors="replace").splitlines()
-            raise RuntimeError(lines[-1] if lines else f"its process ended with {done.returncode}")
-        write_whole(path, done.stdout)
-    except Exception as error:  # no font, no memory, no disk: the run goes on
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        warn(f"no curves drawn: {reason}")
+
+    def __init__(self, metrics, path, title, warn):
+        self._given, self._warn, self._process = (str(metrics), str(path), title), warn, None
+
+    def draw(self):
+        """Begin to draw the records that there are now."""
+        self.finish()
+        words = [sys.executable, "-c", DRAW, *self._given, *sys.path]
+        try:
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+        except OSError as error:
+            self._warn(f"no curves drawn: {error.strerror}")
+
+    def finish(self):
+        """Return when what was begun is drawn."""
+        if self._process is None:
+            return
+        (_, said), code = self._process.communicate(), self._process.returncode
+        self._process = None
+        if code:
+            lines = said.decode(errors="replace").splitlines()
+            self._warn(f"no curves drawn: {lines[-1] if lines else f'their process ended with {code}'}")
 
 
-def main(title):
-    """Read records from standard input and write a picture to standard output."""
-    sys.stdout.buffer.write(_png(json.load(sys.stdin), title))
+def main(metrics, path, title):
+    """Draw the records of a metrics file into a PNG file."""
+    write_whole(path, _png(Metrics(metrics).records(), title))
 
 
 def _png(records, title):

@@ -6,7 +6,7 @@ from distcnn import checkpoint, outcome
 from distcnn.errors import OutputError
 from distcnn.parallel.watch import WRITING
 from distcnn.report.archive import Archive
-from distcnn.report.curves import draw
+from distcnn.report.curves import Curves
 from distcnn.report.metrics import Metrics
 from distcnn.report.progress import Quiet, progress
 
@@ -18,7 +18,8 @@ class Recorder:
 
     def __init__(self, run, training):
         self.run, self.metrics, self.record = run, Metrics(run.metrics), None
-        self.title = f"{run.config.model} on {training.dataset.name}"
+        title = f"{run.config.model} on {training.dataset.name}"
+        self.curves = Curves(run.metrics, run.curves, title, self.warn)
         self.progress = self.archive = self.score = None
         self.saved, self.lost = training.steps, None
         self.drawn, self.news = time.perf_counter(), True  # news: what the picture does not show yet
@@ -106,14 +107,15 @@ class Recorder:
         """Return when all is written and drawn; more may follow when a rank has died meanwhile."""
         if not self.leads:
             return
+        if self.news:
+            self._draw()
         if self.archive:
             self.lost = self.archive.close()
             self._tell()
             self.archive = None
         self.progress.close()
         self.progress = Quiet(self.run.config.epochs)
-        if self.news:
-            self._draw()
+        self.curves.finish()
 
     def require_saved(self):
         """Raise OutputError if the last state could not be written."""
@@ -145,7 +147,7 @@ class Recorder:
             self._draw()
 
     def _draw(self):
-        self._carefully(lambda: draw(self.metrics.records(), self.run.curves, self.title, self.warn))
+        self.curves.draw()
         self.drawn, self.news = time.perf_counter(), False
 
     def _best(self):
