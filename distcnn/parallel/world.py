@@ -147,11 +147,14 @@ def _end(comm, code: int, message: str) -> NoReturn:
 
 
 def _exit(comm, code: int) -> NoReturn:
-    """Exit, where ranks may have died without MPI's Finalize: it would wait for them, seen in 2 of 40 runs."""
-    if isinstance(comm, Survivors):
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)
+    """Exit at once: Python needs 0.2 s to take apart what it has imported.
+
+    Where ranks may have died, MPI does not finalise: it would wait for them, seen in 2 of 40 runs.
+    """
+    if "mpi4py.MPI" in sys.modules and not isinstance(comm, Survivors):
+        sys.modules["mpi4py.MPI"].Finalize()
+    _say("")
+    os._exit(code)
 
 
 def _say(message: str) -> None:
