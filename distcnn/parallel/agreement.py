@@ -5,6 +5,7 @@ import time
 from distcnn import errors
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two looks of a waiting rank
+LONGER = 1.03  # from one pause to the next, so that a rank wakes late by 3 % of its wait: each wait delays all others
 
 
 def on_root(comm, function):
@@ -58,7 +59,7 @@ def wait(comm):
     pause = SHORTEST_PAUSE
     while not request.Test():
         time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(LONGER * pause, LONGEST_PAUSE)
 
 
 def agreed(error, rank=0, echo=False):
