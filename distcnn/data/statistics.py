@@ -23,10 +23,10 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _of_bytes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     total = square = np.zeros(images.shape[1], np.int64)
-    for some in _pieces(images):
+    for some in _pieces(images, most=2**16):  # whose squares' sum is below 2**32
         wide = some.astype(np.uint32)
-        total = total + wide.sum(axis=0, dtype=np.int64).sum(axis=(1, 2))
-        square = square + (wide * wide).sum(axis=0, dtype=np.int64).sum(axis=(1, 2))
+        total = total + wide.sum(axis=0, dtype=np.uint32).sum(axis=(1, 2), dtype=np.int64)
+        square = square + (wide * wide).sum(axis=0, dtype=np.uint32).sum(axis=(1, 2), dtype=np.int64)
     n = images[:, 0].size
     total, square = (
         total.tolist(),
@@ -43,8 +43,8 @@ def _of_floats(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, _sum((some - centre) ** 2 for some in _pieces(images)) / n
 
 
-def _pieces(images: np.ndarray) -> Iterator[np.ndarray]:
-    step = max(1, PIECE // images[0].size)
+def _pieces(images: np.ndarray, most: int = PIECE) -> Iterator[np.ndarray]:
+    step = min(max(1, PIECE // images[0].size), most)
     return (images[first : first + step] for first in range(0, len(images), step))
 
 
