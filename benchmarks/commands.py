@@ -82,8 +82,12 @@ class Run:
 
 
 def settings():
-    """Return the environment of a command: threads are its own affair, and MPI may start more ranks than cores."""
-    environment = {name: x for name, x in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    """Return the environment of a command, as a person has it: Python keeps what it has compiled of its modules.
+
+    Threads are the command's own affair, and MPI may start more ranks than cores.
+    """
+    others = "PYTHONDONTWRITEBYTECODE", *(name for name in os.environ if name.endswith("_NUM_THREADS"))
+    environment = {name: x for name, x in os.environ.items() if name not in others}
     return environment | {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import distributed, nn
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-MOMENTUM, WARMUP_EPOCHS = 0.9, 2  # distcnn's defaults
+MOMENTUM = 0.9  # distcnn's default
 
 
 def lenet5():
@@ -38,7 +38,7 @@ def lenet5():
 
 def learning_rate(options, step, steps_an_epoch):
     """Return the rate of a step: a linear rise, then half a cosine."""
-    warmup, total = WARMUP_EPOCHS * steps_an_epoch, options.epochs * steps_an_epoch
+    warmup, total = options.warmup_epochs * steps_an_epoch, options.epochs * steps_an_epoch
     if step < warmup:
         return options.learning_rate * (step + 1) / warmup
     return options.learning_rate * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1))) / 2
@@ -118,7 +118,8 @@ def main():
     parser.add_argument("--layout", choices=LAYOUTS, default="contiguous")
     for name, default in {"ranks": 2, "epochs": 10, "batch-size": 128, "seed": 0}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--learning-rate", type=float, default=0.03)
+    for name, default in {"learning-rate": 0.03, "warmup-epochs": 2.0}.items():  # distcnn's defaults
+        parser.add_argument(f"--{name}", type=float, default=default)
     options = parser.parse_args()
     torch.set_num_threads(1)  # also: a process that has more cannot fork
     parts = data(options.data)
