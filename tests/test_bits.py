@@ -167,9 +167,8 @@ def test_kernels_are_compiled_once_for_eight_ranks(mpirun, tmp_path):
     done = mpirun(8, *TRAIN, "--max-steps", 2, cwd=tmp_path, env=env, timeout=120)
     digest(done)
     saved = [line for line in done.stdout.splitlines() if "data saved" in line]
-    loaded = [line for line in done.stdout.splitlines() if "data loaded" in line]
     assert len(saved) == len(set(saved)) == len(list(tmp_path.rglob("*.nbc")))
-    assert len(loaded) >= 7 * len(saved)
+    assert done.stdout.count("data loaded") >= 7 * len(saved)  # lines of several ranks may run together
 
 
 def test_kernels_are_found_or_missed_in_the_cache_without_compiling_them():
