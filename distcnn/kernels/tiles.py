@@ -29,6 +29,7 @@ if WIDE:
     DENSE_FAR = (1, 4, 8, 16)
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1), (2, 4), (2, 8)]
     ROWWISE_WEIGHTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (4, 3), (4, 4), (8, 3)]
+    LOCAL_DATA = 26  # taps
     SUMS = (1, 2, 3, 4, 6, 8)
     WINOGRAD = (1, 2, 4)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1), (8, 1)]
@@ -42,6 +43,7 @@ else:
     DENSE_FAR = (1, 4, 6)
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
     ROWWISE_WEIGHTS = [(1, 1), (2, 1), (1, 2), (2, 2), (2, 3)]
+    LOCAL_DATA = 5
     SUMS = (1, 2, 3, 4, 6)
     WINOGRAD = (1,)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
@@ -105,20 +107,33 @@ def dense_far(features):
     return largest(DENSE_FAR, features)
 
 
-def dense_weights(outputs, features):
+def dense_weights(outputs, features, ahead=0):
     """Return (rows, columns) for a fully connected layer's weight gradient: outputs by groups of 16 features.
 
     The columns divide the groups, and a last group that is not whole must have one before it to overlap. Many columns
-    pay where rows are far apart in memory.
+    pay where rows are far apart in memory, unless sums are asked for ahead.
     """
-    groups, far_apart = -(-features // 16), features >= 1024
+    groups, far_apart = -(-features // 16), features >= 1024 and not ahead
     whole = features % 16 == 0
     fitting = [
         (m, n)
         for m, n in DENSE_WEIGHTS
-        if m <= outputs and (n == 1 or (far_apart and groups % n == 0 and (n < groups or whole)))
+        if m <= (min(outputs, 4) if ahead else outputs)
+        and (n == 1 or (far_apart and groups % n == 0 and (n < groups or whole)))
     ]
     return min(fitting, key=lambda t: (-t[1], -(-outputs // t[0]), t[0]))
+
+
+def local_data(kernel_height, kernel_width, dilation):
+    """Return (rows, columns) of a tile of taps, which divides them; of rows `dilation` apart only one."""
+    columns = kernel_width if kernel_width <= LOCAL_DATA else 1
+    fits = dilation == 1 and kernel_height * columns <= LOCAL_DATA and columns == kernel_width
+    return kernel_height if fits else 1, columns
+
+
+def local_weights(outputs):
+    """Return the outputs of a tile of the weights' gradient of local connections."""
+    return largest((1, 2, 3, 4), outputs)
 
 
 def sums(channels):

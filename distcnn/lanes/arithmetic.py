@@ -82,6 +82,20 @@ def tile_scale(typing, tile, factor, offset):
     return tile(tile, factor, offset), generate
 
 
+@intrinsic(prefer_literal=True)
+def tile_slide(typing, tile, count):
+    """Return the tile without its first `count` Lanes, and as many of zeros behind."""
+    if not literals(count):
+        return None
+
+    def generate(context, builder, signature, arguments):
+        values = unpack(builder, arguments[0], signature.args[0])
+        left = values[count.literal_value :]
+        return cgutils.pack_array(builder, left + [constant(0.0)] * (len(values) - len(left)))
+
+    return tile(tile, count), generate
+
+
 @intrinsic
 def tile_relu(typing, tile):
     """Return the tile with 0 in place of what is not above 0."""
@@ -156,6 +170,22 @@ def tile_weighted_sum(typing, window, rows, columns):
         return total
 
     return lanes(window, rows, columns), generate
+
+
+@intrinsic
+def tile_dot(typing, tile, column):
+    """Return for each row of a tile the sum over j of tile[i][j] * column[j], from 0 and ascending."""
+    count = tile.count // column.count
+
+    def generate(context, builder, signature, arguments):
+        values, factors = (unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True))
+        sums = [constant(0.0)] * count
+        for j, factor in enumerate(factors):
+            of_rows = values[j :: len(factors)]
+            sums = [_fma(builder, value, factor, sum_) for value, sum_ in zip(of_rows, sums, strict=True)]
+        return cgutils.pack_array(builder, sums)
+
+    return types.UniTuple(lanes, count)(tile, column), generate
 
 
 @intrinsic

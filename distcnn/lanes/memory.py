@@ -120,7 +120,7 @@ broadcast_last = _loader(-1, scalars=True)  # n scalars along the last axis, eac
 broadcast_second = _loader(1, scalars=True)  # n scalars along axis 1, each in all lanes
 
 
-def _tile_loader(row_axis):
+def _tile_loader(row_axis, scalars=False):
     @intrinsic(prefer_literal=True)
     def load_tile(typing, array, index, stride, rows, columns):
         if not literals(stride, rows, columns):
@@ -129,10 +129,19 @@ def _tile_loader(row_axis):
 
         def generate(context, builder, signature, arguments):
             address, strides = pointer(
-                context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
+                context,
+                builder,
+                signature.args[0],
+                arguments[0],
+                signature.args[1],
+                arguments[1],
+                not scalars,
             )
             starts = [advance(builder, address, strides[row_axis], i) for i in range(m)]
             places = [advance(builder, start, strides[-1], step * j) for start in starts for j in range(n)]
+            if scalars:
+                numbers = [builder.load(builder.bitcast(p, FLOAT.as_pointer())) for p in places]
+                return cgutils.pack_array(builder, [broadcast(builder, x) for x in numbers])
             return cgutils.pack_array(builder, [load_lanes(builder, p) for p in places])
 
         return types.UniTuple(lanes, m * n)(array, index, stride, rows, columns), generate
@@ -144,6 +153,7 @@ load_tile = _tile_loader(
     1
 )  # (array, index, stride, rows, columns): rows are channels, columns `stride` apart
 load_window = _tile_loader(-2)  # rows are those of an image
+broadcast_tile = _tile_loader(1, scalars=True)  # scalars, each in all lanes; columns along the last axis
 
 
 def _storer(row_axis, column_axis):
@@ -175,26 +185,36 @@ store_first = _storer(0, -1)  # rows run along axis 0
 store_window = _storer(-2, -1)  # rows are those of an image
 
 
-@intrinsic(prefer_literal=True)
-def prefetch_window(typing, array, index, rows, columns):
-    """Have rows x columns Lanes of an image fetched into the cache, to be read soon; the array may end before them."""
-    if not literals(rows, columns):
-        return None
-    m, n = rows.literal_value, columns.literal_value
+def _prefetcher(of_lanes, row_axis):
+    @intrinsic(prefer_literal=True)
+    def prefetch(typing, array, index, rows, columns):
+        if not literals(rows, columns):
+            return None
+        lines = columns.literal_value * (1 if of_lanes else 2)
 
-    def generate(context, builder, signature, arguments):
-        address, strides = pointer(
-            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
-        )
-        to_read, near, data = (ir.Constant(INT, number) for number in (0, 3, 1))
-        for i in range(m):
-            start = advance(builder, address, strides[-2], i)
-            for j in range(n):
-                place = advance(builder, start, strides[-1], j)
-                call(builder, "llvm.prefetch.p0", ir.VoidType(), place, to_read, near, data)
-        return context.get_dummy_value()
+        def generate(context, builder, signature, arguments):
+            address, strides = pointer(
+                context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], of_lanes
+            )
+            how = [
+                ir.Constant(INT, number) for number in (int(not of_lanes), 3, 1)
+            ]  # to write or read, near, data
+            for i in range(rows.literal_value):
+                start = advance(builder, address, strides[row_axis], i)
+                for j in range(lines):
+                    place = advance(builder, start, ir.Constant(LONG, LINE), j)
+                    call(builder, "llvm.prefetch.p0", ir.VoidType(), place, *how)
+            return context.get_dummy_value()
 
-    return types.void(array, index, rows, columns), generate
+        return types.void(array, index, rows, columns), generate
+
+    return prefetch
+
+
+LINE = 64  # bytes of a cache line, or of sixteen float32
+# (array, index, rows, columns): have neighbours fetched into the cache, to be used soon; the array may end before them.
+prefetch_window = _prefetcher(True, -2)  # Lanes of an image, to be read
+prefetch_features = _prefetcher(False, 0)  # columns of sixteen int64 each, rows along axis 0, to be written
 
 
 @intrinsic

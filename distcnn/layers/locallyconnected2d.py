@@ -7,8 +7,8 @@ import numpy as np
 
 from distcnn.kernels import local as kernels
 from distcnn.kernels import tiles
-from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import Parameter
+from distcnn.lanes import LANES
+from distcnn.layers.base import Border, Parameter, padded
 from distcnn.layers.window2d import Filters2D
 
 
@@ -26,14 +26,15 @@ class LocallyConnected2D(Filters2D):
         weight = Parameter((*units, shape[0], *self.taps), fan_in=self._features(shape))
         return self.with_bias(weight, units)
 
-    def kept(self, shape):
-        return {"patch": (1, self._features(shape), LANES)}
+    def border(self, shape):
+        down, across = self.axes
+        return Border(across.padding, across.padding, down.padding, down.padding)
 
     def forward(self, wiring):
-        weight = _as_matrices(wiring.parameters["weight"])
+        x, weight = wiring.x.bordered(self.border(wiring.x.shape)), _as_matrices(wiring.parameters["weight"])
         bias = wiring.parameters.get("bias", np.zeros(weight.shape[:3], np.float32))
-        kernel = kernels.local_forward(tiles.dense(self.out_channels))
-        return [(kernel, (wiring.x.inside, weight, bias, *self.axes, wiring.kept["patch"], wiring.y.inside))]
+        kernel = kernels.local_forward(tiles.dense(self.out_channels), self.taps[1])
+        return [(kernel, (x, weight, bias, *self.axes, wiring.y.inside))]
 
     def backward(self, wiring):
         dy = wiring.dy.inside
@@ -42,20 +43,26 @@ class LocallyConnected2D(Filters2D):
             kernel = kernels.local_bias_gradient(tiles.sums(self.out_channels))
             calls.append((kernel, (dy, wiring.sums["bias"], wiring.guard)))
         if wiring.dx:
-            weight, patch = _as_matrices(wiring.parameters["weight"]), wiring.kept["patch"]
-            kernel = kernels.local_backward_data(tiles.dense(weight.shape[3]))
-            calls.append((kernel, (dy, weight, *self.axes, patch, wiring.dx.inside)))
+            weight, (down, across) = _as_matrices(wiring.parameters["weight"]), self.axes
+            whole = padded(wiring.x.shape, self.border(wiring.x.shape))
+            wide = wiring.scratch.array("wide", (1, *whole, LANES))
+            rows, columns = tiles.local_data(*self.taps, down.dilation)
+            kernel = kernels.local_backward_data(rows, columns, across.dilation)
+            calls.append((kernel, (dy, weight, *self.axes, wide, wiring.dx.inside)))
         return calls
 
     def _backward_weights(self, wiring):
-        arrays = wiring.x.inside, wiring.dy.inside, *self.axes, wiring.kept["patch"]
-        sums, features = _as_matrices(wiring.sums["weight"]), self._features(wiring.x.shape)
+        x, features = wiring.x.bordered(self.border(wiring.x.shape)), self._features(wiring.x.shape)
+        arrays, sums = (x, wiring.dy.inside, *self.axes), _as_matrices(wiring.sums["weight"])
         if features < LANES:
             kernel = kernels.local_backward_few_weights(tiles.sums(self.out_channels))
             return kernel, (*arrays, sums, wiring.guard)
-        turned = aligned((-(-features // LANES), LANES, LANES))
-        kernel = kernels.local_backward_weights(tiles.dense(self.out_channels))
-        return kernel, (*arrays, turned, sums, wiring.guard)
+        patch = wiring.scratch.array("patch", (1, features, LANES))
+        fresh = np.ones((-(-features // LANES), LANES), np.float32)
+        fresh[-1, : fresh.size - features] = 0
+        rows = tiles.local_weights(self.out_channels)
+        kernel = kernels.local_backward_weights(rows, self.taps[1], self.axes[1].dilation)
+        return kernel, (*arrays, patch, fresh, sums, wiring.guard)
 
     def _features(self, shape):
         """Return how many numbers a window holds."""
