@@ -52,6 +52,13 @@ def span(window, axis, size):
 
 
 @njit(inline="always")
+def whole_windows(axis, size, count):
+    """Return the first and last (excluded) of `count` windows without dilation that no edge cuts off; maybe none."""
+    first = min((axis.padding + axis.stride - 1) // axis.stride, count)
+    return first, max(first, min(count, (size + axis.padding - axis.kernel_size) // axis.stride + 1))
+
+
+@njit(inline="always")
 def windows_inside(tap, axis, size, count):
     """Return the first and last (excluded) of `count` windows whose tap lies inside an image of `size`."""
     start, s = axis.padding - tap * axis.dilation, axis.stride

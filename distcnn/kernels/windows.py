@@ -7,7 +7,7 @@ and `columns` [ow, kw], the same for all windows that no edge cuts off; each cha
 
 from numba import njit
 
-from distcnn.kernels.axis import span, windows_over
+from distcnn.kernels.axis import span, whole_windows, windows_over
 from distcnn.kernels.compile import kernel, specialised
 from distcnn.lanes import (
     add_sums,
@@ -21,8 +21,10 @@ from distcnn.lanes import (
     store_first,
     store_tile,
     store_window,
+    tile_dot,
     tile_fma,
     tile_scale,
+    tile_slide,
     tile_weighted_sum,
     tile_zeros,
 )
@@ -34,6 +36,17 @@ UNROLLED = 64  # pixels of a window that is handled as a tile
 def _first_whole(axis, count):
     """Return the first window of `count` that the image's beginning does not cut off, the last if there is none."""
     return min((axis.padding + axis.stride - 1) // axis.stride, count - 1)
+
+
+@njit(inline="always")
+def _sum_of_rows(x, at, rows, weights, kernel_width, down):
+    """Return the weighted sum over the rows inside the image of the window that begins at x[at], of whole rows."""
+    n, c, top, left = at
+    total = splat(0.0)
+    for i in range(max(0, -top), min(down.kernel_size, x.shape[2] - top)):
+        (part,) = tile_dot(load_row(x, (n, c, top + i, left), 1, kernel_width), weights)
+        total = fma(splat(rows[i]), part, total)
+    return total
 
 
 @njit(inline="always")
@@ -56,64 +69,70 @@ def window_forward(kernel_height, kernel_width):
     unrolled = kernel_height * kernel_width <= UNROLLED
 
     def function(x, rows, columns, factor, bias, down, across, y):
-        height, width = x.shape[2], x.shape[3]
         weights = broadcast_last(columns, (_first_whole(across, y.shape[3]), 0), 1, kernel_width)
+        first, last = whole_windows(across, x.shape[3], y.shape[3]) if unrolled else (0, 0)
         for n in range(y.shape[0]):
             for c in range(y.shape[1]):
                 scale, offset = splat(factor[c]), splat(bias[c])
                 for r in range(y.shape[2]):
-                    top, left = r * down.stride - down.padding, -across.padding
-                    tall = 0 <= top <= height - kernel_height
-                    heights = broadcast_last(rows, (r, 0), 1, kernel_height)
-                    for q in range(y.shape[3]):
-                        if unrolled and tall and 0 <= left <= width - kernel_width:
-                            window = load_window(x, (n, c, top, left), 1, kernel_height, kernel_width)
+                    top, heights = (
+                        r * down.stride - down.padding,
+                        broadcast_last(rows, (r, 0), 1, kernel_height),
+                    )
+                    tall = 0 <= top <= x.shape[2] - kernel_height
+                    for q in range(first, last):
+                        at = n, c, top, q * across.stride - across.padding
+                        if tall:
+                            window = load_window(x, at, 1, kernel_height, kernel_width)
                             total = tile_weighted_sum(window, heights, weights)
                         else:
-                            total = _sum_of_part(x, n, c, r, q, rows, columns, down, across)
+                            total = _sum_of_rows(x, at, rows[r], weights, kernel_width, down)
                         store(y, (n, c, r, q), fma(scale, total, offset))
-                        left += across.stride
+                    for begin, end in ((0, first), (last, y.shape[3])):
+                        for q in range(begin, end):
+                            total = _sum_of_part(x, n, c, r, q, rows, columns, down, across)
+                            store(y, (n, c, r, q), fma(scale, total, offset))
 
     return function
 
 
 @specialised("f4:5 f4:2 f4:2 f4:1 axis axis f4:3 f4:5")
-def window_backward_data(kernel_height, kernel_width, together):
+def window_backward_data(kernel_width, stride, together):
     """dx[c, h, w] = factor[c] * sum over the windows of (h, w) of rows[r, i] * columns[q, j] * dy[c, r, q].
 
-    A row of windows gives a line first, the sums over j, in `lines` [oh, w, 16]; the lines of its windows then give a
-    row of dx, for `together` columns at a time. 5 to 7 times as fast as pixel by pixel.
+    A row of windows gives a line first, the sums over j, in `lines` [oh, columns with the padding and more, 16], as
+    soon as a row of dx wants it; the lines of its windows then give a row of dx, for `together` columns at a time. A
+    tile slides along the line, and what no further window adds to is stored: 1.4 to 2 times as fast as to load and
+    store the line's part for each window, which waits for what the one before has stored.
     """
-    unrolled = kernel_width <= UNROLLED
+    done = min(kernel_width, stride)
 
     def function(dy, rows, columns, factor, down, across, lines, dx):
-        oh, width = dy.shape[2], dx.shape[3]
-        weights = broadcast_last(columns, (_first_whole(across, dy.shape[3]), 0), 1, kernel_width)
+        oh, ow, width = dy.shape[2], dy.shape[3], dx.shape[3]
+        for r in range(oh):
+            for u in range(lines.shape[1]):
+                store(lines, (r, u), splat(0.0))
         for n in range(dx.shape[0]):
             for c in range(dx.shape[1]):
-                for r in range(oh):
-                    for w in range(width):
-                        store(lines, (r, w), splat(0.0))
-                    for q in range(dy.shape[3]):
-                        left, first_j, last_j = span(q, across, width)
-                        value = load(dy, (n, c, r, q))
-                        if unrolled and last_j - first_j == kernel_width:
-                            tile = load_row(lines, (r, left), 1, kernel_width)
-                            store_first(
-                                lines[r], (left,), tile_fma(tile, (value,), weights), 1, kernel_width, 1
-                            )
-                        else:
-                            for j in range(first_j, last_j):
-                                at = r, left + j
-                                store(lines, at, fma(splat(columns[q, j]), value, load(lines, at)))
+                made = 0
                 for h in range(dx.shape[2]):
                     first_r, last_r = windows_over(h, down, oh)
+                    for r in range(made, last_r):
+                        tile = tile_zeros(kernel_width)
+                        for q in range(ow):
+                            weights = broadcast_last(columns, (q, 0), 1, kernel_width)
+                            tile = tile_fma(tile, load_row(dy, (n, c, r, q), 1, 1), weights)
+                            store_first(lines[r], (q * stride,), tile, 1, done, 1)
+                            tile = tile_slide(tile, stride)
+                        store_first(lines[r], (ow * stride,), tile, 1, kernel_width, 1)
+                    made = max(made, last_r)
                     for begin in range(0, width, together):
                         w = min(begin, width - together)
                         tile = tile_zeros(together)
                         for r in range(first_r, last_r):
                             weight = splat(rows[r, h + down.padding - r * down.stride])
-                            tile = tile_fma(tile, (weight,), load_row(lines, (r, w), 1, together))
+                            row = load_row(lines, (r, w + across.padding), 1, together)
+                            tile = tile_fma(tile, (weight,), row)
                         tile = tile_scale(tile, splat(factor[c]), splat(0.0))
                         store_tile(dx, (n, c, h, w), tile, 1, 1, together)
 
@@ -158,23 +177,31 @@ def window_backward_factor(kernel_height, kernel_width):
     unrolled = kernel_height * kernel_width <= UNROLLED
 
     def function(x, dy, rows, columns, down, across, g, guard):
-        height, width = x.shape[2], x.shape[3]
         weights = broadcast_last(columns, (_first_whole(across, dy.shape[3]), 0), 1, kernel_width)
+        first, last = whole_windows(across, x.shape[3], dy.shape[3]) if unrolled else (0, 0)
         for n in range(dy.shape[0]):
             for c in range(dy.shape[1]):
                 total = splat(0.0)
                 for r in range(dy.shape[2]):
-                    top, left = r * down.stride - down.padding, -across.padding
-                    tall = 0 <= top <= height - kernel_height
-                    heights = broadcast_last(rows, (r, 0), 1, kernel_height)
-                    for q in range(dy.shape[3]):
-                        if unrolled and tall and 0 <= left <= width - kernel_width:
-                            window = load_window(x, (n, c, top, left), 1, kernel_height, kernel_width)
+                    top, heights = (
+                        r * down.stride - down.padding,
+                        broadcast_last(rows, (r, 0), 1, kernel_height),
+                    )
+                    tall = 0 <= top <= x.shape[2] - kernel_height
+                    for q in range(first):
+                        value = _sum_of_part(x, n, c, r, q, rows, columns, down, across)
+                        total = fma(value, load(dy, (n, c, r, q)), total)
+                    for q in range(first, last):
+                        at = n, c, top, q * across.stride - across.padding
+                        if tall:
+                            window = load_window(x, at, 1, kernel_height, kernel_width)
                             value = tile_weighted_sum(window, heights, weights)
                         else:
-                            value = _sum_of_part(x, n, c, r, q, rows, columns, down, across)
+                            value = _sum_of_rows(x, at, rows[r], weights, kernel_width, down)
                         total = fma(value, load(dy, (n, c, r, q)), total)
-                        left += across.stride
+                    for q in range(last, dy.shape[3]):
+                        value = _sum_of_part(x, n, c, r, q, rows, columns, down, across)
+                        total = fma(value, load(dy, (n, c, r, q)), total)
                 add_sums(g, (c,), (total,), 1, 1, 0, 0, guard)
 
     return function

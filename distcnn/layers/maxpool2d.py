@@ -1,9 +1,13 @@
 """Maximum pooling."""
 
+import math
 from dataclasses import dataclass
 
 from distcnn.kernels import pooling as kernels
 from distcnn.layers.pool2d import Pool2D
+
+CACHE = 2**22  # bytes: images larger than this lie in no cache of a core
+MOST_AHEAD = 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -24,15 +28,18 @@ class MaxPool2D(Pool2D):
         return self.is_partition(shape)
 
     def forward(self, wiring):
-        kernel = kernels.max_pool_forward(*self.taps, self.is_whole(wiring.x.shape))
+        kernel = kernels.max_pool_forward(*self.taps, self.is_whole(wiring.x.shape), self._ahead(wiring))
         return [(kernel, (wiring.x.inside, *self.axes, wiring.y.inside))]
 
     def backward(self, wiring):
         if wiring.dx is None:
             return []
-        shape = wiring.x.shape
-        kernel = kernels.max_pool_backward(
-            *self.taps, self.is_whole(shape), self.is_partition(shape), wiring.mask
-        )
+        whole, partition = self.is_whole(wiring.x.shape), self.is_partition(wiring.x.shape)
+        kernel = kernels.max_pool_backward(*self.taps, whole, partition, wiring.mask, self._ahead(wiring))
         arrays = wiring.x.inside, wiring.y.inside, wiring.dy.inside, *self.axes, wiring.dx.inside
         return [(kernel, arrays)]
+
+    def _ahead(self, wiring):
+        """Return how many pixels are to be read ahead for each window: so many as there are for each, if few."""
+        pixels = math.prod(axis.stride for axis in self.axes)
+        return pixels if wiring.x.inside.nbytes > CACHE and pixels <= MOST_AHEAD else 0

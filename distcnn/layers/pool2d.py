@@ -87,9 +87,10 @@ class WeightedPool2D(Pool2D):
         given = wiring.dy.inside, *tables, factor, *self.axes
         if self.is_partition(wiring.x.shape):
             return [(kernels.window_backward_data_apart(*self.taps), (*given, wiring.dx.inside))]
-        width = wiring.x.shape[2]
-        lines = wiring.scratch.array("lines", (wiring.y.shape[1], width, LANES))
-        kernel = kernels.window_backward_data(*self.taps, tiles.sums(width))
+        (_, oh, ow), width, across = wiring.y.shape, wiring.x.shape[2], self.axes[1]
+        columns = max(width + across.padding, ow * across.stride + across.kernel_size)
+        lines = wiring.scratch.array("lines", (oh, columns, LANES))
+        kernel = kernels.window_backward_data(across.kernel_size, across.stride, tiles.sums(width))
         return [(kernel, (*given, lines, wiring.dx.inside))]
 
 
