@@ -130,7 +130,7 @@ def dense_rows(every):
         groups = -(-features // LANES)
         tried = rows_by_columns(16, 8) if every else tiles.DENSE_WEIGHTS
         tried = [(m, n) for m, n in tried if groups % n == 0 and (n < groups or features % LANES == 0)]
-        made = {t: dense.dense_backward_weights(*t) for t in tried}
+        made = {t: dense.dense_backward_weights(*t, 0) for t in tried}
         scratch = (
             aligned((1, LANES, groups, LANES)),
             np.zeros((outputs, features), np.int64),

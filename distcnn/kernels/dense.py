@@ -10,6 +10,7 @@ from distcnn.lanes import (
     broadcast_second,
     load_column,
     load_row,
+    prefetch_features,
     store_tile,
     tile_fma,
     tile_relu,
@@ -94,12 +95,13 @@ def dense_backward_data_far(rows, mask):
 
 
 @specialised("f4:3 f4:3 f4:4 i8:2 i8:1")
-def dense_backward_weights(rows, columns):
+def dense_backward_weights(rows, columns, ahead):
     """g[o, i] += sum over samples s of dy[o, s] * x[i, s]; at least 16 features.
 
     x is transposed first, so that features lie in lanes and no sum across lanes is needed (scratch: xt [1, 16
     samples, groups of 16 features, 16]). A tile is `rows` outputs by `columns` groups, a divisor of their number; the
-    last tile of groups may overlap the one before it: what it repeats is 0.
+    last tile of groups may overlap the one before it: what it repeats is 0. The sums are asked for `ahead` tiles before
+    they are needed; where no cache holds them, 4 x 1 and 2 ahead: 0.9 of memory's speed, 2 x 8 and none 0.5.
     """
     size, span = rows * columns, 16 * columns
 
@@ -119,6 +121,8 @@ def dense_backward_weights(rows, columns):
             for start in range(0, outputs, rows):
                 o = min(start, outputs - rows)
                 for k in range(0, groups, columns):
+                    if ahead:
+                        prefetch_features(g, (o, 16 * k + ahead * span), rows, columns)
                     tile = tile_zeros(size)
                     for s in range(16):
                         outer = broadcast_second(dy, (n, o, s), 1, rows)

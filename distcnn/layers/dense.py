@@ -13,6 +13,7 @@ from distcnn.layers.base import Layer, Parameter, check_whole, check_yes_or_no
 
 NUMBER = 4  # bytes
 FAR = 2 * 2**20  # bytes of weights that no cache of a core holds
+AHEAD = 2  # tiles
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,21 @@ class Dense(Layer):
         return calls
 
     def _data_kernel(self, features, mask):
-        if NUMBER * self.out_features * features > FAR:
+        if self._is_far(features):
             return kernels.dense_backward_data_far(tiles.dense_far(features), mask)
         return kernels.dense_backward_data(tiles.dense(features), mask)
+
+    def _is_far(self, features):
+        return NUMBER * self.out_features * features > FAR
 
     def _backward_weights(self, wiring):
         x, dy, sums, guard = wiring.x.array, wiring.dy.array, wiring.sums["weight"], wiring.guard
         features = x.shape[1]
         if features >= LANES:
-            kernel = kernels.dense_backward_weights(*tiles.dense_weights(self.out_features, features))
+            ahead = AHEAD if self._is_far(features) else 0
+            kernel = kernels.dense_backward_weights(
+                *tiles.dense_weights(self.out_features, features, ahead), ahead
+            )
             transposed = aligned((1, LANES, -(-features // LANES), LANES))
             return kernel, (x, dy, transposed, sums, guard)
         kernel = convolution.convolution_backward_weights(
