@@ -1,4 +1,4 @@
-"""How near every kernel of every model comes to what the machine can do: its arithmetic, or its memory, on one core.
+"""How near every layer of every model comes to what the machine can do: its arithmetic, or its memory, on one core.
 
     python benchmarks/roofline.py [--only TEXT]
 
@@ -6,11 +6,16 @@ A kernel can be no faster than its arithmetic at the peak of fused multiply-adds
 written (Williams et al. 2009). For the first, each operation on sixteen samples counts as the fused multiply-add in
 whose place it stands, and a division as measured; convolutions count by the direct algorithm, below which Winograd's
 falls. For the second, a plain copy is measured of as many bytes, or that writes as many, in the cache or memory in
-which they lie. A kernel's share is the longer of the two times over its own; all are measured anew in each round. Rows
-below 60 % are marked.
+which they lie. The longer of the two times over the kernel's own is its share; all are measured anew in each round.
+
+A row is a layer's direction: forward, the gradients of its parameters (dW), or that of its data (dx), each with all its
+kernels one after the other, whose limits add up. Where they are several, each has a line of its own below, too. Rows
+below 60 % are marked, and told once more at the end: with "!", or with "." where the row takes less than 1 % of the
+time of every model that has the layer. Such are the ten outputs of a last layer, or features that lie behind images of
+one pixel: a microsecond or less, in which a call and what loops cost at their ends tell more than the machine's limits.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 from rounds import Table, arguments
@@ -34,13 +39,15 @@ from distcnn.layers import (
     Sigmoid,
     SiLU,
     Softmax,
+    TableConv2D,
     Tanh,
     TrainablePool2D,
 )
 from distcnn.layers.base import Value
 from distcnn.models import MODELS
 
-ENOUGH = 0.6  # of what limits a kernel
+ENOUGH = 0.6  # of what limits a row
+LITTLE = 0.01  # of a model's time
 FURTHER = [  # what no model has, at the sizes of those that have the like: a layer, the shape of its input
     (Conv2D(128, 1), (64, 16, 16)),
     (Conv2D(64, 1), (256, 8, 8)),
@@ -85,19 +92,29 @@ TAPS = {  # operations for each tap of a window
     "window_backward_factor": 1,
 }
 FIRST = "out_features", "out_channels", "kernel_size", "sigma", "p", "name"  # shown without their names
-PRODUCTS = "forward", "dx", "dW"  # of which each has the operations that `Layer.flops` tells
+PRODUCTS = (
+    Conv2D,
+    TableConv2D,
+    Dense,
+    LocallyConnected2D,
+)  # each direction has the operations that `flops` tells
 
 
 def cases():
-    """Yield (layer, shape of its input) of all models, and of FURTHER, each once."""
-    seen = {}
+    """Return (layer, shape of its input) of all models, and of FURTHER, each once, by title."""
+    found = {}
     for model in MODELS.values():
-        layers = model.layers(model.input_shape, model.classes)
-        shapes, _, _ = chain(layers, model.input_shape)
-        for layer, shape in zip(layers, shapes, strict=False):
-            if not (layer.takes or layer.in_place or isinstance(layer, ReLU)):
-                seen.setdefault(title(layer, shape), (layer, shape))
-    return [*seen.values(), *FURTHER]
+        for layer, shape in measured(model):
+            found.setdefault(title(layer, shape), (layer, shape))
+    return found | {title(*each): each for each in FURTHER}
+
+
+def measured(model):
+    """Return (layer, shape of its input) of a model, without ReLUs, most of which are done by their neighbours."""
+    layers = model.layers(model.input_shape, model.classes)
+    shapes, _, _ = chain(layers, model.input_shape)
+    pairs = zip(layers, shapes, strict=False)
+    return [each for each in pairs if not (each[0].takes or each[0].in_place or isinstance(each[0], ReLU))]
 
 
 def wired(layer, shape):
@@ -113,34 +130,23 @@ def wired(layer, shape):
     return wiring
 
 
-def parts(layer, wiring):
-    """Yield (name, calls) for each of a layer's directions."""
+def directions(layer, wiring):
+    """Return the calls of each of a layer's directions that has any, by name."""
     if layer.is_view(wiring.x.border) and np.shares_memory(wiring.x.array, wiring.y.array):
-        return
-    if isinstance(layer, Conv2D):
-        yield "forward", layer.forward(wiring)
-        if wiring.x.shape[0] > 3:  # the first layer of a net has no dx
-            yield "dx", layer.backward_data(wiring)
-        yield "dW", layer.backward_weights(wiring)
-        return
-    for kernel, given in layer.forward(wiring) + layer.backward(wiring):
-        yield kind(kernel), [(kernel, given)]
+        return {}
+    alone = replace(wiring, dx=None, inner=wiring.inner and replace(wiring.inner, dx=None))
+    weights = layer.backward(alone) if wiring.parameters else []
+    kernels = [kernel for kernel, _ in weights]
+    data = [call for call in layer.backward(wiring) if call[0] not in kernels]
+    if isinstance(layer, Conv2D) and wiring.x.shape[0] <= 3:  # the first layer of a net has no dx
+        data = []
+    found = {"forward": layer.forward(wiring), "dW": weights, "dx": data}
+    return {name: calls for name, calls in found.items() if calls}
 
 
 def kind(kernel):
-    """Return a kernel's name without its constants, and that of a product's direction alone."""
-    name = kernel.name.rstrip("_0123456789")
-    ends = {
-        "_backward_data": "dx",
-        "_backward_data_far": "dx",
-        "_backward_weights": "dW",
-        "_backward_few_weights": "dW",
-        "_forward": "forward",
-    }
-    for end, direction in ends.items():
-        if name.endswith(end) and name.split("_")[0] in ("convolution", "dense", "local"):
-            return direction
-    return name
+    """Return a kernel's name without its constants."""
+    return kernel.name.rstrip("_0123456789")
 
 
 def bytes_of(calls, wiring):
@@ -155,11 +161,12 @@ def bytes_of(calls, wiring):
     return sum(part(a, given) for a in met)
 
 
-def written_by(name, wiring):
-    """Return the bytes of activations, or of their gradient, that a direction writes."""
-    if "forward" in name:
-        return wiring.y.inside.nbytes
-    return wiring.dx.inside.nbytes if "data" in name or name in ("dx", "global_mean_backward") else 0
+def written_by(name, calls, wiring):
+    """Return the bytes of activations, or of their gradient, that calls of a direction write."""
+    value = {"forward": wiring.y, "dx": wiring.dx}.get(name)
+    given = [each for _, all_given in calls for each in all_given if isinstance(each, np.ndarray)]
+    met = value and any(np.may_share_memory(value.array, each) for each in given)
+    return value.inside.nbytes if met else 0
 
 
 def part(array, given):
@@ -167,12 +174,34 @@ def part(array, given):
     return min(array.nbytes, sum(each.nbytes for each in given if np.may_share_memory(array, each)))
 
 
+def limits(name, calls, layer, shape, wiring):
+    """Return how long the arithmetic takes and how long a copy, (s, s), where one begins when the other is over.
+
+    The kernels of a product are a whole; of others each has its own limits.
+    """
+    peak, division = fma_peak(), division_seconds()
+    if isinstance(layer, PRODUCTS):
+        operations = layer.flops(shape) / 2 + (exact_operations(layer, shape) if name == "dW" else 0)
+        found = [(operations * 2 * LANES / peak, copy_of(name, calls, wiring))]
+    else:
+        found = [
+            (
+                seconds_of_arithmetic(kind(each[0]), layer, shape, peak, division),
+                copy_of(name, [each], wiring),
+            )
+            for each in calls
+        ]
+    return [sum(times) for times in zip(*([a, 0] if a > m else [0, m] for a, m in found), strict=True)]
+
+
+def copy_of(name, calls, wiring):
+    """Return how long a copy takes of what calls read and write."""
+    return copy_seconds(max(bytes_of(calls, wiring), 2 * written_by(name, calls, wiring)))
+
+
 def seconds_of_arithmetic(name, layer, shape, peak, division):
-    """Return how long the operations take, each in the place of a fused multiply-add."""
+    """Return how long a kernel's operations take, each in the place of a fused multiply-add."""
     one = 2 * LANES / peak
-    if name in PRODUCTS:
-        exact = exact_operations(layer, shape) if name == "dW" else 0
-        return layer.flops(shape) * LANES / peak + exact * one
     if name.endswith("bias_gradient"):
         return EXACT_SUM * np.prod(layer.parameters(shape)["bias"].shape) * one
     if name.startswith("radial"):
@@ -184,11 +213,12 @@ def seconds_of_arithmetic(name, layer, shape, peak, division):
 
 
 def exact_operations(layer, shape):
-    """Return how many operations the exact sums of a layer's weights take."""
+    """Return how many operations the exact sums of a layer's parameters take."""
     sums = np.prod(layer.parameters(shape)["weight"].shape)
+    biases = np.prod(layer.parameters(shape)["bias"].shape) if layer.bias else 0
     if isinstance(layer, Dense | LocallyConnected2D) or layer.output_shape(shape)[1:] == (1, 1):
-        return EXACT_LANES * sums / LANES
-    return EXACT_SUM * sums
+        return EXACT_LANES * sums / LANES + EXACT_SUM * biases
+    return EXACT_SUM * (sums + biases)
 
 
 def title(layer, shape):
@@ -203,43 +233,66 @@ def given(layer, each):
     return each.repr and each.name != "connections" and getattr(layer, each.name) != each.default
 
 
-def row(table, layer, shape, name, calls, wiring):
-    """Measure, keep and print a row."""
-    size = bytes_of(calls, wiring)
-    written = written_by(name, wiring)
+def row(table, what, name, calls, *of):
+    """Measure, keep and print a row; return its time and its share. of: layer, shape, wiring."""
+    seconds, share, limit = measure(table, name, calls, *of)
+    record = {"what": what, "unit": "s", "ours": seconds, "rounds": table.rounds, "peers": {}}
+    table.rows.append(record | {"limit": limit, "share": share})
+    show(what, seconds, share, limit, "" if share >= ENOUGH else "  !")
+    if len(calls) > 1 and not isinstance(of[0], PRODUCTS):
+        for each in calls:
+            show(f"    {kind(each[0])}", *measure(table, name, [each], *of))
+    return seconds, share
+
+
+def measure(table, name, calls, *of):
+    """Return the time of a direction's calls, the part of it that limits allow, and which limit says most."""
     found = []
     for _ in range(table.rounds):
-        before, seconds = fma_peak(), repeated_seconds(calls)
-        peak = max(before, fma_peak())
-        arithmetic = seconds_of_arithmetic(name, layer, shape, peak, division_seconds())
-        found.append((seconds, arithmetic / seconds, copy_seconds(max(size, 2 * written)) / seconds))
-    seconds, arithmetic, memory = np.median(found, axis=0)
-    limit, share = ("arithmetic", arithmetic) if arithmetic > memory else ("memory", memory)
-    what = f"{title(layer, shape)}: {name}"
-    table.rows.append(
-        {
-            "what": what,
-            "unit": "s",
-            "ours": float(seconds),
-            "rounds": table.rounds,
-            "peers": {},
-            "limit": limit,
-            "share": float(share),
-        }
-    )
-    mark = "" if share >= ENOUGH else "  !"
+        seconds = repeated_seconds(calls)
+        found.append((seconds, *(each / seconds for each in limits(name, calls, *of))))
+    seconds, arithmetic, memory = map(float, np.median(found, axis=0))
+    return seconds, arithmetic + memory, "arithmetic" if arithmetic > memory else "memory"
+
+
+def show(what, seconds, share, limit, mark=""):
+    """Print a line."""
     print(f"{what:70s} {1e6 * seconds:10.1f} us  {share:4.0%} of {limit}{mark}", flush=True)
+
+
+def most_of_a_model(what, rows):
+    """Return the largest part, of any model's time, that a row takes; None if no model has it."""
+    parts = []
+    for model in MODELS.values():
+        titles = [title(*each) for each in measured(model)]
+        times = [rows[each] for one in titles for each in rows if each.startswith(f"{one}: ")]
+        if any(what.startswith(f"{one}: ") for one in titles):
+            parts.append(rows[what] / sum(times))
+    return max(parts, default=None)
+
+
+def verdict(rows, low):
+    """Print the rows below ENOUGH once more, with what they take of a model. rows: all times by name."""
+    for what, share in low.items():
+        part = most_of_a_model(what, rows)
+        of = "in no model" if part is None else f"at most {part:.1%} of a model's time"
+        print(f"{'.' if part is not None and part < LITTLE else '!'} {share:4.0%}  {what}, {of}")
 
 
 def main():
     """Measure, print and keep."""
     table = Table("roofline", arguments(__doc__), rounds=3)
-    for layer, shape in cases():
-        if not table.wants(title(layer, shape)):
-            continue
-        wiring = wired(layer, shape)
-        for name, calls in parts(layer, wiring):
-            row(table, layer, shape, name, calls, wiring)
+    times, shares = {}, {}
+    for name, (layer, shape) in cases().items():
+        if table.wants(name):
+            wiring = wired(layer, shape)
+            for direction, calls in directions(layer, wiring).items():
+                what = f"{name}: {direction}"
+                times[what], shares[what] = row(table, what, direction, calls, layer, shape, wiring)
+    low = {what: share for what, share in shares.items() if share < ENOUGH}
+    print(f"\nbelow {ENOUGH:.0%}: {len(low)} of {len(shares)}")
+    if not table.options.only:  # otherwise the times of models are not known
+        verdict(times, low)
     table.save()
 
 
