@@ -25,6 +25,8 @@ from distcnn.lanes import (
     tile_zeros,
 )
 
+TOGETHER = 56  # windows of a row
+
 
 @specialised("f4:5 f4:5 f4:2 axis axis f4:5")
 def convolution_forward(rows, columns, stride, relu):
@@ -140,6 +142,59 @@ def convolution_backward_weights(rows, columns, dilation, whole):
                             add_sums(sums, (o, c, i, j), tile, rows, columns, start - o, begin - j, guard)
                             if for_bias:
                                 add_sums(b[group], (o,), total, rows, 1, start - o, 0, guard)
+
+    return function
+
+
+@specialised("f4:5 f4:5 axis axis f4:6 i8:4 i8:1 i8:1")
+def convolution_backward_weights_far(rows, columns, dilation):
+    """Do the same, bit for bit, for maps of one group that no cache holds, which are read once, not for every tap.
+
+    A row of windows, TOGETHER of them at a time, goes on with all sums where the one before has left them: in `partial`
+    [tiles of outputs, c, kh, tiles of taps + 1, rows * columns, 16], whose last tile is the bias's.
+    """
+    size = rows * columns
+
+    def function(x, dy, down, across, partial, g, b, guard):
+        outputs, channels, kernel_height, kernel_width = g.shape
+        tiles, bias = partial.shape[0], partial.shape[3] - 1
+        for t in range(tiles):
+            for c in range(channels):
+                for i in range(kernel_height):
+                    for k in range(bias + 1):
+                        store_tile(partial, (t, c, i, k, 0), tile_zeros(size), 1, 1, size)
+        for r in range(dy.shape[2]):
+            top = r * down.stride - down.padding
+            first, last = taps_inside(top, down, x.shape[2])
+            for begin in range(0, dy.shape[3], TOGETHER):
+                end = min(begin + TOGETHER, dy.shape[3])
+                for t in range(tiles):
+                    o = min(t * rows, outputs - rows)
+                    total = load_row(partial, (t, 0, 0, bias, 0), 1, rows)
+                    for q in range(begin, end):
+                        total = tile_add(total, load_column(dy, (0, o, r, q), 1, rows))
+                    store_tile(partial, (t, 0, 0, bias, 0), total, 1, 1, rows)
+                    for c in range(channels):
+                        for i in range(first, last):
+                            for k in range(bias):
+                                j = min(k * columns, kernel_width - columns)
+                                tile = load_row(partial, (t, c, i, k, 0), 1, size)
+                                for q in range(begin, end):
+                                    outer = load_column(dy, (0, o, r, q), 1, rows)
+                                    at = 0, c, top + i * down.dilation, q * across.stride + j * dilation
+                                    tile = tile_fma(tile, outer, load_row(x, at, dilation, columns))
+                                store_tile(partial, (t, c, i, k, 0), tile, 1, 1, size)
+        for t in range(tiles):
+            o = min(t * rows, outputs - rows)
+            add_sums(b, (o,), load_row(partial, (t, 0, 0, bias, 0), 1, rows), rows, 1, t * rows - o, 0, guard)
+            for c in range(channels):
+                for i in range(kernel_height):
+                    for k in range(bias):
+                        j, tile = (
+                            min(k * columns, kernel_width - columns),
+                            load_row(partial, (t, c, i, k, 0), 1, size),
+                        )
+                        add_sums(g, (o, c, i, j), tile, rows, columns, t * rows - o, k * columns - j, guard)
 
     return function
 

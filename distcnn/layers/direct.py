@@ -5,8 +5,11 @@ import numpy as np
 from distcnn.kernels import convolution as kernels
 from distcnn.kernels import tiles
 from distcnn.kernels.thin import thin_backward_data
+from distcnn.lanes import LANES
 from distcnn.layers.base import NO_BORDER, Border
 
+NUMBER = 4  # bytes
+FAR, FAR_TAPS = 2**22, 3  # bytes of dy that no cache of a core holds; then so many taps of a row at a time
 THIN = 4  # channels a group: below, the gradient of the data takes columns together, not channels
 
 
@@ -68,13 +71,38 @@ class Direct:
 
     def backward_weights(self, wiring):
         """Return the calls that add the gradients of the weight and the bias to their sums."""
-        tile = tiles.convolution_weights(self.outputs // self.layer.groups, self.across.kernel_size)
         none, whole = np.zeros(self.outputs, np.int64), self._whole_row()
+        if self._is_far(wiring):
+            return [self._far_weights(wiring, wiring.sums.get("bias", none))]
+        tile = tiles.convolution_weights(self.outputs // self.layer.groups, self.across.kernel_size)
         kernel = kernels.convolution_backward_weights(*tile, self.across.dilation, whole)
         dy, sums = self._grouped(wiring.dy.inside), self._grouped(wiring.sums["weight"], 0)
         biases = self._grouped(wiring.sums.get("bias", none), 0)
         calls = [(kernel, (self._input(wiring), dy, *self.layer.axes, sums, biases, wiring.guard))]
         return calls + (self.bias_calls(wiring, wiring.dy.inside) if whole == self.down.kernel_size else [])
+
+    def _far_weights(self, wiring, bias):
+        """Return the call that does it for maps that lie in no cache."""
+        sums, (down, across) = wiring.sums["weight"], self.layer.axes
+        rows, columns = tiles.convolution_weights(self.outputs, min(across.kernel_size, FAR_TAPS))
+        shape = (
+            -(-self.outputs // rows),
+            sums.shape[1],
+            down.kernel_size,
+            -(-across.kernel_size // columns) + 1,
+        )
+        partial = wiring.scratch.array("partial", (*shape, rows * columns, LANES))
+        kernel = kernels.convolution_backward_weights_far(rows, columns, across.dilation)
+        return kernel, (
+            self._input(wiring),
+            wiring.dy.inside,
+            down,
+            across,
+            partial,
+            sums,
+            bias,
+            wiring.guard,
+        )
 
     def backward_data(self, wiring):
         """Return the calls that compute dx."""
@@ -102,6 +130,11 @@ class Direct:
     @property
     def _is_thin(self):
         return self.shape[0] // self.layer.groups < THIN and self.down.stride == self.across.stride == 1
+
+    def _is_far(self, wiring):
+        """Tell whether no cache of a core holds dy, and the sums over one row of it are less."""
+        held, of_sums = wiring.dy.inside.nbytes, NUMBER * LANES * wiring.sums["weight"].size
+        return self.layer.groups == 1 and held > FAR and held > of_sums
 
     def _whole_row(self):
         """Return a row of taps that lies inside the image in every window; if there is none, the number of rows."""
