@@ -1,13 +1,15 @@
 """ResNet-20 on CIFAR-10 beside PyTorch: the same recipe on the same file, and the accuracies that both reach.
 
     python -m distcnn.data import cifar-10-binary.tar.gz cifar10.h5
-    python benchmarks/cifar.py --data cifar10.h5 [--images 50000 --epochs 30] [--seeds 0 1 2] [--sides ours]
+    python benchmarks/cifar.py --data cifar10.h5 [--images 50000 --epochs 30] [--norm-group 8] [--seeds 0 1 2]
+        [--sides ours]
 
 Both train with momentum, a linear rise of the learning rate and half a cosine, batches of 128, weight decay on all
 parameters, `crop=4,flip`, initial weights after He et al. 2015, and images normalised per channel; each in one process
 with one thread. Two things differ: the random numbers; and the statistics of batch norm, which in training are those of
-a block of 16 samples with ours, of the whole batch of 128 with PyTorch. Results are kept in results/MACHINE/cifar.json,
-beside those of other seeds and of the other side by the same recipe.
+a block of 16 samples with ours, of the whole batch of 128 with PyTorch. With --norm-group 8 ours are those of eight
+blocks, the same 128 samples, and only the random numbers differ. Results are kept in results/MACHINE/cifar.json,
+or cifar-norm-group-8.json, beside those of other seeds and of the other side by the same recipe.
 """
 
 import argparse
@@ -63,7 +65,8 @@ SIDES = {"ours": ours, "PyTorch": pytorch}
 def keep(recipe, seed, side, accuracy, seconds):
     """Put a result beside those by the same recipe; return the rows, of a seed each."""
     here = machine()
-    path = RESULTS / here["name"] / "cifar.json"
+    group = recipe.get("norm_group")
+    path = RESULTS / here["name"] / ("cifar.json" if group is None else f"cifar-norm-group-{group}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     record = json.loads(path.read_text()) if path.exists() else {}
     rows = {row["seed"]: row for row in record["rows"]} if record.get("recipe") == recipe else {}
@@ -92,6 +95,13 @@ def main():
     for name, default in {"images": 20_000, "epochs": 5}.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="[0.1]")
+    parser.add_argument(
+        "--norm-group",
+        type=int,
+        default=Config.norm_group,
+        metavar="BLOCKS",
+        help="as of distcnn.train: 8 for statistics over a batch, as PyTorch's [%(default)s]",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="[0]")
     parser.add_argument("--sides", choices=SIDES, nargs="+", default=[*SIDES], help="[both]")
     asked = parser.parse_args()
@@ -105,9 +115,11 @@ def main():
         warmup_epochs=min(1.0, asked.epochs / 3),
         weight_decay=1e-4,
         augment=f"crop={BORDER},flip",
+        norm_group=asked.norm_group,
         threads=1,
     )
     recipe = {name: vars(asked)[name] for name in ("images", "epochs", "learning_rate")}
+    recipe |= {"norm_group": asked.norm_group} if asked.norm_group != Config.norm_group else {}
     for seed in asked.seeds:
         for side in asked.sides:
             training, begin = Training(replace(config, seed=seed), dataset, Alone()), time.monotonic()
