@@ -1,11 +1,18 @@
 """Models by name: their sizes as published, their training on several ranks, and the list of them."""
 
+import re
+from collections import Counter
+from pathlib import Path
+
 import h5py
+import jobs
 import numpy as np
 import pytest
 from test_layers import normal
 
+from distcnn.chain import chain
 from distcnn.errors import ConfigError, NetError
+from distcnn.layers import Add, Conv2D, Dense
 from distcnn.models import MODELS, build, check, size
 from distcnn.models.lenet5_1998 import TABLE, centres
 from distcnn.plan import Block
@@ -31,6 +38,27 @@ def test_size(name):
     parameters, flops = size(name)
     assert parameters == SIZES[name][0]
     assert SIZES[name][1] in (None, flops)
+
+
+def test_the_readme_tells_the_parameters_of_three_ways_to_connect():
+    readme = Path(jobs.ROOT, "README.md").read_text()
+    for name in ("full", "local", "convolutional"):
+        assert re.search(rf"\| `{name}` \|.*\| {size(name)[0]:,} \|", readme)
+
+
+@pytest.mark.parametrize(("name", "n"), [("resnet20", 3), ("resnet32", 5), ("resnet56", 9)])
+def test_layers_of_resnets_are_those_of_the_paper(name, n):
+    """He et al. 2016, the table of section 4.2: 6n + 2 layers, by size of the output and number of filters."""
+    model = MODELS[name]
+    layers = model.layers(model.input_shape, model.classes)
+    shapes, _, _ = chain(layers, model.input_shape)
+    pairs = list(zip(layers, shapes[1:], strict=True))
+    found = Counter(shape for layer, shape in pairs if isinstance(layer, Conv2D))
+    assert found == {(16, 32, 32): 1 + 2 * n, (32, 16, 16): 2 * n, (64, 8, 8): 2 * n}
+    assert all(layer.taps == (3, 3) for layer in layers if isinstance(layer, Conv2D))
+    assert [shape for layer, shape in pairs if isinstance(layer, Dense)] == [(10,)]
+    assert sum(found.values()) + 1 == 6 * n + 2
+    assert sum(isinstance(layer, Add) for layer in layers) == 3 * n
 
 
 SMALLEST = {"vgg16": (3, 32, 32), "alexnet": (1, 63, 63)}
