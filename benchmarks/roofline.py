@@ -69,10 +69,9 @@ FURTHER = [  # what no model has, at the sizes of those that have the like: a la
 ]
 
 EXP, PHILOX = 27, 68  # operations of `exp`, and of random numbers, which four share
-EXACT_LANES, EXACT_SUM = (
-    12,
-    9,
-)  # of adding sixteen features' sums, and one that is over lanes, of which a tree is three
+# Of adding sixteen features' sums, and one that is over lanes, of which a tree is three:
+EXACT_LANES, EXACT_SUM = 12, 9
+TURN = 4  # of bringing a feature's samples out of their lanes, so that lanes are features: 64 shuffles for sixteen
 OPERATIONS = {  # operations, and divisions, for each number of the output
     "sigmoid_forward": (EXP + 11, 1),
     "tanh_forward": (EXP + 18, 1),
@@ -213,11 +212,13 @@ def seconds_of_arithmetic(name, layer, shape, peak, division):
 
 
 def exact_operations(layer, shape):
-    """Return how many operations the exact sums of a layer's parameters take."""
-    sums = np.prod(layer.parameters(shape)["weight"].shape)
-    biases = np.prod(layer.parameters(shape)["bias"].shape) if layer.bias else 0
+    """Return how many operations the exact sums of a layer's parameters take, and the turning before them, if any."""
+    parameters = layer.parameters(shape)
+    sums = np.prod(parameters["weight"].shape)
+    biases = np.prod(parameters["bias"].shape) if layer.bias else 0
     if isinstance(layer, Dense | LocallyConnected2D) or layer.output_shape(shape)[1:] == (1, 1):
-        return EXACT_LANES * sums / LANES + EXACT_SUM * biases
+        turned = sums / layer.output_shape(shape)[0]
+        return EXACT_LANES * sums / LANES + TURN * turned + EXACT_SUM * biases
     return EXACT_SUM * (sums + biases)
 
 
