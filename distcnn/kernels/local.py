@@ -126,10 +126,8 @@ def local_backward_weights(rows, kernel_width, dilation):
                             f += kernel_width
                     for k in range(fresh.shape[0]):
                         f = min(16 * k, features - 16)
-                        samples, test = (
-                            transpose(load_column(patch, (0, f), 1, 16)),
-                            load_row(fresh, (k,), 1, 1),
-                        )
+                        test = load_row(fresh, (k,), 1, 1)
+                        samples = transpose(load_column(patch, (0, f), 1, 16))
                         for start in range(0, outputs, rows):
                             o = min(start, outputs - rows)
                             tile = tile_dot(broadcast_tile(dy, (n, o, r, q, 0), 1, rows, 16), samples)
@@ -154,10 +152,8 @@ def local_backward_few_weights(rows):
                         for c in range(x.shape[1]):
                             for i in range(down.kernel_size):
                                 for j in range(across.kernel_size):
-                                    h, v = (
-                                        r * down.stride + i * down.dilation,
-                                        q * across.stride + j * across.dilation,
-                                    )
+                                    h = r * down.stride + i * down.dilation
+                                    v = q * across.stride + j * across.dilation
                                     tile = tile_fma(tile_zeros(rows), outer, load_row(x, (n, c, h, v), 1, 1))
                                     add_sums(g[r, q], (o, f), tile, rows, 1, start - o, 0, guard)
                                     f += 1

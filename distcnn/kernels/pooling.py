@@ -44,10 +44,11 @@ def max_pool_forward(kernel_height, kernel_width, whole, ahead):
                     tall = unrolled and (whole or last_i - first_i == kernel_height)
                     first, last = (0, y.shape[3]) if whole and unrolled else uncut if tall else (0, 0)
                     for q in range(first, last):
-                        left = q * across.stride - across.padding
-                        window = load_window(x, (n, c, top, left), 1, kernel_height, kernel_width)
-                        store(y, (n, c, r, q), tile_maximum(window))
-                        prefetch_window(x, (n, c, top + kernel_height, q * ahead), 1, ahead)
+                        if unrolled:
+                            left = q * across.stride - across.padding
+                            window = load_window(x, (n, c, top, left), 1, kernel_height, kernel_width)
+                            store(y, (n, c, r, q), tile_maximum(window))
+                            prefetch_window(x, (n, c, top + kernel_height, q * ahead), 1, ahead)
                     for begin, end in ((0, first), (last, y.shape[3])):
                         for q in range(begin, end):
                             left, first_j, last_j = span(q, across, x.shape[3])
@@ -83,17 +84,18 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
                     for q in range(first):
                         _share_out(x, y, dy, n, c, r, q, down, across, partition, mask, dx)
                     for q in range(first, last):
-                        at = n, c, top, q * across.stride - across.padding
-                        largest, rest = load(y, (n, c, r, q)), load(dy, (n, c, r, q))
-                        if mask:
-                            rest = where_positive(largest, rest)
-                        window = load_window(x, at, 1, kernel_height, kernel_width)
-                        shares = tile_where_first(window, largest, rest)
-                        if not partition:
-                            shares = tile_add(load_window(dx, at, 1, kernel_height, kernel_width), shares)
-                        store_window(dx, at, shares, 1, kernel_height, kernel_width)
-                        prefetch_window(x, (n, c, top + kernel_height, q * ahead), 1, ahead)
-                        prefetch_window(dx, (n, c, top + kernel_height, q * ahead), 1, ahead)
+                        if unrolled:
+                            at = n, c, top, q * across.stride - across.padding
+                            largest, rest = load(y, (n, c, r, q)), load(dy, (n, c, r, q))
+                            if mask:
+                                rest = where_positive(largest, rest)
+                            window = load_window(x, at, 1, kernel_height, kernel_width)
+                            shares = tile_where_first(window, largest, rest)
+                            if not partition:
+                                shares = tile_add(load_window(dx, at, 1, kernel_height, kernel_width), shares)
+                            store_window(dx, at, shares, 1, kernel_height, kernel_width)
+                            prefetch_window(x, (n, c, top + kernel_height, q * ahead), 1, ahead)
+                            prefetch_window(dx, (n, c, top + kernel_height, q * ahead), 1, ahead)
                     for q in range(last, y.shape[3]):
                         _share_out(x, y, dy, n, c, r, q, down, across, partition, mask, dx)
                 if not partition:

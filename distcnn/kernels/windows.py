@@ -70,19 +70,17 @@ def window_forward(kernel_height, kernel_width):
 
     def function(x, rows, columns, factor, bias, down, across, y):
         weights = broadcast_last(columns, (_first_whole(across, y.shape[3]), 0), 1, kernel_width)
-        first, last = whole_windows(across, x.shape[3], y.shape[3]) if unrolled else (0, 0)
+        first, last = whole_windows(across, x.shape[3], y.shape[3])
         for n in range(y.shape[0]):
             for c in range(y.shape[1]):
                 scale, offset = splat(factor[c]), splat(bias[c])
                 for r in range(y.shape[2]):
-                    top, heights = (
-                        r * down.stride - down.padding,
-                        broadcast_last(rows, (r, 0), 1, kernel_height),
-                    )
+                    top = r * down.stride - down.padding
+                    heights = broadcast_last(rows, (r, 0), 1, kernel_height)
                     tall = 0 <= top <= x.shape[2] - kernel_height
                     for q in range(first, last):
                         at = n, c, top, q * across.stride - across.padding
-                        if tall:
+                        if unrolled and tall:
                             window = load_window(x, at, 1, kernel_height, kernel_width)
                             total = tile_weighted_sum(window, heights, weights)
                         else:
@@ -178,22 +176,20 @@ def window_backward_factor(kernel_height, kernel_width):
 
     def function(x, dy, rows, columns, down, across, g, guard):
         weights = broadcast_last(columns, (_first_whole(across, dy.shape[3]), 0), 1, kernel_width)
-        first, last = whole_windows(across, x.shape[3], dy.shape[3]) if unrolled else (0, 0)
+        first, last = whole_windows(across, x.shape[3], dy.shape[3])
         for n in range(dy.shape[0]):
             for c in range(dy.shape[1]):
                 total = splat(0.0)
                 for r in range(dy.shape[2]):
-                    top, heights = (
-                        r * down.stride - down.padding,
-                        broadcast_last(rows, (r, 0), 1, kernel_height),
-                    )
+                    top = r * down.stride - down.padding
+                    heights = broadcast_last(rows, (r, 0), 1, kernel_height)
                     tall = 0 <= top <= x.shape[2] - kernel_height
                     for q in range(first):
                         value = _sum_of_part(x, n, c, r, q, rows, columns, down, across)
                         total = fma(value, load(dy, (n, c, r, q)), total)
                     for q in range(first, last):
                         at = n, c, top, q * across.stride - across.padding
-                        if tall:
+                        if unrolled and tall:
                             window = load_window(x, at, 1, kernel_height, kernel_width)
                             value = tile_weighted_sum(window, heights, weights)
                         else:
