@@ -9,7 +9,7 @@ from distcnn.chain import chain, numbers
 from distcnn.config import suggestion
 from distcnn.errors import ConfigError
 from distcnn.models.alexnet import alexnet
-from distcnn.models.lenet5 import lenet5
+from distcnn.models.lenet5 import lenet5, lenet5_gaussian, lenet5_sigmoid
 from distcnn.models.lenet5_1998 import lenet5_1998
 from distcnn.models.resnet import resnet
 from distcnn.models.simple import convolutional, full, local, mlp
@@ -31,6 +31,8 @@ MODELS = {
     "local": Model(local, (1, 28, 28)),
     "convolutional": Model(convolutional, (1, 28, 28)),
     "lenet5": Model(lenet5, (1, 28, 28)),
+    "lenet5-sigmoid": Model(lenet5_sigmoid, (1, 28, 28)),
+    "lenet5-gaussian": Model(lenet5_gaussian, (1, 28, 28)),
     "lenet5-1998": Model(lenet5_1998, (1, 28, 28)),
     "vgg-small": Model(vgg_small, (3, 32, 32)),
     "vgg16": Model(vgg16, (3, 224, 224), 1000),
