@@ -26,6 +26,12 @@ def blame(net, blocks, positions, epoch, exchange=None):
     return None
 
 
+def note_blocks(error, blocks, place):
+    """Let an exception tell over which blocks it happened; place: that of the first of them in the batch."""
+    places = ", ".join(str(place + k) for k in range(len(blocks)))
+    error.in_hand = f"block{'s' * (len(blocks) > 1)} {places}, {samples(blocks)}" if blocks else None
+
+
 def samples(blocks, lanes=None):
     """Return words on the samples of some blocks, or on those in some lanes, bool [blocks, 16]."""
     chosen = np.array([block.weight > 0 for block in blocks])

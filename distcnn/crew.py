@@ -6,6 +6,7 @@ order, so that it does not matter which hand has done which block.
 
 from threading import BrokenBarrierError
 
+from distcnn.blame import note_blocks
 from distcnn.group import undivided
 from distcnn.kernels.compile import ieee_mode
 from distcnn.kernels.pointwise import move_sums
@@ -31,22 +32,28 @@ class Crew:
     def train(self, blocks, positions, epoch, note, done, first=0, add=None):
         """Add the blocks' loss, counts and gradients to the net's sums.
 
-        positions: the blocks of the batch over all ranks; note(group) is called before each group of blocks;
-        done(offset), by which finished sums travel while the last group is computed, is called if there is one hand
-        alone; it may be None. first, add: as in distcnn.table, for a group that is the whole batch.
+        positions: the blocks of the batch over all ranks; first: the position of this rank's first; note(group) is
+        called before each group of blocks; done(offset), by which finished sums travel while the last group is
+        computed, is called if there is one hand alone; it may be None. add: as in distcnn.table, for a group that is
+        the whole batch. An exception tells which blocks were in hand, see distcnn.blame.
         """
         size = undivided(self.net.norm_group)
         shares = [owned(len(blocks), k, self.threads, size) for k in range(self.threads)]
         places = seats(self.net.norm_group, [*map(len, shares)], first, positions, add)
 
         def work(k, hand):
-            groups = hand.groups([blocks[i] for i in shares[k]])
+            groups, place = hand.groups([blocks[i] for i in shares[k]]), first + shares[k].start
             with ieee_mode(), places[k] as exchange:
                 hand.start(positions, epoch)
                 for group in groups:
-                    note(group)
                     last = self.threads == 1 and group is groups[-1]
-                    hand.train_group(group, done if last else None, exchange)
+                    try:
+                        note(group)
+                        hand.train_group(group, done if last else None, exchange)
+                    except Exception as error:
+                        note_blocks(error, group, place)
+                        raise
+                    place += len(group)
 
         self.side_by_side(work)
         if self.threads > 1:

@@ -28,7 +28,6 @@ import sys
 import time
 import traceback
 
-from distcnn.blame import samples
 from distcnn.errors import DistcnnError
 from distcnn.parallel.agreement import agreed, agreed_rank
 from distcnn.parallel.survivors import Survivors, failures
@@ -84,8 +83,7 @@ class Survival:
     def _note_fault(self, error):
         """Tell of an exception that the other ranks do not know of; raise it where they cannot hear."""
         training, comm = self.training, self.comm
-        blocks = f", {samples(training.blocks)}" if training.blocks else ""
-        where = f"in step {training.steps + 1}{blocks}"
+        where = ", ".join(filter(None, (f"in step {training.steps + 1}", getattr(error, "in_hand", None))))
         who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed {where}"
         if not isinstance(comm, Survivors) or comm.size == 1 or self.fault:
             print(who, file=sys.stderr, flush=True)

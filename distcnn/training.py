@@ -51,7 +51,6 @@ class Training:
     def __init__(self, config, dataset, comm):
         self.config, self.dataset, self.comm = config, dataset, comm
         self.epoch, self.steps, self.epoch_sums, self.asked = 0, 0, (0, 0, 0), False
-        self.blocks = []  # in hand, for whoever asks what went wrong
         self.batches = on_all(comm, self._batches)
         groups = -(-len(self.batches.share) // undivided(config.norm_group))
         hands = min(config.threads or share_of_cores(comm), groups)
@@ -132,7 +131,6 @@ class Training:
         rate = learning_rate(self.config, self.steps, batches.length)
         watched = self._note, None if self.reduction.blocking else self.reduction.ready
         self.crew.train(blocks, batches.most, self.epoch, *watched, batches.share.start, self._add)
-        self.blocks = []
         net.sums[STOP] = stop
         watch.note(WAITING)
         self.reduction.finish()
@@ -218,8 +216,7 @@ class Training:
         self.net.normalise(self.mean, self.std)
 
     def _note(self, blocks):
-        """Take note of the blocks that come next."""
-        self.blocks = blocks
+        """Take note that another group of blocks begins."""
         self.watch.note(COMPUTING)
 
     def _add(self, array):

@@ -56,7 +56,8 @@ def exception():
 
 
 def failing():
-    """All ranks make the same mistake."""
+    """All ranks make the same mistake, once each has left the step before: none hears of it from another."""
+    time.sleep(1)
     exception()
 
 

@@ -80,8 +80,11 @@ def test_what_one_thread_raises_is_raised(place, norm_group):
         if blocks[place] is BLOCKS[place]:
             raise RuntimeError("planted")
 
-    with pytest.raises(RuntimeError, match="planted"):
+    with pytest.raises(RuntimeError, match="planted") as caught:
         sums(2, note, norm_group)
+    if norm_group == 1:  # otherwise a thread has all its blocks in hand
+        numbers = "64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74" if place else ", ".join(map(str, range(16)))
+        assert caught.value.in_hand == f"block {place % 5}, samples {numbers}"
 
 
 @pytest.mark.mpi(ranks=(1, 2))
