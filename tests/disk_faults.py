@@ -1,13 +1,18 @@
-"""Run the training command while the disk fails: `python tests/disk_faults.py FAULT [options of training]`."""
+"""Run the training command while the disk fails: `python tests/disk_faults.py FAULT [options of training]`.
 
+Every checkpoint is written before training goes on, so that the speed of the disk has no say in which there are.
+"""
+
+import ctypes
 import os
 import resource
 import sys
-import time
+import threading
 from pathlib import Path
 
 from distcnn import train
 from distcnn.parallel.world import run
+from distcnn.report.archive import Archive
 from distcnn.training import Training
 
 FIRST, LAST = 31, 61  # before these steps it begins and ends
@@ -40,13 +45,53 @@ def closed(begin):
             os.rename(f"{name}.aside", FOLDER / name)
 
 
+def read_only(begin):
+    """Nothing can be made, renamed or removed in the run's folder, nor in its checkpoints."""
+    for folder in (FOLDER, FOLDER / "checkpoints"):
+        folder.chmod(0o500 if begin else 0o700)
+    (FOLDER / "metrics.jsonl").chmod(0o400 if begin else 0o600)
+
+
+def none(begin):
+    """The disk is well."""
+
+
+def obey_permissions():
+    """Take from root what lets it write where nobody may: CAP_DAC_OVERRIDE; threads begun later lack it, too."""
+    if sys.platform == "linux" and os.geteuid() == 0:
+        header, sets = (ctypes.c_uint32 * 2)(VERSION_3, 0), (ctypes.c_uint32 * 6)()
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.capget(header, sets)  # effective, permitted and inheritable ones, then the upper 32 of each
+        sets[0] &= ~(1 << DAC_OVERRIDE)
+        if libc.capset(header, sets):
+            raise OSError(ctypes.get_errno(), "capset")
+
+
+VERSION_3, DAC_OVERRIDE = 0x20080522, 1  # of linux/capability.h
+
+
+def settle():
+    """Let training wait for the thread that writes checkpoints."""
+    save, write, written = Archive.save, Archive._write, threading.Event()
+
+    def saving(archive, *state):
+        written.clear()
+        save(archive, *state)
+        written.wait()
+
+    def writing(archive, *state):
+        write(archive, *state)
+        written.set()
+
+    Archive.save, Archive._write = saving, writing
+
+
 def plant(fault):
     """Let it happen on rank 0."""
     step = Training.step
 
     def faulty(training, blocks, stop=False):
         if training.comm.rank == 0 and training.steps + 1 in (FIRST, LAST):
-            time.sleep(0.5)  # what is being written is done
             fault(training.steps + 1 == FIRST)
         return step(training, blocks, stop)
 
@@ -54,5 +99,7 @@ def plant(fault):
 
 
 if __name__ == "__main__":
-    plant({fault.__name__: fault for fault in (full, vanished, closed)}[sys.argv.pop(1)])
+    obey_permissions()
+    settle()
+    plant({fault.__name__: fault for fault in (full, vanished, closed, read_only, none)}[sys.argv.pop(1)])
     run(train.main)

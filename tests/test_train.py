@@ -272,9 +272,7 @@ def test_float32_reduction_trains_too(train):
     assert losses[2] < 0.6 * losses[0]
 
 
-def test_the_newest_checkpoints_are_kept(train):
-    train(0, "--max-steps", 30, "--checkpoint-every", 4, "--out", "a")
-    steps = sorted(int(path.stem[5:]) for path in Path("a/checkpoints").iterdir())
-    assert steps[-1] == 30
-    assert len(steps) == 3
-    assert steps[0] >= 12  # on a slow disk some give way to newer ones
+def test_the_newest_checkpoints_are_kept(run):
+    options = ["--max-steps", 30, "--checkpoint-every", 4, "--out", "a"]
+    digest(run("python", FAULTS.with_name("disk_faults.py"), "none", *options))
+    assert sorted(int(path.stem[5:]) for path in Path("a/checkpoints").iterdir()) == [24, 28, 30]
