@@ -4,12 +4,13 @@ A job that ended before it was done is started again from its newest good checkp
 Whether it was done is what the job itself has told, see `outcome`. MPI is not imported here.
 """
 
+import fcntl
 import os
 import shlex
 import signal
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,14 +142,31 @@ def _watched(job, start_limit, outcome, asked):
 
 @contextmanager
 def _outcome(folder):
-    """Make the file in which a job tells how far it came, as network file systems remember for long what is missing."""
+    """Make the file in which a job tells how far it came, as network file systems remember for long what is missing.
+
+    Its launcher holds a lock on it; what a launcher that was killed has left is removed.
+    """
+    for left in folder.glob(".launch-*"):
+        with suppress(OSError), _locked(left):
+            left.unlink()
     path = Path(folder, f".launch-{os.getpid()}").resolve()
-    path.write_bytes(b"")
-    try:
-        yield path
-    finally:
-        with suppress(OSError):
-            path.unlink()
+    with ExitStack() as lock:
+        path.write_bytes(b"")
+        with suppress(OSError):  # a file system without locks
+            lock.enter_context(_locked(path))
+        try:
+            yield path
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
+
+@contextmanager
+def _locked(path):
+    """Hold the lock on a file; OSError if another process does."""
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def _newest(folder):

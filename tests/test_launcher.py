@@ -135,16 +135,20 @@ def test_asked_to_stop_before_training_it_ends_at_once(launching):
     assert ranks_of(process) == []
 
 
-def test_a_killed_launcher_takes_its_job_along(launching):
+def test_a_killed_launcher_takes_its_job_along_and_the_next_one_tidies_up(launching, launched):
     with launching("--", *LONG) as process:
         wait_until(lambda: len(steps()) >= 2, process)
         process.kill()
         process.wait()
         for _ in range(200):
             if not ranks_of(process):
-                return
+                break
             time.sleep(0.1)
-    pytest.fail(f"still running: {ranks_of(process)}")
+    assert ranks_of(process) == []
+    assert len(list(Path("a").glob(".launch-*"))) == 1
+    done = launched("--", *LONG, "--resume", "auto", "--max-steps", 1)
+    assert done.returncode == 0, done.stderr
+    assert list(Path("a").glob(".launch-*")) == []
 
 
 MISTAKES = {
@@ -197,6 +201,15 @@ def test_a_run_from_a_checkpoint_elsewhere_can_be_gone_on_with(run, launched):
     done = launched("--", "--resume", steps()[0], "--out", "b", "--max-steps", 6)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in steps("b")] == ["step-00000003.h5", "step-00000006.h5"]
+
+
+def test_a_launcher_removes_what_a_dead_one_has_left_and_nothing_else(tmp_path):
+    other = tmp_path / ".launch-1"
+    other.write_bytes(b"")
+    with launch._locked(other), launch._outcome(tmp_path):
+        assert other.exists()
+    with launch._outcome(tmp_path):
+        assert not other.exists()
 
 
 def test_what_a_job_tells_survives_nonsense(tmp_path, monkeypatch):
