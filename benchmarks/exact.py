@@ -105,8 +105,8 @@ def in_float32(kernel, given, sums):
     return compiled.overloads[tuple(kinds)].entry_point, given
 
 
-def adding_calls(net):
-    """Return the calls of one block that add to sums: exact ones and their like in float32."""
+def adding_calls(net, otherwise=in_float32):
+    """Return the calls of one block that add to sums, and their like: otherwise(kernel, arguments, sums) of each."""
     exact, plain = [], []
     for layer, shape in zip(net.layers, net.shapes, strict=False):
         wiring = wiring_of(layer, shape)
@@ -114,7 +114,7 @@ def adding_calls(net):
             sums = [each for each in given if adds_to(wiring, each)]
             if sums:
                 exact.append((kernel.compiled, given))
-                plain.append(in_float32(kernel, given, sums))
+                plain.append(otherwise(kernel, given, sums))
     return exact, plain
 
 

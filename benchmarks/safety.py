@@ -1,9 +1,10 @@
-"""What it costs that nothing is lost: the watch, comparisons of replicas and checkpoints, as parts of LeNet-5 steps.
+"""What it costs that nothing is lost: guards, comparisons of replicas and checkpoints, as parts of LeNet-5 steps.
 
     python benchmarks/safety.py
 
-A comparison is counted without its messages. Steps with and without a checkpoint take turns: processor time counts
-what the writing thread uses, too, elapsed time what training had to wait for. The guard of exact sums is in exact.py.
+The guard of exact sums is what the kernels that add to them save when they are compiled without its test. A comparison
+is counted without its messages. Steps with and without a checkpoint take turns: processor time counts what the writing
+thread uses, too, elapsed time what training had to wait for. All together counts all of a checkpoint's processor time.
 """
 
 import tempfile
@@ -11,13 +12,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rounds import Table, arguments
+from exact import adding_calls
+from numba import njit
+from rounds import TOGETHER, Table, arguments
 from work import stepping, training_on_noise
 
+from distcnn.lanes import LANES
+from distcnn.lanes.sums import Guard
 from distcnn.parallel.watch import COMPUTING, WAITING
 from distcnn.replicas import Copy
 from distcnn.report.archive import Archive
 from distcnn.state import digest
+from distcnn.stop import StopRequest
 
 STEPS, BATCH_SIZE = 100, 64
 
@@ -29,11 +35,33 @@ def seconds(call):
     return time.perf_counter() - elapsed, time.process_time() - used
 
 
+def unguarded(kernel, given, sums):
+    """Return (function, arguments) of a kernel that takes every value for one that sums can hold."""
+    convert = Guard.convert
+    Guard.convert = lambda guard, values, add: add([guard._converted(each, usual=True) for each in values])
+    try:
+        compiled = njit(kernel.signature, nogil=True, error_model="numpy")(kernel.function)
+        return compiled.overloads[kernel.signature.args].entry_point, given
+    finally:
+        Guard.convert = convert
+
+
+def repeated(calls):
+    """Return a function that does the calls of a block as often as some steps do."""
+
+    def run():
+        for _ in range(STEPS * BATCH_SIZE // LANES):
+            for function, given in calls:
+                function(*given)
+
+    return run
+
+
 def main():
     """Measure, print and keep."""
     table = Table("safety", arguments(__doc__), rounds=21)
-    training = training_on_noise("lenet5", BATCH_SIZE)
-    step = stepping(training)
+    training, request = training_on_noise("lenet5", BATCH_SIZE), StopRequest(1e9)
+    step, (guarded, bare) = stepping(training), map(repeated, adding_calls(training.net, unguarded))
 
     def steps():
         for _ in range(STEPS):
@@ -41,6 +69,7 @@ def main():
 
     def notes():
         for _ in range(STEPS):
+            _ = request.requested
             training.watch.note(COMPUTING, training.steps)
             training.watch.note(WAITING)
             training.watch.note(COMPUTING)
@@ -56,16 +85,20 @@ def main():
     steps()
     with tempfile.TemporaryDirectory() as folder:
         archive = Archive(Path(folder), keep=3)
-        calls = steps, notes, compare, saving
+        calls = steps, guarded, bare, notes, compare, saving
         found = np.array([[seconds(call) for call in calls] for _ in range(table.rounds)])
         archive.close()
-    plain, notes_, compare_, with_one = found.transpose(1, 2, 0)
+    plain, guarded_, bare_, notes_, compare_, with_one = found.transpose(1, 2, 0)
     whole, used = np.median(plain, axis=1)
-    rows = {
+    parts = {
+        "the guard of exact sums": np.median(guarded_[1] - bare_[1]) / used,
         f"notes for the watch, {STEPS} steps": np.median(notes_[0]) / whole,
         f"a comparison in {STEPS} steps": np.median(compare_[0]) / whole,
-        f"a checkpoint in {STEPS} steps, elapsed": np.median(with_one[0] - plain[0]) / whole,
         f"a checkpoint in {STEPS} steps, processor": np.median(with_one[1] - plain[1]) / used,
+    }
+    rows = parts | {
+        f"a checkpoint in {STEPS} steps, elapsed": np.median(with_one[0] - plain[0]) / whole,
+        TOGETHER: sum(parts.values()),
     }
     print(f"{STEPS} steps of LeNet-5, batch {BATCH_SIZE}: {1e3 * whole:.1f} ms")
     for what, part in rows.items():

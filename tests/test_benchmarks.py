@@ -36,7 +36,7 @@ def test_results_become_a_table(run):
     about = {"machine": {"processor": "P", "cores": 2, "instructions": "AVX2", "versions": {"torch": "2"}}}
     about |= {"commit": "abc", "date": "2026-01-02 03:04 UTC"}
     records = {"steps": about | {"rows": [row]}, "startup": about | {"rows": [alone]}}
-    parts = {"notes": 0.001, "a checkpoint, elapsed": 0.5, "a checkpoint, processor": 0.011}
+    parts = {"notes": 0.001, "a checkpoint, elapsed": 0.5, "all together": 0.012}
     records["exact"] = about | {"rows": [row | {"ratio": [0.98, 0.97, 0.99]}]}
     records["safety"] = about | {"rows": [{"what": what, "part": part} for what, part in parts.items()]}
     text = "import draw, json, sys; print(draw.markdown(json.loads(sys.argv[1])))"
@@ -45,5 +45,5 @@ def test_results_become_a_table(run):
     assert "| first step, cold | 4.96 s |  |  |  |" in lines
     assert "P, 2 cores, AVX2; PyTorch 2; commit abc, 2026-01-02." in lines
     costs = "Exact sums make a step of LeNet-5 2.0% longer than float32 sums. "
-    costs += "The watch, a comparison and a checkpoint in 100 steps take 1.2% of them."
+    costs += "The guard, the watch, a comparison and a checkpoint in 100 steps take 1.2% of them."
     assert costs in lines
