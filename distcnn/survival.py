@@ -3,9 +3,10 @@
 The protocol, for Open MPI under `mpirun --with-ft ulfm` (elsewhere one death ends the job):
 
 1.  Any MPI error, in any call, means: find out who is left. The rank revokes the communicator, so that all others'
-    calls on it fail, too. There is one communicator alone, so nobody can wait on another.
-2.  Every rank, whether its `work` has ended, failed, or was made to fail, agrees with all others on whether all is
-    well. The answer is the same everywhere: the run has ended on all ranks, or all go on with 3.
+    calls on it fail, too. There is one communicator alone for `work`, so nobody can wait on another.
+2.  Every rank, whether its `work` has ended, failed, or was made to fail, meets all others, each pair by itself, and
+    agrees with them on whether all is well. The answer is the same everywhere: the run has ended on all ranks, or all
+    go on with 3.
 3.  Requests under way are completed, whatever their result, before their buffers are touched. The communicator shrinks
     to those that are alive.
 4.  Each tells where it stands. A sum needs all ranks, so nobody is ahead by more than one step; the furthest shares its

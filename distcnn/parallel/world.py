@@ -111,11 +111,10 @@ def _leave(comm, code: int, message: str, tell: bool) -> NoReturn:
     _say(message if tell else "")
     if tell:
         outcome.tell(f"{outcome.EXIT} {code}")
-    try:
+    if isinstance(comm, Survivors):
+        comm.meet(comm.Is_revoked)
+    else:
         wait(comm)
-    except failures(comm):
-        comm.Revoke()  # or who waits for this rank, which leaves, would do so for ever
-        time.sleep(0.1)
     _exit(comm, code)
 
 
