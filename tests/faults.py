@@ -10,6 +10,8 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from distcnn.parallel.world import run
 from distcnn.replicas import Replicas
 from distcnn.report.archive import Archive
 from distcnn.report.metrics import Metrics
+from distcnn.report.recorder import Recorder
 from distcnn.survival import Survival
 from distcnn.training import Training
 
@@ -83,9 +86,39 @@ def soon():
     threading.Timer(0.001, death).start()
 
 
-def stop():
+def later():
+    """The rank is killed while others wait for one that is busy."""
+    threading.Timer(0.3, death).start()
+
+
+def much_later():
+    """The rank is killed when the others have waited for a while."""
+    threading.Timer(0.6, death).start()
+
+
+def busy():
+    """The rank does something else for a while."""
+    time.sleep(1)
+
+
+def stop(number=signal.SIGUSR1):
     """The rank is asked to stop."""
-    os.kill(os.getpid(), signal.SIGUSR1)
+    os.kill(os.getpid(), number)
+
+
+def stop_again():
+    """The rank is asked in the other way that schedulers know."""
+    stop(signal.SIGUSR2)
+
+
+def terminate():
+    """The rank is told to end."""
+    stop(signal.SIGTERM)
+
+
+def interrupt():
+    """Somebody presses Ctrl-C."""
+    stop(signal.SIGINT)
 
 
 def slow():
@@ -111,10 +144,17 @@ def freeze():
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
+def freeze_once():
+    """The whole process is stopped, but not that of a later job in the same folder."""
+    with suppress(FileExistsError):
+        Path(f"frozen-{NOW['training'].comm.rank}").touch(exist_ok=False)
+        freeze()
+
+
 EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing", "note"
 ALWAYS = "slow", "note"
 STEPPED = "step", "block", "meeting", "sum", "divide"  # places that belong to a step
-PLACES = {  # before which function it happens
+PLACES = {  # before which function it happens, and, if not always, when
     "step": (Training, "step"),
     "block": (Net, "train_group"),
     "meeting": (Training, "_add"),
@@ -122,6 +162,7 @@ PLACES = {  # before which function it happens
     "evaluation": (Training, "evaluations"),
     "record": (Metrics, "append"),
     "save": (Archive, "_write"),
+    "rename": (os, "replace", lambda source, target: str(target).endswith(".h5")),
     "compare": (Replicas, "compare"),
     "recovery": (Survival, "_regroup"),
     "shrink": (Survivors, "close_ranks"),
@@ -133,6 +174,7 @@ PLACES = {  # before which function it happens
     "data": (train, "data_of"),
     "create": (rundir, "create"),
     "compile": (Training, "compile"),
+    "finish": (Recorder, "finish"),
     "leave": (world, "_leave"),
 }
 
@@ -142,14 +184,14 @@ def plant(words, comm):
     fault, _, rest = words.partition("@")
     place, rank, step = [*rest.split(":"), "", ""][:3]
     place = place or "step"
-    owner, name = PLACES[place]
+    owner, name, *when = PLACES[place]
     function, act, left = getattr(owner, name), globals()[fault], [1]
     here = fault in EVERYWHERE or comm.rank == min(int(rank or RANK), comm.size - 1)
     wanted = int(step) if step else STEP if place in STEPPED else None
 
     def faulty(*arguments, **keywords):
         steps = NOW["training"].steps if wanted is not None else None
-        due = wanted == steps and left[0]
+        due = wanted == steps and left[0] and all(suits(*arguments) for suits in when)
         if here and (due or (fault in ALWAYS and steps > wanted)):
             left[0] = 0
             act()
