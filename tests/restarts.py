@@ -37,13 +37,28 @@ LIMIT = 180  # seconds
 COLUMNS = "survived", "blows", "restarts", "steps lost", "seconds lost", "digests", "records", "tidy"
 
 
+def options(steps):
+    """Return the options of a training."""
+    return [
+        "--epochs",
+        1000,
+        "--max-steps",
+        steps,
+        "--checkpoint-every",
+        7,
+        "--out",
+        "run",
+        "--progress",
+        "none",
+    ]
+
+
 class Launched:
     """A launcher in a folder, and all that it has started."""
 
     def __init__(self, folder, ranks, steps):
         self.folder, self.name, self.shared = Path(folder), uuid.uuid4().hex, set()
-        self.ranks_wanted, self.options = ranks, ["--epochs", 1000, "--max-steps", steps]
-        self.options += ["--checkpoint-every", 7, "--out", "run", "--progress", "none"]
+        self.ranks_wanted, self.options = ranks, options(steps)
         self.start()
 
     def start(self, *more):
@@ -177,11 +192,13 @@ def course(folder):
 def summary(code, job):
     """Return digest and records of a run, or None for what there is not."""
     last = job.said().rpartition("weights_sha256 ")[2].split()[:1]
-    lines = job.folder / "run/metrics.jsonl"
-    records = (
-        [json.loads(line)["step"] for line in lines.read_text().splitlines()] if lines.exists() else None
-    )
-    return last if code == 0 else None, records
+    return last if code == 0 else None, records(job.folder)
+
+
+def records(folder):
+    """Return the steps at which a run has told its course, or None."""
+    path = Path(folder, "run/metrics.jsonl")
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else None
 
 
 def main():

@@ -29,6 +29,10 @@ SETTINGS = {
     "OMPI_MCA_btl": "self,sm,tcp",
     "OMPI_MCA_btl_tcp_if_include": f"{NET}.0/24",
 }
+LAUNCHER = (  # the launcher, but with faults planted in training
+    "import sys; from distcnn import launch; launch.TRAIN[1:] = sys.argv.pop(1), sys.argv.pop(1); "
+    "sys.exit(launch.main())"
+)
 MANY = 10_000  # steps, of a job that ends otherwise
 
 
@@ -80,13 +84,14 @@ def train(hosts, tmp_path):
     agent.write_text(AGENT)
     agent.chmod(0o700)
 
-    def command(faults, *options, steps=20):
+    def command(faults, *options, steps=20, launched=False):
         where = "--bind-to", "none", "--host", ",".join(f"{host}:2" for host in HOSTS)
-        words = *where, "python", chaos.FAULTS, faults, "--out", "run", "--progress", "none"
-        settings = SETTINGS | {"PRTE_MCA_plm_ssh_agent": agent}
-        return jobs.survivable(
-            4, *words, "--max-steps", steps, *options, env=settings, cwd=tmp_path, timeout=120
-        )
+        words = [*options, "--out", "run", "--progress", "none", "--max-steps", steps]
+        how = {"env": SETTINGS | {"PRTE_MCA_plm_ssh_agent": agent}, "cwd": tmp_path, "timeout": 120}
+        if launched:
+            launcher = "python", "-c", LAUNCHER, chaos.FAULTS, faults, "-n", 4, "--mpirun", " ".join(where)
+            return jobs.run(*launcher, "--", *words, **how)
+        return jobs.survivable(4, *where, "python", chaos.FAULTS, faults, *words, **how)
 
     return command
 
@@ -119,3 +124,16 @@ def test_a_frozen_host_ends_the_job(train):
     assert done.returncode
     assert "as if a whole host were frozen" in done.stderr
     assert "weights_sha256" not in done.stdout
+
+
+@pytest.mark.mpirun
+def test_after_a_host_has_frozen_the_launcher_goes_on(train, tmp_path):
+    faults, options = (
+        "freeze_once@step:2:10,freeze_once@step:3:10",
+        ["--patience", 5, "--checkpoint-every", 3],
+    )
+    done = train(faults, *options, launched=True)
+    assert digest(done) == GOLDEN[NUMERICS], jobs.show(done)
+    assert "as if a whole host were frozen" in done.stderr
+    assert "restart 1 of 100, from step 9" in done.stderr
+    assert sorted(path.name for path in tmp_path.glob("frozen-*")) == ["frozen-2", "frozen-3"]

@@ -70,8 +70,12 @@ def test_divergence_names_layer_rank_and_samples(train, ranks, fault, layer):
 
 
 @pytest.mark.skipif(jobs.tolerant(), reason="that MPI can let the others go on")
-def test_where_no_rank_survives_alone_a_hung_one_ends_the_job(train):
-    done = train(3, "hang@block:1:5", "--patience", 5)
+@pytest.mark.parametrize(
+    ("fault", "words"), [("hang@block:1:5", " hangs: "), ("freeze@step:1:5", "does not even end itself")]
+)
+def test_where_no_rank_survives_alone_a_hung_one_ends_the_job(train, fault, words):
+    done = train(3, fault, "--patience", 5)
     assert done.returncode != 0
     assert "rank 1 of 3 on" in done.stderr
+    assert words in done.stderr
     assert "weights_sha256" not in done.stdout

@@ -238,6 +238,24 @@ def test_asked_to_stop_on_one_rank_all_save_and_go_on_later(train, mpirun, ranks
     assert digest(again) == digest(train(0, "--max-steps", 20, "--out", "b"))
 
 
+@pytest.mark.parametrize("signal", ["stop_again", "terminate", "interrupt"])
+def test_any_signal_to_one_rank_lets_all_save(mpirun, signal):
+    done = mpirun(3, "python", FAULTS, f"{signal}@step:2:5", "--out", "a", timeout=30)
+    assert done.returncode == 75
+    assert load(sorted(Path("a/checkpoints").iterdir())[-1]).step == 7
+    assert "stopped as asked after step 7" in done.stderr
+
+
+@pytest.mark.parametrize("ranks", [0, 3])
+def test_before_the_time_is_up_all_save(train, ranks):
+    begin = time.monotonic()
+    done = train(ranks, "--epochs", 10**6, "--max-time", 8, "--out", "a")
+    assert done.returncode == 75, done.stderr
+    assert time.monotonic() - begin < 30  # and if the machine is busy, starting and ending may take long
+    step = load(sorted(Path("a/checkpoints").iterdir())[-1]).step
+    assert f"stopped as asked after step {step}" in done.stderr
+
+
 def test_ctrl_c_saves_and_ends():
     """The fault makes every step slow, so that the signal comes in the middle of training."""
     command, output = (
