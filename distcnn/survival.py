@@ -7,8 +7,8 @@ The protocol, for Open MPI under `mpirun --with-ft ulfm` (elsewhere one death en
 2.  Every rank, whether its `work` has ended, failed, or was made to fail, meets all others, each pair by itself, and
     agrees with them on whether all is well. The answer is the same everywhere: the run has ended on all ranks, or all
     go on with 3.
-3.  Requests under way are completed, whatever their result, before their buffers are touched. The communicator shrinks
-    to those that are alive.
+3.  Requests under way are completed, whatever their result, before their buffers are touched. All agree on who is
+    alive; from now on these do by messages between pairs what MPI's communicator did, see `parallel/letters.py`.
 4.  Each tells where it stands. A sum needs all ranks, so nobody is ahead by more than one step; the furthest shares its
     replica and its record of the last epoch. Nothing of what a rank had is touched before all of it has arrived.
 5.  The sums are cleared, blocks divided anew. A new rank 0 writes what the old one has not.

@@ -11,25 +11,30 @@ from contextlib import suppress
 import numpy as np
 
 from distcnn.parallel.agreement import LONGEST_PAUSE, SHORTEST_PAUSE, agreed_rank
+from distcnn.parallel.letters import EMPTY, MEETING, Letters
 
-MEETING = 1  # the tag of messages that only say that a rank has come
 ENABLED = "OMPI_MCA_mpi_ft_enable"  # set to 1 by `mpirun --with-ft ulfm`
+BITS = 24  # of an int, which Agree takes
 
 
 class Survivors:
     """MPI's communicator of the ranks that are alive, under its own names; `close_ranks` leaves out the dead.
 
     Whoever holds it sees rank and size change then. lost: how many ranks have died so far. all: the communicator that
-    the job began with, on which ranks `meet`; nothing else is sent there and it is never revoked, so that `close_ranks`
-    must come before all else.
+    the job began with, never revoked, on which ranks meet and agree; comm: what they do everything else with, one of
+    MPI's own until the first death.
     """
 
     def __init__(self, comm):
-        self.comm = self.all = comm
-        self.world, self.lost = comm.Get_group(), 0
+        self.all, self.comm = comm, comm.Dup()
+        self.living, self.groups = [*range(comm.size)], 0
 
     def __getattr__(self, name):
         return getattr(self.comm, name)
+
+    @property
+    def lost(self):
+        return self.all.size - len(self.living)
 
     def allgather(self, value):
         """Return every rank's value, collected by sums.
@@ -53,30 +58,30 @@ class Survivors:
         return self.allgather(value if self.rank == root else None)[root]
 
     def meet(self, given_up=lambda: False):
-        """Return when each rank that is alive has called this as often as this one; sleep meanwhile.
+        """Return who is alive, when each has called this as often as this rank; sleep meanwhile.
 
         A rank tells every other one, and waits for word from each or the news of its death: so none depends on what
-        another hears, nor on one that has left. In Open MPI's own Agree and Shrink some ranks wait for ever if others
-        die while a late one is waited for (5.0.11: 10 of 13 small runs, and none of 40 in which all met before).
+        another hears, nor on one that has left. In Open MPI's own Agree some ranks wait for ever if others die while a
+        late one is waited for (5.0.11: 10 of 13 small runs, and none of 40 in which all met before).
         given_up(): whether there is no point in waiting any longer.
         """
-        others = [rank for rank in range(self.all.size) if rank != self.all.rank]
-        requests, pause = [], SHORTEST_PAUSE
-        for start in (self.all.Irecv, self.all.Isend):
-            for other in others:
+        here, left, pause = {self.all.rank}, {}, SHORTEST_PAUSE
+        for other in self.living:
+            with suppress(failures(self)):
+                if other != self.all.rank:
+                    left[other] = self.all.Irecv(EMPTY.copy(), other, MEETING)
+                    self.all.Isend(EMPTY, other, MEETING)
+        while True:
+            for other in [*left]:
                 with suppress(failures(self)):
-                    requests.append(start(np.empty(0, np.uint8), other, MEETING))
-        while requests := [request for request in requests if not self._over(request)]:
-            if given_up():
-                return
+                    if not left[other].Test():
+                        continue
+                    here.add(other)
+                del left[other]
+            if not left or given_up():
+                return here
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _over(self, request):
-        try:
-            return request.Test()
-        except failures(self):
-            return True
 
     def close_ranks(self):
         """Leave out whoever has died; every rank that is left must call this. Returns the numbers of the dead.
@@ -84,33 +89,39 @@ class Survivors:
         `Revoke` comes first: it makes every other rank's pending and later calls fail, so that all come here.
         Numbers are those that ranks had when the job began.
         """
-        from mpi4py import MPI
-
-        self.meet()
-        before, self.comm = self.comm, self.comm.Shrink()
-        dead = MPI.Group.Difference(before.Get_group(), self.comm.Get_group())
-        self.lost += dead.size
-        return sorted(MPI.Group.Translate_ranks(dead, None, self.world)) if dead.size else []
+        before, seen = self.living, None
+        while seen is None:
+            here = self.meet()
+            with suppress(failures(self)):  # another has died: all go round again
+                self.all.Ack_failed()
+                seen = [self.all.Agree(mask) for mask in _masks(here, self.all.size)]
+        self.living = [rank for rank in before if seen[rank // BITS] >> rank % BITS & 1]
+        self.groups += 1
+        self.comm = Letters(self.all, self.living, self.groups)
+        return [rank for rank in before if rank not in self.living]
 
     def obituary(self, dead, when) -> str:
         """Return words on the ranks of these numbers, and on the others."""
-        size = self.world.size
+        size = self.all.size
         who = f"rank{'s' * (len(dead) > 1)} {', '.join(map(str, dead))} of {size}"
         return f"{who} died {when}; {self.size} of {size} go on"
 
     def agree(self, ended: bool, sound: bool = True) -> tuple[bool, bool]:
         """Return, when every rank has called this, whether all have ended and all are sound: the same on all ranks.
 
-        (False, True) if any has died. It works on a revoked communicator, too. Nothing but this may come between a
-        failure and `close_ranks`: Open MPI's Shrink agrees by the same messages, and would take another rank's call of
-        this for its own.
+        (False, True) if any has died. It works on a revoked communicator, too.
         """
-        self.meet()
+        whole = len(self.meet()) == len(self.living)
         try:
-            flags = self.comm.Agree(ended + 2 * sound)
+            flags = self.all.Agree((ended and whole) + 2 * sound)
         except failures(self):
             return False, True
         return bool(flags & 1), bool(flags & 2)
+
+
+def _masks(ranks, size):
+    """Return these ranks as bits, BITS of them in a number, so that ranks can agree on those that all have seen."""
+    return [sum((start + k in ranks) << k for k in range(BITS)) for start in range(0, size, BITS)]
 
 
 def survivors(comm):
@@ -119,11 +130,7 @@ def survivors(comm):
         return comm
     from mpi4py import MPI
 
-    if MPI.ERR_PROC_FAILED == MPI.ERR_REVOKED:
-        return comm
-    found = Survivors(comm)
-    _close_ranks(found)
-    return found
+    return Survivors(comm) if MPI.ERR_PROC_FAILED != MPI.ERR_REVOKED else comm
 
 
 def undisturbed(comm, function):
@@ -150,14 +157,9 @@ def undisturbed(comm, function):
             return result
         if not sound:
             raise _revoked()
-        _close_ranks(comm)
-
-
-def _close_ranks(comm):
-    """Leave out whoever has died, and tell who that is."""
-    dead = comm.close_ranks()
-    if dead and comm.rank == 0:
-        print(f"distcnn: warning: {comm.obituary(dead, 'before training')}", file=sys.stderr, flush=True)
+        dead = comm.close_ranks()
+        if dead and comm.rank == 0:
+            print(f"distcnn: warning: {comm.obituary(dead, 'before training')}", file=sys.stderr, flush=True)
 
 
 def _revoked():
