@@ -109,7 +109,15 @@ class Survival:
             self.dead = []
 
     def _bury(self, dead):
-        """Note who has died; raise DistcnnError on every rank if MPI fails again and again for no such reason."""
+        """Note who has died; raise DistcnnError on every rank if MPI fails again and again for no such reason.
+
+        A rank that was stopped for so long that the others may have given it up does not take their absence for their
+        death: it ends, as another job may be at work in the run's folder.
+        """
+        if dead and self.training.watch.woke_late():
+            print("distcnn: a rank wakes late, when others have gone: it ends", file=sys.stderr, flush=True)
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGKILL)
         self.dead += dead
         self.false_alarms = 0 if dead else self.false_alarms + 1
         if self.false_alarms > MOST_FALSE_ALARMS:

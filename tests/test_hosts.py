@@ -135,5 +135,5 @@ def test_after_a_host_has_frozen_the_launcher_goes_on(train, tmp_path):
     done = train(faults, *options, launched=True)
     assert digest(done) == GOLDEN[NUMERICS], jobs.show(done)
     assert "as if a whole host were frozen" in done.stderr
-    assert "restart 1 of 100, from step 9" in done.stderr
+    assert "restart 1 of 100, from step 9\n" in done.stderr, done.stderr
     assert sorted(path.name for path in tmp_path.glob("frozen-*")) == ["frozen-2", "frozen-3"]

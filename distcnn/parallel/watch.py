@@ -40,6 +40,8 @@ class Watch:
         self._row = self._rows[self._mine]
         self._processes = [_handle(pid) for pid in here.own(comm.allgather(os.getpid()))]
         self._patience, self._ended = patience, threading.Event()
+        self._thread, self._seen = None, CLOCK()  # who looks at the notes, and when it last did
+        self._woken_in = None  # the step in which it found that this process had been stopped for long
         self.waited = 0.0
 
     def note(self, phase, step=None):
@@ -57,21 +59,30 @@ class Watch:
         """Watch inside the block."""
         if self._patience:
             faulthandler.enable()
-            threading.Thread(target=self._watch, name="watch", daemon=True).start()
+            self._seen = CLOCK()
+            self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+            self._thread.start()
         try:
             yield
         finally:
             self.note(IDLE)
             self._ended.set()
 
+    def woke_late(self):
+        """Return whether this process was stopped, in this step or the one before, for longer than others wait."""
+        stopped = self._thread is not None and CLOCK() - self._seen > 1e9 * self._patience
+        return stopped or (self._woken_in is not None and self._row[STEP] <= self._woken_in + 1)
+
     def _watch(self):
         pause = min(max(self._patience / 8, 0.02), 5)
-        woken = seen = CLOCK()
+        woken = self._seen = CLOCK()
         while not self._ended.wait(pause):
             now = CLOCK()
-            if now - seen > 5e9 * pause:
+            if now - self._seen > 5e9 * pause:
                 woken = now  # this process was stopped, perhaps the whole job: all begin anew
-            seen = now
+            if now - self._seen > 1e9 * self._patience:
+                self._woken_in = self._row[STEP]
+            self._seen = now
             self._judge(now, woken)
 
     def _judge(self, now, woken):
