@@ -84,7 +84,8 @@ def source(records):
     first = next(records[name] for name in BENCHMARKS if name in records)
     machine, rows = first["machine"], records.get("peak", {"rows": []})["rows"]
     peers = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "jax": "JAX"}
-    versions = {name: v for each in records.values() for name, v in each["machine"]["versions"].items()}
+    shown = [records[name]["machine"] for name in BENCHMARKS if name in records]
+    versions = {name: version for each in shown for name, version in each["versions"].items()}
     named = ", ".join(f"{name} {versions[key]}" for key, name in peers.items() if key in versions)
     peak = "".join(f"; {row['what']} a second: {row['ours'] / 1e9:.0f} G" for row in rows)
     return (
