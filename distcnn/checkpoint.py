@@ -30,10 +30,12 @@ __all__ = [
 ]
 
 HEADER = 512  # bytes: HDF5's smallest user block
+FORMAT, OLD = 2, 1  # what is written, and what else is read
 LAYOUT = re.compile(rb"distcnn checkpoint (\d+)\nsha256 [0-9a-f]{64}\nlength (\d{1,18})\n\0*")
 BEST = "best.h5"  # a link to the best checkpoint
 SET_ASIDE = ".set-aside"  # behind the name of one that lies off the course of the run
-NAME = re.compile(r"step-(\d{8,18})\.h5")
+NAME = re.compile(rf"step-(\d{{8,18}})\.h5({SET_ASIDE}|)")
+UNFINISHED = re.compile(r"\.step-.*\.tmp")
 
 
 def save(path, state, image=None):
@@ -90,7 +92,8 @@ def prune(folder, keep, best=None):
     """
     old = [path for step, path in _by_step(folder)[:-keep] if step != best]
     old += [path for _, path in _by_step(folder, SET_ASIDE)[:-keep]]
-    for path in [*old, *Path(folder).glob(".step-*.tmp")]:
+    unfinished = [Path(folder, each) for each in os.listdir(folder) if UNFINISHED.fullmatch(each)]
+    for path in old + unfinished:
         path.unlink(missing_ok=True)
 
 
@@ -103,9 +106,9 @@ def set_aside(folder, step):
 
 def _by_step(folder, ending=""):
     """Return (step, path) of the checkpoints in a folder, in order; none where there is no folder."""
-    paths = Path(folder).glob(f"step-*.h5{ending}")
-    found = [(NAME.fullmatch(path.name.removesuffix(ending)), path) for path in paths]
-    return sorted((int(match[1]), path) for match, path in found if match)
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    found = [NAME.fullmatch(each) for each in names]
+    return sorted((int(match[1]), Path(folder, match[0])) for match in found if match and match[2] == ending)
 
 
 def _verified(path):
@@ -116,28 +119,31 @@ def _verified(path):
             raise CheckpointError(f"{path}: not a file; wanted a checkpoint")
         with open(path, "rb") as file:
             header = file.read(HEADER)
-            _check_header(header, status.st_size, path)
+            number = _format(header, status.st_size, path)
             image = file.read(status.st_size - HEADER)
     except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", "too large")
         raise CheckpointError(f"{path}: cannot be read: {reason}; wanted a checkpoint") from None
-    if header != _header(image):
+    if header != _header(image, number):
         raise CheckpointError(f"{path}: damaged: its checksum does not match; use another checkpoint")
     return image
 
 
-def _header(image):
-    text = f"distcnn checkpoint 1\nsha256 {hashlib.sha256(image).hexdigest()}\nlength {len(image)}\n"
+def _header(image, number=FORMAT):
+    text = f"distcnn checkpoint {number}\nsha256 {hashlib.sha256(image).hexdigest()}\nlength {len(image)}\n"
     return text.encode().ljust(HEADER, b"\0")
 
 
-def _check_header(header, size, path):
-    """Raise CheckpointError when a header is another program's, another format's or another size's."""
+def _format(header, size, path):
+    """Return a header's format; CheckpointError when it is another program's, a later format's or another size's."""
     match = LAYOUT.fullmatch(header)
     if match is None:
         what = "damaged at its beginning" if header.startswith(b"distcnn checkpoint") else "not a checkpoint"
         raise CheckpointError(f"{path}: {what}; wanted a file that distcnn.train has saved")
-    if match[1] != b"1":
-        raise CheckpointError(f"{path}: format {match[1].decode()}, wanted 1; use the distcnn that wrote it")
+    if int(match[1]) not in (FORMAT, OLD):
+        raise CheckpointError(
+            f"{path}: format {match[1].decode()}, wanted {FORMAT}; use the distcnn that wrote it"
+        )
     if size != HEADER + int(match[2]):
         raise CheckpointError(f"{path}: has {size} bytes, wanted {HEADER + int(match[2])}; use another one")
+    return int(match[1])

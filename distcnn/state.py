@@ -1,10 +1,9 @@
-"""The state of a run, and how it lies in HDF5: arrays under plain names, texts and numbers as attributes."""
+"""The state of a run, and how it lies in HDF5: arrays under plain names, settings as attributes."""
 
 import hashlib
 import io
 from dataclasses import dataclass
 from itertools import zip_longest
-from math import prod
 
 import numpy as np
 
@@ -78,24 +77,21 @@ def require_companions(state, names, where):
 
 def pack(state):
     """Return the bytes of an HDF5 file that holds the state; equal states give equal bytes."""
-    image = Image()
-    try:
-        return image.of(state)
-    finally:
-        image.close()
+    return Image().of(state)
 
 
 class Image:
-    """An HDF5 file in memory, kept for the next state of the same run, of which it only writes what changes.
+    """The bytes of an HDF5 file, kept for the next state of the same run, for which only their numbers are replaced.
 
-    For LeNet-5 that takes 1 ms instead of 4, which would be 2 % of the 100 steps between two checkpoints.
+    HDF5 makes the file once: all that changes from state to state lies in contiguous datasets, whose places it tells.
+    For LeNet-5 a state then takes 0.2 ms instead of 4, which would be 3 % of the 100 steps between two checkpoints.
     """
 
     def __init__(self):
-        self._file = self._fixed = None
+        self._bytes = self._places = self._fixed = None
 
     def of(self, state):
-        """Return the bytes of the file, holding this state."""
+        """Return the bytes of the file, holding this state; they are its own until the next one."""
         fixed = [
             state.names_and_shapes,
             list(state.companions),
@@ -103,41 +99,48 @@ class Image:
             *map(bytes, _normalisation(state)),
         ]
         if fixed != self._fixed:
-            self._create(state)
+            self._bytes, self._places = _file_for(state)
             self._fixed = fixed
-        for key, value in _changing(state).items():
-            self._changing[key].write(np.asarray(value, self._changing[key].dtype))
-        for key, (arrays, size) in self._arrays.items():
-            flat = np.ascontiguousarray(state.arrays[key], "<f4")
-            if flat.size != size:
-                raise ValueError(f"{key} have {flat.size} values, their names and shapes have {size}")
-            for array, begin, end in arrays:
-                array.write(array.get_space(), array.get_space(), flat[begin:end])
-        self._file.flush()
-        return self._file.id.get_file_image()
+        contents = _changing(state) | {key: _flat(array) for key, array in state.arrays.items()}
+        for key, places in self._places.items():
+            self._fill(key, places, contents[key].reshape(-1).view(np.uint8))
+        return memoryview(self._bytes)
 
-    def close(self):
-        """Free the memory."""
-        if self._file:
-            self._file.close()
-            self._file = self._fixed = None
+    def _fill(self, key, places, contents):
+        wanted = sum(size for _, size in places)
+        if contents.size != wanted:
+            raise ValueError(f"{key} have {contents.size} bytes, their names and shapes have {wanted}")
+        end = 0
+        for offset, size in places:
+            begin, end = end, end + size
+            self._bytes[offset : offset + size] = contents[begin:end]
 
-    def _create(self, state):
-        import h5py
 
-        self.close()
-        self._file = file = h5py.File(f"state {id(self)}", "w", driver="core", backing_store=False)
+def _file_for(state):
+    """Return a file like a state's, uint8 [bytes], and where in it each thing that changes has its (offset, size)s."""
+    import h5py
+
+    with h5py.File("state", "w", driver="core", backing_store=False) as file:
         for key in FIXED:
             if key != "classes":
                 file.attrs[key] = getattr(state, key)
         file.create_dataset("classes", data=list(state.classes), dtype=h5py.string_dtype())
         for key, values in zip(("mean", "std"), _normalisation(state), strict=True):
             file[key] = values
-        self._changing = {}
-        for key, value in _changing(state).items():
-            file.attrs[key] = np.asarray(value)
-            self._changing[key] = file.attrs.get_id(key)
-        self._arrays = {key: _create_arrays(file, key, state.names_and_shapes) for key in state.arrays}
+        made = {key: [file.create_dataset(key, data=value)] for key, value in _changing(state).items()}
+        for key in state.arrays:
+            group = file.create_group(key, track_order=True)
+            zeros = {name: np.zeros(shape, "<f4") for name, shape in state.names_and_shapes}
+            made[key] = [group.create_dataset(name, data=array) for name, array in zeros.items()]
+        file.flush()
+        places = {
+            key: [(each.id.get_offset() or 0, each.nbytes) for each in all_] for key, all_ in made.items()
+        }
+        return np.frombuffer(bytearray(file.id.get_file_image()), np.uint8), places
+
+
+def _flat(array):
+    return np.ascontiguousarray(array, "<f4")
 
 
 def unpack(image):
@@ -155,8 +158,8 @@ def unpack(image):
         if len(shape) != 3 or not mean.shape == std.shape == shape[:1]:
             raise ValueError("mean and standard deviation do not fit the input's shape")
         return State(
-            **{key: _checked(file.attrs[key], str) for key in TEXTS},
-            **{key: int(_checked(file.attrs[key], np.integer)) for key in WHOLES},
+            **{key: _checked(_value(file, key), str) for key in TEXTS},
+            **{key: int(_checked(_value(file, key), np.integer)) for key in WHOLES},
             classes=tuple(file["classes"].asstr(errors="surrogateescape")[()]),
             input_shape=shape,
             dtype=_checked(file.attrs.get("dtype", ""), str),
@@ -165,7 +168,7 @@ def unpack(image):
             names_and_shapes=names_and_shapes,
             parameters=arrays.pop("parameters"),
             companions=arrays,
-            epoch_sums=tuple(int(_checked(file.attrs[key], str)) for key in SUMS),
+            epoch_sums=tuple(int(_checked(_value(file, key), str)) for key in SUMS),
         )
 
 
@@ -174,19 +177,11 @@ def _normalisation(state):
 
 
 def _changing(state):
-    """Return the attributes that differ from step to step, each of a size that does not."""
+    """Return what differs from step to step beside the arrays, each of a size that does not."""
     sums = {key: str(value).encode().ljust(DIGITS) for key, value in zip(SUMS, state.epoch_sums, strict=True)}
     found = state.digest or digest(state.result)
-    return sums | {"epoch": np.int64(state.epoch), "step": np.int64(state.step), "digest": found.encode()}
-
-
-def _create_arrays(file, key, names_and_shapes):
-    """Make a group of arrays; return them with their places in a flat buffer, and the size of that."""
-    group, arrays, end = file.create_group(key, track_order=True), [], 0
-    for name, shape in names_and_shapes:
-        begin, end = end, end + prod(shape)
-        arrays.append((group.create_dataset(name, shape, "<f4").id, begin, end))
-    return arrays, end
+    changing = sums | {"epoch": np.int64(state.epoch), "step": np.int64(state.step), "digest": found.encode()}
+    return {key: np.asarray(value) for key, value in changing.items()}
 
 
 def _names_and_shapes(group):
@@ -196,6 +191,18 @@ def _names_and_shapes(group):
 def _read_arrays(group, most):
     arrays = [_array(array, most).ravel() for array in group.values()]
     return np.concatenate(arrays) if arrays else np.empty(0, np.float32)
+
+
+def _value(file, key):
+    """Return a text or a number: a dataset's where it changes from step to step, else an attribute's.
+
+    Checkpoints of format 1 have attributes only.
+    """
+    if key not in file:
+        return file.attrs[key]
+    if file[key].shape != () or file[key].dtype.kind not in "iS":
+        raise ValueError(f"{key} is not a single number or text")
+    return file[key][()]
 
 
 def _array(array, most):

@@ -67,6 +67,16 @@ class Training:
         overlap = False if config.norm_group == GLOBAL else None
         self.reduction = Reduction(comm, self.net.sums, self.net.offsets, config.reduction, overlap)
         self.watch, self.replicas = Watch(comm, config.patience), Replicas(self)
+        self._fixed = {  # of every state: found once, as this takes longer than to copy a small net
+            "config_toml": to_toml(config),
+            "numerics": NUMERICS,
+            "seed": config.seed,
+            "data_fingerprint": dataset.fingerprint,
+            "classes": dataset.classes,
+            "input_shape": self.net.input_shape,
+            "dtype": dataset.train.images.dtype.name,
+            "names_and_shapes": [(name, array.shape) for name, array in self.net.arrays.items()],
+        }
 
     @property
     def companions(self):
@@ -180,18 +190,10 @@ class Training:
 
     def state(self):
         """Return everything that later bits depend on, copied, but for the digest, which takes long."""
-        shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
         return State(
-            config_toml=to_toml(self.config),
-            numerics=NUMERICS,
-            seed=self.config.seed,
-            data_fingerprint=self.dataset.fingerprint,
-            classes=self.dataset.classes,
-            input_shape=self.net.input_shape,
-            dtype=self.dataset.train.images.dtype.name,
+            **self._fixed,
             mean=self.mean,
             std=self.std,
-            names_and_shapes=shapes,
             parameters=self.net.weights.copy(),
             companions={name: array.copy() for name, array in self.companions.items()},
             epoch=self.epoch,
@@ -205,8 +207,7 @@ class Training:
             raise CheckpointError(
                 f"{where}: trained on other data than {self.dataset.name}: name the same by --data, or start anew"
             )
-        shapes = [(name, array.shape) for name, array in self.net.arrays.items()]
-        require_parameters(state, shapes, where)
+        require_parameters(state, self._fixed["names_and_shapes"], where)
         require_companions(state, self.companions, where)
         self.net.weights[:] = state.parameters
         for name, array in self.companions.items():

@@ -61,7 +61,6 @@ def test_states_that_share_an_image_come_back():
     ):
         checkpoint.save("x.h5", one, image)
         assert described(checkpoint.load("x.h5")) == described(one)
-    image.close()
 
 
 def test_training_does_not_wait_for_the_disk(monkeypatch):

@@ -102,7 +102,18 @@ def test_any_hdf5_tool_shows_arrays_under_plain_names(saved):
         assert list(file["parameters"]) == [name for name, _ in SHAPES]  # 10.weight comes after 9.weight
         assert file["parameters/1.weight"][()].tolist() == [[2.0, 3.0], [4.0, 5.0]]
         assert file["means/12.bias"].shape == (3,)
-        assert file.attrs["step"] == 7
+        assert file["step"][()] == 7
+
+
+def test_a_checkpoint_of_format_1_is_read(saved):
+    """There, all that is neither an array nor the classes is an attribute."""
+    saved.write_bytes(saved.read_bytes()[checkpoint.HEADER :])
+    with h5py.File(saved, "r+") as file:
+        for key in ("epoch", "step", "digest", "epoch_loss", "epoch_correct", "epoch_samples"):
+            file.attrs[key] = file.pop(key)[()]
+    image = saved.read_bytes()
+    saved.write_bytes(checkpoint._header(image, 1) + image)
+    assert described(checkpoint.load(saved)) == described(state())
 
 
 def test_buffers_that_do_not_fit_their_shapes_are_not_saved(tmp_path):
@@ -137,7 +148,7 @@ def signed(image):
 
 
 def length_of(number):
-    return b"distcnn checkpoint 1\nsha256 %b\nlength %d\n" % (b"0" * 64, number)
+    return b"distcnn checkpoint 2\nsha256 %b\nlength %d\n" % (b"0" * 64, number)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +156,8 @@ def length_of(number):
     [
         (b"", "not a checkpoint"),
         (b"\x89HDF\r\n\x1a\n" + bytes(2000), "not a checkpoint"),
-        (b"distcnn checkpoint 1\n", "damaged at its beginning"),
-        (b"distcnn checkpoint 2" + signed(b"later")[20:], "format 2"),
+        (b"distcnn checkpoint 2\n", "damaged at its beginning"),
+        (b"distcnn checkpoint 3" + signed(b"later")[20:], "format 3"),
         (length_of(10**18 - 1).ljust(512, b"\0"), "wanted 1000000000000000511"),
         (length_of(10**30).ljust(512, b"\0"), "damaged at its beginning"),
         (signed(b""), "not the state of a run"),
@@ -176,6 +187,19 @@ def huge_chunks(file):
     file.create_dataset("parameters/3.weight", shape=(10**12,), dtype="<f4", chunks=(2,))
 
 
+def replaced(key, value):
+    def change(file):
+        del file[key]
+        file[key] = value
+
+    return change
+
+
+def huge_text(file):
+    del file["digest"]
+    file.create_dataset("digest", shape=(10**12,), dtype="S64", chunks=(2,))
+
+
 def doubles(file):
     del file["std"]
     file["std"] = np.ones(2)
@@ -187,10 +211,13 @@ def doubles(file):
         huge,
         huge_chunks,
         doubles,
-        lambda file: file.attrs.__delitem__("step"),
-        lambda file: file.attrs.__setitem__("step", -1),
-        lambda file: file.attrs.__setitem__("step", 1.5),
-        lambda file: file.attrs.__setitem__("epoch_loss", "many"),
+        lambda file: file.__delitem__("step"),
+        huge_text,
+        replaced("step", -1),
+        replaced("step", 1.5),
+        replaced("step", [1, 2]),
+        replaced("epoch_loss", b"many"),
+        lambda file: file.create_group("seed"),
         lambda file: file.attrs.__setitem__("config_toml", 5),
         lambda file: file.attrs.__setitem__("input_shape", [28, 28]),
         lambda file: file.attrs.__setitem__("input_shape", [3, 28, 28]),

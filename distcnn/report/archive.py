@@ -38,7 +38,6 @@ class Archive:
         self._thread.join()
         if self._unsaved:
             self._write(*self._unsaved)
-        self._image.close()
         if self._unsaved is None:
             return None
         return f"the state after step {self._unsaved[0].step} is lost, for it could not be saved"
