@@ -30,7 +30,7 @@ if WIDE:
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1), (2, 4), (2, 8)]
     ROWWISE_WEIGHTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (4, 3), (4, 4), (8, 3)]
     LOCAL_DATA = 26  # taps
-    SUMS = (1, 2, 3, 4, 6, 8)
+    SUMS = (1, 2, 3, 4, 5, 6, 7, 8)
     WINOGRAD = (1, 2, 4)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1), (8, 1)]
     PRODUCT_WEIGHTS = [(m, n) for m in (1, 2, 4) for n in (1, 2, 4)]

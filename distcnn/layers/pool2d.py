@@ -38,6 +38,11 @@ class Pool2D(Window2D):
             for axis, count, size in sides
         )
 
+    def last_taps(self, shape):
+        """Return rows and columns of the last window's taps, inside the image if all windows before it are whole."""
+        sides = zip(self.axes, self.window_counts(shape), shape[1:], strict=True)
+        return tuple(_last_taps(*side) for side in sides)
+
     def is_whole(self, shape):
         """Tell whether every window lies inside the image."""
         sides = zip(self.axes, self.window_counts(shape), shape[1:], strict=True)
@@ -76,7 +81,7 @@ class WeightedPool2D(Pool2D):
         factor = np.ones(channels, np.float32) if factor is None else factor
         bias = np.zeros(channels, np.float32) if bias is None else bias
         tables = self.tables(wiring.x.shape)
-        kernel = kernels.window_forward(*self.taps)
+        kernel = kernels.window_forward(*self.taps, *self.last_taps(wiring.x.shape))
         return [(kernel, (wiring.x.inside, *tables, factor, bias, *self.axes, wiring.y.inside))]
 
     def backward(self, wiring, factor=None):
@@ -97,3 +102,8 @@ class WeightedPool2D(Pool2D):
 def inside(axis, size, start):
     """Return the taps of a window, 0 ... kernel_size - 1, that lie inside the image."""
     return [j for j in range(axis.kernel_size) if 0 <= start + j < size]
+
+
+def _last_taps(axis, count, size):
+    rest = size - (count - 1) * axis.stride
+    return rest if axis.padding == 0 and rest + axis.stride >= axis.kernel_size > rest else axis.kernel_size
