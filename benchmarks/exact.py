@@ -43,9 +43,7 @@ def add_sums(typing, array, index, tile, rows, columns, skip_rows, skip_columns,
     n = columns.literal_value
 
     def generate(context, builder, signature, given):
-        address, strides = pointer(
-            context, builder, signature.args[0], given[0], signature.args[1], given[1], False
-        )
+        address, strides = pointer(context, builder, signature, given, False)
         values, sums = unpack(builder, given[2], signature.args[2]), []
         for start in range(0, len(values), LANES):
             group = values[start : start + LANES]
@@ -74,9 +72,7 @@ def add_features(typing, array, index, tile, rows, columns, skip_rows, guard):
         return None
 
     def generate(context, builder, signature, given):
-        address, strides = pointer(
-            context, builder, signature.args[0], given[0], signature.args[1], given[1], False
-        )
+        address, strides = pointer(context, builder, signature, given, False)
         first_row = context.cast(builder, given[5], signature.args[5], types.int64)
         for k, value in enumerate(unpack(builder, given[2], signature.args[2])):
             i, j = divmod(k, columns.literal_value)

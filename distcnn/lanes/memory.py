@@ -27,8 +27,9 @@ from distcnn.lanes.types import (
 )
 
 
-def pointer(context, builder, array_type, array, index_type, index, of_lanes):
-    """Return the address of array[index] and the byte strides of the axes that the index names."""
+def pointer(context, builder, signature, arguments, of_lanes):
+    """Return the address of array[index], the first two arguments, and the byte strides of the axes that it names."""
+    (array_type, index_type), (array, index) = signature.args[:2], arguments[:2]
     header = context.make_array(array_type)(context, builder, array)
     strides = cgutils.unpack_tuple(builder, header.strides, array_type.ndim)
     itemsize = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
@@ -62,9 +63,7 @@ def load(typing, array, index):
     """Load one Lanes."""
 
     def generate(context, builder, signature, arguments):
-        address, _ = pointer(
-            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
-        )
+        address, _ = pointer(context, builder, signature, arguments, True)
         return load_lanes(builder, address)
 
     return lanes(array, index), generate
@@ -75,13 +74,19 @@ def store(typing, array, index, value):
     """Store one Lanes."""
 
     def generate(context, builder, signature, arguments):
-        address, _ = pointer(
-            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
-        )
+        address, _ = pointer(context, builder, signature, arguments, True)
         store_lanes(builder, arguments[2], address)
         return context.get_dummy_value()
 
     return types.void(array, index, value), generate
+
+
+def _load_all(builder, places, scalars):
+    """Load a tile: of each place sixteen float32, or one that all lanes get."""
+    if not scalars:
+        return cgutils.pack_array(builder, [load_lanes(builder, place) for place in places])
+    numbers = [builder.load(builder.bitcast(place, FLOAT.as_pointer())) for place in places]
+    return cgutils.pack_array(builder, [broadcast(builder, number) for number in numbers])
 
 
 def _loader(axis, scalars):
@@ -92,20 +97,10 @@ def _loader(axis, scalars):
         step, n = stride.literal_value, count.literal_value
 
         def generate(context, builder, signature, arguments):
-            address, strides = pointer(
-                context,
-                builder,
-                signature.args[0],
-                arguments[0],
-                signature.args[1],
-                arguments[1],
-                not scalars,
+            address, strides = pointer(context, builder, signature, arguments, not scalars)
+            return _load_all(
+                builder, [advance(builder, address, strides[axis], step * k) for k in range(n)], scalars
             )
-            places = [advance(builder, address, strides[axis], step * k) for k in range(n)]
-            if scalars:
-                numbers = [builder.load(builder.bitcast(p, FLOAT.as_pointer())) for p in places]
-                return cgutils.pack_array(builder, [broadcast(builder, x) for x in numbers])
-            return cgutils.pack_array(builder, [load_lanes(builder, p) for p in places])
 
         return types.UniTuple(lanes, n)(array, index, stride, count), generate
 
@@ -128,21 +123,10 @@ def _tile_loader(row_axis, scalars=False):
         step, m, n = stride.literal_value, rows.literal_value, columns.literal_value
 
         def generate(context, builder, signature, arguments):
-            address, strides = pointer(
-                context,
-                builder,
-                signature.args[0],
-                arguments[0],
-                signature.args[1],
-                arguments[1],
-                not scalars,
-            )
+            address, strides = pointer(context, builder, signature, arguments, not scalars)
             starts = [advance(builder, address, strides[row_axis], i) for i in range(m)]
             places = [advance(builder, start, strides[-1], step * j) for start in starts for j in range(n)]
-            if scalars:
-                numbers = [builder.load(builder.bitcast(p, FLOAT.as_pointer())) for p in places]
-                return cgutils.pack_array(builder, [broadcast(builder, x) for x in numbers])
-            return cgutils.pack_array(builder, [load_lanes(builder, p) for p in places])
+            return _load_all(builder, places, scalars)
 
         return types.UniTuple(lanes, m * n)(array, index, stride, rows, columns), generate
 
@@ -164,9 +148,7 @@ def _storer(row_axis, column_axis):
         step, m, n = stride.literal_value, rows.literal_value, columns.literal_value
 
         def generate(context, builder, signature, arguments):
-            address, strides = pointer(
-                context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], True
-            )
+            address, strides = pointer(context, builder, signature, arguments, True)
             values = unpack(builder, arguments[2], signature.args[2])
             for i in range(m):
                 start = advance(builder, address, strides[row_axis], i)
@@ -193,9 +175,7 @@ def _prefetcher(of_lanes, row_axis):
         lines = columns.literal_value * (1 if of_lanes else 2)
 
         def generate(context, builder, signature, arguments):
-            address, strides = pointer(
-                context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], of_lanes
-            )
+            address, strides = pointer(context, builder, signature, arguments, of_lanes)
             how = [
                 ir.Constant(INT, number) for number in (int(not of_lanes), 3, 1)
             ]  # to write or read, near, data
@@ -261,9 +241,7 @@ def gather(typing, array, index, row, column, size):
     n = size.literal_value
 
     def generate(context, builder, signature, arguments):
-        address, strides = pointer(
-            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], False
-        )
+        address, strides = pointer(context, builder, signature, arguments, False)
         down, right = strides[-3], LANES * context.get_abi_sizeof(context.get_data_type(types.float32))
         rows, columns = (builder.fptosi(x, INTS) for x in arguments[2:4])
         across = builder.mul(columns, constant(right, INTS))

@@ -182,9 +182,7 @@ def add_sums(typing, array, index, tile, rows, columns, skip_rows, skip_columns,
     n = columns.literal_value
 
     def generate(context, builder, signature, arguments):
-        address, strides = pointer(
-            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], False
-        )
+        address, strides = pointer(context, builder, signature, arguments, False)
         values = unpack(builder, arguments[2], signature.args[2])
         padded = values + [constant(0.0)] * (-len(values) % LANES)
         folded = [fold(builder, padded[start : start + LANES]) for start in range(0, len(padded), LANES)]
@@ -221,9 +219,7 @@ def add_features(typing, array, index, tile, rows, columns, skip_rows, guard):
     n = columns.literal_value
 
     def generate(context, builder, signature, arguments):
-        address, strides = pointer(
-            context, builder, signature.args[0], arguments[0], signature.args[1], arguments[1], False
-        )
+        address, strides = pointer(context, builder, signature, arguments, False)
         values = unpack(builder, arguments[2], signature.args[2])
         first_row = context.cast(builder, arguments[5], signature.args[5], types.int64)
 
