@@ -39,7 +39,10 @@ UNFINISHED = re.compile(r"\.step-.*\.tmp")
 
 
 def save(path, state, image=None):
-    """Write a checkpoint, whole or not at all; OutputError when it cannot be written. Saving more, lend an Image."""
+    """Write a checkpoint, whole or not at all; OutputError when it cannot be written.
+
+    image: an Image to be used again for later states of the run, which makes them faster.
+    """
     contents = image.of(state) if image else pack(state)
     write_whole(path, _header(contents), contents)
 

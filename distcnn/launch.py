@@ -42,7 +42,8 @@ class Asked:
     @contextmanager
     def listening(self):
         """Take note of signals inside the block."""
-        previous = {number: signal.signal(number, self.note) for number in SIGNALS}
+        unwanted = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)  # as under nohup
+        previous = {each: signal.signal(each, self.note) for each in SIGNALS if each not in unwanted}
         try:
             yield self
         finally:
@@ -76,9 +77,9 @@ def launch(arguments, options, asked):
     begin, begun, stuck = time.monotonic(), request.config.resume in ("never", "auto"), 0
     with rundir.reserved(run) as folder, _outcome(folder) as outcome:
         for attempt in range(arguments.max_restarts + 1):
-            resume = ["--resume", "auto"] if attempt and begun else []
-            ours = ["--out", str(folder), *resume, *_time_left(request.config, begin)]
-            words = [*TRAIN, *_without(options, ours), *ours]
+            ours = {"--out": str(folder)} | _time_left(request.config, begin)
+            ours |= {"--resume": "auto"} if attempt and begun else {}
+            words = [*TRAIN, *_without(options, ours), *(word for pair in ours.items() for word in pair)]
             before = _newest(folder)
             code, how = _attempt(arguments, words, outcome, asked)
             if code is not None:
@@ -178,16 +179,16 @@ def _newest(folder):
 def _time_left(settings, begin):
     """Return the option with what is left of --max-time, which holds for all jobs together."""
     if settings.max_time is None:
-        return []
-    return ["--max-time", f"{max(settings.max_time - (time.monotonic() - begin), 1e-3):.3f}"]
+        return {}
+    return {"--max-time": f"{max(settings.max_time - (time.monotonic() - begin), 1e-3):.3f}"}
 
 
-def _without(options, others):
-    """Return those options, with their values, that are not among the others."""
+def _without(options, names):
+    """Return options, "--name=value" or "--name value", without those of these names."""
     kept, words = [], iter(options)
     for word in words:
         name, equals, _ = word.partition("=")
-        if name not in others:
+        if name not in names:  # which values cannot be: no value begins with "--"
             kept.append(word)
         elif not equals:
             next(words)

@@ -76,7 +76,7 @@ def require_companions(state, names, where):
 
 
 def pack(state):
-    """Return the bytes of an HDF5 file that holds the state; equal states give equal bytes."""
+    """Return an HDF5 file that holds the state, as bytes in memory; equal states give equal bytes."""
     return Image().of(state)
 
 

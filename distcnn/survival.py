@@ -31,11 +31,16 @@ import traceback
 
 from distcnn.errors import DistcnnError
 from distcnn.parallel.agreement import agreed, agreed_rank
-from distcnn.parallel.survivors import Survivors, failures
+from distcnn.parallel.survivors import (
+    MOST_FALSE_ALARMS,
+    Survivors,
+    failures,
+    rank_name,
+    rank_number,
+    too_many,
+)
 from distcnn.parallel.watch import WAITING
 from distcnn.replicas import Spoilt
-
-MOST_FALSE_ALARMS = 3  # MPI errors in a row without a death
 
 
 class Survival:
@@ -44,7 +49,9 @@ class Survival:
     def __init__(self, training, recorder):
         self.training, self.recorder, self.comm = training, recorder, training.comm
         self.costly = None  # the step that has cost a rank
-        self.dead, self.false_alarms, self.fault = [], 0, None
+        self.dead, self.fault, self.reason = [], None, None
+        self.false_alarms, self.furthest = 0, 0  # in a row, without a step further than the furthest
+        self.since = time.perf_counter()  # of the last time that ranks met
 
     def run(self, work):
         """Return `work()`, begun anew as often as ranks die or replicas differ, once all ranks have ended it."""
@@ -68,14 +75,13 @@ class Survival:
 
     def _known_to_all(self, problem):
         """Return, when all ranks have come so far, whether each knows how `work` has ended: the same on all ranks."""
-        since, known = time.perf_counter(), True
+        self.since, known = time.perf_counter(), True
         if problem and not isinstance(problem, Spoilt) and agreed_rank(problem) is None:
             known = False
             if not isinstance(problem, failures(self.comm)):
                 self._note_fault(problem)
         if not isinstance(self.comm, Survivors):
             return True
-        self.since = since
         self.training.watch.note(WAITING)
         if not known:
             self.comm.Revoke()
@@ -85,7 +91,7 @@ class Survival:
         """Tell of an exception that the other ranks do not know of; raise it where they cannot hear."""
         training, comm = self.training, self.comm
         where = ", ".join(filter(None, (f"in step {training.steps + 1}", getattr(error, "in_hand", None))))
-        who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed {where}"
+        who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed {where}"
         if not isinstance(comm, Survivors) or comm.size == 1 or self.fault:
             print(who, file=sys.stderr, flush=True)
             raise error
@@ -97,7 +103,7 @@ class Survival:
         training, comm, before = self.training, self.comm, self.training.steps
         training.reduction.abandon()
         self._bury(comm.close_ranks())
-        self._judge(comm.allgather((self.fault, training.steps)))
+        self._judge(comm.allgather((self.fault, training.steps, self.false_alarms)))
         source = training.replicas.level()
         training.divide()
         self.recorder.go_on(training, comm.bcast(self.recorder.record, source))
@@ -109,7 +115,7 @@ class Survival:
             self.dead = []
 
     def _bury(self, dead):
-        """Note who has died; raise DistcnnError on every rank if MPI fails again and again for no such reason.
+        """Note who has died.
 
         A rank that was stopped for so long that the others may have given it up does not take their absence for their
         death: it ends, as another job may be at work in the run's folder.
@@ -120,8 +126,6 @@ class Survival:
             os.kill(os.getpid(), signal.SIGKILL)
         self.dead += dead
         self.false_alarms = 0 if dead else self.false_alarms + 1
-        if self.false_alarms > MOST_FALSE_ALARMS:
-            raise agreed(DistcnnError(f"MPI failed {self.false_alarms} times in a row, but no rank has died"))
 
     def _go_back(self):
         """Go back to the last state that all replicas shared."""
@@ -131,13 +135,22 @@ class Survival:
         self.recorder.warn(f"step {step}: {self.reason}; all go back to step {training.steps}")
 
     def _judge(self, found):
-        """End this rank if it has failed, or all, if that would help nobody; found: (fault, step) of each rank."""
-        faulty = [rank for rank, (fault, _) in enumerate(found) if fault]
+        """End this rank if it has failed, or all, if that would help nobody.
+
+        found: fault, step and number of false alarms of each rank. Raises DistcnnError on every rank if MPI fails
+        again and again though nobody dies.
+        """
+        _, steps, false_alarms = zip(*found, strict=True)
+        if max(false_alarms) > MOST_FALSE_ALARMS:
+            raise agreed(too_many(max(false_alarms)))
+        if max(steps) > self.furthest:
+            self.furthest, self.false_alarms = max(steps), 0
+        faulty = [rank for rank, (fault, _, _) in enumerate(found) if fault]
         again = [rank for rank in faulty if found[rank][1] == self.costly]
         if again or len(faulty) == len(found):
             rank = (again or faulty)[0]
             why = "; the step has cost a rank before" if again else " on all ranks"
-            raise agreed(DistcnnError(found[rank][0] + why), rank)
+            raise agreed(DistcnnError(found[rank][0] + why), rank_number(self.comm, rank))
         if self.fault:
             time.sleep(0.1)  # Open MPI may lose what was written just before
             os.kill(os.getpid(), signal.SIGKILL)

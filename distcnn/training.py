@@ -28,6 +28,7 @@ from distcnn.parallel.agreement import agreed, on_all, on_root
 from distcnn.parallel.cores import share_of_cores
 from distcnn.parallel.node import node
 from distcnn.parallel.reduction import Reduction
+from distcnn.parallel.survivors import rank_name
 from distcnn.parallel.turns import compile_in_turns
 from distcnn.parallel.watch import COMPUTING, WAITING, Watch
 from distcnn.replicas import Replicas
@@ -275,8 +276,8 @@ class Training:
         _, what, rank = min(known, key=operator.itemgetter(0), default=(0, "the sum over all ranks", 0))
         raise agreed(
             Diverged(
-                f"diverged at step {self.steps + 1}, whose update was not applied: {what}, on rank {rank} of "
-                f"{self.comm.size}; try a lower --learning-rate"
+                f"diverged at step {self.steps + 1}, whose update was not applied: {what}, on "
+                f"{rank_name(self.comm, rank)}; try a lower --learning-rate"
             )
         )
 

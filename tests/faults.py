@@ -30,7 +30,7 @@ from distcnn.training import Training
 
 STEP = 5  # the step in which it happens, from 0
 RANK = 1
-NOW = {}  # "training": the one that goes on
+NOW = {}  # "comm"; "training": the one that goes on
 
 
 def nan_weight():
@@ -133,6 +133,16 @@ def note():
             file.write(f"{NOW['training'].steps}\n")
 
 
+def alarm():
+    """MPI fails, though nobody has died."""
+    NOW["comm"].Revoke()
+
+
+def alarms():
+    """MPI fails so again and again."""
+    alarm()
+
+
 def hang():
     """The rank comes no further."""
     while True:
@@ -152,7 +162,7 @@ def freeze_once():
 
 
 EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing", "note"
-ALWAYS = "slow", "note"
+ALWAYS = "slow", "note", "alarms"
 STEPPED = "step", "block", "meeting", "sum", "divide"  # places that belong to a step
 PLACES = {  # before which function it happens, and, if not always, when
     "step": (Training, "step"),
@@ -192,7 +202,7 @@ def plant(words, comm):
     def faulty(*arguments, **keywords):
         steps = NOW["training"].steps if wanted is not None else None
         due = wanted == steps and left[0] and all(suits(*arguments) for suits in when)
-        if here and (due or (fault in ALWAYS and steps > wanted)):
+        if here and (due or (fault in ALWAYS and (wanted is None or steps >= wanted))):
             left[0] = 0
             act()
         return function(*arguments, **keywords)
@@ -208,7 +218,7 @@ def planted(comm):
         NOW["training"] = training
         make(training, *arguments)
 
-    Training.__init__ = made
+    NOW["comm"], Training.__init__ = comm, made
     for words in sys.argv.pop(1).split(","):
         plant(words, comm)
     return train.main(comm)

@@ -203,6 +203,34 @@ def test_a_run_from_a_checkpoint_elsewhere_can_be_gone_on_with(run, launched):
     assert [path.name for path in steps("b")] == ["step-00000003.h5", "step-00000006.h5"]
 
 
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ("--epochs 3 --out a", "--epochs 3"),
+        ("--out=a --epochs=3", "--epochs=3"),
+        ("--progress auto --epochs 3 --resume never", "--progress auto --epochs 3"),
+        ("--model out --out out", "--model out"),
+        ("", ""),
+    ],
+)
+def test_options_that_the_launcher_sets_replace_those_given(options, kept):
+    ours = {"--out": "out", "--resume": "auto"}
+    assert launch._without(options.split(), ours) == kept.split()
+
+
+def test_a_hangup_is_ignored_where_it_was(monkeypatch):
+    """As under nohup, whose jobs shall outlive the terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with launch.Asked().listening() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert (asked.times, asked.urgent) == (1, 0)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_launcher_removes_what_a_dead_one_has_left_and_nothing_else(tmp_path):
     other = tmp_path / ".launch-1"
     other.write_bytes(b"")

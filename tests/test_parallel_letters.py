@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from distcnn.parallel import survivors
 from distcnn.parallel.agreement import wait
 from distcnn.parallel.letters import Letters
 
@@ -57,3 +58,16 @@ def test_one_that_revokes_frees_who_waits_for_it(comm):
     assert (array == comm.size).all()
     assert not after.Is_revoked()
     time.sleep(0.1)
+
+
+@pytest.mark.mpi
+def test_what_survivors_collect_arrives(comm, monkeypatch):
+    monkeypatch.setattr(survivors, "MOST_BYTES", 1000)
+    ranks = survivors.Survivors(comm)
+    values = [b"x" * (3000 * rank) for rank in range(comm.size)]
+    own = values[comm.rank]
+    assert ranks.allgather(own) == values
+    assert ranks.gather(own) == (values if comm.rank == 0 else None)
+    for root in range(comm.size):
+        assert ranks.bcast(own if comm.rank == root else None, root) == values[root]
+    assert ranks.meet() == {*range(comm.size)}

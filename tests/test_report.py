@@ -154,6 +154,19 @@ def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     assert drawn == [1, 2]
 
 
+@pytest.mark.parametrize(("steps", "score"), [(10, (0.9, -0.3)), (15, None)])
+def test_a_score_goes_to_the_state_that_it_was_found_for(tmp_path, steps, score):
+    """Rank 0 has died `steps` steps after the start; this rank takes its place, and has the record of step 10."""
+    run, comm = Run(tmp_path, Config(progress="none", epochs=9)), SimpleNamespace(rank=1)
+    dataset = SimpleNamespace(name="x", train=SimpleNamespace(labels=[0] * 8))
+    training = SimpleNamespace(steps=steps, epoch=1, epoch_sums=(0, 0, 0), comm=comm, dataset=dataset)
+    ours = recorder.Recorder(run, training)
+    comm.rank = 0
+    ours.go_on(training, record(1, validation_accuracy=0.9, validation_loss=0.3))
+    assert [each["step"] for each in ours.metrics.records()] == [10]
+    assert ours.score == score
+
+
 @pytest.mark.usefixtures("in_folder")
 @pytest.mark.parametrize(
     ("records", "path"), [([record(1)], "/proc/curves.png"), ([{"step": 1}], "curves.png")]

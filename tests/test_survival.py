@@ -92,6 +92,37 @@ def test_a_rank_that_fails_before_training_ends_the_job(survive):
     assert "weights_sha256" not in done.stdout
 
 
+ALARMS = ",".join(f"alarm@step:{step % 4}:{step}" for step in range(3, 15, 2))
+
+
+@pytest.mark.parametrize("faults", ["alarm@prepare:2", "alarm@sum:0:4", ALARMS])
+def test_errors_of_mpi_without_a_death_cost_nothing(survive, faults):
+    """Nor does it matter that there are many, as long as steps are done between them."""
+    done = survive(faults)
+    assert digest(done) == GOLDEN[NUMERICS]
+    assert "died" not in done.stderr
+
+
+@pytest.mark.parametrize("faults", ["alarms@prepare:1", "alarms@step:1:5"])
+def test_errors_of_mpi_without_end_end_the_job(survive, faults):
+    done = survive(faults)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("distcnn: error: MPI failed 4 times in a row, but no rank has died") == 1
+
+
+def test_ranks_keep_their_numbers(survive):
+    """Once rank 0 has died, what was rank 2 is MPI's rank 1."""
+    done = survive("death@step:0:3,exception@step:2:7")
+    assert "distcnn: rank 2 of 4 on" in done.stderr
+    assert "rank 2 of 4 died in step 8" in done.stderr
+    assert digest(done) == GOLDEN[NUMERICS]
+
+
+def test_a_death_in_an_evaluation_leaves_the_speed_of_its_epoch(survive, tmp_path):
+    survive("death@evaluation:2,death@evaluation:0")
+    assert all(each["samples_per_second"] > 0 for each in records(tmp_path))
+
+
 def test_a_death_before_training_is_told(survive):
     done = survive("death@prepare:2")
     assert "warning: rank 2 of 4 died before training; 3 of 4 go on" in done.stderr

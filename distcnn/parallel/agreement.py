@@ -55,9 +55,13 @@ def wait(comm):
 
     So 7 ranks that wait for one to compile, on 2 cores, leave it a whole core.
     """
-    request = comm.Ibarrier()
+    sleep_until(comm.Ibarrier().Test)
+
+
+def sleep_until(done):
+    """Return when `done()` is true; look again and again, after longer and longer pauses."""
     pause = SHORTEST_PAUSE
-    while not request.Test():
+    while not done():
         time.sleep(pause)
         pause = min(LONGER * pause, LONGEST_PAUSE)
 

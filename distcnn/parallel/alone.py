@@ -18,9 +18,6 @@ class Alone:
     def allgather(self, value):
         return [value]
 
-    def allreduce(self, value):
-        return value
-
     def Allreduce(self, send, receive):
         """Copy `send` to `receive`; None stands for in place, as in mpi4py."""
         if send is not None:

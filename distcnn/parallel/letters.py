@@ -4,13 +4,12 @@ Where ranks die, Open MPI cannot be trusted to make one: who is told of a death 
 ranks that wait for the new communicator to become active, at times all of them).
 """
 
-import time
 from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
 
-from distcnn.parallel.agreement import LONGEST_PAUSE, SHORTEST_PAUSE
+from distcnn.parallel.agreement import sleep_until
 from distcnn.parallel.alone import Done
 
 MEETING, ALARM, DATA, KINDS = 0, 1, 2, 3  # tags, KINDS of them for each group of ranks
@@ -28,25 +27,25 @@ class Letters:
 
     def __init__(self, comm, living, number):
         self.comm, self.rank, self.size = comm, living.index(comm.rank), len(living)
-        self._others, self._tag = [rank for rank in living if rank != comm.rank], KINDS * number
+        self.others, self.tag = [rank for rank in living if rank != comm.rank], KINDS * number
         self._alarms, self._revoked = [], False
-        for other in self._others:
+        for other in self.others:
             try:
-                self._alarms.append(comm.Irecv(EMPTY.copy(), other, self._tag + ALARM))
+                self._alarms.append(comm.Irecv(EMPTY.copy(), other, self.tag + ALARM))
             except Exception:  # it has died meanwhile
                 self._revoked = True
 
     def Revoke(self):
         """Make all calls fail, on every rank."""
         self._revoked = True
-        for other in self._others:
+        for other in self.others:
             with suppress(Exception):  # it is dead
-                UNFINISHED.append(self.comm.Isend(EMPTY, other, self._tag + ALARM))
+                UNFINISHED.append(self.comm.Isend(EMPTY, other, self.tag + ALARM))
 
     def Is_revoked(self):
         """Return whether some rank has revoked, as far as this one knows."""
         with suppress(Exception):
-            self._heed()
+            self.heed()
             return False
         return True
 
@@ -68,7 +67,7 @@ class Letters:
     def Bcast(self, array, root=0):
         """Give all ranks the array of one."""
         nothing = np.empty(0, array.dtype)
-        sent = [array if self.rank == root else nothing] * len(self._others)
+        sent = [array if self.rank == root else nothing] * len(self.others)
         numbers = [k for k in range(self.size) if k != self.rank]
         wanted = [array if number == root else nothing for number in numbers]
         for number, arrived in zip(numbers, self._exchange(sent, wanted), strict=True):
@@ -76,7 +75,7 @@ class Letters:
                 array[...] = arrived.reshape(array.shape)
 
     def Ibarrier(self):
-        return Exchange(self, [EMPTY] * len(self._others), [EMPTY] * len(self._others))
+        return Exchange(self, [EMPTY] * len(self.others), [EMPTY] * len(self.others))
 
     def _exchange(self, sent, like):
         """Send an array to each other rank, and return one from each, of the shapes that `like` has."""
@@ -84,7 +83,7 @@ class Letters:
         exchange.Wait()
         return exchange.arrived
 
-    def _heed(self):
+    def heed(self):
         """Raise MPI.Exception if a rank has revoked or died."""
         from mpi4py import MPI
 
@@ -97,14 +96,14 @@ class Exchange:
     """A request: all other ranks have sent what they have for this one, and got what it has for them."""
 
     def __init__(self, letters, sent, like):
-        self._letters, comm, tag = letters, letters.comm, letters._tag + DATA
-        letters._heed()
+        self._letters, comm, tag = letters, letters.comm, letters.tag + DATA
+        letters.heed()
         self.arrived = [np.empty_like(array) for array in like]
         self._requests = []
         try:
-            for other, array in zip(letters._others, self.arrived, strict=True):
+            for other, array in zip(letters.others, self.arrived, strict=True):
                 self._requests.append(comm.Irecv(array, other, tag))
-            for other, array in zip(letters._others, sent, strict=True):
+            for other, array in zip(letters.others, sent, strict=True):
                 self._requests.append(comm.Isend(array.copy(), other, tag))
         except Exception:
             UNFINISHED.extend(self._requests)
@@ -115,14 +114,13 @@ class Exchange:
         try:
             self._requests = [request for request in self._requests if not request.Test()]
             if self._requests:
-                self._letters._heed()
+                self._letters.heed()
         except Exception:
             UNFINISHED.extend(self._requests)
             raise
         return not self._requests
 
     def Wait(self):
-        pause = SHORTEST_PAUSE
-        while not self.Test():
-            time.sleep(pause)
-            pause = min(1.2 * pause, LONGEST_PAUSE)
+        """Return True when all is there; sleep meanwhile."""
+        sleep_until(self.Test)
+        return True

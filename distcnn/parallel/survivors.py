@@ -5,16 +5,18 @@ Open MPI 5 has it under `mpirun --with-ft ulfm`. Elsewhere the death of a rank e
 
 import os
 import sys
-import time
 from contextlib import suppress
 
 import numpy as np
 
-from distcnn.parallel.agreement import LONGEST_PAUSE, SHORTEST_PAUSE, agreed_rank
+from distcnn.errors import DistcnnError
+from distcnn.parallel.agreement import agreed, agreed_rank, sleep_until
 from distcnn.parallel.letters import EMPTY, MEETING, Letters
 
 ENABLED = "OMPI_MCA_mpi_ft_enable"  # set to 1 by `mpirun --with-ft ulfm`
 BITS = 24  # of an int, which Agree takes
+MOST_BYTES = 2**30  # in a message: MPI's counts are ints
+MOST_FALSE_ALARMS = 3  # MPI errors in a row without a death
 
 
 class Survivors:
@@ -22,7 +24,8 @@ class Survivors:
 
     Whoever holds it sees rank and size change then. lost: how many ranks have died so far. all: the communicator that
     the job began with, never revoked, on which ranks meet and agree; comm: what they do everything else with, one of
-    MPI's own until the first death.
+    MPI's own until the first error. living: the numbers that the ranks had when the job began, by which people know
+    them.
     """
 
     def __init__(self, comm):
@@ -44,18 +47,30 @@ class Survivors:
         """
         from mpi4py import MPI
 
-        data = MPI.pickle.dumps(value)
-        sizes = np.zeros(self.size, np.int64)
-        sizes[self.rank] = len(data)
-        self.comm.Allreduce(None, sizes)
-        rows = np.zeros((self.size, sizes.max()), np.uint8)
-        rows[self.rank, : len(data)] = bytearray(data)
-        self.comm.Allreduce(None, rows)
-        return [MPI.pickle.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+        return [MPI.pickle.loads(row) for row in self._rows(MPI.pickle.dumps(value))]
+
+    def gather(self, value, root=0):
+        """Return every rank's value on one rank, None on the others."""
+        values = self.allgather(value)
+        return values if self.rank == root else None
 
     def bcast(self, value, root=0):
         """Return the value of one rank, on all."""
-        return self.allgather(value if self.rank == root else None)[root]
+        from mpi4py import MPI
+
+        return MPI.pickle.loads(self._rows(MPI.pickle.dumps(value) if self.rank == root else b"")[root])
+
+    def _rows(self, data):
+        """Return every rank's bytes, added up where the others have zeros."""
+        sizes = np.zeros(self.size, np.int64)
+        sizes[self.rank] = len(data)
+        self.comm.Allreduce(None, sizes)
+        ends = np.cumsum(sizes)
+        row = np.zeros(ends[-1], np.uint8)
+        row[ends[self.rank] - len(data) : ends[self.rank]] = np.frombuffer(data, np.uint8)
+        for start in range(0, len(row), MOST_BYTES):
+            self.comm.Allreduce(None, row[start : start + MOST_BYTES])
+        return [row[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True)]
 
     def meet(self, given_up=lambda: False):
         """Return who is alive, when each has called this as often as this rank; sleep meanwhile.
@@ -65,23 +80,24 @@ class Survivors:
         late one is waited for (5.0.11: 10 of 13 small runs, and none of 40 in which all met before).
         given_up(): whether there is no point in waiting any longer.
         """
-        here, left, pause = {self.all.rank}, {}, SHORTEST_PAUSE
+        here, left = {self.all.rank}, {}
         for other in self.living:
             with suppress(failures(self)):
                 if other != self.all.rank:
-                    left[other] = self.all.Irecv(EMPTY.copy(), other, MEETING)
-                    self.all.Isend(EMPTY, other, MEETING)
-        while True:
-            for other in [*left]:
+                    arrival = self.all.Irecv(EMPTY.copy(), other, MEETING)
+                    left[other] = arrival, self.all.Isend(EMPTY, other, MEETING)
+
+        def all_met():
+            for other, requests in [*left.items()]:
                 with suppress(failures(self)):
-                    if not left[other].Test():
+                    if not all(request.Test() for request in requests):
                         continue
                     here.add(other)
                 del left[other]
-            if not left or given_up():
-                return here
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            return not left or given_up()
+
+        sleep_until(all_met)
+        return here
 
     def close_ranks(self):
         """Leave out whoever has died; every rank that is left must call this. Returns the numbers of the dead.
@@ -141,6 +157,7 @@ def undisturbed(comm, function):
     """
     if not isinstance(comm, Survivors):
         return function()
+    false_alarms = 0
     while True:
         result = failure = None
         try:
@@ -158,14 +175,33 @@ def undisturbed(comm, function):
         if not sound:
             raise _revoked()
         dead = comm.close_ranks()
+        false_alarms = 0 if dead else false_alarms + 1
+        if false_alarms > MOST_FALSE_ALARMS:
+            raise agreed(too_many(false_alarms))
         if dead and comm.rank == 0:
             print(f"distcnn: warning: {comm.obituary(dead, 'before training')}", file=sys.stderr, flush=True)
+
+
+def too_many(false_alarms):
+    """Return the exception that ends a job in which MPI fails again and again for no such reason as a death."""
+    return DistcnnError(f"MPI failed {false_alarms} times in a row, but no rank has died")
 
 
 def _revoked():
     from mpi4py import MPI
 
     return MPI.Exception(MPI.ERR_REVOKED)
+
+
+def rank_number(comm, rank=None):
+    """Return the number that a rank, this one unless given, had when the job began: people know it by that."""
+    rank = comm.rank if rank is None else rank
+    return comm.living[rank] if isinstance(comm, Survivors) else rank
+
+
+def rank_name(comm, rank=None):
+    """Return words on a rank, this one unless given, and how many the job began with."""
+    return f"rank {rank_number(comm, rank)} of {comm.all.size if isinstance(comm, Survivors) else comm.size}"
 
 
 def failures(comm):

@@ -18,7 +18,7 @@ from distcnn import outcome
 from distcnn.errors import DistcnnError, LaunchError
 from distcnn.parallel.agreement import agreed, agreed_rank, is_echo, on_all, on_root, wait
 from distcnn.parallel.alone import Alone
-from distcnn.parallel.survivors import Survivors, failures, survivors, undisturbed
+from distcnn.parallel.survivors import Survivors, failures, rank_name, survivors, undisturbed
 
 __all__ = ["agreed", "on_all", "on_root", "run", "wait", "world"]
 
@@ -87,9 +87,7 @@ def run(main) -> NoReturn:
     except KeyboardInterrupt:
         _end(comm, INTERRUPTED, "")
     except failures(comm) as error:
-        _end(
-            comm, 1, f"distcnn: rank {comm.rank} of {comm.size} ends, as another has died or failed: {error}"
-        )
+        _end(comm, 1, f"distcnn: {rank_name(comm)} ends, as another has died or failed: {error}")
     except BaseException as error:
         alike = comm.size == 1 or agreed_rank(error) is not None
         if not (alike and isinstance(error, DistcnnError | SystemExit)):
@@ -124,7 +122,7 @@ def _fail(comm, error) -> NoReturn:
         time.sleep(PAUSE)
     planned = isinstance(error, DistcnnError)
     what = f"distcnn: error: {error}\n" if planned else "".join(traceback.format_exception(error))
-    who = f"distcnn: rank {comm.rank} of {comm.size} on {socket.gethostname()} failed"
+    who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed"
     if planned:
         outcome.tell(f"{outcome.EXIT} {error.exit_code}")
     _end(comm, getattr(error, "exit_code", 1), what + who)
@@ -152,7 +150,6 @@ def _exit(comm, code: int) -> NoReturn:
     MPICH's mpirun now and then, which then told its own code.
     """
     if isinstance(comm, Survivors):
-        sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
 

@@ -115,7 +115,8 @@ def epoch_line(record, epochs):
         parts += [f"validation accuracy {record['validation_accuracy']:.2%}"]
     if record["test_accuracy"] is not None:
         parts += [f"test loss {record['test_loss']:.4f}", f"test accuracy {record['test_accuracy']:.2%}"]
-    return "  ".join([*parts, f"{record['samples_per_second']:,.0f} samples/s"])
+    speed = record["samples_per_second"]
+    return "  ".join([*parts, *([f"{speed:,.0f} samples/s"] if speed is not None else [])])
 
 
 def _print(stream, descriptor, text):

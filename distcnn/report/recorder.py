@@ -22,6 +22,7 @@ class Recorder:
         self.curves = Curves(run.metrics, run.curves, title, self.warn)
         self.progress = self.archive = self.score = None
         self.saved, self.lost = training.steps, None
+        self.seconds, self.samples = 0.0, 0  # in this epoch so far, and trained by this process
         self.drawn, self.news = time.perf_counter(), True  # news: what the picture does not show yet
         self.go_on(training)
 
@@ -33,7 +34,7 @@ class Recorder:
     def go_on(self, training, record=None):
         """Begin, or go on with other ranks or from an earlier step; `record` is the last that there shall be."""
         self.record = record
-        self.seconds, self.samples, self.seen = 0.0, 0, training.epoch_sums[2]
+        self.seen = training.epoch_sums[2]
         if training.comm.rank == 0 and not self.leads:
             self._take_over(training)
         self.mark = time.perf_counter()
@@ -80,7 +81,7 @@ class Recorder:
             "train_accuracy": accuracy,
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
-            "samples_per_second": self.samples / max(self.seconds, 1e-9),
+            "samples_per_second": self.samples / self.seconds if self.samples else None,
             "ranks": training.comm.size,
             "waited_seconds": waited,
             "waited_for": waited.index(min(waited)) if len(waited) > 1 else None,
@@ -131,6 +132,8 @@ class Recorder:
         if self.record:
             self.saved = None
             self._write_record()
+            if self.record["step"] != training.steps:
+                self.score = None  # it is not that of the state that is saved next
 
     def _write_record(self):
         """Write the last record, unless it is there."""
