@@ -90,10 +90,11 @@ class Net(BlockNet):
     def loss_and_gradients(self, images, labels):
         """Return the mean softmax cross-entropy of logits and labels (n,), and its gradients by name, float32.
 
-        Raises NetError for labels that are not classes, Diverged for NaN and for values beyond the exact sums' range.
+        Raises NetError for a net whose last layer gives no logits and for labels that are not classes, Diverged for NaN
+        and for values beyond the exact sums' range.
         """
-        images, labels = self._checked(images), np.asarray(labels)
-        classes = self.shapes[-1][0]
+        self._require_logits()
+        images, labels, (classes,) = self._checked(images), np.asarray(labels), self.shapes[-1]
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
             raise NetError(
                 f"labels have shape {labels.shape} of {labels.dtype}; wanted {len(images)} integers"

@@ -250,9 +250,11 @@ def test_mistakes_are_named(call, words):
     assert all(word in str(caught.value) for word in words)
 
 
-def test_the_loss_wants_one_number_a_class():
+@pytest.mark.parametrize("label", [0, 5])
+def test_the_loss_wants_one_number_a_class(label):
+    """Whatever the labels are, as such a net has no classes."""
     with pytest.raises(NetError, match="end with Dense"):
-        Net([Conv2D(3, 3)], (1, 5, 5)).loss_and_gradients(normal(1, 1, 5, 5), [0])
+        Net([Conv2D(3, 3)], (1, 5, 5)).loss_and_gradients(normal(1, 1, 5, 5), [label])
 
 
 FRONTS = {  # what is before a pool: whether the pool's dx may lie over its x
