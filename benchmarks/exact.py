@@ -114,6 +114,12 @@ def adding_calls(net, otherwise=in_float32):
     return exact, plain
 
 
+def updating_calls(size):
+    """Return the call that updates so many parameters from exact sums, and its like in float32."""
+    given = *np.zeros((2, size), np.float32), np.zeros(size, np.int64), 1.0, 0.01, 0.9, 0.0
+    return (momentum_update.compiled, given), in_float32(momentum_update, given, given[2:3])
+
+
 def adds_to(wiring, given):
     """Tell whether a kernel's argument is one of the sums that a layer adds to, or a view of it."""
     return isinstance(given, np.ndarray) and any(
@@ -126,9 +132,7 @@ def main():
     table = Table("exact", arguments(__doc__), rounds=15)
     training = training_on_noise("lenet5", BATCH_SIZE)
     step, exact, plain = stepping(training), *adding_calls(training.net)
-    size = training.net.trained
-    given = *np.zeros((2, size), np.float32), np.zeros(size, np.int64), 1.0, 0.01, 0.9, 0.0
-    updates = (momentum_update.compiled, given), in_float32(momentum_update, given, given[2:3])
+    updates = updating_calls(training.net.trained)
 
     def all_of(calls, update):
         def run():

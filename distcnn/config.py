@@ -14,8 +14,7 @@ try:
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib
 
-NUMERICS = 2
-"""Raised whenever a change alters any bit of training."""
+NUMERICS = 2  # raised whenever a change alters any bit of training
 
 # What becomes of a setting when a run is resumed.
 FIXED = "fixed"  # it changes bits: another value is an error
@@ -55,13 +54,13 @@ class Config:
         0.04, Real(0.0, 1.0), "the part of the learning rate to rise from", FIXED, schedule=("one-cycle",)
     )
     power: float = _setting(
-        1.0, Real(0.0), "of what is left of the epochs, is the learning rate", FIXED, schedule=("polynomial",)
+        1.0, Real(0.0), "the exponent of the polynomial decay", FIXED, schedule=("polynomial",)
     )
     drop_every: int | None = _setting(
         None, Whole(1), "epochs between drops of the learning rate", FIXED, schedule=("step",)
     )
     drop_at: tuple[int, ...] | None = _setting(
-        None, Wholes(), "the finished epochs after which it drops", FIXED, schedule=("step",)
+        None, Wholes(), "the finished epochs after which the learning rate drops", FIXED, schedule=("step",)
     )
     drop_factor: float = _setting(
         0.1, Real(0.0, 1.0), "the part of the learning rate that a drop leaves", FIXED, schedule=("step",)
@@ -72,25 +71,35 @@ class Config:
         0.999, Real(0.0, 1.0), "the part of the mean square that a step keeps", FIXED, optimiser=("adam",)
     )
     epsilon: float = _setting(
-        1e-8, Real(1e-12), "is added to the root of the mean square", FIXED, optimiser=("adam",)
+        1e-8, Real(1e-12), "what is added to the root of the mean square", FIXED, optimiser=("adam",)
     )
     trust_coefficient: float = _setting(
-        0.001, Real(0.0), "of a layer's norm, may a step move", FIXED, optimiser=("lars",)
+        0.001,
+        Real(0.0),
+        "a step's length over its layer's norm, at a learning rate of 1",
+        FIXED,
+        optimiser=("lars",),
     )
     weight_decay: float = _setting(
-        0.0, Real(0.0), "shrinks parameters: by the gradient, under adam by itself", FIXED
+        0.0,
+        Real(0.0),
+        "how strongly parameters shrink: through their gradients, under adam apart from them",
+        FIXED,
     )
     decay: str = _setting(
         "all", Choice(("all", "weights")), "what decays; weights: no biases, no norms", FIXED
     )
     clip_norm: float = _setting(0.0, Real(0.0), "the norm that gradients are cut down to; 0: none", FIXED)
     average: float = _setting(
-        0.0, Real(0.0, 1.0), "evaluate a mean of weights, of which a step keeps this; 0: none", FIXED
+        0.0,
+        Real(0.0, 1.0),
+        "the part that a step keeps of the mean weights, which are evaluated; 0: none",
+        FIXED,
     )
     label_smoothing: float = _setting(
         0.0, Real(0.0, 1.0), "the part of a target that all classes share", FIXED
     )
-    seed: int = _setting(0, Whole(0, 2**63 - 1), "determines initial weights and the order of data", FIXED)
+    seed: int = _setting(0, Whole(0, 2**63 - 1), "the number that all random choices follow from", FIXED)
     normalise: str = _setting("channel", Choice(("channel", "none")), "how images are normalised", FIXED)
     augment: str = _setting("none", Augmentations(), "how training images are distorted", FIXED)
     validation: float = _setting(0.0, Real(0.0, 1.0), "the fraction of the training part to judge by", FIXED)

@@ -6,10 +6,10 @@ import pytest
 from test_layers import close, normal
 
 from distcnn import Net
+from distcnn.blocknet import STATISTICS_MOMENTUM
 from distcnn.errors import NetError
 from distcnn.exact import HEAD
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten, ReLU
-from distcnn.net import STATISTICS_MOMENTUM
 from distcnn.plan import Block
 
 SHAPE = (3, 4, 5)

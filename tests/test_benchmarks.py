@@ -28,6 +28,26 @@ def test_steps_are_measured_without_peers(run):
     assert "PyTorch not installed  JAX not installed" in printed
 
 
+IN_FLOAT32 = """
+import exact, numpy as np
+from distcnn import Net, layers
+from distcnn.exact import QUANTUM
+net = Net([layers.Conv2D(3, 3), layers.Flatten(), layers.Dense(3)], (1, 5, 5))
+for (kernel, given), (like, instead) in zip(*exact.adding_calls(net), strict=True):
+    kernel(*given), like(*instead)
+    for sums, floats in zip(given, instead, strict=True):
+        if floats is not sums:
+            print(sums.any() and np.allclose(sums * QUANTUM, floats, rtol=1e-4, atol=1e-4))
+for kernel, given in exact.updating_calls(5):
+    kernel(*given)
+"""
+
+
+def test_kernels_in_float32_add_the_same(run):
+    """What exact.py compiles by itself keeps up with the kernels' own signatures."""
+    assert set(script(run, IN_FLOAT32).split()) == {"True"}
+
+
 def test_results_become_a_table(run):
     row = {"what": "LeNet-5 step, batch 64", "unit": "s", "ours": 0.0015, "best": "PyTorch"}
     row |= {"ratio": [4.44, 4.21, 4.52], "share": [0.853, 0.8, 0.9]}

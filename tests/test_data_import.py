@@ -198,6 +198,8 @@ def test_wrong_images_are_named(tmp_path, name):
 def test_wrong_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match="no folder train with images in it; wanted train/CLASS/IMAGE"):
         samples(as_folder(tmp_path / "a", {"dog/a.png": b"", "cat/b.png": b""}))
+    with pytest.raises(DataError, match="no folder train with images in it"):  # the same for all
+        samples(as_zip(tmp_path / "a.zip", {"a.png": b"", "a.png/train/dog/b.png": b""}))
     with pytest.raises(DataError, match="holds 1 files, none of which is known; wanted MNIST"):
         samples(as_folder(tmp_path / "b", {"train/dog/a.doc": b""}))
     with pytest.raises(DataError, match="No such file"):

@@ -1,10 +1,13 @@
 """Whole nets: gradients against PyTorch, views, NaN, the range of exact sums, and mistakes at the prompt."""
 
+from functools import cached_property
+
 import numpy as np
 import pytest
 from test_layers import normal
 
 from distcnn import Net, models
+from distcnn.chain import chain
 from distcnn.errors import Diverged, NetError
 from distcnn.layers import (
     GELU,
@@ -28,7 +31,6 @@ from distcnn.layers import (
     Tanh,
     TrainablePool2D,
 )
-from distcnn.net import chain
 
 
 def random_net(seed):
@@ -201,6 +203,20 @@ def test_nan_in_front_of_any_layer_is_noticed(layers, place):
         net.loss_and_gradients(normal(5, 2, 8, 8), np.zeros(5, int))
 
 
+def test_a_twin_shares_weights_and_no_plan():
+    net, x = small_net(), normal(5, 2, 8, 8)
+    net.predict(x)
+    net.forward(x)
+    net.loss_and_gradients(x, np.zeros(5, int))
+    members = {name: each for kind in Net.__mro__ for name, each in vars(kind).items()}
+    plans = {name for name, each in members.items() if isinstance(each, cached_property)}
+    twin = net.twin()
+    assert twin.weights is net.weights
+    assert twin.sums is not net.sums
+    assert plans <= vars(net).keys()
+    assert not plans & vars(twin).keys()
+
+
 def test_the_loss_refuses_probabilities():
     with pytest.raises(NetError, match="leave out the final Softmax"):
         Net([*PLAIN, Softmax()], (2, 8, 8)).loss_and_gradients(normal(1, 2, 8, 8), [0])
@@ -234,9 +250,11 @@ def test_mistakes_are_named(call, words):
     assert all(word in str(caught.value) for word in words)
 
 
-def test_the_loss_wants_one_number_a_class():
+@pytest.mark.parametrize("label", [0, 5])
+def test_the_loss_wants_one_number_a_class(label):
+    """Whatever the labels are, as such a net has no classes."""
     with pytest.raises(NetError, match="end with Dense"):
-        Net([Conv2D(3, 3)], (1, 5, 5)).loss_and_gradients(normal(1, 1, 5, 5), [0])
+        Net([Conv2D(3, 3)], (1, 5, 5)).loss_and_gradients(normal(1, 1, 5, 5), [label])
 
 
 FRONTS = {  # what is before a pool: whether the pool's dx may lie over its x

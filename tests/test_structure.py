@@ -16,6 +16,7 @@ LEVELS = [  # from the top; modules of one level may import each other within th
     {"training", "report.recorder", "trained"},
     {"models", "evaluation", "prediction", "rundir", "report", "replicas"},
     {"checkpoint", "data.batches", "net", "crew"},
+    {"blocknet"},
     {"inference", "group"},
     {"plan", "state", "chain", "memory", "parameters", "blame"},
     {"layers", "data"},

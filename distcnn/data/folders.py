@@ -62,18 +62,13 @@ def places(names: list[str], source: str) -> Places:
 
 def _depth(names):
     """Return how many folders are around train/, the same for all images, or None if there is no such folder."""
+    around = {tuple(name.split("/")[:-1]) for name in names}
     for depth in range(DEPTH):
-        if any(
-            steps[depth] in ("train", "training") for steps in map(_steps, names) if len(steps) > depth + 1
-        ):
+        if any(folders[depth] in ("train", "training") for folders in around if len(folders) > depth):
             return depth
-        if len({tuple(steps[: depth + 1]) for steps in map(_steps, names)}) > 1:
+        if len({folders[: depth + 1] for folders in around}) > 1:
             return None
     return None
-
-
-def _steps(name):
-    return name.split("/")
 
 
 def _parts(folders):
@@ -98,8 +93,8 @@ def samples(source: str, names: list[str], size=None, grey=False, progress=silen
     """Return the images of a folder or archive, which is gone through twice, decoded.
 
     names: of all images in it; size: (h, w) to resize to, otherwise all must have the same; grey: one channel,
-    whatever there is, otherwise one
-    only if all images are grey. Raises DataError for what is not as wanted, naming the file.
+    whatever there is, otherwise one only if all images are grey. Raises DataError for what is not as wanted, naming the
+    file.
     """
     found, seen = places(names, source), {}
     for name, content in progress(
