@@ -76,9 +76,8 @@ class Replicas:
         good = self.good if self.good and digest(*self.good.arrays) == self.good.digest else None
         found = self.comm.allgather((good and good.standing, self.returns))
         standings = [standing for standing, _ in found]
-        self.returns = (
-            max(returns for _, returns in found) + 1
-        )  # of a rank that others have not heard of, too
+        # One rank may have heard of a return that has failed on another.
+        self.returns = max(returns for _, returns in found) + 1
         if self.returns > MOST_RETURNS or not any(standings):
             raise agreed(DistcnnError("replicas differ again and again: have the memory of the hosts tested"))
         last = max(filter(None, standings))

@@ -2,10 +2,8 @@
 
 import math
 
-_LN2 = (
-    0.6931471805598903,
-    5.497923018708371e-14,
-)  # its upper 42 bits, so that n times it is exact, and the rest
+# Its upper 42 bits, so that n times it is exact, and the rest.
+_LN2 = 0.6931471805598903, 5.497923018708371e-14
 
 
 def exp(x):

@@ -25,12 +25,8 @@ OPEN_MPI = {
     "OMPI_MCA_mtl": "^ofi",  # do not look for networks: start-up 1.7 s -> 0.6 s
     "OMPI_MCA_btl": "^ofi",
 }
-OUTER_JOB = (
-    "PMI",
-    "OMPI_COMM_WORLD",
-    "MPI_LOCAL",
-    "HYD",
-)  # from an outer launcher, not for an inner job
+# From an outer launcher, not for an inner job.
+OUTER_JOB = "PMI", "OMPI_COMM_WORLD", "MPI_LOCAL", "HYD"
 
 
 def launched() -> bool:

@@ -33,12 +33,8 @@ from distcnn.models import MODELS, Model
 from distcnn.parallel.agreement import wait
 from distcnn.training import Training
 
-SAMPLES, BATCH_SIZE, STOP, STEPS = (
-    150,
-    136,
-    1,
-    2,
-)  # a batch of nine blocks, the ninth not full, and one of one block
+# A batch of nine blocks, the ninth not full, and one of one block.
+SAMPLES, BATCH_SIZE, STOP, STEPS = 150, 136, 1, 2
 
 
 def zoo(input_shape, classes):

@@ -127,9 +127,8 @@ def test_max_pool(kernel_size, stride, padding, ceil_mode, shape, ties):
     assert close(net.backward(dy), oracle.max_pool_backward(x, dy, *options))
 
 
-@pytest.mark.parametrize(
-    ("kernel_size", "padding"), [(2, 0), (3, 0), (2, 1)]
-)  # an even window, an odd one, cut ones
+# An even window, an odd one, cut ones.
+@pytest.mark.parametrize(("kernel_size", "padding"), [(2, 0), (3, 0), (2, 1)])
 def test_max_pool_finds_a_nan_wherever_it_is(kernel_size, padding):
     net = Net([MaxPool2D(kernel_size, padding=padding)], (1, 6, 6))
     for pixel in np.ndindex(6, 6):

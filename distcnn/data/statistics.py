@@ -28,10 +28,8 @@ def _of_bytes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         total = total + wide.sum(axis=0, dtype=np.uint32).sum(axis=(1, 2), dtype=np.int64)
         square = square + (wide * wide).sum(axis=0, dtype=np.uint32).sum(axis=(1, 2), dtype=np.int64)
     n = images[:, 0].size
-    total, square = (
-        total.tolist(),
-        square.tolist(),
-    )  # Python's integers: exact, and so is what is divided below
+    # Python's integers are exact, and so is what is divided below.
+    total, square = total.tolist(), square.tolist()
     variance = [(n * q - t * t) / n**2 for t, q in zip(total, square, strict=True)]
     return np.array([t / n for t in total]), np.array(variance)
 

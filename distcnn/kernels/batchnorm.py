@@ -26,9 +26,8 @@ from distcnn.lanes import (
     where_positive,
 )
 
-MEAN, SCALE, UNBIASED, SHARE, SLOPE, OFFSET = range(
-    6
-)  # in the statistics; SCALE = 1 / sqrt(variance + epsilon)
+# In the statistics; SCALE = 1 / sqrt(variance + epsilon).
+MEAN, SCALE, UNBIASED, SHARE, SLOPE, OFFSET = range(6)
 SAMPLES, MEANS, SQUARES = range(3)  # in a block's row, forward
 PRODUCTS, TOTALS = range(2)  # and backward
 
