@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from distcnn.lanes.arithmetic import emit_fma, emit_where_positive
-from distcnn.lanes.types import LANES, constant, lanes, literals, shuffle, unpack
+from distcnn.lanes.types import LANES, constant, lanes, literals, shuffle, unpack, unpack_all
 
 
 @intrinsic(prefer_literal=True)
@@ -46,7 +46,7 @@ def tile_fma(typing, tile, column, row):
     """Return tile[i][j] + column[i] * row[j]: an outer product, one fused multiply-add each."""
 
     def generate(context, builder, signature, arguments):
-        sums, columns, rows = (unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True))
+        sums, columns, rows = unpack_all(builder, arguments, signature)
         products = [(c, r) for c in columns for r in rows]
         return cgutils.pack_array(
             builder, [emit_fma(builder, c, r, s) for (c, r), s in zip(products, sums, strict=True)]
@@ -60,9 +60,7 @@ def tile_add(typing, tile, other):
     """Return the sum of two tiles."""
 
     def generate(context, builder, signature, arguments):
-        pairs = zip(
-            *(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True
-        )
+        pairs = zip(*unpack_all(builder, arguments, signature), strict=True)
         return cgutils.pack_array(builder, [builder.fadd(x, y) for x, y in pairs])
 
     return tile(tile, other), generate
@@ -109,9 +107,7 @@ def tile_where_positive(typing, test, tile):
     """Return the tile where test > 0 or NaN, else 0: the derivative of relu, from its output."""
 
     def generate(context, builder, signature, arguments):
-        pairs = zip(
-            *(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True
-        )
+        pairs = zip(*unpack_all(builder, arguments, signature), strict=True)
         return cgutils.pack_array(builder, [emit_where_positive(builder, t, v) for t, v in pairs])
 
     return tile(test, tile), generate
@@ -155,9 +151,7 @@ def tile_weighted_sum(typing, window, rows, columns):
     """Return the sum over i of rows[i] * the sum over j of columns[j] * window[i][j], both from 0 and ascending."""
 
     def generate(context, builder, signature, arguments):
-        values, heights, widths = (
-            unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)
-        )
+        values, heights, widths = unpack_all(builder, arguments, signature)
         total = constant(0.0)
         for i, height in enumerate(heights):
             part = constant(0.0)
@@ -175,7 +169,7 @@ def tile_dot(typing, tile, column):
     count = tile.count // column.count
 
     def generate(context, builder, signature, arguments):
-        values, factors = (unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True))
+        values, factors = unpack_all(builder, arguments, signature)
         sums = [constant(0.0)] * count
         for j, factor in enumerate(factors):
             of_rows = values[j :: len(factors)]
@@ -190,9 +184,7 @@ def tile_sum_by_halves(typing, tile, other):
     """Return the sum of the products of two tiles' Lanes: the second half is added to the first, and so on."""
 
     def generate(context, builder, signature, arguments):
-        pairs = zip(
-            *(unpack(builder, v, t) for v, t in zip(arguments, signature.args, strict=True)), strict=True
-        )
+        pairs = zip(*unpack_all(builder, arguments, signature), strict=True)
         sums = [builder.fmul(x, y) for x, y in pairs]
         while len(sums) > 1:
             half = len(sums) // 2
