@@ -69,8 +69,8 @@ FURTHER = [  # what no model has, at the sizes of those that have the like: a la
 ]
 
 EXP, PHILOX = 27, 68  # operations of `exp`, and of random numbers, which four share
-# Of adding sixteen features' sums, and one that is over lanes, of which a tree is three:
-EXACT_LANES, EXACT_SUM = 12, 9
+EXACT_LANES = 12  # of adding the sums of sixteen features, one in each lane
+EXACT_SUM = 9  # of adding one sum over lanes; three of them are its tree's
 TURN = 4  # of bringing a feature's samples out of their lanes, so that lanes are features: 64 shuffles for sixteen
 OPERATIONS = {  # operations, and divisions, for each number of the output
     "sigmoid_forward": (EXP + 11, 1),
@@ -91,12 +91,8 @@ TAPS = {  # operations for each tap of a window
     "window_backward_factor": 1,
 }
 FIRST = "out_features", "out_channels", "kernel_size", "sigma", "p", "name"  # shown without their names
-PRODUCTS = (
-    Conv2D,
-    TableConv2D,
-    Dense,
-    LocallyConnected2D,
-)  # each direction has the operations that `flops` tells
+# Each direction of these has the operations that `flops` tells:
+PRODUCTS = Conv2D, TableConv2D, Dense, LocallyConnected2D
 
 
 def cases():
