@@ -8,13 +8,15 @@ whose place it stands, and a division as measured; convolutions count by the dir
 falls. For the second, a plain copy is measured of as many bytes, or that writes as many, in the cache or memory in
 which they lie. The longer of the two times over the kernel's own is its share; all are measured anew in each round.
 
-A row is a layer's direction: forward, the gradients of its parameters (dW), or that of its data (dx), each with all its
-kernels one after the other, whose limits add up. Where they are several, each has a line of its own below, too. Rows
-below 60 % are marked, and told once more at the end: with "!", or with "." where the row takes less than 1 % of the
-time of every model that has the layer. Such are the ten outputs of a last layer, or features that lie behind images of
-one pixel: a microsecond or less, in which a call and what loops cost at their ends tell more than the machine's limits.
+A row is a layer's direction: forward, the gradients of its parameters (dW), or that of its data (dx), which the first
+layer of a net has not. Its kernels run one after the other, and their limits add up; where they are several, each has
+a line of its own below, too. Rows below 60 % are marked, and told once more at the end: with "!", or with "." where the
+row takes less than 1 % of the time of every model that has the layer. Such are the ten outputs of a last layer, or
+features that lie behind images of one pixel: a microsecond or less, in which a call and what loops cost at their ends
+tell more than the machine's limits.
 """
 
+from collections import Counter
 from dataclasses import fields, replace
 
 import numpy as np
@@ -43,7 +45,6 @@ from distcnn.layers import (
     Tanh,
     TrainablePool2D,
 )
-from distcnn.layers.base import Value
 from distcnn.models import MODELS
 
 ENOUGH = 0.6  # of what limits a row
@@ -69,8 +70,8 @@ FURTHER = [  # what no model has, at the sizes of those that have the like: a la
 ]
 
 EXP, PHILOX = 27, 68  # operations of `exp`, and of random numbers, which four share
-# Of adding sixteen features' sums, and one that is over lanes, of which a tree is three:
-EXACT_LANES, EXACT_SUM = 12, 9
+EXACT_LANES = 12  # of adding the sums of sixteen features, one in each lane
+EXACT_SUM = 9  # of adding one sum over lanes; three of them are its tree's
 TURN = 4  # of bringing a feature's samples out of their lanes, so that lanes are features: 64 shuffles for sixteen
 OPERATIONS = {  # operations, and divisions, for each number of the output
     "sigmoid_forward": (EXP + 11, 1),
@@ -91,54 +92,51 @@ TAPS = {  # operations for each tap of a window
     "window_backward_factor": 1,
 }
 FIRST = "out_features", "out_channels", "kernel_size", "sigma", "p", "name"  # shown without their names
-PRODUCTS = (
-    Conv2D,
-    TableConv2D,
-    Dense,
-    LocallyConnected2D,
-)  # each direction has the operations that `flops` tells
+# Each direction of these has the operations that `flops` tells:
+PRODUCTS = Conv2D, TableConv2D, Dense, LocallyConnected2D
 
 
 def cases():
-    """Return (layer, shape of its input) of all models, and of FURTHER, each once, by title."""
+    """Return (layer, shape of its input, whether it is first wherever it is) of all models and of FURTHER, by title."""
+    every = [each for model in MODELS.values() for each in measured(model)]
     found = {}
-    for model in MODELS.values():
-        for layer, shape in measured(model):
-            found.setdefault(title(layer, shape), (layer, shape))
-    return found | {title(*each): each for each in FURTHER}
+    for layer, shape, first in every + [(*each, False) for each in FURTHER]:
+        name = title(layer, shape)
+        _, _, before = found.get(name, (layer, shape, True))
+        found[name] = layer, shape, first and before
+    return found
 
 
 def measured(model):
-    """Return (layer, shape of its input) of a model, without ReLUs, most of which are done by their neighbours."""
+    """Return (layer, shape of its input, whether it is the first) of a model.
+
+    Without ReLUs, most of which are done by their neighbours.
+    """
     layers = model.layers(model.input_shape, model.classes)
     shapes, _, _ = chain(layers, model.input_shape)
-    pairs = zip(layers, shapes, strict=False)
-    return [each for each in pairs if not (each[0].takes or each[0].in_place or isinstance(each[0], ReLU))]
+    return [
+        (layer, shape, k == 0)
+        for k, (layer, shape) in enumerate(zip(layers, shapes, strict=False))
+        if not (layer.takes or layer.in_place or isinstance(layer, ReLU))
+    ]
 
 
 def wired(layer, shape):
     """Return a layer's wiring, with its weights in the form that its kernels want."""
-    if layer.takes:
-        layer_alone = layer.output_shape
-        object.__setattr__(layer, "output_shape", lambda given: layer_alone(given, shape))
     wiring = wiring_of(layer, shape)
-    if layer.takes:
-        wiring.other, wiring.dother = Value(shape), Value(shape)
     for kernel, given in layer.prepare(wiring):
         kernel(*given)
     return wiring
 
 
-def directions(layer, wiring):
-    """Return the calls of each of a layer's directions that has any, by name."""
+def directions(layer, wiring, first):
+    """Return the calls of each of a layer's directions that has any, by name; the first of a net has no dx."""
     if layer.is_view(wiring.x.border) and np.shares_memory(wiring.x.array, wiring.y.array):
         return {}
     alone = replace(wiring, dx=None, inner=wiring.inner and replace(wiring.inner, dx=None))
     weights = layer.backward(alone) if wiring.parameters else []
     kernels = [kernel for kernel, _ in weights]
-    data = [call for call in layer.backward(wiring) if call[0] not in kernels]
-    if isinstance(layer, Conv2D) and wiring.x.shape[0] <= 3:  # the first layer of a net has no dx
-        data = []
+    data = [] if first else [call for call in layer.backward(wiring) if call[0] not in kernels]
     found = {"forward": layer.forward(wiring), "dW": weights, "dx": data}
     return {name: calls for name, calls in found.items() if calls}
 
@@ -181,24 +179,19 @@ def limits(name, calls, layer, shape, wiring):
     peak, division = fma_peak(), division_seconds()
     if isinstance(layer, PRODUCTS):
         operations = layer.flops(shape) / 2 + (exact_operations(layer, shape) if name == "dW" else 0)
-        found = [(operations * 2 * LANES / peak, copy_of(name, calls, wiring))]
+        found = [(operations * 2 * LANES / peak, copy_time(name, calls, wiring))]
     else:
-        found = [
-            (
-                seconds_of_arithmetic(kind(each[0]), layer, shape, peak, division),
-                copy_of(name, [each], wiring),
-            )
-            for each in calls
-        ]
+        known = layer, shape, peak, division
+        found = [(arithmetic_time(kind(each[0]), *known), copy_time(name, [each], wiring)) for each in calls]
     return [sum(times) for times in zip(*([a, 0] if a > m else [0, m] for a, m in found), strict=True)]
 
 
-def copy_of(name, calls, wiring):
+def copy_time(name, calls, wiring):
     """Return how long a copy takes of what calls read and write."""
     return copy_seconds(max(bytes_of(calls, wiring), 2 * written_by(name, calls, wiring)))
 
 
-def seconds_of_arithmetic(name, layer, shape, peak, division):
+def arithmetic_time(name, layer, shape, peak, division):
     """Return how long a kernel's operations take, each in the place of a fused multiply-add."""
     one = 2 * LANES / peak
     if name.endswith("bias_gradient"):
@@ -224,12 +217,12 @@ def exact_operations(layer, shape):
 
 def title(layer, shape):
     """Return a layer, as one types it, and the shape of its input."""
-    named = {each.name: getattr(layer, each.name) for each in fields(layer) if given(layer, each)}
+    named = {each.name: getattr(layer, each.name) for each in fields(layer) if is_shown(layer, each)}
     words = [f"{value}" if name in FIRST else f"{name}={value}" for name, value in named.items()]
     return f"{type(layer).__name__}({', '.join(words)}) of {' x '.join(map(str, shape))}"
 
 
-def given(layer, each):
+def is_shown(layer, each):
     """Tell whether an argument is to be shown: it is none that has its default, and not a long table."""
     return each.repr and each.name != "connections" and getattr(layer, each.name) != each.default
 
@@ -238,7 +231,7 @@ def row(table, what, name, calls, *of):
     """Measure, keep and print a row; return its time and its share. of: layer, shape, wiring."""
     seconds, share, limit = measure(table, name, calls, *of)
     record = {"what": what, "unit": "s", "ours": seconds, "rounds": table.rounds, "peers": {}}
-    table.rows.append(record | {"limit": limit, "share": share})
+    table.rows.append(record | {"limit": limit, "of_limit": share})
     show(what, seconds, share, limit, "" if share >= ENOUGH else "  !")
     if len(calls) > 1 and not isinstance(of[0], PRODUCTS):
         for each in calls:
@@ -262,14 +255,23 @@ def show(what, seconds, share, limit, mark=""):
 
 
 def most_of_a_model(what, rows):
-    """Return the largest part, of any model's time, that a row takes; None if no model has it."""
+    """Return the largest part, of any model's time, that a row takes there in all; None if no model has it."""
     parts = []
     for model in MODELS.values():
-        titles = [title(*each) for each in measured(model)]
-        times = [rows[each] for one in titles for each in rows if each.startswith(f"{one}: ")]
-        if any(what.startswith(f"{one}: ") for one in titles):
-            parts.append(rows[what] / sum(times))
+        counts = occurrences(model, rows)
+        total = sum(count * rows[each] for each, count in counts.items())
+        if what in counts:
+            parts.append(counts[what] * rows[what] / total)
     return max(parts, default=None)
+
+
+def occurrences(model, rows):
+    """Return how often each of the rows occurs in a model."""
+    counts = Counter()
+    for layer, shape, first in measured(model):
+        of_layer = [each for each in rows if each.startswith(f"{title(layer, shape)}: ")]
+        counts.update(each for each in of_layer if not (first and each.endswith(": dx")))
+    return counts
 
 
 def verdict(rows, low):
@@ -284,10 +286,10 @@ def main():
     """Measure, print and keep."""
     table = Table("roofline", arguments(__doc__), rounds=3)
     times, shares = {}, {}
-    for name, (layer, shape) in cases().items():
+    for name, (layer, shape, first) in cases().items():
         if table.wants(name):
             wiring = wired(layer, shape)
-            for direction, calls in directions(layer, wiring).items():
+            for direction, calls in directions(layer, wiring, first).items():
                 what = f"{name}: {direction}"
                 times[what], shares[what] = row(table, what, direction, calls, layer, shape, wiring)
     low = {what: share for what, share in shares.items() if share < ENOUGH}

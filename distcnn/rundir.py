@@ -68,9 +68,8 @@ def create(run, again=False):
     """
     try:
         run = replace(run, folder=_made(run))
-        run.checkpoints.mkdir(
-            exist_ok=run.begun or again
-        )  # of two jobs that begin in one folder, one fails here
+        # Of two jobs that begin in one folder, one fails here:
+        run.checkpoints.mkdir(exist_ok=run.begun or again)
         checkpoint.set_aside(run.checkpoints, run.state.step if run.state else 0)
     except FileExistsError:
         raise _taken(run.folder) from None

@@ -34,8 +34,8 @@ def random(shape):
 
 
 def wiring_of(layer, shape):
-    """Return the wiring of one layer alone, with random numbers in all its arrays."""
-    out = layer.output_shape(shape)
+    """Return the wiring of one layer alone, with random numbers in all its arrays; a kept output has the shape of x."""
+    out = layer.output_shape(shape, *([shape] if layer.takes else []))
     x, y = Value(shape, layer.border(shape)), Value(out)
     dx, dy = Value(shape), Value(out, layer.gradient_border(shape))
     for value in (x, dy):
@@ -47,6 +47,8 @@ def wiring_of(layer, shape):
     wiring.kept, wiring.common = (
         {name: aligned(each) for name, each in wanted(shape).items()} for wanted in (layer.kept, layer.common)
     )
+    if layer.takes:
+        wiring.other, wiring.dother = Value(shape), Value(shape)
     wiring.moment = Moment(0)
     wiring.moment.settings[TRAINING], wiring.moment.weights[:] = 1, 1
     return wiring

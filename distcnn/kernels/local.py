@@ -1,9 +1,9 @@
 """Local connections without weight sharing: a fully connected layer of its own at each place of the output.
 
 Shapes: x [blocks, c, h, w, 16] with the zeros of the padding around its images, dx without them, y and dy [blocks, o,
-oh, ow, 16], weights and their exact sums [oh, ow, o, features], features = c * kh * kw; bias [oh, ow, o]. No product
-has a weight in common with another, so that each wants a load of its own, of which a core does one for each fused
-multiply-add: windows are read where they lie, for a copy of each takes half of the time.
+oh, ow, 16], weights and their exact sums [oh, ow, o, features], features = c * kh * kw; bias [oh, ow, o]. Every weight
+is used once for a block, so that each fused multiply-add needs a load of its own. Forward and dx read windows where
+they lie: to copy each would take half of the time. Only the weights' gradient copies a window, to transpose it.
 """
 
 from numba import njit
@@ -162,17 +162,17 @@ def local_backward_few_weights(rows):
 
 
 @specialised("f4:5 i8:3 i8:1")
-def local_bias_gradient(columns):
-    """g[r, q, o] += sum over samples of dy[o, r, q], for `columns` outputs side by side."""
+def local_bias_gradient(together):
+    """g[r, q, o] += sum over samples of dy[o, r, q], for `together` outputs at a time."""
 
     def function(dy, g, guard):
         outputs = dy.shape[1]
         for n in range(dy.shape[0]):
             for r in range(dy.shape[2]):
                 for q in range(dy.shape[3]):
-                    for start in range(0, outputs, columns):
-                        o = min(start, outputs - columns)
-                        tile = load_column(dy, (n, o, r, q), 1, columns)
-                        add_sums(g[r, q], (o,), tile, 1, columns, 0, start - o, guard)
+                    for start in range(0, outputs, together):
+                        o = min(start, outputs - together)
+                        tile = load_column(dy, (n, o, r, q), 1, together)
+                        add_sums(g[r, q], (o,), tile, 1, together, 0, start - o, guard)
 
     return function

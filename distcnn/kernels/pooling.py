@@ -36,13 +36,13 @@ def max_pool_forward(kernel_height, kernel_width, whole, ahead):
     unrolled = kernel_height * kernel_width <= UNROLLED
 
     def function(x, down, across, far, y):
-        uncut = whole_windows(across, x.shape[3], y.shape[3])
+        uncut = _uncut_windows(across, x.shape[3], y.shape[3], whole)
         for n in range(y.shape[0]):
             for c in range(y.shape[1]):
                 for r in range(y.shape[2]):
                     top, first_i, last_i = span(r, down, x.shape[2])
                     tall = unrolled and (whole or last_i - first_i == kernel_height)
-                    first, last = (0, y.shape[3]) if whole and unrolled else uncut if tall else (0, 0)
+                    first, last = uncut if tall else (0, 0)
                     for q in range(first, last):
                         if unrolled:
                             left = q * across.stride - across.padding
@@ -71,7 +71,7 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
     unrolled = kernel_height * kernel_width <= UNROLLED
 
     def function(x, y, dy, down, across, far, dx):
-        uncut = whole_windows(across, x.shape[3], y.shape[3])
+        uncut = _uncut_windows(across, x.shape[3], y.shape[3], whole)
         for n in range(y.shape[0]):
             for c in range(y.shape[1]):
                 cleared = 0
@@ -80,7 +80,7 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
                     if not partition:
                         cleared = _clear(dx, n, c, cleared, top + last_i)
                     tall = unrolled and (whole or last_i - first_i == kernel_height)
-                    first, last = (0, y.shape[3]) if whole and unrolled else uncut if tall else (0, 0)
+                    first, last = uncut if tall else (0, 0)
                     for q in range(first):
                         _share_out(x, y, dy, n, c, r, q, down, across, partition, mask, dx)
                     for q in range(first, last):
@@ -102,6 +102,15 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
                     _clear(dx, n, c, cleared, dx.shape[2])
 
     return function
+
+
+@njit(inline="always")
+def _uncut_windows(axis, size, count, whole):
+    """Return the first and last (excluded) of `count` windows that no edge cuts off: with `whole`, a constant, all.
+
+    Found out by division in that case, too, they make pooling 3 to 6 % slower.
+    """
+    return (0, count) if whole else whole_windows(axis, size, count)
 
 
 @njit(inline="always")

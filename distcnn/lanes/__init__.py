@@ -6,23 +6,8 @@ from distcnn.lanes.arithmetic import (
     fma,
     fma_scalar,
     maximum,
-    row_transform,
     splat,
     square_root,
-    tile_add,
-    tile_dot,
-    tile_fma,
-    tile_maximum,
-    tile_relu,
-    tile_repeat,
-    tile_scale,
-    tile_slide,
-    tile_sum_by_halves,
-    tile_transform,
-    tile_weighted_sum,
-    tile_where_first,
-    tile_where_positive,
-    tile_zeros,
     where_equal,
     where_greater,
     where_less,
@@ -50,7 +35,25 @@ from distcnn.lanes.memory import (
     store_window,
 )
 from distcnn.lanes.philox import uniform
-from distcnn.lanes.sums import add_features, add_squares, add_sums, first_lane, total_over_lanes, transpose
+from distcnn.lanes.sums import add_features, add_squares, add_sums, first_lane, total_over_lanes
+from distcnn.lanes.tiles import (
+    row_transform,
+    tile_add,
+    tile_dot,
+    tile_fma,
+    tile_maximum,
+    tile_relu,
+    tile_repeat,
+    tile_scale,
+    tile_slide,
+    tile_sum_by_halves,
+    tile_transform,
+    tile_weighted_sum,
+    tile_where_first,
+    tile_where_positive,
+    tile_zeros,
+    transpose,
+)
 from distcnn.lanes.types import LANES, aligned
 
 __all__ = [

@@ -98,9 +98,8 @@ def _loader(axis, scalars):
 
         def generate(context, builder, signature, arguments):
             address, strides = pointer(context, builder, signature, arguments, not scalars)
-            return _load_all(
-                builder, [advance(builder, address, strides[axis], step * k) for k in range(n)], scalars
-            )
+            places = [advance(builder, address, strides[axis], step * k) for k in range(n)]
+            return _load_all(builder, places, scalars)
 
         return types.UniTuple(lanes, n)(array, index, stride, count), generate
 
@@ -133,9 +132,8 @@ def _tile_loader(row_axis, scalars=False):
     return load_tile
 
 
-load_tile = _tile_loader(
-    1
-)  # (array, index, stride, rows, columns): rows are channels, columns `stride` apart
+# (array, index, stride, rows, columns): columns lie `stride` apart.
+load_tile = _tile_loader(1)  # rows are channels
 load_window = _tile_loader(-2)  # rows are those of an image
 broadcast_tile = _tile_loader(1, scalars=True)  # scalars, each in all lanes; columns along the last axis
 
@@ -176,9 +174,8 @@ def _prefetcher(of_lanes, row_axis):
 
         def generate(context, builder, signature, arguments):
             address, strides = pointer(context, builder, signature, arguments, of_lanes)
-            how = [
-                ir.Constant(INT, number) for number in (int(not of_lanes), 3, 1)
-            ]  # to write or read, near, data
+            to_write, near, data = int(not of_lanes), 3, 1
+            how = [ir.Constant(INT, number) for number in (to_write, near, data)]
             for i in range(rows.literal_value):
                 start = advance(builder, address, strides[row_axis], i)
                 for j in range(lines):
@@ -208,9 +205,8 @@ def load_pixels(typing, images, samples, index):
         header = context.make_array(signature.args[0])(context, builder, arguments[0])
         strides = cgutils.unpack_tuple(builder, header.strides, signature.args[0].ndim)
         numbers = context.make_array(signature.args[1])(context, builder, arguments[1])
-        strides[-1] = ir.Constant(
-            LONG, context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
-        )
+        itemsize = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        strides[-1] = ir.Constant(LONG, itemsize)
         start = builder.bitcast(header.data, BYTE.as_pointer())
         for k, numba_type in enumerate(signature.args[2].types):
             position = context.cast(builder, builder.extract_value(arguments[2], k), numba_type, types.int64)

@@ -9,7 +9,6 @@ from functools import reduce
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from distcnn.exact import SUM_BITS
@@ -257,21 +256,3 @@ def add_squares(typing, x, start, totals, chain):
         return context.get_dummy_value()
 
     return types.void(x, types.int64, totals, types.int64), generate
-
-
-@intrinsic
-def transpose(typing, tile):
-    """Return sixteen Lanes, seen as a 16 x 16 matrix, transposed (64 shuffles of two registers)."""
-
-    def generate(context, builder, signature, arguments):
-        rows, distance = unpack(builder, arguments[0], signature.args[0]), 1
-        while distance < LANES:
-            low = [k if not k & distance else LANES + k - distance for k in range(LANES)]
-            high = [k + distance if not k & distance else LANES + k for k in range(LANES)]
-            for i in (i for i in range(LANES) if not i & distance):
-                x, y = rows[i], rows[i + distance]
-                rows[i], rows[i + distance] = shuffle(builder, x, y, low), shuffle(builder, x, y, high)
-            distance *= 2
-        return cgutils.pack_array(builder, rows)
-
-    return types.UniTuple(lanes, LANES)(tile), generate

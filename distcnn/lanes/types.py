@@ -77,6 +77,11 @@ def unpack(builder, value, numba_type):
     return [builder.extract_value(value, k) for k in range(numba_type.count)]
 
 
+def unpack_all(builder, arguments, signature):
+    """Return a list for each argument of an intrinsic, all of them tuples: its elements."""
+    return [unpack(builder, value, kind) for value, kind in zip(arguments, signature.args, strict=True)]
+
+
 def literals(*numba_types) -> bool:
     """Tell whether all of these are compile-time integers."""
     return all(isinstance(t, types.IntegerLiteral) for t in numba_types)

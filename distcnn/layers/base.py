@@ -190,12 +190,10 @@ class Layer:
     folds_norm = False  # its first parameter's first axis are the channels of y, for a norm to be folded into
     gradient_in_place = False  # dx takes the memory of dy
     reads_output = True  # its backward pass may read y
-    keeps = takes = (
-        None  # the name under which y is kept for later layers, or of the kept output that this one takes
-    )
-    rejection_logit = (
-        -math.inf
-    )  # as the last layer: the logit, for the loss, of a class to which no sample belongs
+    # The name under which y is kept for later layers, and of the kept output that this one takes:
+    keeps = takes = None
+    # As the last layer: the logit, for the loss, of a class to which no sample belongs:
+    rejection_logit = -math.inf
 
     def output_shape(self, shape):
         """Return the shape of y for x of `shape`, both without samples. Raises NetError if x does not fit."""

@@ -32,27 +32,31 @@ class Pool2D(Window2D):
 
     def is_partition(self, shape):
         """Tell whether every pixel lies in exactly one window."""
-        sides = zip(self.axes, self.window_counts(shape), shape[1:], strict=True)
         return all(
             axis.stride == axis.kernel_size and count * axis.stride - axis.padding >= size
-            for axis, count, size in sides
+            for axis, count, size in self._sides(shape)
         )
 
     def last_taps(self, shape):
-        """Return rows and columns of the last window's taps, inside the image if all windows before it are whole."""
-        sides = zip(self.axes, self.window_counts(shape), shape[1:], strict=True)
-        return tuple(_last_taps(*side) for side in sides)
+        """Return how many rows and columns of the last window lie inside the image, if all before it are whole.
+
+        Otherwise the kernel's.
+        """
+        return tuple(_last_taps(*side) for side in self._sides(shape))
 
     def is_whole(self, shape):
         """Tell whether every window lies inside the image."""
-        sides = zip(self.axes, self.window_counts(shape), shape[1:], strict=True)
         return all(
             axis.padding == 0 and (count - 1) * axis.stride + axis.kernel_size <= size
-            for axis, count, size in sides
+            for axis, count, size in self._sides(shape)
         )
 
     def flops(self, shape):
         return math.prod(self.output_shape(shape)) * math.prod(self.taps)
+
+    def _sides(self, shape):
+        """Return for rows and columns of an image: the axis, how many windows lie along it, the image's size."""
+        return zip(self.axes, self.window_counts(shape), shape[1:], strict=True)
 
 
 class WeightedPool2D(Pool2D):
@@ -67,14 +71,7 @@ class WeightedPool2D(Pool2D):
 
     def tables(self, shape):
         """Return the weights of rows and of columns, float32 [windows, taps]."""
-        sides = zip(self.axes, shape[1:], self.window_counts(shape), strict=True)
-        return tuple(
-            np.array(
-                [self.axis_weights(axis, size, k * axis.stride - axis.padding) for k in range(count)],
-                np.float32,
-            )
-            for axis, size, count in sides
-        )
+        return tuple(_table(self.axis_weights, *side) for side in self._sides(shape))
 
     def forward(self, wiring, factor=None, bias=None):
         channels = wiring.x.shape[0]
@@ -102,6 +99,11 @@ class WeightedPool2D(Pool2D):
 def inside(axis, size, start):
     """Return the taps of a window, 0 ... kernel_size - 1, that lie inside the image."""
     return [j for j in range(axis.kernel_size) if 0 <= start + j < size]
+
+
+def _table(axis_weights, axis, count, size):
+    starts = [k * axis.stride - axis.padding for k in range(count)]
+    return np.array([axis_weights(axis, size, start) for start in starts], np.float32)
 
 
 def _last_taps(axis, count, size):

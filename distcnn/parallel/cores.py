@@ -8,9 +8,8 @@ from pathlib import Path
 
 from distcnn.parallel.node import node
 
-QUOTA = Path(
-    "/sys/fs/cgroup/cpu.max"
-)  # what a container may use, as "200000 100000" for two cores, or "max 100000"
+# What a container may use, as "200000 100000" for two cores, or "max 100000":
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def share_of_cores(comm) -> int:
