@@ -42,7 +42,7 @@ class LocallyConnected2D(Filters2D):
         if self.bias:
             kernel = kernels.local_bias_gradient(tiles.sums(self.out_channels))
             calls.append((kernel, (dy, wiring.sums["bias"], wiring.guard)))
-        if wiring.dx is not None:
+        if wiring.dx:
             weight, (down, across) = _as_matrices(wiring.parameters["weight"]), self.axes
             whole = padded(wiring.x.shape, self.border(wiring.x.shape))
             wide = wiring.scratch.array("wide", (1, *whole, LANES))
