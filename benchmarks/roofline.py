@@ -8,12 +8,12 @@ whose place it stands, and a division as measured; convolutions count by the dir
 falls. For the second, a plain copy is measured of as many bytes, or that writes as many, in the cache or memory in
 which they lie. The longer of the two times over the kernel's own is its share; all are measured anew in each round.
 
-A row is a layer's direction: forward, the gradients of its parameters (dW), or that of its data (dx), which the first
-layer of a net has not. Its kernels run one after the other, and their limits add up; where they are several, each has
-a line of its own below, too. Rows below 60 % are marked, and told once more at the end: with "!", or with "." where the
-row takes less than 1 % of the time of every model that has the layer. Such are the ten outputs of a last layer, or
-features that lie behind images of one pixel: a microsecond or less, in which a call and what loops cost at their ends
-tell more than the machine's limits.
+A row is a layer's direction: forward, the gradients of its parameters (dW), or that of its data (dx), which is not
+wanted of layers up to the first one with parameters. Its kernels run one after the other, and their limits add up;
+where they are several, each has a line of its own below, too. Rows below 60 % are marked, and told once more at the
+end: with "!", or with "." where the row takes less than 1 % of the time of every model that has the layer. Such are the
+ten outputs of a last layer, or features that lie behind images of one pixel: a microsecond or less, in which a call and
+what loops cost at their ends tell more than the machine's limits.
 """
 
 from collections import Counter
@@ -97,7 +97,7 @@ PRODUCTS = Conv2D, TableConv2D, Dense, LocallyConnected2D
 
 
 def cases():
-    """Return (layer, shape of its input, whether it is first wherever it is) of all models and of FURTHER, by title."""
+    """Return (layer, shape of its input, whether no model wants its dx) of all models and of FURTHER, by title."""
     every = [each for model in MODELS.values() for each in measured(model)]
     found = {}
     for layer, shape, first in every + [(*each, False) for each in FURTHER]:
@@ -108,17 +108,18 @@ def cases():
 
 
 def measured(model):
-    """Return (layer, shape of its input, whether it is the first) of a model.
+    """Return (layer, shape of its input, whether no layer before it has parameters) of a model.
 
     Without ReLUs, most of which are done by their neighbours.
     """
     layers = model.layers(model.input_shape, model.classes)
     shapes, _, _ = chain(layers, model.input_shape)
-    return [
-        (layer, shape, k == 0)
-        for k, (layer, shape) in enumerate(zip(layers, shapes, strict=False))
-        if not (layer.takes or layer.in_place or isinstance(layer, ReLU))
-    ]
+    found, first = [], True
+    for layer, shape in zip(layers, shapes, strict=False):
+        if not (layer.takes or layer.in_place or isinstance(layer, ReLU)):
+            found.append((layer, shape, first))
+        first = first and not (layer.takes or layer.parameters(shape))
+    return found
 
 
 def wired(layer, shape):
@@ -130,7 +131,7 @@ def wired(layer, shape):
 
 
 def directions(layer, wiring, first):
-    """Return the calls of each of a layer's directions that has any, by name; the first of a net has no dx."""
+    """Return the calls of each of a layer's directions that has any, by name; `first`: its dx is not wanted."""
     if layer.is_view(wiring.x.border) and np.shares_memory(wiring.x.array, wiring.y.array):
         return {}
     alone = replace(wiring, dx=None, inner=wiring.inner and replace(wiring.inner, dx=None))

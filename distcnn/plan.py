@@ -91,8 +91,8 @@ class Plan(Forward):
 
     shapes: the shapes between the layers, input first; parameters, sums: a dict for each layer, of float32 arrays and
     of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums; moment: shared by all plans of a net for a
-    group's first block. With `input_gradient`, the gradient of the input is computed too. first: the plan of the
-    group's first block, which prepares the parameters for all of them; None: this one.
+    group's first block. Gradients go back as far as there are parameters; with `input_gradient`, to the input. first:
+    the plan of the group's first block, which prepares the parameters for all of them; None: this one.
 
     dx and dy: gradients of x and y (Value). way_forward, way_back: the calls. layers_end: for each layer, the last one
     first, how many of the calls of the way back are made when it is done.
@@ -110,13 +110,15 @@ class Plan(Forward):
         values = self._values(borders, self._aliases())
         shared = {i: values[k] for i, k in over.items()}
         gradients = self._values(gradient_borders, self._gradient_aliases(), shared)
-        kept, kept_gradients = self._branches(values, input_gradient)
+        # Of each value, the input first: whether its gradient is wanted.
+        wanted = [input_gradient or any(parameters[:k]) for k in range(len(values))]
+        kept, kept_gradients = self._branches(values, wanted)
         super().__init__(moment, values[0], values[-1])
         self.values, self.dy, self.dx = values, gradients[-1], gradients[0] if input_gradient else None
         self._wirings, prepare, forward, backward = [], [], [], []
         scratch = Scratch()
         for k, layer in enumerate(layers):
-            dx = gradients[k] if k or input_gradient else None
+            dx = gradients[k] if wanted[k] else None
             own = {"x": values[k], "y": values[k + 1], "dx": dx, "dy": gradients[k + 1], "moment": moment}
             own["kept"] = arrays(layer.kept(shapes[k]))
             own["other"] = kept.get(layer.takes)
@@ -176,14 +178,14 @@ class Plan(Forward):
                 found[i] = k
         return found
 
-    def _branches(self, values, input_gradient):
+    def _branches(self, values, wanted):
         """Return by name the outputs that are kept, and the gradients that those who take them add up, if wanted."""
         outputs, gradients = {}, {}
         for k, layer in enumerate(self._layers):
             if layer.keeps:
                 outputs[layer.keeps] = values[k + 1]
-                wanted = (k or input_gradient) and any(each.takes == layer.keeps for each in self._layers)
-                gradients[layer.keeps] = Value(self._shapes[k + 1]) if wanted else None
+                taken = any(each.takes == layer.keeps for each in self._layers)
+                gradients[layer.keeps] = Value(self._shapes[k + 1]) if taken and wanted[k + 1] else None
         return outputs, gradients
 
     def _borders(self):

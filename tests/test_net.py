@@ -281,3 +281,18 @@ def test_a_pool_that_writes_over_its_input_changes_nothing(front, monkeypatch):
     for name, gradient in found[0].items():
         assert gradient.any()
         assert np.array_equal(gradient, found[1][name])
+
+
+def test_gradients_go_back_as_far_as_there_are_parameters():
+    """A Dense behind what has none leaves out dx, unless the gradient of the input is asked for."""
+    net = Net([Flatten(), Keep("a"), Tanh(), Add("a"), Dense(4), ReLU(), Dense(3)], (1, 4, 4))
+    images = np.random.default_rng(0).standard_normal((5, 1, 4, 4), np.float32)
+    _, gradients = net.loss_and_gradients(images, np.arange(5) % 3)
+    plan = net.group.plans[0]
+    assert [wiring.dx is not None for wiring in plan._wirings] == [False] * 5 + [True] * 2
+    logits = net.forward(images)
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    dx = net.backward((softmax - np.eye(3, dtype=np.float32)[np.arange(5) % 3]) / 5)
+    assert dx.any()
+    for key, gradient in gradients.items():
+        assert np.allclose(net.gradients[key], gradient, atol=1e-6), key
