@@ -21,8 +21,8 @@ CASES = [  # out_channels, kernel_size, padding, input shape, samples
     (16, (3, 5), (4, 3), (5, 4, 5), 2),  # windows that lie outside, above and below
     (3, (1, 5), (0, 1), (8, 2, 4), 33),  # one pair
     (9, 5, (0, 4), (3, 5, 3), 2),  # more padding than image
-    (48, 5, 2, (8, 3, 40), 2),  # so many outputs that dx takes some of them at a time
-    (48, 5, 2, (9, 3, 40), 2),  # the same, but for tiles that overlap
+    (48, 5, 2, (8, 3, 40), 2),  # many outputs
+    (48, 5, 2, (9, 3, 40), 2),  # the same, and tiles that overlap
 ]
 
 

@@ -26,16 +26,16 @@ from distcnn.lanes import (
 UNROLLED = 16  # pixels of a window that is handled as a tile, in registers
 
 
-@specialised("f4:5 axis axis i8 f4:5")
+@specialised("f4:5 axis axis f4:5")
 def max_pool_forward(kernel_height, kernel_width, whole, ahead):
     """y[r, q] = the largest x of window (r, q), which lies as `down` and `across` tell.
 
-    `whole`: no edge cuts off a window. With each, the next `ahead` of the pixels `far` rows on are asked for, in the
-    order of memory: 1.1 to 2.8 times as fast where no core's cache holds x, else slower by a tenth.
+    `whole`: no edge cuts off a window. With each, the next `ahead` of the pixels that the next row of windows wants are
+    asked for, in the order of memory: 1.1 to 2.8 times as fast where no core's cache holds x, else slower by a tenth.
     """
     unrolled = kernel_height * kernel_width <= UNROLLED
 
-    def function(x, down, across, far, y):
+    def function(x, down, across, y):
         uncut = _uncut_windows(across, x.shape[3], y.shape[3], whole)
         for n in range(y.shape[0]):
             for c in range(y.shape[1]):
@@ -48,7 +48,7 @@ def max_pool_forward(kernel_height, kernel_width, whole, ahead):
                             left = q * across.stride - across.padding
                             window = load_window(x, (n, c, top, left), 1, kernel_height, kernel_width)
                             store(y, (n, c, r, q), tile_maximum(window))
-                            prefetch_window(x, (n, c, top + far, q * ahead), 1, ahead)
+                            prefetch_window(x, (n, c, top + kernel_height, q * ahead), 1, ahead)
                     for begin, end in ((0, first), (last, y.shape[3])):
                         for q in range(begin, end):
                             left, first_j, last_j = span(q, across, x.shape[3])
@@ -61,7 +61,7 @@ def max_pool_forward(kernel_height, kernel_width, whole, ahead):
     return function
 
 
-@specialised("f4:5 f4:5 f4:5 axis axis i8 f4:5")
+@specialised("f4:5 f4:5 f4:5 axis axis f4:5")
 def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead):
     """dx = dy at the first largest x of every window in row order, else 0; overlapping windows add up.
 
@@ -70,7 +70,7 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
     """
     unrolled = kernel_height * kernel_width <= UNROLLED
 
-    def function(x, y, dy, down, across, far, dx):
+    def function(x, y, dy, down, across, dx):
         uncut = _uncut_windows(across, x.shape[3], y.shape[3], whole)
         for n in range(y.shape[0]):
             for c in range(y.shape[1]):
@@ -94,8 +94,8 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
                             if not partition:
                                 shares = tile_add(load_window(dx, at, 1, kernel_height, kernel_width), shares)
                             store_window(dx, at, shares, 1, kernel_height, kernel_width)
-                            prefetch_window(x, (n, c, top + far, q * ahead), 1, ahead)
-                            prefetch_window(dx, (n, c, top + far, q * ahead), 1, ahead)
+                            prefetch_window(x, (n, c, top + kernel_height, q * ahead), 1, ahead)
+                            prefetch_window(dx, (n, c, top + kernel_height, q * ahead), 1, ahead)
                     for q in range(last, y.shape[3]):
                         _share_out(x, y, dy, n, c, r, q, down, across, partition, mask, dx)
                 if not partition:

@@ -83,7 +83,7 @@ def window_forward(kernel_height, kernel_width, last_height, last_width):
     """y[c, r, q] = bias[c] + factor[c] * sum in window (r, q) of row_weights[r, i] * column_weights[q, j] * x[c, i, j].
 
     last_height, last_width: taps of the last window inside the image, if all before it are whole; it is unrolled, too:
-    1.4 times as fast for 3 x 3 pixels of 16 x 10 x 10, where 9 of 25 windows are cut off. Others come pixel by pixel.
+    1.3 times as fast for 3 x 3 pixels of 6 x 28 x 28, 1.1 times of 16 x 10 x 10. Others come pixel by pixel.
     """
     unrolled = kernel_height * kernel_width <= UNROLLED
     short, narrow = last_height < kernel_height, last_width < kernel_width

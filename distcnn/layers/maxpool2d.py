@@ -8,7 +8,6 @@ from distcnn.layers.pool2d import Pool2D
 
 CACHE = 2**22  # bytes: images larger than this lie in no cache of a core
 MOST_AHEAD = 16  # pixels
-FAR = 2**14  # bytes: so far on is read ahead; a row of windows further is too late for rows of 28 pixels
 
 
 @dataclass(frozen=True)
@@ -30,22 +29,17 @@ class MaxPool2D(Pool2D):
 
     def forward(self, wiring):
         kernel = kernels.max_pool_forward(*self.taps, self.is_whole(wiring.x.shape), self._ahead(wiring))
-        return [(kernel, (wiring.x.inside, *self.axes, self._far(wiring), wiring.y.inside))]
+        return [(kernel, (wiring.x.inside, *self.axes, wiring.y.inside))]
 
     def backward(self, wiring):
         if wiring.dx is None:
             return []
         whole, partition = self.is_whole(wiring.x.shape), self.is_partition(wiring.x.shape)
         kernel = kernels.max_pool_backward(*self.taps, whole, partition, wiring.mask, self._ahead(wiring))
-        given = wiring.x.inside, wiring.y.inside, wiring.dy.inside, *self.axes, self._far(wiring)
+        given = wiring.x.inside, wiring.y.inside, wiring.dy.inside, *self.axes
         return [(kernel, (*given, wiring.dx.inside))]
 
     def _ahead(self, wiring):
         """Return how many pixels are to be read ahead for each window: so many as there are for each, if few."""
         pixels = math.prod(axis.stride for axis in self.axes)
         return pixels if wiring.x.inside.nbytes > CACHE and pixels <= MOST_AHEAD else 0
-
-    def _far(self, wiring):
-        """Return how many rows below a window those lie that are to be read ahead."""
-        rows = self.taps[0]
-        return rows * max(1, FAR // (rows * wiring.x.inside[0, 0, 0].nbytes))
