@@ -23,11 +23,11 @@ from rounds import RESULTS, machine, version  # isort: skip (sets one thread, be
 import numpy as np
 import peers
 
-from distcnn.config import Config
+from distcnn.config.settings import Config
 from distcnn.data.dataset import Part, load
-from distcnn.parallel.alone import Alone
-from distcnn.schedule import learning_rate
-from distcnn.training import Training
+from distcnn.parallel.serial import Alone
+from distcnn.training.schedule import learning_rate
+from distcnn.training.trainer import Training
 
 BORDER = 4  # pixels around an image, of which crops are taken
 

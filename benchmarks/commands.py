@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import distcnn
-from distcnn.outcome import FILE, TRAINING, told
+from distcnn.system.job_status import FILE, TRAINING, told
 
 HERE = Path(__file__).resolve().parent
 DIGITS = HERE.parent / "datasets" / "digits.h5"

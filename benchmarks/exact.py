@@ -17,7 +17,7 @@ from work import stepping, training_on_noise
 
 from distcnn.bench.measure import best
 from distcnn.bench.tiles import wiring_of
-from distcnn.kernels.updates import momentum_update
+from distcnn.kernels.optimizers import momentum_update
 from distcnn.lanes import LANES
 from distcnn.lanes.memory import advance, pointer
 from distcnn.lanes.sums import ORDER, fold

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from rounds import Table, arguments
 
-from distcnn import plan
-from distcnn.kernels.compile import Kernel
+from distcnn.kernels.jit import Kernel
+from distcnn.network import plan
 
 BATCH_SIZE, STEPS = 64, 5
 spent = defaultdict(lambda: [0, 0.0])  # kernel: calls, seconds

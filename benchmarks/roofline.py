@@ -24,7 +24,6 @@ from rounds import Table, arguments
 
 from distcnn.bench.measure import copy_seconds, division_seconds, fma_peak, repeated_seconds
 from distcnn.bench.tiles import wiring_of
-from distcnn.chain import chain
 from distcnn.lanes import LANES
 from distcnn.layers import (
     GELU,
@@ -46,6 +45,7 @@ from distcnn.layers import (
     TrainablePool2D,
 )
 from distcnn.models import MODELS
+from distcnn.network.shapes import chain
 
 ENOUGH = 0.6  # of what limits a row
 LITTLE = 0.01  # of a model's time

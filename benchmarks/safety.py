@@ -20,10 +20,10 @@ from work import stepping, training_on_noise
 from distcnn.lanes import LANES
 from distcnn.lanes.sums import Guard
 from distcnn.parallel.watch import COMPUTING, WAITING
-from distcnn.replicas import Copy
-from distcnn.report.archive import Archive
-from distcnn.state import digest
-from distcnn.stop import StopRequest
+from distcnn.resilience.replicas import Copy
+from distcnn.run.checkpoint_writer import Archive
+from distcnn.run.state import digest
+from distcnn.system.signals import StopRequest
 
 STEPS, BATCH_SIZE = 100, 64
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from distcnn.config import Config
+from distcnn.config.settings import Config
 from distcnn.data.dataset import Dataset, Part
 from distcnn.models import MODELS, build
-from distcnn.parallel.alone import Alone
-from distcnn.training import Training
+from distcnn.parallel.serial import Alone
+from distcnn.training.trainer import Training
 
 SAMPLES, CLASSES = 4096, 10
 

@@ -3,10 +3,10 @@
 import json
 import sys
 
-from distcnn.evaluation import evaluate, means
-from distcnn.parallel.agreement import on_root
+from distcnn.parallel.collective import on_root
 from distcnn.parallel.world import run as run_command
-from distcnn.trained import PARTS, crew_of, find, parser, part_of
+from distcnn.training.evaluation import evaluate, means
+from distcnn.training.load import PARTS, crew_of, find, parser, part_of
 
 
 def parse(words):

@@ -14,12 +14,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from distcnn import checkpoint, config, rundir
-from distcnn.arguments import Parser
-from distcnn.domains import Real, Whole
+from distcnn.config import settings
+from distcnn.config.parser import Parser
+from distcnn.config.types import Real, Whole
 from distcnn.errors import ConfigError, DistcnnError, Stopped
-from distcnn.job import Job
-from distcnn.outcome import BEGUN, STARTED, TRAINING, exit_code, told
+from distcnn.run import checkpoint, run_folder
+from distcnn.system.job_status import BEGUN, STARTED, TRAINING, exit_code, told
+from distcnn.system.mpirun import Job
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 ATTEMPTS = 3  # in a row without a newer checkpoint, then we give up
@@ -72,10 +73,10 @@ def parse(argv):
 
 def launch(arguments, options, asked):
     """Run jobs until one is done, and return its exit code; DistcnnError when that seems hopeless."""
-    request = config.parse(options, "python -m distcnn.launch -n N --")
-    run = rundir.find(request, warn)
+    request = settings.parse(options, "python -m distcnn.launch -n N --")
+    run = run_folder.find(request, warn)
     begin, begun, stuck = time.monotonic(), request.config.resume in ("never", "auto"), 0
-    with rundir.reserved(run) as folder, _outcome(folder) as outcome:
+    with run_folder.reserved(run) as folder, _outcome(folder) as outcome:
         for attempt in range(arguments.max_restarts + 1):
             ours = {"--out": str(folder)} | _time_left(request.config, begin)
             ours |= {"--resume": "auto"} if attempt and begun else {}

@@ -3,13 +3,13 @@
 import json
 import sys
 
-from distcnn.config import from_toml
+from distcnn.config.settings import from_toml
 from distcnn.data.images import Images, load_images
-from distcnn.parallel.agreement import on_all, on_root
+from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.world import run as run_command
-from distcnn.prediction import predict
-from distcnn.report.predictions import Predictions, require_free, told, write
-from distcnn.trained import PARTS, crew_of, find, parser, part_of, require_fitting
+from distcnn.run.predictions import Predictions, require_free, told, write
+from distcnn.training.load import PARTS, crew_of, find, parser, part_of, require_fitting
+from distcnn.training.prediction import predict
 
 
 def parse(words):

@@ -3,18 +3,19 @@
 import sys
 from itertools import count
 
-from distcnn import models, rundir
-from distcnn.combinations import require_sense
-from distcnn.config import parse
+from distcnn import models
+from distcnn.config.checks import require_sense
+from distcnn.config.settings import parse
 from distcnn.errors import Stopped
-from distcnn.parallel.agreement import agreed, on_all, on_root, wait
-from distcnn.parallel.survivors import undisturbed
+from distcnn.parallel.collective import agreed, on_all, on_root, wait
+from distcnn.parallel.ulfm import undisturbed
 from distcnn.parallel.watch import IDLE, WAITING, WRITING
 from distcnn.parallel.world import run as run_command
-from distcnn.report.recorder import Recorder
-from distcnn.stop import StopRequest
-from distcnn.survival import Survival
-from distcnn.training import Training, data_of
+from distcnn.resilience.recovery import Survival
+from distcnn.run import run_folder
+from distcnn.run.recorder import Recorder
+from distcnn.system.signals import StopRequest
+from distcnn.training.trainer import Training, data_of
 
 
 def train(training, recorder, stop, config):
@@ -98,7 +99,7 @@ def summary(run, training):
 def prepare(comm, request):
     """Check everything, and return the Run and its Training; nothing is written."""
     on_root(comm, lambda: models.check(request.config.model))
-    run = on_root(comm, lambda: rundir.find(request, warn))
+    run = on_root(comm, lambda: run_folder.find(request, warn))
     config = run.config
     on_root(comm, lambda: require_sense(config))
     training = Training(config, data_of(config, comm), comm)
@@ -113,7 +114,7 @@ def create(comm, run):
 
     def attempt():
         again = next(attempts) > 0
-        return on_root(comm, lambda: rundir.create(run, again))
+        return on_root(comm, lambda: run_folder.create(run, again))
 
     return undisturbed(comm, attempt)
 

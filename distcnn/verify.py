@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from distcnn import checkpoint
-from distcnn.arguments import Parser
-from distcnn.config import NUMERICS, from_toml
+from distcnn.config.parser import Parser
+from distcnn.config.settings import NUMERICS, from_toml
 from distcnn.errors import CheckpointError, Diverged
-from distcnn.parallel.agreement import on_all, on_root
+from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.world import run as run_command
-from distcnn.training import Training, data_of
+from distcnn.run import checkpoint
+from distcnn.training.trainer import Training, data_of
 
 
 def parse(words):

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import jobs
 from tally import Tally
 
-from distcnn import outcome
+from distcnn.system import job_status
 
 FAULTS = Path(__file__).with_name("faults.py")
 RECOVERED = {  # name: faults, of which all ranks but the dead recover
@@ -90,7 +90,7 @@ def train(faults, ranks, steps, folder, disturb=None, timeout=90):
     told.touch()
     words = ["python", FAULTS, faults] if faults else ["python", "-m", "distcnn.train"]
     words += ["--out", "run", "--progress", "none", "--max-steps", steps, "--checkpoint-every", 7]
-    options = {"cwd": folder, "env": {outcome.FILE: told}, "timeout": timeout}
+    options = {"cwd": folder, "env": {job_status.FILE: told}, "timeout": timeout}
     if disturb:
         options["meanwhile"] = lambda name: _when_training(told, name, disturb)
     try:
@@ -119,7 +119,7 @@ def _result(done, folder):
 def _when_training(told, name, disturb):
     """Wait until training has begun, then call `disturb` with the job's processes by rank."""
     for _ in range(9000):  # kernels may have to be compiled
-        if told.exists() and outcome.TRAINING in told.read_text():
+        if told.exists() and job_status.TRAINING in told.read_text():
             return disturb(_ranks(name))
         time.sleep(0.01)
 

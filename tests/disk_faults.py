@@ -12,8 +12,8 @@ from pathlib import Path
 
 from distcnn import train
 from distcnn.parallel.world import run
-from distcnn.report.archive import Archive
-from distcnn.training import Training
+from distcnn.run.checkpoint_writer import Archive
+from distcnn.training.trainer import Training
 
 FIRST, LAST = 31, 61  # before these steps it begins and ends
 FOLDER = Path("a")

@@ -15,18 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from distcnn import rundir, train
-from distcnn.net import Net
+from distcnn import train
+from distcnn.network.net import Net
 from distcnn.parallel import world
-from distcnn.parallel.reduction import Reduction
-from distcnn.parallel.survivors import Survivors
+from distcnn.parallel.allreduce import Reduction
+from distcnn.parallel.ulfm import Survivors
 from distcnn.parallel.world import run
-from distcnn.replicas import Replicas
-from distcnn.report.archive import Archive
-from distcnn.report.metrics import Metrics
-from distcnn.report.recorder import Recorder
-from distcnn.survival import Survival
-from distcnn.training import Training
+from distcnn.resilience.recovery import Survival
+from distcnn.resilience.replicas import Replicas
+from distcnn.run import run_folder
+from distcnn.run.checkpoint_writer import Archive
+from distcnn.run.metrics import Metrics
+from distcnn.run.recorder import Recorder
+from distcnn.training.trainer import Training
 
 STEP = 5  # the step in which it happens, from 0
 RANK = 1
@@ -182,7 +183,7 @@ PLACES = {  # before which function it happens, and, if not always, when
     "agree": (Survival, "_known_to_all"),
     "prepare": (train, "prepare"),
     "data": (train, "data_of"),
-    "create": (rundir, "create"),
+    "create": (run_folder, "create"),
     "compile": (Training, "compile"),
     "finish": (Recorder, "finish"),
     "leave": (world, "_leave"),

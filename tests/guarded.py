@@ -39,7 +39,7 @@ if __name__ == "__main__":
     from test_net import OTHERS
 
     from distcnn import Net
-    from distcnn.augment import read
+    from distcnn.config.augment_spec import read
     from distcnn.data.augmentation import Augmentation
     from distcnn.models import build
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import distcnn
-from distcnn import environment
+from distcnn.system import threads
 
 ROOT = Path(distcnn.__file__).parents[1]
 MARK = "DISTCNN_TEST_JOB"  # in the environment of every process of a job: how its processes are found
@@ -101,7 +101,7 @@ def clean_environment(extra: dict) -> dict:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in environment.THREADS and not name.startswith(OUTER_JOB)
+        if name not in threads.THREADS and not name.startswith(OUTER_JOB)
     }
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return OPEN_MPI | inherited | {"PYTHONPATH": path} | {name: str(value) for name, value in extra.items()}

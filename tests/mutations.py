@@ -3,8 +3,8 @@
 Each damaged file is read in a process of its own, which has limited memory and time. It must be refused in one
 line, or give just what the whole file gives; then it is harmless. Six of ten mutations hit metadata, half of these
 where it is not zero, and a quarter where a shape is written. The first walk through a data file, see
-distcnn.data.guard, happens in a fork here, as Python takes longer to start than the file to read; every 50th is walked
-as in earnest.
+distcnn.data.sandbox, happens in a fork here, as Python takes longer to start than the file to read; every 50th is
+walked as in earnest.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from distcnn import checkpoint
-from distcnn.data import guard, walk
+from distcnn.data import sandbox, sandbox_probe
 from distcnn.data.dataset import load
-from distcnn.data.layout import seal
+from distcnn.data.schema import seal
 from distcnn.errors import UserError
-from distcnn.parallel.alone import Alone
+from distcnn.parallel.serial import Alone
+from distcnn.run import checkpoint
 
 SECONDS, MEMORY = 20, 2**30  # what a reader may take, beyond what it begins with
 METADATA = 0.6  # of the mutations
@@ -181,7 +181,7 @@ def forked_walk(path):
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, 1)
         os.dup2(devnull, 2)
-        os._exit(walk.main(str(path)))
+        os._exit(sandbox_probe.main(str(path)))
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "no"
 
 
@@ -212,7 +212,7 @@ def _reader(path, wanted, earnest, writing):
     signal.alarm(4 * SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
     if not earnest:
-        guard.walked, walk.SECONDS = forked_walk, 3
+        sandbox.walked, sandbox_probe.SECONDS = forked_walk, 3
     try:
         word = ("same", "") if read(path) == wanted else ("wrong", "")
     except UserError as error:

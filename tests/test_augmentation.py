@@ -7,15 +7,15 @@ import oracle
 import pytest
 from test_bits import TRAIN, digest, train_here
 
-from distcnn import augment
-from distcnn.augment import Augment, read, written
-from distcnn.config import parse
+from distcnn.config import augment_spec
+from distcnn.config.augment_spec import Augment, read, written
+from distcnn.config.settings import parse
 from distcnn.data.augmentation import Augmentation, gaussian
 from distcnn.errors import ConfigError
 from distcnn.lanes import LANES, aligned
 from distcnn.layers.base import EPOCH, TRAINING, Moment
 from distcnn.models import build
-from distcnn.plan import Block
+from distcnn.network.plan import Block
 
 STREAM = 2**31 + 2
 SHAPE = (2, 9, 11)
@@ -225,8 +225,8 @@ def test_what_leaves_nothing_of_an_image_is_refused(text):
 
 
 def test_the_defaults_distort_nothing():
-    assert read(augment.NONE) == Augment()
-    assert parse([], "test").config.augment == augment.NONE
+    assert read(augment_spec.NONE) == Augment()
+    assert parse([], "test").config.augment == augment_spec.NONE
 
 
 # ---- in training ----

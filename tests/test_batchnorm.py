@@ -6,11 +6,11 @@ import pytest
 from test_layers import close, normal
 
 from distcnn import Net
-from distcnn.blocknet import STATISTICS_MOMENTUM
 from distcnn.errors import NetError
-from distcnn.exact import HEAD
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten, ReLU
-from distcnn.plan import Block
+from distcnn.network.block_net import STATISTICS_MOMENTUM
+from distcnn.network.plan import Block
+from distcnn.numerics.fixed_point import HEAD
 
 SHAPE = (3, 4, 5)
 

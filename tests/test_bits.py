@@ -14,13 +14,13 @@ import pytest
 from test_layers import normal
 from test_net import small_net
 
-from distcnn.config import NUMERICS, parse
+from distcnn.config.settings import NUMERICS, parse
 from distcnn.data.dataset import load
-from distcnn.kernels.compile import Kernel, NotCached, cached_only, set_float_mode
+from distcnn.kernels.jit import Kernel, NotCached, cached_only, set_float_mode
 from distcnn.lanes import LANES
-from distcnn.parallel.alone import Alone
-from distcnn.plan import Block
-from distcnn.training import Training
+from distcnn.network.plan import Block
+from distcnn.parallel.serial import Alone
+from distcnn.training.trainer import Training
 
 # The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
 GOLDEN = {2: "fa60b7cc08c3af170688c410289aca570239cc3031c6433da7c46cfc37bc845f"}
@@ -67,7 +67,7 @@ def test_any_number_of_ranks(mpirun, ranks, tmp_path):
 def test_code_for_avx2(run, tmp_path):
     """The same on a processor without AVX-512: Haswell was the first with AVX2 and FMA."""
     env = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+f16c"}
-    question = "from distcnn.kernels.compile import vector_registers; print(vector_registers())"
+    question = "from distcnn.kernels.jit import vector_registers; print(vector_registers())"
     assert run("python", "-c", question, env=env).stdout == "8\n"
     done = run(*TRAIN, "--max-steps", STEPS, cwd=tmp_path, env=env, timeout=120)
     assert digest(done) == GOLDEN[NUMERICS]

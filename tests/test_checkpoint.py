@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from distcnn import checkpoint, files
-from distcnn.checkpoint import State
 from distcnn.errors import CheckpointError, OutputError
+from distcnn.run import checkpoint
+from distcnn.run.checkpoint import State
+from distcnn.system import atomic_files
 
 SHAPES = [(f"{index}.weight", (2, index + 1)) for index in range(12)] + [("12.bias", (3,))]
 SIZE = sum(int(np.prod(shape)) for _, shape in SHAPES)
@@ -251,7 +252,7 @@ def test_a_failing_flush_to_disk_is_an_error(tmp_path, monkeypatch):
     def fsync(descriptor):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(atomic_files.os, "fsync", fsync)
     assert "Input/output error" in complaint(checkpoint.save, tmp_path / "x.h5", state(), kind=OutputError)
     assert os.listdir(tmp_path) == []
 
@@ -263,7 +264,7 @@ def test_a_folder_that_takes_no_files_is_an_error(tmp_path, folder):
 
 
 def test_a_broken_off_save_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.os, "fsync", lambda descriptor: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(atomic_files.os, "fsync", lambda descriptor: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path / "x.h5", state())
     assert os.listdir(tmp_path) == []

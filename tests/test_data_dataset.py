@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from distcnn.data import layout
+from distcnn.data import schema
 from distcnn.data.dataset import load
 from distcnn.errors import DataError
-from distcnn.parallel.alone import Alone
+from distcnn.parallel.serial import Alone
 
 IMAGES = (np.arange(12 * 6 * 5) % 251).astype(np.uint8).reshape(12, 1, 6, 5)
 LABELS = np.arange(12) % 3
@@ -361,7 +361,7 @@ def with_seal(tmp_path):
     path = write(tmp_path / "sealed.h5")
     data = load(path, Alone())
     with h5py.File(path, "a") as file:
-        file["train"].attrs["seal"] = layout.seal(data.fingerprint, data.classes)
+        file["train"].attrs["seal"] = schema.seal(data.fingerprint, data.classes)
     return path
 
 
@@ -391,5 +391,5 @@ def test_a_link_within_the_file_is_followed(tmp_path):
 
 
 def test_files_larger_than_memory_mode_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(layout, "MEMORY_LIMIT", 400)
+    monkeypatch.setattr(schema, "MEMORY_LIMIT", 400)
     assert "streaming larger files is not there yet" in message(write(tmp_path / "large.h5"))

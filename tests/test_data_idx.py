@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from distcnn.data.dataset import load
-from distcnn.data.idx import find_files, read_idx
+from distcnn.data.importers.idx import find_files, read_idx
 from distcnn.errors import DataError
-from distcnn.parallel.alone import Alone
+from distcnn.parallel.serial import Alone
 
 IMAGES = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
 LABELS = np.array([3, 1, 4, 1, 0, 2], np.uint8)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from distcnn.data import archive
 from distcnn.data.dataset import load
-from distcnn.data.samples import write
-from distcnn.data.sources import samples
+from distcnn.data.importers import archive
+from distcnn.data.importers.sources import samples
+from distcnn.data.importers.writer import write
 from distcnn.errors import DataError
-from distcnn.parallel.alone import Alone
+from distcnn.parallel.serial import Alone
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (9, 5, 4, 3), np.uint8)
@@ -117,7 +117,7 @@ def test_senseless_sizes_are_refused(tmp_path, run, size):
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     (tmp_path / "out.h5").write_text("precious")
     found = samples(as_folder(tmp_path / "pets", CONTENTS))
-    monkeypatch.setattr("distcnn.data.samples.seal", lambda *_: 1 / 0)
+    monkeypatch.setattr("distcnn.data.importers.writer.seal", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write(tmp_path / "out.h5", found)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.h5", "pets"]

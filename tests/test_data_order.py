@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from distcnn import randomness
 from distcnn.data.order import epoch_order
-from distcnn.randomness import DROPOUT, ORDER, WEIGHTS, words
+from distcnn.numerics import random
+from distcnn.numerics.random import DROPOUT, ORDER, WEIGHTS, words
 
 LARGEST = 2**64 - 1
 MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
@@ -46,7 +46,7 @@ def test_words_are_philox(seed, purpose, epoch):
 
 
 def test_purposes_keep_their_numbers():
-    purposes = randomness.ORDER, randomness.WEIGHTS, randomness.AUGMENTATION, randomness.DROPOUT
+    purposes = random.ORDER, random.WEIGHTS, random.AUGMENTATION, random.DROPOUT
     assert purposes == (0, 1, 2, 3)
 
 
@@ -74,6 +74,6 @@ def test_seed_and_epoch_change_the_order(seed, epoch):
 
 
 def test_equal_words_keep_the_order_of_the_file(monkeypatch):
-    monkeypatch.setattr(randomness, "words", lambda *_: np.array([7, 1, 7, 1] * 20, np.uint64))
+    monkeypatch.setattr(random, "words", lambda *_: np.array([7, 1, 7, 1] * 20, np.uint64))
     wanted = [i for i in range(80) if i % 2] + [i for i in range(80) if not i % 2]
     assert epoch_order(0, 0, 80).tolist() == wanted

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from distcnn.augment import read
+from distcnn.config.augment_spec import read
 from distcnn.data.dataset import Part
 from distcnn.data.show import distorted
 

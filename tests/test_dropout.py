@@ -7,7 +7,7 @@ from test_layers import normal
 
 from distcnn import Net
 from distcnn.errors import NetError
-from distcnn.kernels.compile import kernel
+from distcnn.kernels.jit import kernel
 from distcnn.lanes import store_tile, uniform
 from distcnn.layers import Dense, Dropout, Flatten
 
@@ -87,7 +87,7 @@ def test_mask_differs_by_sample_seed_and_layer():
 
 def test_mask_differs_by_epoch_and_not_by_block():
     """In training a sample's mask is that of its number in the data, wherever it stands in the batch."""
-    from distcnn.plan import Block
+    from distcnn.network.plan import Block
 
     net = Net([Dropout(0.5), Flatten(), Dense(4)], SHAPE)
     images, labels = normal(40, *SHAPE), np.arange(40) % 4

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_models import SMALLEST
 
-from distcnn import checkpoint, layers
-from distcnn.config import Config
+from distcnn import layers
+from distcnn.config.settings import Config
 from distcnn.data.dataset import Dataset, Part
 from distcnn.layers import (
     GELU,
@@ -30,8 +30,9 @@ from distcnn.layers import (
     TrainablePool2D,
 )
 from distcnn.models import MODELS, Model
-from distcnn.parallel.agreement import wait
-from distcnn.training import Training
+from distcnn.parallel.collective import wait
+from distcnn.run import checkpoint
+from distcnn.training.trainer import Training
 
 # A batch of nine blocks, the ninth not full, and one of one block.
 SAMPLES, BATCH_SIZE, STOP, STEPS = 150, 136, 1, 2

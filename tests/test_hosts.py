@@ -15,7 +15,7 @@ import jobs
 import pytest
 from test_bits import GOLDEN, digest
 
-from distcnn.config import NUMERICS
+from distcnn.config.settings import NUMERICS
 
 NET = "10.77.0"
 HOSTS = f"{NET}.1", f"{NET}.2"

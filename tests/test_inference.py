@@ -5,14 +5,15 @@ import pytest
 from test_layers import close, normal
 from test_net import OTHERS, PLAIN
 
-from distcnn import Net, evaluation, models
-from distcnn.crew import Crew
+from distcnn import Net, models
 from distcnn.data.dataset import Part
 from distcnn.errors import Diverged
-from distcnn.evaluation import evaluate, means
-from distcnn.inference import Stage, stages
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Dropout, Flatten, Keep, ReLU
-from distcnn.parallel.alone import Alone
+from distcnn.network.inference_plan import Stage, stages
+from distcnn.parallel.serial import Alone
+from distcnn.training import evaluation
+from distcnn.training.evaluation import evaluate, means
+from distcnn.training.workers import Crew
 
 NORMS = [
     *(Conv2D(8, 3, padding=1, bias=False), BatchNorm2D(), ReLU(), Keep("a"), Conv2D(8, 3, padding=1)),

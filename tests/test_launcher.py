@@ -12,7 +12,9 @@ import jobs
 import pytest
 from test_bits import digest
 
-from distcnn import checkpoint, job, launch, outcome
+from distcnn import launch
+from distcnn.run import checkpoint
+from distcnn.system import job_status, mpirun
 
 RANKS = 2
 
@@ -242,20 +244,20 @@ def test_a_launcher_removes_what_a_dead_one_has_left_and_nothing_else(tmp_path):
 
 def test_what_a_job_tells_survives_nonsense(tmp_path, monkeypatch):
     path = tmp_path / "outcome"
-    monkeypatch.setenv(outcome.FILE, str(path))
-    outcome.tell(outcome.STARTED)
+    monkeypatch.setenv(job_status.FILE, str(path))
+    job_status.tell(job_status.STARTED)
     assert not path.exists()  # the launcher has gone
     path.write_bytes(b"\xff\n")
-    outcome.tell("exit 75")
-    assert outcome.exit_code(outcome.told(path)) == 75
-    assert outcome.exit_code([]) is None
+    job_status.tell("exit 75")
+    assert job_status.exit_code(job_status.told(path)) == 75
+    assert job_status.exit_code([]) is None
 
 
 def test_settings_follow_the_mpi(monkeypatch):
-    found = job._launcher(3, {})
+    found = mpirun._launcher(3, {})
     assert found[0][1:3] == ["-n", "3"]
-    assert job._launcher(3, {"SLURM_JOB_ID": "1"})[1].keys() <= found[1].keys()
-    monkeypatch.setattr(job.shutil, "which", lambda *words, **keywords: None)
-    assert job._launcher(1, {}) == ([], {})
+    assert mpirun._launcher(3, {"SLURM_JOB_ID": "1"})[1].keys() <= found[1].keys()
+    monkeypatch.setattr(mpirun.shutil, "which", lambda *words, **keywords: None)
+    assert mpirun._launcher(1, {}) == ([], {})
     with pytest.raises(launch.DistcnnError, match="no mpirun"):
-        job._launcher(2, {})
+        mpirun._launcher(2, {})

@@ -6,10 +6,11 @@ import pytest
 
 from distcnn import Net
 from distcnn.errors import NetError
-from distcnn.exact import LOSS, QUANTUM
 from distcnn.kernels.pointwise import pack
-from distcnn.layers import Conv2D, Dense, Flatten, Keep, MaxPool2D, MeanPool2D, ReLU, dense, direct, product
-from distcnn.plan import Block
+from distcnn.layers import Conv2D, Dense, Flatten, Keep, MaxPool2D, MeanPool2D, ReLU, dense
+from distcnn.layers.convolution import direct, matmul
+from distcnn.network.plan import Block
+from distcnn.numerics.fixed_point import LOSS, QUANTUM
 
 CONVOLUTIONS = [  # out_channels, kernel_size, stride, padding, input shape, samples
     (6, 5, 1, 2, (1, 28, 28), 17),
@@ -172,10 +173,10 @@ def test_relu_is_the_same_fused_and_alone(before, behind):
 @pytest.mark.parametrize(
     ("layers", "shape", "switch"),
     [
-        ([ReLU(), Conv2D(9, 1), ReLU()], (18, 5, 7), (product, "fits", lambda *_: False)),
-        ([ReLU(), Conv2D(3, 1, (2, 3))], (5, 4, 7), (product, "fits", lambda *_: False)),
-        ([ReLU(), Conv2D(5, (3, 4), stride=2), ReLU()], (3, 3, 4), (product, "fits", lambda *_: False)),
-        ([ReLU(), Conv2D(4, (1, 2))], (3, 1, 2), (product, "fits", lambda *_: False)),
+        ([ReLU(), Conv2D(9, 1), ReLU()], (18, 5, 7), (matmul, "fits", lambda *_: False)),
+        ([ReLU(), Conv2D(3, 1, (2, 3))], (5, 4, 7), (matmul, "fits", lambda *_: False)),
+        ([ReLU(), Conv2D(5, (3, 4), stride=2), ReLU()], (3, 3, 4), (matmul, "fits", lambda *_: False)),
+        ([ReLU(), Conv2D(4, (1, 2))], (3, 1, 2), (matmul, "fits", lambda *_: False)),
         ([ReLU(), Conv2D(6, 3, padding=(0, 1), dilation=(1, 2), groups=3)], (3, 5, 9), (direct, "THIN", 0)),
         ([ReLU(), Conv2D(4, 2, padding=3, groups=2)], (6, 3, 2), (direct, "THIN", 0)),
         ([ReLU(), Flatten(), Dense(37)], (35, 1, 1), (dense, "FAR", 0)),

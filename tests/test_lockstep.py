@@ -5,7 +5,7 @@ import pytest
 from test_layers import normal
 
 from distcnn import models
-from distcnn.config import Config
+from distcnn.config.settings import Config
 from distcnn.layers import (
     Add,
     BatchNorm2D,
@@ -18,8 +18,8 @@ from distcnn.layers import (
     ReLU,
     SiLU,
 )
-from distcnn.optim import Momentum
-from distcnn.plan import Block
+from distcnn.network.plan import Block
+from distcnn.training.optimizers import Momentum
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: it belongs to the extra `bench`")
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from test_net import OTHERS
 
-from distcnn import Net, layers, memory, models
-from distcnn.chain import chain, numbers
-from distcnn.config import Config
+from distcnn import Net, layers, models
+from distcnn.config.settings import Config
 from distcnn.errors import NetError
-from distcnn.optim import Adam
+from distcnn.network import memory
+from distcnn.network.shapes import chain, numbers
+from distcnn.training.optimizers import Adam
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from test_layers import normal
 
-from distcnn.chain import chain
 from distcnn.errors import ConfigError, NetError
 from distcnn.layers import Add, Conv2D, Dense
 from distcnn.models import MODELS, build, check, size
 from distcnn.models.lenet5_1998 import TABLE, centres
-from distcnn.plan import Block
+from distcnn.network.plan import Block
+from distcnn.network.shapes import chain
 
 SIZES = {  # parameters and FLOPs, worked out by hand
     "mlp": (784 * 300 + 300 + 300 * 100 + 100 + 1010, 2 * (784 * 300 + 300 * 100 + 1000)),

@@ -5,7 +5,7 @@ import sys
 import mutations
 import pytest
 
-from distcnn.data import guard
+from distcnn.data import sandbox
 from distcnn.errors import DataError
 
 
@@ -21,22 +21,23 @@ def test_damaged_files_are_refused_or_harmless(run):
     [
         ("import os; os.kill(os.getpid(), 11)", "crashes HDF5 (SIGSEGV)"),
         (
-            "import distcnn.data.walk as walk; walk.SECONDS = 1; walk.limit()\nwhile True: pass",
+            "import distcnn.data.sandbox_probe as walk; walk.SECONDS = 1; walk.limit()\nwhile True: pass",
             "time or memory",
         ),
         (
-            "import distcnn.data.walk as walk; walk.walk = lambda path: bytearray(2**40); sys.exit(walk.main(''))",
+            "import distcnn.data.sandbox_probe as walk; walk.walk = lambda path: bytearray(2**40); "
+            "sys.exit(walk.main(''))",
             "MemoryError",
         ),
-        ("import distcnn.data.walk as walk; sys.exit(walk.main('/nowhere'))", "No such file"),
+        ("import distcnn.data.sandbox_probe as walk; sys.exit(walk.main('/nowhere'))", "No such file"),
     ],
 )
 def test_the_death_of_the_first_reader_is_the_refusal(tmp_path, monkeypatch, code, words):
     path = tmp_path / "x.h5"
     path.write_bytes(b"")
-    monkeypatch.setattr(guard, "WALK", f"import sys; sys.path[:] = sys.argv[2:]; {code}")
+    monkeypatch.setattr(sandbox, "WALK", f"import sys; sys.path[:] = sys.argv[2:]; {code}")
     with pytest.raises(DataError, match="damaged") as caught:
-        guard.require_harmless(path)
+        sandbox.require_harmless(path)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -47,10 +48,10 @@ def test_a_file_is_walked_once_and_again_when_it_has_changed(tmp_path, monkeypat
     walks, path = [], tmp_path / "x.h5"
 
     def walk_of_another_process(young):
-        monkeypatch.setattr(guard, "_harmless", set())
-        monkeypatch.setattr(guard, "YOUNG", young)
-        monkeypatch.setattr(guard, "walked", lambda path: walks.append(path) or (0, ""))
-        guard.require_harmless(path)
+        monkeypatch.setattr(sandbox, "_harmless", set())
+        monkeypatch.setattr(sandbox, "YOUNG", young)
+        monkeypatch.setattr(sandbox, "walked", lambda path: walks.append(path) or (0, ""))
+        sandbox.require_harmless(path)
         return len(walks)
 
     path.write_bytes(b"x")

@@ -7,7 +7,6 @@ import pytest
 from test_layers import normal
 
 from distcnn import Net, models
-from distcnn.chain import chain
 from distcnn.errors import Diverged, NetError
 from distcnn.layers import (
     GELU,
@@ -31,6 +30,7 @@ from distcnn.layers import (
     Tanh,
     TrainablePool2D,
 )
+from distcnn.network.shapes import chain
 
 
 def random_net(seed):

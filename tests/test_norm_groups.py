@@ -5,17 +5,19 @@ import tracemalloc
 import numpy as np
 import pytest
 from test_layers import normal
-from test_optim import bits, train
+from test_optimizers import bits, train
 
-from distcnn import Net, memory, models, training
-from distcnn.blame import blame
-from distcnn.chain import chain, numbers
-from distcnn.config import parse
+from distcnn import Net, models
+from distcnn.config.settings import parse
 from distcnn.data.dataset import load
 from distcnn.errors import ConfigError, Diverged, LaunchError, NetError
 from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, Keep, MaxPool2D, ReLU
-from distcnn.parallel.alone import Alone
-from distcnn.plan import Block
+from distcnn.network import memory
+from distcnn.network.plan import Block
+from distcnn.network.shapes import chain, numbers
+from distcnn.parallel.serial import Alone
+from distcnn.resilience.diagnose import blame
+from distcnn.training import trainer
 
 LAYERS = [Conv2D(4, 3, stride=2), BatchNorm2D(), ReLU(), MaxPool2D(2), Keep("x"), Conv2D(4, 3, padding=1)]
 LAYERS += [BatchNorm2D(), Add("x"), ReLU(), Flatten(), Dense(10)]
@@ -132,8 +134,8 @@ def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
 def test_threads_have_so_many_blocks_in_memory(monkeypatch, group, threads, blocks):
     """The data fills 91 blocks of a batch that is larger than that."""
     wanted = []
-    monkeypatch.setattr(training, "require_memory", lambda *given: wanted.append(given[3:4] + given[-1:]))
+    monkeypatch.setattr(trainer, "require_memory", lambda *given: wanted.append(given[3:4] + given[-1:]))
     options = "--model", "small", "--batch-size", "3000", "--norm-group", group, "--threads", str(threads)
     config = parse(options, "test").config
-    training.Training(config, load(None, Alone()), Alone())
+    trainer.Training(config, load(None, Alone()), Alone())
     assert wanted == [(threads, blocks)]

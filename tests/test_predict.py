@@ -10,12 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
-from distcnn import checkpoint, evaluate, predict
-from distcnn.config import parse
+from distcnn import evaluate, predict
+from distcnn.config.settings import parse
 from distcnn.data.dataset import load
 from distcnn.errors import DataError, OutputError, UserError
-from distcnn.parallel.alone import Alone
-from distcnn.training import Training
+from distcnn.parallel.serial import Alone
+from distcnn.run import checkpoint
+from distcnn.training.trainer import Training
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import jobs
 import pytest
 from test_bits import GOLDEN, digest
 
-from distcnn.config import NUMERICS
+from distcnn.config.settings import NUMERICS
 
 FAULTS = Path(__file__).with_name("faults.py")
 pytestmark = pytest.mark.mpirun

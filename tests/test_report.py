@@ -10,13 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from distcnn.config import Config
+from distcnn.config.settings import Config
 from distcnn.errors import OutputError
-from distcnn.parallel.alone import Alone
-from distcnn.report import curves, recorder, terminal
-from distcnn.report.metrics import Metrics
-from distcnn.report.progress import Bar, Lines, Quiet, epoch_line, progress
-from distcnn.rundir import Run
+from distcnn.parallel.serial import Alone
+from distcnn.run import curves, recorder, terminal
+from distcnn.run.metrics import Metrics
+from distcnn.run.progress import Bar, Lines, Quiet, epoch_line, progress
+from distcnn.run.run_folder import Run
 
 ROOT = Path(__file__).parents[1]
 

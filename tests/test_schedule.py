@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from distcnn import scalars
-from distcnn.config import Config
-from distcnn.schedule import learning_rate
+from distcnn.config.settings import Config
+from distcnn.numerics import portable_math
+from distcnn.training.schedule import learning_rate
 
 LENGTH = 7  # steps an epoch
 PLAIN = Config(epochs=10, learning_rate=0.3, warmup_epochs=0.0)
@@ -87,15 +87,15 @@ def test_one_cycle_has_its_peak_wherever_the_rise_ends(warmup):
 
 @pytest.mark.parametrize("x", [5e-324, 1e-300, 0.3, 0.70710678, 1.0 - 2**-53, 1.0, 1.0 + 2**-52, 7.5, 1e308])
 def test_log_of_one_number(x):
-    assert scalars.log(x) == pytest.approx(math.log(x), rel=1e-15, abs=1e-300)
+    assert portable_math.log(x) == pytest.approx(math.log(x), rel=1e-15, abs=1e-300)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.5, 40.0, 1e6])
 @pytest.mark.parametrize("x", [0.0, 1e-9, 0.3, 0.999999, 1.0])
 def test_powers(x, exponent):
-    assert scalars.power(x, exponent) == pytest.approx(x**exponent, rel=1e-12, abs=1e-300)
+    assert portable_math.power(x, exponent) == pytest.approx(x**exponent, rel=1e-12, abs=1e-300)
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 7, 1000])
 def test_whole_powers(exponent):
-    assert scalars.whole_power(0.97, exponent) == pytest.approx(0.97**exponent, rel=1e-13)
+    assert portable_math.whole_power(0.97, exponent) == pytest.approx(0.97**exponent, rel=1e-13)

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,65 +10,94 @@ import pytest
 import distcnn
 
 PACKAGE = Path(distcnn.__file__).parent
-LEVELS = [  # from the top; modules of one level may import each other within their package only
-    {"train", "evaluate", "predict", "data.__main__", "data.show", "bench", "launch", "verify"},
-    {"job"},
-    {"survival"},
-    {"training", "report.recorder", "trained"},
-    {"models", "evaluation", "prediction", "rundir", "report", "replicas"},
-    {"checkpoint", "data.batches", "net", "crew"},
-    {"blocknet"},
-    {"inference", "group"},
-    {"plan", "state", "chain", "memory", "parameters", "blame"},
-    {"layers", "data"},
-    {"parallel", "files"},
-    {"loss", "optim", "averages", "schedule", "combinations", "table"},
-    {"kernels"},
-    {"lanes", "config", "randomness", "stop"},
-    {"arguments", "domains"},
-    {"augment", "caches", "environment", "errors", "exact", "outcome", "scalars"},
-]
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
+}
+FOLDERS = sorted({module.split(".")[0] for module in MODULES if "." in module})
 
 
-def modules():
-    paths = sorted(PACKAGE.rglob("*.py"))
-    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in paths}
-
-
-def level(module):
-    """Return the level of a module, or of the package that it is in."""
-    parts = module.removesuffix(".__init__").split(".")
-    for name in (".".join(parts), parts[0]):
-        for k, names in enumerate(LEVELS):
-            if name in names:
-                return k, name
-    raise AssertionError(f"{module} has no level: give it one here")
-
-
-def imports(path):
-    """Yield the modules of distcnn that a file imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(module):
+    """Yield the modules of distcnn that a module imports."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
-            yield from (name.name.removeprefix("distcnn.") for name in node.names if "distcnn." in name.name)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "distcnn":
-            inside = node.module.removeprefix("distcnn").removeprefix(".")
-            for name in node.names:
-                whole = f"{inside}.{name.name}".removeprefix(".")
-                known = whole in modules() or f"{whole}.__init__" in modules()
-                if known or inside:
-                    yield whole if known else inside
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{name.name}" for name in node.names]
+        else:
+            continue
+        for name in names:
+            known = [each for each in prefixes(name.removeprefix("distcnn.")) if each in MODULES]
+            if name.startswith("distcnn.") and known:
+                yield known[0]
 
 
-@pytest.mark.parametrize("module", sorted(set(modules()) - {"__init__"}))
-def test_imports_only_go_down(module):
-    mine, name = level(module)
-    for imported in imports(modules()[module]):
-        theirs, other = level(imported)
-        assert theirs > mine or name.split(".")[0] == other.split(".")[0], f"{module} imports {imported}"
+def prefixes(name):
+    """Return a dotted name as a module and as a package, then those around it."""
+    parts = name.split(".")
+    heads = [".".join(parts[:k]) for k in range(len(parts), 0, -1)]
+    return [each for head in heads for each in (head, f"{head}.__init__")]
+
+
+def folder(module):
+    """Return the folder that a module lies in; a loose module is its own."""
+    return module.split(".")[0]
+
+
+def cycle(graph):
+    """Return a cycle of a graph {name: names that it imports}, or None."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return " -> ".join(error.args[1])
+    return None
+
+
+def test_folders_import_each_other_in_one_direction():
+    graph = {}
+    for module in MODULES:
+        for imported in imports(module):
+            if folder(module) != folder(imported):
+                graph.setdefault(folder(module), set()).add(folder(imported))
+    assert cycle(graph) is None
+    assert graph["train"] >= {"training", "resilience", "run"}  # the graph is not empty by mistake
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_modules_of_a_folder_import_each_other_in_one_direction(name):
+    inside = [module for module in MODULES if folder(module) == name]
+    graph = {m: {i for i in imports(m) if folder(i) == name and i != m} for m in inside}
+    assert cycle(graph) is None
+
+
+COMMANDS = {"train", "evaluate", "predict", "verify", "launch"}
+
+
+def test_only_commands_lie_loose():
+    loose = {module for module in MODULES if "." not in module}
+    assert loose == {"__init__", "errors", *COMMANDS}
+    for module in MODULES:
+        assert not COMMANDS & set(imports(module)), f"{module} imports a command"
+
+
+@pytest.mark.parametrize(
+    ("who", "never"),
+    [
+        ("kernels", {"layers", "network", "parallel"}),
+        ("layers", {"network", "parallel", "data", "run"}),
+        ("network", {"parallel", "data", "run"}),
+        ("data.order", {"data", "run"}),
+    ],
+)
+def test_what_must_not_know_what(who, never):
+    for module in MODULES:
+        if module == who or folder(module) == who:
+            for imported in imports(module):
+                assert imported not in never, f"{module} imports {imported}"
+                assert folder(imported) not in never, f"{module} imports {imported}"
 
 
 def test_only_the_world_names_comm_world():
-    assert [m for m, path in modules().items() if "MPI.COMM_WORLD" in path.read_text()] == ["parallel.world"]
+    assert [m for m, path in MODULES.items() if "MPI.COMM_WORLD" in path.read_text()] == ["parallel.world"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distcnn.bench import tiles as bench
-from distcnn.kernels import tiles
+from distcnn.kernels import tile_sizes
 from distcnn.layers import Conv2D
 
 KINDS = {
@@ -39,7 +39,7 @@ def test_no_tile_changes_a_bit(kind, monkeypatch):
 @pytest.mark.parametrize("outputs", [1, 2, 3, 5, 10, 33])
 @pytest.mark.parametrize("features", [16, 17, 47, 1024, 1030, 2048])
 def test_dense_tiles_fit_their_matrix(outputs, features):
-    rows, columns = tiles.dense_weights(outputs, features)
+    rows, columns = tile_sizes.dense_weights(outputs, features)
     groups = -(-features // 16)
     assert rows <= outputs
     assert groups % columns == 0

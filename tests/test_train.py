@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from test_bits import digest
 
-from distcnn.checkpoint import load
+from distcnn.run.checkpoint import load
 
 FAULTS = Path(__file__).with_name("faults.py")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_bits import digest
 
-from distcnn import checkpoint
+from distcnn.run import checkpoint
 
 
 @pytest.fixture(autouse=True)

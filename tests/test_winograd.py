@@ -12,8 +12,9 @@ from test_layers import normal
 
 from distcnn import Net, models
 from distcnn.errors import Diverged
-from distcnn.exact import QUANTUM
-from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, winograd
+from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
+from distcnn.layers.convolution import winograd
+from distcnn.numerics.fixed_point import QUANTUM
 
 CASES = [  # out_channels, padding, input shape, samples
     (16, 1, (16, 8, 8), 17),

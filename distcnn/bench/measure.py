@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from distcnn.kernels.compile import kernel, vector_registers
+from distcnn.kernels.jit import kernel, vector_registers
 from distcnn.kernels.program import Program
 from distcnn.lanes import LANES, aligned, load, load_row, store, store_tile, tile_fma, tile_repeat
 

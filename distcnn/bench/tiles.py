@@ -6,12 +6,13 @@ A tile that does not fit into the registers spills: it is several times slower t
 import numpy as np
 
 from distcnn.bench.measure import shares_of_peak
-from distcnn.kernels import convolution, dense, tiles
-from distcnn.kernels import rowwise as rowwise_kernels
+from distcnn.kernels import convolution, dense, tile_sizes
 from distcnn.kernels import winograd as winograd_kernels
+from distcnn.kernels import winograd_rows as rowwise_kernels
 from distcnn.lanes import LANES, aligned
-from distcnn.layers import Conv2D, rowwise
+from distcnn.layers import Conv2D
 from distcnn.layers.base import TRAINING, Moment, Value, Wiring
+from distcnn.layers.convolution import winograd_rows as rowwise
 
 CONVOLUTIONS = {  # layer, shape of its input
     "LeNet-5 1-6 5x5 at 28": (Conv2D(6, 5, padding=2), (1, 28, 28)),
@@ -56,7 +57,7 @@ def wiring_of(layer, shape):
 
 def rows_by_columns(most_rows, most_columns):
     """Return all tiles (rows, columns) that might fit into the registers."""
-    least, most = (7, 34) if tiles.WIDE else (1, 11)
+    least, most = (7, 34) if tile_sizes.WIDE else (1, 11)
     pairs = [(m, n) for m in range(1, most_rows + 1) for n in range(1, most_columns + 1)]
     return [(m, n) for m, n in pairs if least <= m * n and m * n + m + n <= most]
 
@@ -71,18 +72,20 @@ def convolution_rows(every):
         k, flops = layer.taps[1], LANES * layer.flops(shape)
         ((_, arguments),) = layer.forward(wiring)
         tried = [
-            t for t in (rows_by_columns(16, 16) if every else tiles.CONVOLUTION) if t[0] <= o and t[1] <= ow
+            t
+            for t in (rows_by_columns(16, 16) if every else tile_sizes.CONVOLUTION)
+            if t[0] <= o and t[1] <= ow
         ]
         made = {t: convolution.convolution_forward(*t, 1, True) for t in tried}
-        yield f"forward  {name}", tiles.convolution(o, ow), made, arguments, flops
+        yield f"forward  {name}", tile_sizes.convolution(o, ow), made, arguments, flops
         (_, arguments), *_, (_, data_arguments) = layer.backward(wiring)
         tried = [t for t in rows_by_columns(12, k) if t[0] <= o and (every or t[1] == k)]
         made = {t: convolution.convolution_backward_weights(*t, 1, k // 2) for t in tried}
-        yield f"dW       {name}", tiles.convolution_weights(o, k), made, arguments, flops
+        yield f"dW       {name}", tile_sizes.convolution_weights(o, k), made, arguments, flops
         if c > 3:  # the first layer of a net has no dx
-            tried = [m for m in (range(1, 17) if every else tiles.DATA) if m <= c]
+            tried = [m for m in (range(1, 17) if every else tile_sizes.DATA) if m <= c]
             made = {(m, 1): convolution.convolution_backward_data(m, 1, 1, 1, 1, True) for m in tried}
-            yield f"dx       {name}", (tiles.convolution_data(c), 1), made, data_arguments, flops
+            yield f"dx       {name}", (tile_sizes.convolution_data(c), 1), made, data_arguments, flops
 
 
 def rowwise_rows(every):
@@ -97,16 +100,16 @@ def rowwise_rows(every):
         for kernel, arguments in calls:
             kernel(*arguments)
         _, _, (_, forward), _, (_, weights), _, (_, data) = calls
-        tried = rows_by_columns(16, 16) if every else tiles.CONVOLUTION
+        tried = rows_by_columns(16, 16) if every else tile_sizes.CONVOLUTION
         made = {t: rowwise_kernels.rowwise_forward(*t, True) for t in tried if t[0] <= o and t[1] <= pairs}
-        yield f"rows     {name}", tiles.convolution(o, pairs), made, forward, flops
+        yield f"rows     {name}", tile_sizes.convolution(o, pairs), made, forward, flops
         made = {
             t: rowwise_kernels.rowwise_backward_data(*t, True) for t in tried if t[0] <= c and t[1] <= pairs
         }
-        yield f"rows dx  {name}", tiles.convolution(c, pairs), made, data, flops
-        tried = rows_by_columns(16, 8) if every else tiles.ROWWISE_WEIGHTS
+        yield f"rows dx  {name}", tile_sizes.convolution(c, pairs), made, data, flops
+        tried = rows_by_columns(16, 8) if every else tile_sizes.ROWWISE_WEIGHTS
         made = {t: rowwise_kernels.rowwise_backward_weights(*t) for t in tried if t[0] <= o and t[1] <= c}
-        yield f"rows dW  {name}", tiles.rowwise_weights(o, c), made, weights, flops
+        yield f"rows dW  {name}", tile_sizes.rowwise_weights(o, c), made, weights, flops
 
 
 def dense_rows(every):
@@ -118,19 +121,19 @@ def dense_rows(every):
             random((outputs, features)),
             2 * LANES * features * outputs,
         )
-        tried = [m for m in (range(4, 25) if every else tiles.DENSE) if m <= outputs]
+        tried = [m for m in (range(4, 25) if every else tile_sizes.DENSE) if m <= outputs]
         made = {(m, 1): dense.dense_forward(m, True) for m in tried}
         yield (
             f"forward  {name}",
-            (tiles.dense(outputs, features), 1),
+            (tile_sizes.dense(outputs, features), 1),
             made,
             (x, w, random((outputs,)), y),
             flops,
         )
         made = {(m, 1): dense.dense_backward_data(m, True) for m in tried}
-        yield f"dx       {name}", (tiles.dense(features), 1), made, (y, w, x, random(x.shape)), flops
+        yield f"dx       {name}", (tile_sizes.dense(features), 1), made, (y, w, x, random(x.shape)), flops
         groups = -(-features // LANES)
-        tried = rows_by_columns(16, 8) if every else tiles.DENSE_WEIGHTS
+        tried = rows_by_columns(16, 8) if every else tile_sizes.DENSE_WEIGHTS
         tried = [(m, n) for m, n in tried if groups % n == 0 and (n < groups or features % LANES == 0)]
         made = {t: dense.dense_backward_weights(*t, 0) for t in tried}
         scratch = (
@@ -138,7 +141,7 @@ def dense_rows(every):
             np.zeros((outputs, features), np.int64),
             np.array([2**27, 0]),
         )
-        yield f"dW       {name}", tiles.dense_weights(outputs, features), made, (x, y, *scratch), flops
+        yield f"dW       {name}", tile_sizes.dense_weights(outputs, features), made, (x, y, *scratch), flops
 
 
 def winograd_rows(every):
@@ -147,15 +150,15 @@ def winograd_rows(every):
         flops, groups = 2 * 36 * LANES * o * c * count, c // LANES
         u, v, m = random((36, o // 4, c, 4)), random((36, c, count, LANES)), random((36, o, count, LANES))
         made = {(4, n): winograd_kernels.winograd_products(n) for n in (1, 2, 4) if n <= count}
-        yield f"points   {name}", (4, tiles.winograd(count)), made, (u, v, m), flops
-        tried = rows_by_columns(16, 8) if every else tiles.WINOGRAD_WEIGHTS
+        yield f"points   {name}", (4, tile_sizes.winograd(count)), made, (u, v, m), flops
+        tried = rows_by_columns(16, 8) if every else tile_sizes.WINOGRAD_WEIGHTS
         made = {
             t: winograd_kernels.winograd_weight_products(*t)
             for t in tried
             if o % t[0] == 0 and groups % t[1] == 0
         }
         arrays = v, m, 0, aligned((groups, count, LANES, LANES)), aligned((36, o, groups, LANES))
-        yield f"dW points {name}", tiles.winograd_weights(o, c), made, arrays, flops
+        yield f"dW points {name}", tile_sizes.winograd_weights(o, c), made, arrays, flops
 
 
 def table(every=False, wanted=""):

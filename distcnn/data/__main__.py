@@ -10,8 +10,8 @@ import os
 import re
 import sys
 
-from distcnn.arguments import Parser
-from distcnn.augment import NONE, read
+from distcnn.config.augment_spec import NONE, read
+from distcnn.config.parser import Parser
 from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
 
@@ -43,8 +43,8 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def import_(arguments: argparse.Namespace) -> None:
     """Write OUT.h5 whole or not at all."""
-    from distcnn.data.samples import write
-    from distcnn.data.sources import samples
+    from distcnn.data.importers.sources import samples
+    from distcnn.data.importers.writer import write
 
     size = _size(arguments.size) if arguments.size is not None else None
     if os.path.lexists(arguments.out) and not arguments.force:
@@ -87,7 +87,7 @@ def info(arguments: argparse.Namespace) -> None:
 def show(arguments: argparse.Namespace) -> None:
     """Write a picture of samples, whole or not at all."""
     from distcnn.data.show import sheet
-    from distcnn.files import write_whole
+    from distcnn.system.atomic_files import write_whole
 
     try:
         read(arguments.augment)

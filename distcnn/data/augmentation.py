@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
-from distcnn import scalars
-from distcnn.augment import radians, refusal
+from distcnn.config.augment_spec import radians, refusal
 from distcnn.errors import ConfigError
 from distcnn.kernels import augmentation as kernels
 from distcnn.kernels.pointwise import pack
 from distcnn.lanes import LANES, aligned
+from distcnn.numerics import portable_math
 
 REACH = 3  # the Gaussian window ends at so many standard deviations
 
@@ -95,6 +95,6 @@ def gaussian(sigma):
     """Return the weights of a Gaussian window in one dimension, float32, whose sum is 1."""
     reach = max(1, math.ceil(REACH * sigma))
     exponents = [max(-(k * k) / (2.0 * sigma * sigma), -700.0) for k in range(-reach, reach + 1)]
-    weights = [scalars.exp(x) for x in exponents]
+    weights = [portable_math.exp(x) for x in exponents]
     total = sum(weights)
     return np.array([weight / total for weight in weights], np.float32)

@@ -3,8 +3,8 @@
 from distcnn.data.order import epoch_order
 from distcnn.errors import LaunchError
 from distcnn.lanes import LANES
-from distcnn.parallel.blocks import owned
-from distcnn.plan import Block
+from distcnn.network.plan import Block
+from distcnn.parallel.partition import owned
 
 
 class Batches:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.data.classes import numbered
-from distcnn.data.file import DIGITS, opened
-from distcnn.data.layout import MADE_ANEW, Layout, layout_of, seal
-from distcnn.data.validation import held_out, move_to_end
+from distcnn.data.hdf5_file import DIGITS, opened
+from distcnn.data.schema import MADE_ANEW, Layout, layout_of, seal
+from distcnn.data.split import held_out, move_to_end
 from distcnn.data.values import digest, label_value_problem, pixel_value_problem
 from distcnn.errors import DataError
-from distcnn.parallel.agreement import on_all, on_root
-from distcnn.parallel.shared import share
+from distcnn.parallel.collective import on_all, on_root
+from distcnn.parallel.shared_memory import share
 
 DIGEST = "sha256"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.data.classes import class_names
-from distcnn.data.file import DIGITS, opened
-from distcnn.data.layout import MEMORY_LIMIT, dataset_problems, find, type_of, with_channels
+from distcnn.data.hdf5_file import DIGITS, opened
+from distcnn.data.schema import MEMORY_LIMIT, dataset_problems, find, type_of, with_channels
 from distcnn.data.values import label_value_problem, pixel_value_problem
 from distcnn.errors import DataError
-from distcnn.parallel.agreement import on_root
-from distcnn.parallel.shared import share
+from distcnn.parallel.collective import on_root
+from distcnn.parallel.shared_memory import share
 
 
 @dataclass(frozen=True)

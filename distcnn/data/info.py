@@ -9,20 +9,12 @@ import numpy as np
 
 from distcnn.data.classes import class_names
 from distcnn.data.dataset import load
-from distcnn.data.file import opened
-from distcnn.data.layout import (
-    MEMORY_LIMIT,
-    dataset_problems,
-    find,
-    names,
-    problems,
-    type_of,
-    with_channels,
-)
+from distcnn.data.hdf5_file import opened
+from distcnn.data.schema import MEMORY_LIMIT, dataset_problems, find, names, problems, type_of, with_channels
 from distcnn.data.statistics import channel_statistics
 from distcnn.data.values import label_value_problem, pixel_value_problem
 from distcnn.errors import DataError
-from distcnn.parallel.alone import Alone
+from distcnn.parallel.serial import Alone
 
 MANY = 40  # more classes than these are summed up in a line
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from distcnn import randomness
+from distcnn.numerics import random
 
 
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
@@ -10,4 +10,4 @@ def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
 
     The samples are sorted by one random word each; the sort is stable, so that equal words leave no choice.
     """
-    return np.argsort(randomness.words(seed, randomness.ORDER, epoch, n), kind="stable")
+    return np.argsort(random.words(seed, random.ORDER, epoch, n), kind="stable")

@@ -4,14 +4,14 @@ import io
 
 import numpy as np
 
-from distcnn.augment import NONE, read
+from distcnn.config.augment_spec import NONE, read
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.dataset import load
-from distcnn.kernels.compile import ieee_mode
+from distcnn.kernels.jit import ieee_mode
 from distcnn.lanes import LANES, aligned
 from distcnn.layers.base import EPOCH, Moment
-from distcnn.parallel.alone import Alone
-from distcnn.plan import Block
+from distcnn.network.plan import Block
+from distcnn.parallel.serial import Alone
 
 EPOCHS = 9  # of which an augmented sheet shows each sample
 

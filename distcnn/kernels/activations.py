@@ -1,6 +1,6 @@
 """Sigmoid, hyperbolic tangent and softmax, whose derivatives are computed from the outputs; SiLU and GELU."""
 
-from distcnn.kernels.compile import kernel
+from distcnn.kernels.jit import kernel
 from distcnn.lanes import exp, fma, load, maximum, normal, sigmoid, splat, store, tanh
 
 

@@ -5,7 +5,7 @@ The random numbers come from the generator that dropout uses, on a stream that n
 
 from numba import njit
 
-from distcnn.kernels.compile import kernel, specialised
+from distcnn.kernels.jit import kernel, specialised
 from distcnn.lanes import (
     absolute,
     floor,
@@ -22,7 +22,7 @@ from distcnn.lanes import (
     uniform,
     where_less,
 )
-from distcnn.randomness import AUGMENTATION
+from distcnn.numerics.random import AUGMENTATION
 
 STREAM = 2**31 + AUGMENTATION  # beyond the numbers of layers
 FIELD = 2**16  # where the positions of the elastic field begin; those before it are for `draw`

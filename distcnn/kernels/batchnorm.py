@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from distcnn.kernels.compile import kernel, specialised
+from distcnn.kernels.jit import kernel, specialised
 from distcnn.lanes import (
     add_sums,
     first_lane,

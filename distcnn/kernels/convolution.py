@@ -9,7 +9,7 @@ follow the machine.
 """
 
 from distcnn.kernels.axis import meetings, steps, taps_inside, windows_inside
-from distcnn.kernels.compile import specialised
+from distcnn.kernels.jit import specialised
 from distcnn.lanes import (
     add_sums,
     broadcast_first,

@@ -3,7 +3,7 @@
 Shapes: x [blocks, features, 16], w [outputs, features], y and dy [blocks, outputs, 16].
 """
 
-from distcnn.kernels.compile import specialised
+from distcnn.kernels.jit import specialised
 from distcnn.lanes import (
     add_features,
     broadcast_first,

@@ -1,6 +1,6 @@
 """Dropout: each sample's own mask, a function of (seed, layer, epoch, sample) and the place."""
 
-from distcnn.kernels.compile import kernel
+from distcnn.kernels.jit import kernel
 from distcnn.lanes import load, splat, store, uniform, where_less
 
 

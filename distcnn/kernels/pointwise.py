@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 
-from distcnn.kernels.compile import Kernel, kernel
+from distcnn.kernels.jit import Kernel, kernel
 from distcnn.lanes import (
     fma_scalar,
     load,

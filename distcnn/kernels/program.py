@@ -14,7 +14,7 @@ from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from distcnn.kernels.compile import Kernel, kernel
+from distcnn.kernels.jit import Kernel, kernel
 from distcnn.lanes.types import INT, LONG
 
 WORDS = LONG.as_pointer()

@@ -12,7 +12,7 @@ While a channel's pixels are transformed, those of the next are fetched: in a st
 beyond the nearest caches, transforms of inputs take 1.4 times as long without; for those of outputs it does nothing.
 """
 
-from distcnn.kernels.compile import kernel, specialised
+from distcnn.kernels.jit import kernel, specialised
 from distcnn.lanes import (
     add_features,
     broadcast_first,

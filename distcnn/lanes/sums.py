@@ -11,9 +11,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from distcnn.exact import SUM_BITS
+from distcnn.lanes.cpu import vector_registers
 from distcnn.lanes.memory import advance, pointer
-from distcnn.lanes.processor import vector_registers
 from distcnn.lanes.types import (
     DOUBLES,
     FLOAT,
@@ -32,6 +31,7 @@ from distcnn.lanes.types import (
     shuffle,
     unpack,
 )
+from distcnn.numerics.fixed_point import SUM_BITS
 
 
 def fold(builder, values):

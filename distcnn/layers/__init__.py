@@ -2,13 +2,14 @@
 
 from distcnn.layers.base import Layer
 from distcnn.layers.batchnorm2d import BatchNorm2D
-from distcnn.layers.conv2d import Conv2D
+from distcnn.layers.branches import Add, Concatenate, From, Keep
+from distcnn.layers.convolution.conv2d import Conv2D
+from distcnn.layers.convolution.tableconv2d import TableConv2D
 from distcnn.layers.dense import Dense
 from distcnn.layers.dropout import Dropout
 from distcnn.layers.flatten import Flatten
 from distcnn.layers.gaussianpool2d import GaussianPool2D
 from distcnn.layers.gelu import GELU
-from distcnn.layers.junctions import Add, Concatenate, From, Keep
 from distcnn.layers.locallyconnected2d import LocallyConnected2D
 from distcnn.layers.maxpool2d import MaxPool2D
 from distcnn.layers.meanpool2d import GlobalMeanPool2D, MeanPool2D
@@ -17,7 +18,6 @@ from distcnn.layers.relu import ReLU
 from distcnn.layers.sigmoid import Sigmoid
 from distcnn.layers.silu import SiLU
 from distcnn.layers.softmax import Softmax
-from distcnn.layers.tableconv2d import TableConv2D
 from distcnn.layers.tanh import Tanh
 from distcnn.layers.trainablepool2d import TrainablePool2D
 

@@ -186,7 +186,7 @@ class Layer:
     applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
     in_place = False  # y is x itself
     training_only = False  # otherwise y is x
-    meets = False  # in training, the blocks of a group meet in it: see distcnn.group
+    meets = False  # in training, the blocks of a group meet in it: see distcnn.network.group_plan
     folds_norm = False  # its first parameter's first axis are the channels of y, for a norm to be folded into
     gradient_in_place = False  # dx takes the memory of dy
     reads_output = True  # its backward pass may read y

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from distcnn.errors import NetError
-from distcnn.kernels import convolution, tiles
+from distcnn.kernels import convolution, tile_sizes
 from distcnn.kernels import dense as kernels
 from distcnn.kernels.axis import Axis
 from distcnn.lanes import LANES, aligned
@@ -49,14 +49,14 @@ class Dense(Layer):
     def forward(self, wiring):
         weight = wiring.parameters["weight"]
         bias = wiring.parameters.get("bias", np.zeros(self.out_features, np.float32))
-        kernel = kernels.dense_forward(tiles.dense(self.out_features, wiring.x.shape[0]), wiring.relu)
+        kernel = kernels.dense_forward(tile_sizes.dense(self.out_features, wiring.x.shape[0]), wiring.relu)
         return [(kernel, (wiring.x.array, weight, bias, wiring.y.array))]
 
     def backward(self, wiring):
         calls = [self._backward_weights(wiring)]
         dy = wiring.dy.array
         if self.bias:
-            kernel = convolution.bias_gradient(tiles.sums(self.out_features))
+            kernel = convolution.bias_gradient(tile_sizes.sums(self.out_features))
             calls.append((kernel, (_as_image(dy), wiring.sums["bias"], wiring.guard)))
         if wiring.dx:
             kernel = self._data_kernel(wiring.x.shape[0], wiring.mask)
@@ -65,8 +65,8 @@ class Dense(Layer):
 
     def _data_kernel(self, features, mask):
         if self._is_far(features):
-            return kernels.dense_backward_data_far(tiles.dense_far(features), mask)
-        return kernels.dense_backward_data(tiles.dense(features), mask)
+            return kernels.dense_backward_data_far(tile_sizes.dense_far(features), mask)
+        return kernels.dense_backward_data(tile_sizes.dense(features), mask)
 
     def _is_far(self, features):
         return NUMBER * self.out_features * features > FAR
@@ -77,12 +77,12 @@ class Dense(Layer):
         if features >= LANES:
             ahead = AHEAD if self._is_far(features) else 0
             kernel = kernels.dense_backward_weights(
-                *tiles.dense_weights(self.out_features, features, ahead), ahead
+                *tile_sizes.dense_weights(self.out_features, features, ahead), ahead
             )
             transposed = aligned((1, LANES, -(-features // LANES), LANES))
             return kernel, (x, dy, transposed, sums, guard)
         kernel = convolution.convolution_backward_weights(
-            *tiles.convolution_weights(self.out_features, 1), 1, 1
+            *tile_sizes.convolution_weights(self.out_features, 1), 1, 1
         )
         pixel, no_bias = Axis(1), np.zeros((1, self.out_features), np.int64)
         return kernel, (

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from distcnn import scalars
 from distcnn.layers.base import check_positive
 from distcnn.layers.pool2d import WeightedPool2D, inside
+from distcnn.numerics import portable_math
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,6 @@ class GaussianPool2D(WeightedPool2D):
         squares = [distance * distance for distance in distances]
         least = min(squares[j] for j in seen)
         exponents = [(least - square) / self.sigma / self.sigma / 2 for square in squares]
-        powers = [scalars.exp(max(x, -700.0)) if j in seen else 0.0 for j, x in enumerate(exponents)]
+        powers = [portable_math.exp(max(x, -700.0)) if j in seen else 0.0 for j, x in enumerate(exponents)]
         total = math.fsum(powers)
         return [power / total for power in powers]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from distcnn.kernels import local as kernels
-from distcnn.kernels import tiles
+from distcnn.kernels import locally_connected as kernels
+from distcnn.kernels import tile_sizes
 from distcnn.lanes import LANES
 from distcnn.layers.base import Border, Parameter, padded
 from distcnn.layers.window2d import Filters2D
@@ -33,20 +33,20 @@ class LocallyConnected2D(Filters2D):
     def forward(self, wiring):
         x, weight = wiring.x.bordered(self.border(wiring.x.shape)), _as_matrices(wiring.parameters["weight"])
         bias = wiring.parameters.get("bias", np.zeros(weight.shape[:3], np.float32))
-        kernel = kernels.local_forward(tiles.dense(self.out_channels), self.taps[1])
+        kernel = kernels.local_forward(tile_sizes.dense(self.out_channels), self.taps[1])
         return [(kernel, (x, weight, bias, *self.axes, wiring.y.inside))]
 
     def backward(self, wiring):
         dy = wiring.dy.inside
         calls = [self._backward_weights(wiring)]
         if self.bias:
-            kernel = kernels.local_bias_gradient(tiles.sums(self.out_channels))
+            kernel = kernels.local_bias_gradient(tile_sizes.sums(self.out_channels))
             calls.append((kernel, (dy, wiring.sums["bias"], wiring.guard)))
         if wiring.dx:
             weight, (down, across) = _as_matrices(wiring.parameters["weight"]), self.axes
             whole = padded(wiring.x.shape, self.border(wiring.x.shape))
             wide = wiring.scratch.array("wide", (1, *whole, LANES))
-            rows, columns = tiles.local_data(*self.taps, down.dilation)
+            rows, columns = tile_sizes.local_data(*self.taps, down.dilation)
             kernel = kernels.local_backward_data(rows, columns, across.dilation)
             calls.append((kernel, (dy, weight, *self.axes, wide, wiring.dx.inside)))
         return calls
@@ -55,12 +55,12 @@ class LocallyConnected2D(Filters2D):
         x, features = wiring.x.bordered(self.border(wiring.x.shape)), self._features(wiring.x.shape)
         arrays, sums = (x, wiring.dy.inside, *self.axes), _as_matrices(wiring.sums["weight"])
         if features < LANES:
-            kernel = kernels.local_backward_few_weights(tiles.sums(self.out_channels))
+            kernel = kernels.local_backward_few_weights(tile_sizes.sums(self.out_channels))
             return kernel, (*arrays, sums, wiring.guard)
         patch = wiring.scratch.array("patch", (1, features, LANES))
         fresh = np.ones((-(-features // LANES), LANES), np.float32)
         fresh[-1, : fresh.size - features] = 0
-        rows = tiles.local_weights(self.out_channels)
+        rows = tile_sizes.local_weights(self.out_channels)
         kernel = kernels.local_backward_weights(rows, self.taps[1], self.axes[1].dilation)
         return kernel, (*arrays, patch, fresh, sums, wiring.guard)
 

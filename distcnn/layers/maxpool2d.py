@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from distcnn.kernels import pooling as kernels
+from distcnn.kernels import max_pool as kernels
 from distcnn.layers.pool2d import Pool2D
 
 CACHE = 2**22  # bytes: images larger than this lie in no cache of a core

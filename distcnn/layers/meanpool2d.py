@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from distcnn.kernels import windows as kernels
+from distcnn.kernels import weighted_pool as kernels
 from distcnn.layers.base import Layer, check_image, check_yes_or_no
 from distcnn.layers.pool2d import WeightedPool2D, inside
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from distcnn.errors import NetError
-from distcnn.kernels import tiles
-from distcnn.kernels import windows as kernels
+from distcnn.kernels import tile_sizes
+from distcnn.kernels import weighted_pool as kernels
 from distcnn.lanes import LANES
 from distcnn.layers.window2d import Window2D
 
@@ -92,7 +92,7 @@ class WeightedPool2D(Pool2D):
         (_, oh, ow), width, across = wiring.y.shape, wiring.x.shape[2], self.axes[1]
         columns = max(width + across.padding, ow * across.stride + across.kernel_size)
         lines = wiring.scratch.array("lines", (oh, columns, LANES))
-        kernel = kernels.window_backward_data(across.kernel_size, across.stride, tiles.sums(width))
+        kernel = kernels.window_backward_data(across.kernel_size, across.stride, tile_sizes.sums(width))
         return [(kernel, (*given, lines, wiring.dx.inside))]
 
 

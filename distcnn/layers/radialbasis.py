@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from distcnn.errors import NetError
-from distcnn.kernels import radial as kernels
+from distcnn.kernels import radial_basis as kernels
 from distcnn.layers.base import Layer
 
 

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from distcnn.kernels import convolution, tiles
-from distcnn.kernels import windows as kernels
+from distcnn.kernels import convolution, tile_sizes
+from distcnn.kernels import weighted_pool as kernels
 from distcnn.layers.base import Parameter
 from distcnn.layers.pool2d import WeightedPool2D
 
@@ -35,5 +35,5 @@ class TrainablePool2D(WeightedPool2D):
         x, dy, sums, guard = wiring.x.inside, wiring.dy.inside, wiring.sums, wiring.guard
         arrays = x, dy, *self.tables(wiring.x.shape), *self.axes, sums["coefficient"], guard
         factor = kernels.window_backward_factor(*self.taps), arrays
-        bias = convolution.bias_gradient(tiles.sums(dy.shape[1])), (dy, sums["bias"], guard)
+        bias = convolution.bias_gradient(tile_sizes.sums(dy.shape[1])), (dy, sums["bias"], guard)
         return [factor, bias, *super().backward(wiring, wiring.parameters["coefficient"])]

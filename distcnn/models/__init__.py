@@ -4,9 +4,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from distcnn import memory
-from distcnn.chain import chain, numbers
-from distcnn.config import suggestion
+from distcnn.config.settings import suggestion
 from distcnn.errors import ConfigError
 from distcnn.models.alexnet import alexnet
 from distcnn.models.lenet5 import lenet5, lenet5_gaussian, lenet5_sigmoid
@@ -14,7 +12,9 @@ from distcnn.models.lenet5_1998 import lenet5_1998
 from distcnn.models.resnet import resnet
 from distcnn.models.simple import convolutional, full, local, mlp
 from distcnn.models.vgg import vgg16, vgg_small
-from distcnn.net import Net
+from distcnn.network import memory
+from distcnn.network.net import Net
+from distcnn.network.shapes import chain, numbers
 
 
 class Model(NamedTuple):
@@ -62,7 +62,7 @@ def build(name, input_shape, classes, seed, conv="winograd", norm_group=1):
 def require_memory(name, input_shape, classes, hands, kept, ranks=1, blocks=1):
     """Raise NetError unless there is memory for so many ranks that train this model, with so many hands each.
 
-    hands, kept, blocks: as in distcnn.memory.of_training. Raises ConfigError, too.
+    hands, kept, blocks: as in distcnn.network.memory.of_training. Raises ConfigError, too.
     """
     check(name)
     layers = MODELS[name].layers(input_shape, classes)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from distcnn import randomness
 from distcnn.layers import Conv2D, Dense, Flatten, RadialBasis, TableConv2D, Tanh, TrainablePool2D
+from distcnn.numerics import random
 
 # Table I: which maps of S2 each map of C3 sees.
 TABLE = (
@@ -59,5 +59,5 @@ def centres(classes):
 
 def _code(k):
     """Return the random code of class k."""
-    words = randomness.words(0, randomness.CODES, k, 2)
+    words = random.words(0, random.CODES, k, 2)
     return [1 if int(words[j // 64]) >> j % 64 & 1 else -1 for j in range(UNITS)]

@@ -16,7 +16,7 @@ import time
 from contextlib import contextmanager, suppress
 
 from distcnn.parallel.node import node
-from distcnn.parallel.shared import common_memory
+from distcnn.parallel.shared_memory import common_memory
 
 PHASES = "idle", "computing", "waiting for other ranks", "evaluating", "writing"
 IDLE, COMPUTING, WAITING, EVALUATING, WRITING = range(len(PHASES))

@@ -14,11 +14,11 @@ import warnings
 from contextlib import suppress
 from typing import NoReturn
 
-from distcnn import outcome
 from distcnn.errors import DistcnnError, LaunchError
-from distcnn.parallel.agreement import agreed, agreed_rank, is_echo, on_all, on_root, wait
-from distcnn.parallel.alone import Alone
-from distcnn.parallel.survivors import Survivors, failures, rank_name, survivors, undisturbed
+from distcnn.parallel.collective import agreed, agreed_rank, is_echo, on_all, on_root, wait
+from distcnn.parallel.serial import Alone
+from distcnn.parallel.ulfm import Survivors, failures, rank_name, survivors, undisturbed
+from distcnn.system import job_status
 
 __all__ = ["agreed", "on_all", "on_root", "run", "wait", "world"]
 
@@ -82,7 +82,7 @@ def run(main) -> NoReturn:
     try:
         undisturbed(comm, lambda: wait(comm))
         if comm.rank == 0:
-            outcome.tell(outcome.STARTED)
+            job_status.tell(job_status.STARTED)
         code, message = main(comm) or 0, ""
     except KeyboardInterrupt:
         _end(comm, INTERRUPTED, "")
@@ -108,7 +108,7 @@ def _leave(comm, code: int, message: str, tell: bool) -> NoReturn:
     """Exit together, as launchers end the job at the first rank that exits with an error."""
     _say(message if tell else "")
     if tell:
-        outcome.tell(f"{outcome.EXIT} {code}")
+        job_status.tell(f"{job_status.EXIT} {code}")
     if isinstance(comm, Survivors):
         comm.meet(comm.Is_revoked)
     else:
@@ -124,7 +124,7 @@ def _fail(comm, error) -> NoReturn:
     what = f"distcnn: error: {error}\n" if planned else "".join(traceback.format_exception(error))
     who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed"
     if planned:
-        outcome.tell(f"{outcome.EXIT} {error.exit_code}")
+        job_status.tell(f"{job_status.EXIT} {error.exit_code}")
     _end(comm, getattr(error, "exit_code", 1), what + who)
 
 

@@ -1,0 +1,1 @@
+"""Settings and their types, the command line, and checks between settings."""

@@ -1,0 +1,51 @@
+"""The file that holds a dataset, opened for reading, with a line for whatever is wrong with it as a file."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+
+from distcnn.data.sandbox import require_harmless
+from distcnn.errors import DataError
+
+DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, see datasets/README.md
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[h5py.File]:
+    """Open a dataset's file; errors of HDF5, then and while it is in use, become DataError.
+
+    Every process opens it for itself and without a lock, which network file systems often refuse.
+    """
+    _check_readable(path)
+    if path != DIGITS:
+        require_harmless(path)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except (OSError, RuntimeError, KeyError) as error:  # what h5py makes of HDF5's errors
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: truncated or damaged: copy it again or make it anew ({reason})") from error
+
+
+def _check_readable(path: str | Path) -> None:
+    if os.path.isdir(path):
+        command = f"python -m distcnn.data import {path} OUT.h5"
+        raise DataError(f"{path} is a folder; wanted an HDF5 file: if it holds images, {command} makes one")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"{path} is a device or a pipe; wanted a regular HDF5 file")
+    try:
+        with open(path, "rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; wanted an HDF5 file: check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise DataError(f"{path} cannot be read: check its permissions ({error})") from error
+    if empty:
+        raise DataError(f"{path} is empty; wanted an HDF5 file: copy it again or make it anew")
+    if not h5py.is_hdf5(path):
+        raise DataError(
+            f"{path} is not an HDF5 file: make one with python -m distcnn.data import, or with h5py"
+        )

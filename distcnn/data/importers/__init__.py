@@ -1,0 +1,1 @@
+"""Other people's formats: what `distcnn.data import` reads."""

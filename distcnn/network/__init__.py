@@ -1,0 +1,1 @@
+"""A net over flat buffers: shapes, parameters, memory, and the plans that run it."""

@@ -1,0 +1,1 @@
+"""Numbers with the same bits everywhere: fixed point, elementary functions, counter-based random words."""

@@ -1,0 +1,32 @@
+"""Kernels on all ranks: from the cache at once, or compiled by the first of each node while the others sleep."""
+
+from distcnn.kernels.jit import NotCached, cached_only
+from distcnn.parallel.collective import wait
+from distcnn.parallel.node import node
+
+
+def compile_in_turns(comm, function):
+    """Call `function()`, which makes kernels ready, on every rank; at most one rank of a node compiles them.
+
+    An exception on a first rank leaves the others waiting: it must end the job, as `world.run` does.
+    """
+    if comm.size > 1 and all(comm.allgather(_found(comm, function))):
+        return
+    first = node(comm).first
+    if first:
+        function()
+    wait(comm)
+    if not first:
+        function()
+
+
+def _found(comm, function):
+    """Call `function()` and tell whether it has found all kernels in the cache."""
+    try:
+        with cached_only():
+            function()
+        found = True
+    except NotCached:
+        found = False
+    wait(comm)  # asleep: some take longer, where there are fewer cores than ranks
+    return found

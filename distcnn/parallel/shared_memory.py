@@ -1,0 +1,93 @@
+"""Large arrays that all ranks read: one copy per node, in a file in memory that its ranks map."""
+
+import mmap
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack, contextmanager
+from math import prod
+
+import numpy as np
+
+from distcnn.errors import DataError
+from distcnn.parallel.collective import on_all
+from distcnn.parallel.node import MEMORY, node
+
+ALIGNMENT = 64  # bytes: a cache line, and an AVX-512 register
+
+
+def share(comm, fields, fill) -> list[np.ndarray]:
+    """Return read-only arrays that hold what `fill` has written, on every rank of `comm`.
+
+    fields: (shape, dtype) of each array, the same on every rank.
+    fill: called as `fill(*arrays)` by the first rank of each node, while the others sleep.
+
+    Raises DataError on every rank when a node's shared memory is too small, or what UserError `fill` raises.
+    """
+    here = node(comm)
+    starts, size = _layout(fields)
+    memory = common_memory(comm, here, size)
+    places = zip(fields, starts, strict=True)
+    arrays = [np.ndarray(shape, dtype, memory, start) for (shape, dtype), start in places]
+    on_all(comm, lambda: fill(*arrays) if here.first else None)
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
+def common_memory(comm, here, size: int, all_write=False) -> mmap.mmap:
+    """Return the same `size` bytes, 0 at first, on all ranks of a node; only the first may write, unless all may.
+
+    They are a file, unless a rank is alone on its node, that has lost its name when this returns: its memory goes with
+    the last rank, however that ends. Collective over `comm`, whose ranks need not all be `here`.
+    """
+    with ExitStack() as names:
+        makes = here.first and len(here.ranks) > 1
+        made = on_all(comm, lambda: names.enter_context(_reserved(size)) if makes else None)
+        path = here.own(comm.allgather(made))[0]
+        access = mmap.ACCESS_WRITE if all_write or here.first else mmap.ACCESS_READ
+        return on_all(comm, lambda: _open(path, size, access))
+
+
+def _layout(fields) -> tuple[list[int], int]:
+    """Return where each array starts, in bytes, and how many bytes they need in all."""
+    starts, size = [], 0
+    for shape, dtype in fields:
+        starts.append(size)
+        size += -(-prod(shape) * np.dtype(dtype).itemsize // ALIGNMENT) * ALIGNMENT
+    return starts, max(size, ALIGNMENT)
+
+
+@contextmanager
+def _reserved(size: int):
+    """Create a file and yield its name, which it loses in the end.
+
+    It has all its memory, as a rank that later touched a missing page would be killed.
+    """
+    free = shutil.disk_usage(MEMORY).free
+    if size > free:
+        raise DataError(
+            f"{MEMORY} has {free / 2**20:.0f} MiB free, but the data needs {size / 2**20:.0f} MiB: "
+            "give the node more shared memory (docker run --shm-size), or run one rank there"
+        )
+    descriptor, path = tempfile.mkstemp(prefix=f"distcnn-{os.getpid()}-", dir=MEMORY)
+    allocate = getattr(os, "posix_fallocate", lambda file, start, length: os.ftruncate(file, length))
+    try:
+        try:
+            allocate(descriptor, 0, size)
+        except OSError as error:
+            raise DataError(
+                f"{MEMORY} has no room for {size / 2**20:.0f} MiB of data: {error.strerror}"
+            ) from error
+        finally:
+            os.close(descriptor)
+        yield path
+    finally:
+        os.unlink(path)
+
+
+def _open(path: str | None, size: int, access: int) -> mmap.mmap:
+    if path is None:
+        return mmap.mmap(-1, size)
+    with open(path, "r+b" if access == mmap.ACCESS_WRITE else "rb") as file:
+        return mmap.mmap(file.fileno(), size, access=access)

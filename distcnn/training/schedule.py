@@ -1,0 +1,55 @@
+"""The learning rate as a function of the step, in epochs; of products and sums alone, for libm differs by machine."""
+
+from distcnn.numerics.portable_math import half_cosine, power, whole_power
+
+
+def learning_rate(config, step, steps_per_epoch):
+    """Return the learning rate of `step`, from 0, by `config.schedule`.
+
+    It rises linearly over `config.warmup_epochs` and then goes as the schedule says, up to the end of `config.epochs`;
+    what the steps of "step" count are all epochs, from the beginning. "one-cycle" has a way up of its own.
+    """
+    warmup, total = config.warmup_epochs * steps_per_epoch, config.epochs * steps_per_epoch
+    if config.schedule == "one-cycle":
+        return config.learning_rate * _one_cycle(config, step, warmup, total)
+    if step < warmup:
+        return config.learning_rate * min(1.0, (step + 1) / warmup)
+    done = (step - warmup) / max(total - warmup, 1)
+    return config.learning_rate * AFTER_WARMUP[config.schedule](config, done, step / steps_per_epoch)
+
+
+def _constant(config, done, epoch):
+    """Stay."""
+    return 1.0
+
+
+def _cosine(config, done, epoch):
+    """Fall along half a cosine (Loshchilov and Hutter 2017, equation 5, without restarts)."""
+    return _between(config.end_fraction, half_cosine(done))
+
+
+def _polynomial(config, done, epoch):
+    """Fall as a power of what is left."""
+    return _between(config.end_fraction, power(max(1.0 - done, 0.0), config.power))
+
+
+def _step(config, done, epoch):
+    """Drop by a factor: every so many epochs, or at the epochs that are named."""
+    drops = epoch // config.drop_every if config.drop_every else sum(at <= epoch for at in config.drop_at)
+    return whole_power(config.drop_factor, int(drops))
+
+
+AFTER_WARMUP = {"constant": _constant, "cosine": _cosine, "polynomial": _polynomial, "step": _step}
+
+
+def _one_cycle(config, step, warmup, total):
+    """Rise along half a cosine while others warm up, then fall along another (Smith and Topin 2018, as in PyTorch)."""
+    peak, last = max(warmup - 1, 0), total - 1
+    if step <= peak:
+        return _between(config.start_fraction, 1.0 - half_cosine(step / peak) if peak else 1.0)
+    return _between(config.end_fraction, half_cosine((step - peak) / (last - peak)))
+
+
+def _between(fraction, height):
+    """Return what lies at `height`, 0 to 1, between a fraction of the learning rate and all of it."""
+    return fraction + (1.0 - fraction) * height

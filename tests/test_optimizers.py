@@ -1,0 +1,293 @@
+"""Optimisers against PyTorch and the papers' formulas; all in global terms, so that ranks change nothing."""
+
+import json
+import os
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_bits import digest
+from test_layers import normal
+
+from distcnn import Net
+from distcnn.config.settings import Config, parse
+from distcnn.data.dataset import load
+from distcnn.errors import CheckpointError, Diverged
+from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten
+from distcnn.numerics.fixed_point import HEAD, SUM_BITS
+from distcnn.parallel.serial import Alone
+from distcnn.run.state import pack, unpack
+from distcnn.training.ema import Averages
+from distcnn.training.optimizers import OPTIMISERS
+from distcnn.training.trainer import Training
+
+SAMPLES, RATES = 37, (0.1, 0.07, 0.2, 0.01, 0.05)
+PLAIN = Config(momentum=0.8, weight_decay=0.0)
+
+
+def small_net():
+    net = Net([Conv2D(5, 3), BatchNorm2D(), Flatten(), Dense(4)], (2, 5, 6), seed=1)
+    net.weights[:] = normal(net.weights.size, seed=2)
+    return net
+
+
+def gradients(net, step):
+    """Return a mean gradient, float64, by name."""
+    flat = np.random.default_rng(step).normal(size=net.trained)
+    ends = np.cumsum([view.size for view in net.parameters.values()])
+    parts = zip(net.parameters.items(), np.split(flat, ends[:-1]), strict=True)
+    return {name: part.reshape(view.shape) for (name, view), part in parts}
+
+
+def moved(config):
+    """Return a net after some steps."""
+    net = small_net()
+    optimiser = OPTIMISERS[config.optimiser](net, config)
+    for step, rate in enumerate(RATES, 1):
+        flat = np.concatenate([g.ravel() for g in gradients(net, step).values()])
+        net.sums[HEAD : HEAD + net.trained] = np.rint(flat * SAMPLES * 2.0**SUM_BITS)
+        optimiser.update(SAMPLES, rate, step)
+        assert not net.sums[HEAD:].any()
+    return net
+
+
+def is_weight(name):
+    return name in ("0.weight", "3.weight")
+
+
+def moved_by_torch(config, make):
+    """Return the parameters by name after the same steps of an optimiser of PyTorch, make(optimisers, groups)."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    net = small_net()
+    twins = {name: torch.nn.Parameter(torch.from_numpy(view.copy())) for name, view in net.parameters.items()}
+    decays = [name for name in twins if config.decay == "all" or is_weight(name)]
+    groups = [
+        {"params": [twins[name] for name in decays], "weight_decay": config.weight_decay},
+        {"params": [twins[name] for name in twins if name not in decays], "weight_decay": 0.0},
+    ]
+    optimiser = make(torch.optim, [group for group in groups if group["params"]])
+    for step, rate in enumerate(RATES, 1):
+        for name, gradient in gradients(net, step).items():
+            twins[name].grad = torch.from_numpy(gradient.astype(np.float32))
+        if config.clip_norm:
+            torch.nn.utils.clip_grad_norm_(twins.values(), config.clip_norm)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        optimiser.step()
+    return {name: twin.detach().numpy() for name, twin in twins.items()}
+
+
+def sgd(**options):
+    return lambda optimisers, groups: optimisers.SGD(groups, lr=1.0, momentum=0.8, **options)
+
+
+def adam(kind, **options):
+    return lambda optimisers, groups: getattr(optimisers, kind)(groups, lr=1.0, **options)
+
+
+THEIRS = {
+    "momentum": ({}, sgd()),
+    "momentum and decay": ({"weight_decay": 0.1}, sgd()),
+    "decay of weights": ({"weight_decay": 0.1, "decay": "weights"}, sgd()),
+    "nesterov": ({"optimiser": "nesterov", "weight_decay": 0.1}, sgd(nesterov=True)),
+    "clipped": ({"optimiser": "nesterov", "clip_norm": 2.0}, sgd(nesterov=True)),
+    "hardly clipped": ({"clip_norm": 1e9}, sgd()),
+    "adam": ({"optimiser": "adam", "momentum": 0.9}, adam("Adam")),
+    "adam's options": (
+        {"optimiser": "adam", "momentum": 0.7, "beta2": 0.9, "epsilon": 0.01, "clip_norm": 3.0},
+        adam("Adam", betas=(0.7, 0.9), eps=0.01),
+    ),
+    "adamw": (
+        {"optimiser": "adam", "momentum": 0.9, "weight_decay": 0.2, "decay": "weights"},
+        adam("AdamW"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "make"), THEIRS.values(), ids=THEIRS)
+def test_as_pytorch(changes, make):
+    config = replace(PLAIN, **changes)
+    wanted = moved_by_torch(config, make)
+    for name, ours in moved(config).parameters.items():
+        assert np.allclose(ours, wanted[name], rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.parametrize("decay", ["all", "weights"])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_lars_as_its_paper_has_it(weight_decay, decay):
+    """You et al. 2017, algorithm 1; biases and norms at the learning rate."""
+    config = replace(PLAIN, optimiser="lars", trust_coefficient=0.02, weight_decay=weight_decay, decay=decay)
+    net = small_net()
+    w = {name: view.astype(np.float64) for name, view in net.parameters.items()}
+    v = {name: np.zeros(view.shape) for name, view in net.parameters.items()}
+    for step, rate in enumerate(RATES, 1):
+        for name, g in gradients(net, step).items():
+            beta, local = weight_decay if decay == "all" or is_weight(name) else 0.0, 1.0
+            if is_weight(name):
+                sizes = np.linalg.norm(w[name]), np.linalg.norm(g)
+                local = 0.02 * sizes[0] / (sizes[1] + beta * sizes[0])
+            v[name] = 0.8 * v[name] + rate * local * (g + beta * w[name])
+            w[name] -= v[name]
+    for name, ours in moved(config).parameters.items():
+        assert np.allclose(ours, w[name], rtol=1e-5, atol=1e-6), name
+
+
+def test_lars_moves_weights_that_are_zero():
+    net = small_net()
+    net.weights[:] = 0
+    net.sums[HEAD : HEAD + net.trained] = 2**SUM_BITS
+    OPTIMISERS["lars"](net, replace(PLAIN, optimiser="lars")).update(1, 0.5, 1)
+    assert (net.parameters["0.weight"] == -0.5).all()
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_what_is_kept_never_becomes_denormal(optimiser):
+    net = small_net()
+    ours = OPTIMISERS[optimiser](net, replace(PLAIN, optimiser=optimiser))
+    for array in ours.arrays.values():
+        array[:] = np.float32(2.0**-100)
+    ours.update(1, 1e-30, 1)
+    for array in ours.arrays.values():
+        assert not array[: net.trained][array[: net.trained] < 2.0**-101].any()
+    assert np.isfinite(net.weights).all()
+
+
+def test_averages_weigh_the_weights_of_every_step():
+    weights = np.zeros(40, np.float32)
+    averages, seen = Averages(weights, 0.9), []
+    for step in range(1, 8):
+        weights[:] = normal(40, seed=step)
+        seen.append(weights.copy())
+        averages.follow(step)
+        wanted = np.average(seen, axis=0, weights=[0.9**k for k in reversed(range(step))])
+        assert np.allclose(averages.result, wanted, atol=1e-6)
+    with averages.in_use():
+        assert np.array_equal(weights, averages.result)
+    assert np.array_equal(weights, seen[-1])
+
+
+def test_without_decay_weights_are_their_own_result():
+    weights = normal(3)
+    averages = Averages(weights, 0.0)
+    averages.follow(1)
+    assert averages.result is weights
+    assert averages.arrays == {}
+
+
+# ---- whole training ----
+
+REGULARISED = [
+    "--weight-decay",
+    "0.001",
+    "--decay",
+    "weights",
+    "--clip-norm",
+    "0.5",
+    "--label-smoothing",
+    "0.1",
+]
+RECIPES = {
+    "nesterov": ["--optimiser", "nesterov", "--schedule", "polynomial", "--power", "0.9", *REGULARISED],
+    "adam": ["--optimiser", "adam", "--learning-rate", "0.002", "--average", "0.8", *REGULARISED],
+    "lars": ["--optimiser", "lars", "--learning-rate", "3", "--schedule", "one-cycle", "--average", "0.9"],
+    "steps": ["--schedule", "step", "--drop-at", "1,2", "--clip-norm", "1", "--model", "mlp"],
+}
+
+
+def train(argv, comm, begin=None, steps=14):
+    """Train from the beginning, or from a state, up to a step of the second epoch; return the training."""
+    training = Training(parse(argv, "test").config, load(None, comm), comm)
+    if begin:
+        training.restore(begin, "here")
+    for blocks in training.remaining():
+        training.step(blocks)
+        if training.epoch_done:
+            training.next_epoch()
+        if training.steps == steps:
+            return training
+    raise AssertionError("too few steps")
+
+
+def bits(training):
+    """Return the digest, and everything else that a replica holds."""
+    return training.digest, [array.tobytes() for array in training.arrays]
+
+
+@pytest.mark.mpi(ranks=(2, 3, 8))
+def test_the_number_of_ranks_changes_nothing(comm):
+    for recipe in RECIPES.values():
+        ours = comm.bcast(bits(train(recipe, Alone(), steps=4)) if comm.rank == 0 else None)
+        assert bits(train(recipe, comm, steps=4)) == ours
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_state_in_the_middle_of_an_epoch_holds_everything(recipe):
+    half = train(recipe, Alone(), steps=5)
+    resumed = train(recipe, Alone(), begin=unpack(pack(half.state())))
+    assert bits(resumed) == bits(train(recipe, Alone()))
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="only x86 has several instruction sets here")
+def test_code_for_avx2(run):
+    env = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+f16c"}
+    script = (
+        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import json, test_optimizers as t"
+    )
+    script += "; print(json.dumps([t.train(each, t.Alone(), steps=4).digest for each in t.RECIPES.values()]))"
+    done = run("python", "-c", script, env=env, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [train(each, Alone(), steps=4).digest for each in RECIPES.values()]
+
+
+def test_a_state_without_the_optimiser_s_arrays_is_refused():
+    training = train(RECIPES["adam"], Alone(), steps=1)
+    state = training.state()
+    del state.companions["squares"]
+    with pytest.raises(CheckpointError, match=r"are averages, means, .* want averages, means, squares;"):
+        training.restore(state, "here")
+
+
+def test_evaluation_uses_the_averages_and_leaves_the_weights():
+    training = train(RECIPES["adam"], Alone(), steps=6)
+    before, found = bits(training), training.evaluations()["test"]
+    assert bits(training) == before
+    assert training.digest == training.state().digest or training.state().digest == ""
+    training.net.weights[:] = training.averages.result
+    assert training.evaluations()["test"] == found
+    training.net.weights[:] = 0
+    training.averages.result[:] = 0
+    assert training.evaluations()["test"] != found
+
+
+def test_divergence_is_found_before_the_update():
+    training = train(RECIPES["adam"], Alone(), steps=2)
+    training.net.weights[0] = np.nan
+    before = bits(training)
+    with pytest.raises(Diverged):
+        training.step(next(training.remaining()))
+    assert bits(training) == before
+
+
+def test_memory_does_not_grow_with_the_batch():
+    """A batch of all 1442 images at once: their activations alone would take 60 MB."""
+    peaks = []
+    for size in ("32", "100000"):
+        training = Training(parse(["--batch-size", size], "test").config, load(None, Alone()), Alone())
+        training.compile()
+        blocks = next(training.remaining())
+        tracemalloc.start()
+        training.step(blocks)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert training.epoch_sums[2] == 1442
+    assert peaks[1] < peaks[0] + 2**19
+
+
+def test_a_run_goes_on_with_other_ranks_and_is_verified(run, mpirun, tmp_path):
+    words = "python", "-m", "distcnn.train", "--out", "run", "--progress", "none", *RECIPES["adam"]
+    digest(mpirun(3, *words, "--max-steps", 9, cwd=tmp_path))
+    last = digest(run(*words, "--max-steps", 14, "--resume", "auto", cwd=tmp_path))
+    assert last == train(RECIPES["adam"], Alone()).digest
+    for command in ("distcnn.verify", "distcnn.evaluate"):
+        assert digest(run("python", "-m", command, "run", cwd=tmp_path)) == last

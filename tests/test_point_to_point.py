@@ -1,0 +1,73 @@
+"""Ranks that work by messages between pairs get what a communicator gives, and none waits for one that has given up."""
+
+import time
+
+import numpy as np
+import pytest
+
+from distcnn.parallel import ulfm
+from distcnn.parallel.collective import wait
+from distcnn.parallel.point_to_point import Letters
+
+
+def everybody(comm, number=1):
+    return Letters(comm, [*range(comm.size)], number)
+
+
+@pytest.mark.mpi
+def test_sums_and_copies_arrive_on_all_ranks(comm):
+    letters = everybody(comm)
+    for shape, dtype in [((0,), np.int64), ((1,), np.uint8), ((3, 2), np.int32), ((70_001,), np.float32)]:
+        array = np.full(shape, comm.rank + 1, dtype)
+        letters.Allreduce(None, array)
+        assert (array == comm.size * (comm.size + 1) / 2).all()
+        for root in range(comm.size):
+            array = np.full(shape, comm.rank, dtype)
+            letters.Bcast(array, root)
+            assert (array == root).all()
+    wait(letters)
+
+
+@pytest.mark.mpi(ranks=(2, 3))
+def test_those_that_are_left_do_without_the_others(comm):
+    if comm.rank:
+        letters = Letters(comm, [*range(1, comm.size)], 2)
+        array = np.arange(5)
+        request = letters.Iallreduce(None, array)
+        assert request.Wait()
+        assert array.tolist() == [k * letters.size for k in range(5)]
+        assert (letters.rank, letters.size) == (comm.rank - 1, comm.size - 1)
+    wait(comm)
+
+
+@pytest.mark.mpi(ranks=(2, 3))
+def test_one_that_revokes_frees_who_waits_for_it(comm):
+    from mpi4py import MPI
+
+    letters = everybody(comm)
+    wait(letters)
+    if comm.rank == 0:
+        letters.Revoke()
+    for _ in range(2):
+        with pytest.raises(MPI.Exception):
+            letters.Allreduce(None, np.zeros(100_000))
+    assert letters.Is_revoked()
+    after = everybody(comm, 2)  # what the first have left unfinished does not disturb the next
+    array = np.ones(100_000)
+    after.Allreduce(None, array)
+    assert (array == comm.size).all()
+    assert not after.Is_revoked()
+    time.sleep(0.1)
+
+
+@pytest.mark.mpi
+def test_what_survivors_collect_arrives(comm, monkeypatch):
+    monkeypatch.setattr(ulfm, "MOST_BYTES", 1000)
+    ranks = ulfm.Survivors(comm)
+    values = [b"x" * (3000 * rank) for rank in range(comm.size)]
+    own = values[comm.rank]
+    assert ranks.allgather(own) == values
+    assert ranks.gather(own) == (values if comm.rank == 0 else None)
+    for root in range(comm.size):
+        assert ranks.bcast(own if comm.rank == root else None, root) == values[root]
+    assert ranks.meet() == {*range(comm.size)}

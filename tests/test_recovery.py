@@ -1,0 +1,188 @@
+"""Ranks die, hang and fail, bits flip, and the run ends with the bits of the undisturbed one (Open MPI 5)."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import chaos
+import jobs
+import pytest
+from test_bits import GOLDEN, digest
+from test_optimizers import RECIPES, train
+
+from distcnn.config.settings import NUMERICS
+from distcnn.parallel.serial import Alone
+
+pytestmark = [
+    pytest.mark.mpirun,
+    pytest.mark.skipif(not jobs.tolerant(), reason="only Open MPI 5 survives the death of a rank"),
+]
+RANKS, STEPS = 4, 20
+RECORDS = [12, 20]  # an epoch has 12 steps
+
+
+@pytest.fixture
+def survive(tmp_path):
+    """Train with faults planted, under an mpirun that lets the survivors go on."""
+
+    def command(faults, *options, ranks=RANKS, timeout=90, steps=STEPS):
+        words = "python", chaos.FAULTS, faults, "--out", "run", "--progress", "none", "--max-steps", steps
+        return jobs.survivable(ranks, *words, *options, cwd=tmp_path, timeout=timeout)
+
+    return command
+
+
+def records(folder):
+    return [json.loads(line) for line in Path(folder, "run/metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("faults", chaos.RECOVERED.values(), ids=chaos.RECOVERED)
+def test_a_killed_rank_costs_no_bit(tmp_path, faults):
+    result = chaos.train(faults, RANKS, STEPS, tmp_path)
+    assert result.survived, result.output
+    assert result.digest == GOLDEN[NUMERICS]
+    assert result.records == RECORDS
+    assert result.steps_lost == 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_ranks_killed_at_random_moments_cost_no_bit(tmp_path, seed):
+    disturb, _ = chaos.random_kills(random.Random(seed), 8, seconds=1.5)
+    result = chaos.train(None, 8, 60, tmp_path, disturb)
+    assert result.survived, result.output
+    assert result.digest == train([], Alone(), steps=60).digest
+    assert result.records == [12, 24, 36, 48, 60]
+    assert result.steps_lost == 0
+
+
+def test_what_an_optimiser_keeps_and_averages_survive(survive):
+    """One rank dies within a step, one while the others evaluate the averages in the place of the weights."""
+    done = survive("soon@sum:2:7,death@evaluation:0", *RECIPES["adam"])
+    assert digest(done) == train(RECIPES["adam"], Alone(), steps=STEPS).digest
+
+
+def test_deaths_where_norms_over_the_whole_batch_meet(survive):
+    """One rank dies before such a meeting, one within it; each rank has two threads."""
+    recipe = ["--model", "resnet20", "--batch-size", "100", "--norm-group", "global", "--threads"]
+    done = survive("death@meeting:1:1,soon@meeting:0:2", *recipe, "2", steps=3)
+    assert digest(done) == train([*recipe, "1"], Alone(), steps=3).digest
+    assert "2 of 4 go on with step 3" in done.stderr
+
+
+def test_the_dead_are_named(survive):
+    done = survive("death@step:2:5,death@step:0:7")
+    assert "rank 2 of 4 died in step 6; 3 of 4 go on with step 6 after" in done.stderr
+    assert "rank 0 of 4 died in step 8; 2 of 4 go on with step 8 after" in done.stderr
+
+
+def test_a_failing_rank_tells_why_it_dies(survive):
+    done = survive("exception@step:1:5")
+    assert digest(done) == GOLDEN[NUMERICS]
+    assert done.stderr.count("RuntimeError: planted") == 1
+    assert "rank 1 of 4 on" in done.stderr
+    assert "failed in step 6" in done.stderr
+
+
+def test_a_rank_that_fails_before_training_ends_the_job(survive):
+    done = survive("exception@data:2")
+    assert done.returncode == 1
+    assert done.stderr.count("RuntimeError: planted") == 1
+    assert "rank 2 of 4 on" in done.stderr
+    assert "weights_sha256" not in done.stdout
+
+
+ALARMS = ",".join(f"alarm@step:{step % 4}:{step}" for step in range(3, 15, 2))
+
+
+@pytest.mark.parametrize("faults", ["alarm@prepare:2", "alarm@sum:0:4", ALARMS])
+def test_errors_of_mpi_without_a_death_cost_nothing(survive, faults):
+    """Nor does it matter that there are many, as long as steps are done between them."""
+    done = survive(faults)
+    assert digest(done) == GOLDEN[NUMERICS]
+    assert "died" not in done.stderr
+
+
+@pytest.mark.parametrize("faults", ["alarms@prepare:1", "alarms@step:1:5"])
+def test_errors_of_mpi_without_end_end_the_job(survive, faults):
+    done = survive(faults)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("distcnn: error: MPI failed 4 times in a row, but no rank has died") == 1
+
+
+def test_ranks_keep_their_numbers(survive):
+    """Once rank 0 has died, what was rank 2 is MPI's rank 1."""
+    done = survive("death@step:0:3,exception@step:2:7")
+    assert "distcnn: rank 2 of 4 on" in done.stderr
+    assert "rank 2 of 4 died in step 8" in done.stderr
+    assert digest(done) == GOLDEN[NUMERICS]
+
+
+def test_a_death_in_an_evaluation_leaves_the_speed_of_its_epoch(survive, tmp_path):
+    survive("death@evaluation:2,death@evaluation:0")
+    assert all(each["samples_per_second"] > 0 for each in records(tmp_path))
+
+
+def test_a_death_before_training_is_told(survive):
+    done = survive("death@prepare:2")
+    assert "warning: rank 2 of 4 died before training; 3 of 4 go on" in done.stderr
+    assert digest(done) == GOLDEN[NUMERICS]
+
+
+def test_a_poisoned_sample_does_not_kill_one_rank_after_the_other(survive):
+    done = survive("poison@step:0:0")
+    assert done.returncode == 1
+    assert done.stderr.count("RuntimeError: planted\n") == 2
+    said = [line for line in done.stderr.splitlines() if line.startswith("distcnn: error: ")]
+    assert len(said) == 1
+    assert "the step has cost a rank before" in said[0]
+    block, numbers = re.search(r"in step \d+, block (\d+), samples ([\d, ]+):", said[0]).groups()
+    assert int(block) < 8
+    assert "7" in numbers.split(", ")
+    assert "weights_sha256" not in done.stdout
+
+
+def test_a_failure_of_all_ranks_ends_the_job(survive):
+    done = survive("failing@step:0:5")
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("distcnn: error: ")]
+    assert said == ["distcnn: error: RuntimeError in step 6: planted on all ranks"]
+    assert "weights_sha256" not in done.stdout
+
+
+def test_a_hung_rank_is_named_and_left_behind(survive, tmp_path):
+    done = survive("hang@block:1:5", "--patience", 5)
+    assert digest(done) == GOLDEN[NUMERICS]
+    assert "rank 1 of 4 on" in done.stderr
+    assert " hangs: " in done.stderr
+    assert "step 6; it is killed" in done.stderr
+    assert "in hang" in done.stderr  # its stack
+
+
+def test_a_stopped_rank_is_killed_by_a_neighbour(survive):
+    done = survive("freeze@step:0:5", "--patience", 5)
+    assert digest(done) == GOLDEN[NUMERICS]
+    assert "rank 0 of 4 on" in done.stderr
+    assert "does not even end itself" in done.stderr
+
+
+def test_waiting_is_recorded(survive, tmp_path):
+    digest(survive("slow@step:2:0"))
+    first = records(tmp_path)[0]
+    assert first["waited_for"] == 2
+    assert len(first["waited_seconds"]) == RANKS
+    assert min(first["waited_seconds"][rank] for rank in (0, 1, 3)) > 1.5  # 12 steps of 0.2 s
+
+
+def test_deaths_and_a_stop_on_request(survive):
+    done = survive("death@step:0:3,stop@step:2:6")
+    assert done.returncode == 75
+    assert "stopped as asked after step 8" in done.stderr
+    again = survive("slow@step:9:99", "--resume", "auto", ranks=2)
+    assert digest(again) == GOLDEN[NUMERICS]
+
+
+def test_divergence_after_a_death_stops_all(survive):
+    done = survive("death@step:0:3,nan_weights@step:1:6")
+    assert done.returncode == 3
+    assert done.stderr.count("diverged at step 7") == 1

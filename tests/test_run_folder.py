@@ -1,0 +1,191 @@
+"""A run's folder: which one a request means, what it goes on from, and that mistakes leave nothing behind."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from test_checkpoint import state
+
+from distcnn.config.settings import NUMERICS, Config, from_toml, parse, to_toml
+from distcnn.errors import CheckpointError, ConfigError, OutputError
+from distcnn.run import checkpoint, run_folder
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def find(*argv, warn=pytest.fail):
+    return run_folder.find(parse(argv, "prog"), warn)
+
+
+def begin(*argv, steps=(), **settings):
+    """Make a run's folder, with a checkpoint at each of the steps."""
+    run = run_folder.create(find(*argv))
+    for step in steps:
+        saved = state(step, config_toml=to_toml(replace(run.config, **settings)), numerics=NUMERICS)
+        checkpoint.save(run.checkpoints / checkpoint.name(step), saved)
+    return run
+
+
+def complaint(*argv, kind=OutputError):
+    before = sorted(Path().rglob("*"))
+    with pytest.raises(kind) as caught:
+        find(*argv)
+    assert "\n" not in str(caught.value)
+    assert sorted(Path().rglob("*")) == before
+    return str(caught.value)
+
+
+def test_finding_writes_nothing():
+    find()
+    find("--out", "a/b")
+    assert os.listdir() == []
+
+
+def test_a_new_run_has_a_folder_with_all_that_is_resolved():
+    run = run_folder.create(find("--out", "a/b", "--seed", "3", "--data", "x.h5"))
+    assert sorted(os.listdir("a/b")) == ["checkpoints", "config.toml"]
+    assert run.config == Config(out="a/b", seed=3, data=os.path.abspath("x.h5"))
+    assert from_toml(Path("a/b/config.toml").read_text(), "") == replace(run.config, out=None)
+    assert (run.metrics, run.curves) == (Path("a/b/metrics.jsonl"), Path("a/b/curves.png"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        ([], "lenet5-digits"),
+        (["--model", "vgg16", "--data", "there/mnist.h5"], "vgg16-mnist"),
+        (["--resume", "auto"], "lenet5-digits"),
+    ],
+)
+def test_without_out_the_folder_is_named_after_model_and_data(argv, name):
+    assert begin(*argv).folder == Path("runs", name)
+
+
+def test_names_are_numbered_and_never_used_again():
+    assert [begin().folder.name for _ in range(3)] == ["lenet5-digits", "lenet5-digits-2", "lenet5-digits-3"]
+    os.renames("runs/lenet5-digits", "elsewhere")
+    assert begin().folder.name == "lenet5-digits-4"
+    assert begin("--data", "digits-9.h5").folder.name == "lenet5-digits-9"
+
+
+def test_of_two_jobs_that_begin_at_once_each_gets_its_own_folder():
+    one, other = find(), find()
+    assert one.folder == other.folder
+    assert run_folder.create(one).folder != run_folder.create(other).folder
+
+
+def test_of_two_jobs_that_begin_at_once_in_one_out_the_second_is_refused():
+    one, other = find("--out", "a"), find("--out", "a")
+    run_folder.create(one)
+    with pytest.raises(OutputError, match="holds a run"):
+        run_folder.create(other)
+
+
+@pytest.mark.parametrize("trace", ["config.toml", "metrics.jsonl", "checkpoints"])
+def test_a_folder_that_holds_a_run_is_refused(trace):
+    os.makedirs(f"a/{trace}")
+    assert "a: holds a run; go on with --resume auto" in complaint("--out", "a")
+
+
+def test_a_folder_with_other_things_is_accepted():
+    os.makedirs("a/notes")
+    assert begin("--out", "a").folder == Path("a")
+
+
+@pytest.mark.parametrize("out", ["/proc/here", "/proc", "file", "file/below", "link", "loop", "a" * 300])
+@pytest.mark.parametrize("resume", ["never", "auto"])
+def test_a_folder_that_cannot_be_written_is_refused(out, resume):
+    Path("file").write_text("")
+    os.symlink("/missing/folder", "link")
+    os.symlink("loop", "loop")
+    assert "cannot be written" in complaint("--out", out, "--resume", resume)
+
+
+def test_runs_may_be_no_folder():
+    Path("runs").write_text("")
+    assert "cannot be written" in complaint()
+
+
+def test_auto_begins_where_there_is_no_run():
+    run = find("--out", "a", "--resume", "auto")
+    assert (run.folder, run.state, run.begun) == (Path("a"), None, False)
+
+
+def test_auto_goes_on_from_the_newest_good_checkpoint_with_its_settings():
+    begin("--out", "a", "--seed", "5", "--epochs", "20", steps=(1, 2))
+    Path("a/checkpoints/step-00000003.h5").write_bytes(b"")
+    warnings = []
+    run = run_folder.create(find("--out", "a", "--resume", "auto", "--epochs", "30", warn=warnings.append))
+    assert (run.state.step, run.source.name) == (2, "step-00000002.h5")
+    assert (run.config.seed, run.config.epochs) == (5, 30)
+    assert "step-00000003.h5" in warnings[0]
+    assert from_toml(Path("a/config.toml").read_text(), "").epochs == 30
+    assert not Path(
+        "a/checkpoints/step-00000003.h5"
+    ).exists()  # set aside: a later prune would keep it for newest
+
+
+def test_auto_without_out_goes_on_in_the_last_folder_of_the_name():
+    begin("--seed", "1", steps=(1,))
+    begin("--seed", "2", steps=(1,))
+    os.mkdir("runs/lenet5-digits-3")
+    begin("--data", "mnist.h5", steps=(9,))
+    run = find("--resume", "auto")
+    assert (run.folder.name, run.config.seed, run.state.step) == ("lenet5-digits-2", 2, 1)
+
+
+def test_auto_keeps_the_settings_of_a_run_that_ended_before_its_first_checkpoint():
+    begin("--out", "a", "--seed", "5")
+    warnings = []
+    run = run_folder.create(find("--out", "a", "--resume", "auto", warn=warnings.append))
+    assert (run.config.seed, run.state, run.begun) == (5, None, True)
+    assert "beginning again" in warnings[0]
+
+
+def test_settings_that_change_bits_are_refused_on_resume():
+    begin("--out", "a", "--seed", "5", steps=(1,))
+    assert "--seed 6: the run has 5" in complaint(
+        "--out", "a", "--resume", "auto", "--seed", "6", kind=ConfigError
+    )
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "a"], ["--out", "../here/a"]])
+def test_a_checkpoint_goes_on_in_its_own_folder(tmp_path, monkeypatch, out):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    begin("--out", "a", "--seed", "5", steps=(1, 2))
+    run = run_folder.create(find("--resume", "a/checkpoints/step-00000001.h5", *out))
+    assert (run.folder.resolve(), run.state.step, run.config.seed) == (Path("a").resolve(), 1, 5)
+    assert checkpoint.newest("a/checkpoints", pytest.fail)[1].step == 1
+
+
+def test_a_checkpoint_goes_on_in_a_new_folder_when_out_says_so():
+    begin("--out", "a", steps=(1, 2))
+    run = run_folder.create(find("--resume", "a/checkpoints/step-00000001.h5", "--out", "b"))
+    assert (run.folder, run.state.step) == (Path("b"), 1)
+    assert len(os.listdir("a/checkpoints")) == 2
+
+
+def test_a_checkpoint_without_a_run_goes_on_in_a_fresh_folder():
+    begin("--out", "a", "--model", "vgg16", steps=(1,))
+    os.rename("a/checkpoints/step-00000001.h5", "best.h5")
+    assert run_folder.create(find("--resume", "best.h5")).folder == Path("runs/vgg16-digits")
+
+
+def test_a_checkpoint_does_not_go_on_in_the_folder_of_another_run():
+    begin("--out", "a", steps=(1,))
+    begin("--out", "b", steps=(1,))
+    assert "b: holds a run" in complaint("--resume", "a/checkpoints/step-00000001.h5", "--out", "b")
+
+
+def test_a_checkpoint_of_other_numerics_is_refused():
+    checkpoint.save("x.h5", state(1, config_toml=to_toml(Config()), numerics=NUMERICS + 1))
+    assert f"numerics {NUMERICS + 1}" in complaint("--resume", "x.h5", kind=CheckpointError)
+
+
+def test_a_checkpoint_that_is_missing_is_refused():
+    assert "x.h5" in complaint("--resume", "x.h5", kind=CheckpointError)

@@ -1,0 +1,104 @@
+"""Threads within a rank: the same bits for any number of them, and no failure goes unnoticed."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from test_bits import GOLDEN, STEPS, TRAIN, digest, train_here
+from test_layers import normal
+from test_net import OTHERS
+
+from distcnn import Net
+from distcnn.config.settings import NUMERICS
+from distcnn.data.dataset import Part
+from distcnn.network.plan import Block
+from distcnn.parallel import cores
+from distcnn.parallel.serial import Alone
+from distcnn.training.evaluation import evaluate
+from distcnn.training.workers import Crew
+
+IMAGES, LABELS = normal(75, 2, 8, 8), np.arange(75, dtype=np.int32) % 3
+BLOCKS = [Block.of(IMAGES, LABELS, np.arange(k, min(k + 16, 75))) for k in range(0, 75, 16)]
+
+
+def sums(threads, note=lambda blocks: None, norm_group=1):
+    """Return the exact sums of a batch of five blocks, of a net with every kind of layer, and of its evaluation."""
+    net = Net(OTHERS, (2, 8, 8), seed=2, norm_group=norm_group)
+    crew = Crew(net, threads)
+    crew.compile()
+    for _ in range(2):  # sums start anew, for all hands
+        net.sums[:] = 0
+        crew.train(BLOCKS, len(BLOCKS), 3, note, None, add=lambda rows: None)
+    return net.sums.copy(), evaluate(crew, Part(IMAGES, LABELS), Alone())
+
+
+@pytest.mark.parametrize("norm_group", [1, 2, "global"])
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_sums_do_not_depend_on_threads(threads, norm_group):
+    (alone, measured), (ours, ours_measured) = (sums(n, norm_group=norm_group) for n in (1, threads))
+    assert np.array_equal(ours, alone)
+    assert ours_measured == measured
+
+
+def test_blocks_are_computed_by_several_threads():
+    """All three have a block in hand at the same time, or the barrier breaks."""
+    together, names = threading.Barrier(3, timeout=60), set()
+
+    def note(blocks):
+        if threading.current_thread().name not in names:
+            names.add(threading.current_thread().name)
+            together.wait()
+
+    sums(3, note)
+    assert len(names) == 3
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_training_gives_the_golden_digest(threads):
+    assert train_here(argv=["--threads", str(threads)]) == GOLDEN[NUMERICS]
+
+
+def test_ranks_with_threads_give_it_too(mpirun, tmp_path):
+    done = mpirun(2, *TRAIN, "--threads", 3, "--max-steps", STEPS, cwd=tmp_path)
+    assert digest(done) == GOLDEN[NUMERICS]
+
+
+def test_finished_sums_are_told_by_a_single_hand_alone():
+    told = []
+    Crew(Net(OTHERS, (2, 8, 8))).train(BLOCKS, 5, 0, lambda blocks: None, told.append)
+    assert told
+    Crew(Net(OTHERS, (2, 8, 8)), 2).train(BLOCKS, 5, 0, lambda blocks: None, pytest.fail)
+
+
+@pytest.mark.parametrize("norm_group", [1, "global"])
+@pytest.mark.parametrize("place", [0, -1])
+def test_what_one_thread_raises_is_raised(place, norm_group):
+    """Also where the other one waits for it at a meeting."""
+
+    def note(blocks):
+        if blocks[place] is BLOCKS[place]:
+            raise RuntimeError("planted")
+
+    with pytest.raises(RuntimeError, match="planted") as caught:
+        sums(2, note, norm_group)
+    if norm_group == 1:  # otherwise a thread has all its blocks in hand
+        numbers = "64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74" if place else ", ".join(map(str, range(16)))
+        assert caught.value.in_hand == f"block {place % 5}, samples {numbers}"
+
+
+@pytest.mark.mpi(ranks=(1, 2))
+def test_ranks_divide_the_cores(comm, monkeypatch):
+    monkeypatch.setattr(cores, "QUOTA", cores.Path("/nowhere"))
+    for masks, shares in (([range(8)] * 2, (4, 4)), ([range(6), range(6, 8)], (6, 2)), ([[0]] * 2, (1, 1))):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, masks=masks: set(masks[comm.rank]))
+        wanted = shares[comm.rank] if comm.size == 2 else len(masks[0])
+        assert cores.share_of_cores(comm) == wanted
+
+
+def test_a_container_has_a_quota(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
+    for text, wanted in (("250000 100000\n", 2), ("50000 100000", 1), ("max 100000\n", 64)):
+        (tmp_path / "cpu.max").write_text(text)
+        assert cores.share_of_cores(Alone()) == wanted
