@@ -2,9 +2,9 @@
 
 python benchmarks/accuracy.py [--seeds 5] [--ranks 1] [--runs DIR] -- --data mnist.h5 --model lenet5-1998 ...
 
-What stands behind -- are options of distcnn.train. With --validation 0.1 among them the error on that part is shown,
-too: choose settings by it, and look at the test error once. Runs that are in DIR already, finished or not, are gone on
-with.
+What stands behind -- are options of distcnn.train. With --validation-split 0.1 among them the error on that part is
+shown, too: choose settings by it, and look at the test error once. Runs that are in DIR already, finished or not, are
+gone on with.
 """
 
 import argparse

@@ -24,38 +24,38 @@ import numpy as np
 import peers
 
 from distcnn.config.settings import Config
-from distcnn.data.dataset import Part, load
-from distcnn.parallel.serial import Alone
+from distcnn.data.dataset import Split, load
+from distcnn.parallel.serial import SerialComm
 from distcnn.training.schedule import learning_rate
-from distcnn.training.trainer import Training
+from distcnn.training.trainer import Trainer
 
 BORDER = 4  # pixels around an image, of which crops are taken
 
 
 def data(path, images):
     """Return the dataset with so many of its training images, taken at equal distances, as files may be in order."""
-    dataset = load(path, Alone())
+    dataset = load(path, SerialComm())
     total = len(dataset.train.labels)
     chosen = np.arange(min(images, total)) * total // min(images, total)
-    return replace(dataset, train=Part(dataset.train.images[chosen], dataset.train.labels[chosen]))
+    return replace(dataset, train=Split(dataset.train.images[chosen], dataset.train.labels[chosen]))
 
 
-def ours(training):
+def ours(trainer):
     """Train; return the accuracy on the test images."""
-    training.compile()
-    for blocks in training.remaining():
-        training.step(blocks)
-        if training.epoch_done:
-            training.next_epoch()
-    return training.evaluations()["test"][1]
+    trainer.compile()
+    for blocks in trainer.remaining():
+        trainer.step(blocks)
+        if trainer.epoch_done:
+            trainer.next_epoch()
+    return trainer.evaluations()["test"][1]
 
 
-def pytorch(training):
+def pytorch(trainer):
     """Do the same with PyTorch; of our training only its settings are used."""
     import peer_resnet
 
-    config, length = training.config, training.batches.length
-    settings = training.dataset, training.mean, training.std, config
+    config, length = trainer.config, trainer.batches.length
+    settings = trainer.dataset, trainer.mean, trainer.std, config
     return peer_resnet.train(*settings, lambda step: learning_rate(config, step, length), BORDER)
 
 
@@ -122,8 +122,8 @@ def main():
     recipe |= {"norm_group": asked.norm_group} if asked.norm_group != Config.norm_group else {}
     for seed in asked.seeds:
         for side in asked.sides:
-            training, begin = Training(replace(config, seed=seed), dataset, Alone()), time.monotonic()
-            accuracy = SIDES[side](training)
+            trainer, begin = Trainer(replace(config, seed=seed), dataset, SerialComm()), time.monotonic()
+            accuracy = SIDES[side](trainer)
             seconds = time.monotonic() - begin
             rows = keep(recipe, seed, side, accuracy, seconds)
             print(f"seed {seed}  {side} {accuracy:.2%} in {seconds:.0f} s", flush=True)

@@ -105,9 +105,9 @@ def adding_calls(net, otherwise=in_float32):
     """Return the calls of one block that add to sums, and their like: otherwise(kernel, arguments, sums) of each."""
     exact, plain = [], []
     for layer, shape in zip(net.layers, net.shapes, strict=False):
-        wiring = wiring_of(layer, shape)
-        for kernel, given in layer.backward(wiring):
-            sums = [each for each in given if adds_to(wiring, each)]
+        buffers = wiring_of(layer, shape)
+        for kernel, given in layer.backward(buffers):
+            sums = [each for each in given if adds_to(buffers, each)]
             if sums:
                 exact.append((kernel.compiled, given))
                 plain.append(otherwise(kernel, given, sums))
@@ -120,19 +120,19 @@ def updating_calls(size):
     return (momentum_update.compiled, given), in_float32(momentum_update, given, given[2:3])
 
 
-def adds_to(wiring, given):
+def adds_to(buffers, given):
     """Tell whether a kernel's argument is one of the sums that a layer adds to, or a view of it."""
     return isinstance(given, np.ndarray) and any(
-        np.may_share_memory(given, sums) for sums in wiring.sums.values()
+        np.may_share_memory(given, sums) for sums in buffers.sums.values()
     )
 
 
 def main():
     """Measure, print and keep."""
     table = Table("exact", arguments(__doc__), rounds=15)
-    training = training_on_noise("lenet5", BATCH_SIZE)
-    step, exact, plain = stepping(training), *adding_calls(training.net)
-    updates = updating_calls(training.net.trained)
+    trainer = training_on_noise("lenet5", BATCH_SIZE)
+    step, exact, plain = stepping(trainer), *adding_calls(trainer.net)
+    updates = updating_calls(trainer.net.trained)
 
     def all_of(calls, update):
         def run():

@@ -38,22 +38,22 @@ def repeated(calls):
 
 def prepared(layer, shape):
     """Return the wiring of a layer whose weights are in the form that its kernels want."""
-    wiring = wiring_of(layer, shape)
-    for kernel, given in layer.prepare(wiring):
+    buffers = wiring_of(layer, shape)
+    for kernel, given in layer.prepare(buffers):
         kernel(*given)
-    return wiring
+    return buffers
 
 
 def directions(table, name, layer, shape):
     """Measure forward, dx and dW of a layer with weights."""
     theirs = peers.directions(layer, shape, BLOCKS * LANES)
-    wiring = prepared(layer, shape)
+    buffers = prepared(layer, shape)
     if isinstance(layer, Dense):
-        weights, *data = layer.backward(wiring)
-        ours = {"forward": layer.forward(wiring), "dx": data, "dW": [weights]}
+        weights, *data = layer.backward(buffers)
+        ours = {"forward": layer.forward(buffers), "dx": data, "dW": [weights]}
     else:
-        ours = {"forward": layer.forward(wiring), "dx": layer.backward_data(wiring)}
-        ours["dW"] = layer.backward_weights(wiring)
+        ours = {"forward": layer.forward(buffers), "dx": layer.backward_data(buffers)}
+        ours["dW"] = layer.backward_weights(buffers)
     for direction, calls in ours.items():
         what = f"{name} {direction}"
         if table.wants(what) and not (
@@ -74,8 +74,8 @@ def main():
         directions(table, name, layer, shape)
     for name, (layer, shape) in OTHERS.items():
         if table.wants(name):
-            wiring = prepared(layer, shape)
-            ours = repeated(layer.forward(wiring) + layer.backward(wiring))
+            buffers = prepared(layer, shape)
+            ours = repeated(layer.forward(buffers) + layer.backward(buffers))
             table.compare(name, ours, peers.layers(layer, shape, BLOCKS * LANES))
     table.save()
 

@@ -31,10 +31,10 @@ class Ours:
         words = ours(RANKS, "--data", self.data, "--epochs", self.epochs, *RECIPE, "--seed", seed)
         run, out = Run(words), Path(words[words.index("--out") + 1])
         epochs = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        training = sum((e["step"] - b["step"]) / e["samples_per_second"] for b, e in pairs(epochs)) * 128
+        trainer = sum((e["step"] - b["step"]) / e["samples_per_second"] for b, e in pairs(epochs)) * 128
         self.accuracies.append(epochs[-1]["test_accuracy"])
-        rest = run.seconds - run.ready - training
-        self.parts.append({"start-up": run.ready, "training": training, "evaluation and files": rest})
+        rest = run.seconds - run.ready - trainer
+        self.parts.append({"start-up": run.ready, "training": trainer, "evaluation and files": rest})
         return run.seconds
 
 

@@ -42,10 +42,10 @@ def main(what, model, batch_size):
     from distcnn.bench.measure import best
 
     if what == "step":
-        training = work.training_on_noise(model, batch_size)
-        images, normalised, labels = work.batch_of(training)
-        call = peer_pytorch.compiled_step(training.net, normalised, labels)
-        wanted = training.net.loss_and_gradients(images, labels)[0]
+        trainer = work.training_on_noise(model, batch_size)
+        images, normalized, labels = work.batch_of(trainer)
+        call = peer_pytorch.compiled_step(trainer.net, normalized, labels)
+        wanted = trainer.net.loss_and_gradients(images, labels)[0]
     else:
         net, images = work.prediction_of_noise(model, batch_size)
         call, wanted = peer_pytorch.compiled_prediction(net, images), net.predict(images)

@@ -68,7 +68,7 @@ def train(rank, options, store, train_part, test_part):
     torch.manual_seed(options.seed)
     layout = LAYOUTS[options.layout]
     net = nn.parallel.DistributedDataParallel(lenet5().to(memory_format=layout), gradient_as_bucket_view=True)
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.0, momentum=MOMENTUM, fused=True)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0, momentum=MOMENTUM, fused=True)
     cross_entropy, (images, labels) = nn.CrossEntropyLoss(), train_part
     steps_an_epoch, step = -(-len(images) // options.batch_size), 0
     for epoch in range(options.epochs):
@@ -78,12 +78,12 @@ def train(rank, options, store, train_part, test_part):
         for batch in order.split(options.batch_size):
             mine = batch.chunk(options.ranks)[rank]
             x, y = images[mine].contiguous(memory_format=layout), labels[mine]
-            optimiser.param_groups[0]["lr"] = learning_rate(options, step, steps_an_epoch)
+            optimizer.param_groups[0]["lr"] = learning_rate(options, step, steps_an_epoch)
             if step == 0:
                 tell_ready(rank, options)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             cross_entropy(net(x), y).backward()
-            optimiser.step()
+            optimizer.step()
             step += 1
         accuracy = evaluate(net.module, test_part, rank, options.ranks, layout)
         if rank == 0:

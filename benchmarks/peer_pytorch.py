@@ -59,7 +59,7 @@ def compiled_step(net, images, labels):
 def _step(model, images, labels, layout):
     if layout:
         model, images = model.to(memory_format=layout), images.contiguous(memory_format=layout)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
     cross_entropy = nn.CrossEntropyLoss()
 
     def forward(x, y):
@@ -68,10 +68,10 @@ def _step(model, images, labels, layout):
     forward = forward if layout else torch.compile(forward)
 
     def step():
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = forward(images, labels)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return loss.detach()
 
     return step

@@ -60,25 +60,25 @@ def train(dataset, mean, std, config, rate_of, border):
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     (images, labels), test = (
-        (normalised(part.images, mean, std), torch.from_numpy(part.labels.copy()).long())
+        (normalized(part.images, mean, std), torch.from_numpy(part.labels.copy()).long())
         for part in (dataset.train, dataset.test)
     )
     net, step = resnet20(len(dataset.classes)), 0
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         net.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
     )
     for _ in range(config.epochs):
         for batch in torch.randperm(len(images)).split(config.batch_size):
-            optimiser.param_groups[0]["lr"] = rate_of(step)
-            optimiser.zero_grad()
+            optimizer.param_groups[0]["lr"] = rate_of(step)
+            optimizer.zero_grad()
             logits = net(cropped_and_flipped(images[batch], border))
             nn.functional.cross_entropy(logits, labels[batch]).backward()
-            optimiser.step()
+            optimizer.step()
             step += 1
     return accuracy(net.eval(), *test)
 
 
-def normalised(images, mean, std):
+def normalized(images, mean, std):
     """Return uint8 images as normalised floats."""
     mean, std = (torch.as_tensor(each, dtype=torch.float32)[:, None, None] for each in (mean, std))
     return torch.from_numpy(images.copy()).float().sub_(mean).div_(std)

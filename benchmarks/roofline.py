@@ -45,7 +45,7 @@ from distcnn.layers import (
     TrainablePool2D,
 )
 from distcnn.models import MODELS
-from distcnn.network.shapes import chain
+from distcnn.network.shapes import infer_shapes
 
 ENOUGH = 0.6  # of what limits a row
 LITTLE = 0.01  # of a model's time
@@ -113,32 +113,32 @@ def measured(model):
     Without ReLUs, most of which are done by their neighbours.
     """
     layers = model.layers(model.input_shape, model.classes)
-    shapes, _, _ = chain(layers, model.input_shape)
+    shapes, _, _ = infer_shapes(layers, model.input_shape)
     found, first = [], True
     for layer, shape in zip(layers, shapes, strict=False):
-        if not (layer.takes or layer.in_place or isinstance(layer, ReLU)):
+        if not (layer.reads or layer.in_place or isinstance(layer, ReLU)):
             found.append((layer, shape, first))
-        first = first and not (layer.takes or layer.parameters(shape))
+        first = first and not (layer.reads or layer.parameters(shape))
     return found
 
 
 def wired(layer, shape):
     """Return a layer's wiring, with its weights in the form that its kernels want."""
-    wiring = wiring_of(layer, shape)
-    for kernel, given in layer.prepare(wiring):
+    buffers = wiring_of(layer, shape)
+    for kernel, given in layer.prepare(buffers):
         kernel(*given)
-    return wiring
+    return buffers
 
 
-def directions(layer, wiring, first):
+def directions(layer, buffers, first):
     """Return the calls of each of a layer's directions that has any, by name; `first`: its dx is not wanted."""
-    if layer.is_view(wiring.x.border) and np.shares_memory(wiring.x.array, wiring.y.array):
+    if layer.is_view(buffers.x.border) and np.shares_memory(buffers.x.array, buffers.y.array):
         return {}
-    alone = replace(wiring, dx=None, inner=wiring.inner and replace(wiring.inner, dx=None))
-    weights = layer.backward(alone) if wiring.parameters else []
+    alone = replace(buffers, dx=None, inner=buffers.inner and replace(buffers.inner, dx=None))
+    weights = layer.backward(alone) if buffers.parameters else []
     kernels = [kernel for kernel, _ in weights]
-    data = [] if first else [call for call in layer.backward(wiring) if call[0] not in kernels]
-    found = {"forward": layer.forward(wiring), "dW": weights, "dx": data}
+    data = [] if first else [call for call in layer.backward(buffers) if call[0] not in kernels]
+    found = {"forward": layer.forward(buffers), "dW": weights, "dx": data}
     return {name: calls for name, calls in found.items() if calls}
 
 
@@ -147,21 +147,21 @@ def kind(kernel):
     return kernel.name.rstrip("_0123456789")
 
 
-def bytes_of(calls, wiring):
+def bytes_of(calls, buffers):
     """Return the bytes that calls read and write at the least: of each array once, of exact sums twice."""
     values = [
-        each for each in (wiring.x, wiring.y, wiring.dx, wiring.dy, wiring.other, wiring.dother) if each
+        each for each in (buffers.x, buffers.y, buffers.dx, buffers.dy, buffers.skip, buffers.dskip) if each
     ]
-    known = [each.inside for each in values] + [*wiring.parameters.values(), *wiring.kept.values()]
-    sums = [*wiring.sums.values()]
+    known = [each.inside for each in values] + [*buffers.parameters.values(), *buffers.saved.values()]
+    sums = [*buffers.sums.values()]
     given = [each for _, all_given in calls for each in all_given if isinstance(each, np.ndarray)]
     met = [a for a in known + sums * 2 if any(np.may_share_memory(a, b) for b in given)]
     return sum(part(a, given) for a in met)
 
 
-def written_by(name, calls, wiring):
+def written_by(name, calls, buffers):
     """Return the bytes of activations, or of their gradient, that calls of a direction write."""
-    value = {"forward": wiring.y, "dx": wiring.dx}.get(name)
+    value = {"forward": buffers.y, "dx": buffers.dx}.get(name)
     given = [each for _, all_given in calls for each in all_given if isinstance(each, np.ndarray)]
     met = value and any(np.may_share_memory(value.array, each) for each in given)
     return value.inside.nbytes if met else 0
@@ -172,7 +172,7 @@ def part(array, given):
     return min(array.nbytes, sum(each.nbytes for each in given if np.may_share_memory(array, each)))
 
 
-def limits(name, calls, layer, shape, wiring):
+def limits(name, calls, layer, shape, buffers):
     """Return how long the arithmetic takes and how long a copy, (s, s), where one begins when the other is over.
 
     The kernels of a product are a whole; of others each has its own limits.
@@ -180,16 +180,16 @@ def limits(name, calls, layer, shape, wiring):
     peak, division = fma_peak(), division_seconds()
     if isinstance(layer, PRODUCTS):
         operations = layer.flops(shape) / 2 + (exact_operations(layer, shape) if name == "dW" else 0)
-        found = [(operations * 2 * LANES / peak, copy_time(name, calls, wiring))]
+        found = [(operations * 2 * LANES / peak, copy_time(name, calls, buffers))]
     else:
         known = layer, shape, peak, division
-        found = [(arithmetic_time(kind(each[0]), *known), copy_time(name, [each], wiring)) for each in calls]
+        found = [(arithmetic_time(kind(each[0]), *known), copy_time(name, [each], buffers)) for each in calls]
     return [sum(times) for times in zip(*([a, 0] if a > m else [0, m] for a, m in found), strict=True)]
 
 
-def copy_time(name, calls, wiring):
+def copy_time(name, calls, buffers):
     """Return how long a copy takes of what calls read and write."""
-    return copy_seconds(max(bytes_of(calls, wiring), 2 * written_by(name, calls, wiring)))
+    return copy_seconds(max(bytes_of(calls, buffers), 2 * written_by(name, calls, buffers)))
 
 
 def arithmetic_time(name, layer, shape, peak, division):
@@ -211,8 +211,8 @@ def exact_operations(layer, shape):
     sums = np.prod(parameters["weight"].shape)
     biases = np.prod(parameters["bias"].shape) if layer.bias else 0
     if isinstance(layer, Dense | LocallyConnected2D) or layer.output_shape(shape)[1:] == (1, 1):
-        turned = sums / layer.output_shape(shape)[0]
-        return EXACT_LANES * sums / LANES + TURN * turned + EXACT_SUM * biases
+        transposed = sums / layer.output_shape(shape)[0]
+        return EXACT_LANES * sums / LANES + TURN * transposed + EXACT_SUM * biases
     return EXACT_SUM * (sums + biases)
 
 
@@ -289,10 +289,10 @@ def main():
     times, shares = {}, {}
     for name, (layer, shape, first) in cases().items():
         if table.wants(name):
-            wiring = wired(layer, shape)
-            for direction, calls in directions(layer, wiring, first).items():
+            buffers = wired(layer, shape)
+            for direction, calls in directions(layer, buffers, first).items():
                 what = f"{name}: {direction}"
-                times[what], shares[what] = row(table, what, direction, calls, layer, shape, wiring)
+                times[what], shares[what] = row(table, what, direction, calls, layer, shape, buffers)
     low = {what: share for what, share in shares.items() if share < ENOUGH}
     print(f"\nbelow {ENOUGH:.0%}: {len(low)} of {len(shares)}")
     if not table.options.only:  # otherwise the times of models are not known

@@ -21,7 +21,7 @@ from distcnn.lanes import LANES
 from distcnn.lanes.sums import Guard
 from distcnn.parallel.watch import COMPUTING, WAITING
 from distcnn.resilience.replicas import Copy
-from distcnn.run.checkpoint_writer import Archive
+from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.state import digest
 from distcnn.system.signals import StopRequest
 
@@ -60,8 +60,8 @@ def repeated(calls):
 def main():
     """Measure, print and keep."""
     table = Table("safety", arguments(__doc__), rounds=21)
-    training, request = training_on_noise("lenet5", BATCH_SIZE), StopRequest(1e9)
-    step, (guarded, bare) = stepping(training), map(repeated, adding_calls(training.net, unguarded))
+    trainer, request = training_on_noise("lenet5", BATCH_SIZE), StopRequest(1e9)
+    step, (guarded, bare) = stepping(trainer), map(repeated, adding_calls(trainer.net, unguarded))
 
     def steps():
         for _ in range(STEPS):
@@ -70,24 +70,24 @@ def main():
     def notes():
         for _ in range(STEPS):
             _ = request.requested
-            training.watch.note(COMPUTING, training.steps)
-            training.watch.note(WAITING)
-            training.watch.note(COMPUTING)
+            trainer.watch.note(COMPUTING, trainer.steps)
+            trainer.watch.note(WAITING)
+            trainer.watch.note(COMPUTING)
 
     def compare():
-        arrays = training.arrays
-        Copy(training.standing, [array.copy() for array in arrays], digest(*arrays))
+        arrays = trainer.arrays
+        Copy(trainer.progress, [array.copy() for array in arrays], digest(*arrays))
 
     def saving():
-        archive.save(training.state())
+        writer.save(trainer.state())
         steps()
 
     steps()
     with tempfile.TemporaryDirectory() as folder:
-        archive = Archive(Path(folder), keep=3)
+        writer = CheckpointWriter(Path(folder), keep=3)
         calls = steps, guarded, bare, notes, compare, saving
         found = np.array([[seconds(call) for call in calls] for _ in range(table.rounds)])
-        archive.close()
+        writer.close()
     plain, guarded_, bare_, notes_, compare_, with_one = found.transpose(1, 2, 0)
     whole, used = np.median(plain, axis=1)
     parts = {

@@ -40,12 +40,12 @@ def main():
         for n in sizes:
             what = f"{title} step, batch {n}"
             if table.wants(what):
-                training = training_on_noise(model, n)
-                images, normalised, labels = batch_of(training)
-                theirs = peers.steps(training.net, normalised, labels, options.quick)
-                theirs = checked(theirs, training.net.loss_and_gradients(images, labels)[0])
+                trainer = training_on_noise(model, n)
+                images, normalized, labels = batch_of(trainer)
+                theirs = peers.steps(trainer.net, normalized, labels, options.quick)
+                theirs = checked(theirs, trainer.net.loss_and_gradients(images, labels)[0])
                 others = peers.compiled("step", model, n, options.quick)
-                table.compare(what, stepping(training), theirs, n * step_flops(training.net), others)
+                table.compare(what, stepping(trainer), theirs, n * step_flops(trainer.net), others)
     table.save()
 
 

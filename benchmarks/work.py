@@ -3,10 +3,10 @@
 import numpy as np
 
 from distcnn.config.settings import Config
-from distcnn.data.dataset import Dataset, Part
+from distcnn.data.dataset import Dataset, Split
 from distcnn.models import MODELS, build
-from distcnn.parallel.serial import Alone
-from distcnn.training.trainer import Training
+from distcnn.parallel.serial import SerialComm
+from distcnn.training.trainer import Trainer
 
 SAMPLES, CLASSES = 4096, 10
 
@@ -15,31 +15,31 @@ def training_on_noise(model, batch_size):
     """Return a training of a model by name, on random uint8 images and labels, its kernels compiled."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (SAMPLES, *MODELS[model].input_shape), dtype=np.uint8)
-    part = Part(images, rng.integers(0, CLASSES, SAMPLES).astype(np.int32))
+    part = Split(images, rng.integers(0, CLASSES, SAMPLES).astype(np.int32))
     config = Config(
         model=model, batch_size=batch_size, epochs=10**6, learning_rate=0.01, warmup_epochs=0.0, threads=1
     )
-    training = Training(config, Dataset("noise", "", tuple("0123456789"), part, None), Alone())
-    training.compile()
-    return training
+    trainer = Trainer(config, Dataset("noise", "", tuple("0123456789"), part, None), SerialComm())
+    trainer.compile()
+    return trainer
 
 
-def stepping(training):
+def stepping(trainer):
     """Return a function that does a step, the gathering of its batch included."""
-    batches = training.remaining()
+    batches = trainer.remaining()
 
     def step():
-        training.step(next(batches))
-        if training.epoch_done:
-            training.next_epoch()
+        trainer.step(next(batches))
+        if trainer.epoch_done:
+            trainer.next_epoch()
 
     return step
 
 
-def batch_of(training):
+def batch_of(trainer):
     """Return a batch: images as they are, float32 (n, c, h, w), the same normalised, as peers take them, and labels."""
-    part, n = training.dataset.train, training.config.batch_size
-    mean, std = (each[:, None, None] for each in (training.mean, training.std))
+    part, n = trainer.dataset.train, trainer.config.batch_size
+    mean, std = (each[:, None, None] for each in (trainer.mean, trainer.std))
     images = part.images[:n].astype(np.float32)
     return images, (images - mean) / std, part.labels[:n]
 

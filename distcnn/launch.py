@@ -197,7 +197,7 @@ def _without(options, names):
 
 
 def _number(word, domain, option):
-    value = domain.fitting(domain.spelt(word))
+    value = domain.validate(domain.parse(word))
     if value is None:
         raise ConfigError(f"{option}: {word!r} is not possible; wanted {domain.wanted}")
     return value

@@ -15,7 +15,9 @@ from distcnn.training.prediction import predict
 def parse(words):
     """Return the options of the command line."""
     ours = parser("predict", "What a checkpoint takes images for, labelled or not.")
-    ours.add_argument("--part", choices=PARTS, help="which images [test, or /images of a file without parts]")
+    ours.add_argument(
+        "--split", choices=PARTS, help="which images [test, or /images of a file without parts]"
+    )
     ours.add_argument("--out", metavar="FILE", help="write all predictions to a .h5 or .csv file")
     ours.add_argument("--force", action="store_true", help="replace FILE if it is there")
     return ours.parse_args(words)
@@ -23,11 +25,11 @@ def parse(words):
 
 def images_of(comm, state, where, options):
     """Return the Images that the options name, which fit the state."""
-    if options.part == "validation":
-        dataset, part = part_of(comm, state, where, options.part, options.data)
-        return Images(part.images, part.labels, dataset.classes, dataset.name, options.part)
+    if options.split == "validation":
+        dataset, part = part_of(comm, state, where, options.split, options.data)
+        return Images(part.images, part.labels, dataset.classes, dataset.name, options.split)
     config = on_root(comm, lambda: from_toml(state.config_toml, where))
-    found = load_images(options.data or config.data, comm, options.part)
+    found = load_images(options.data or config.data, comm, options.split)
     on_all(comm, lambda: require_fitting(found.name, found.images, found.classes, state, where))
     return found
 
@@ -38,10 +40,10 @@ def main(comm):
     on_root(comm, lambda: options.out and require_free(options.out, options.force))
     path, state = on_root(comm, lambda: find(options.checkpoint))
     found = images_of(comm, state, path, options)
-    crew = crew_of(comm, state, path, found.images, options.threads)
-    predicted, probabilities = predict(crew, found.images, comm)
+    pool = crew_of(comm, state, path, found.images, options.threads)
+    predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
-    about |= {"part": found.part, "weights_sha256": crew.net.digest}
+    about |= {"part": found.part, "weights_sha256": pool.net.digest}
 
     def tell():
         predictions = Predictions(predicted, probabilities, found.labels, state.classes, about)

@@ -4,95 +4,95 @@ import sys
 from itertools import count
 
 from distcnn import models
-from distcnn.config.checks import require_sense
+from distcnn.config.checks import check_consistency
 from distcnn.config.settings import parse
 from distcnn.errors import Stopped
-from distcnn.parallel.collective import agreed, on_all, on_root, wait
-from distcnn.parallel.ulfm import undisturbed
+from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root
+from distcnn.parallel.ulfm import retry_on_rank_failure
 from distcnn.parallel.watch import IDLE, WAITING, WRITING
 from distcnn.parallel.world import run as run_command
-from distcnn.resilience.recovery import Survival
+from distcnn.resilience.recovery import Recovery
 from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
 from distcnn.system.signals import StopRequest
-from distcnn.training.trainer import Training, data_of
+from distcnn.training.trainer import Trainer, data_of
 
 
-def train(training, recorder, stop, config):
+def train(trainer, recorder, stop, config):
     """Train until all epochs are done, `config.max_steps` are, or any rank was asked to stop: then return True.
 
     What is due after a step comes first, for a rank that has died may have left it undone.
     """
-    batches = training.remaining()
+    batches = trainer.remaining()
     while True:
-        last = config.max_steps is not None and training.steps >= config.max_steps
-        over = last or training.asked or training.finished
-        saves = over or training.between_epochs or every(config.checkpoint_every, training)
-        if saves or every(config.compare_every, training) or not training.replicas.compared:
-            training.replicas.compare()
+        last = config.max_steps is not None and trainer.steps >= config.max_steps
+        over = last or trainer.stop_requested or trainer.finished
+        saves = over or trainer.between_epochs or every(config.checkpoint_every, trainer)
+        if saves or every(config.replica_check_every, trainer) or not trainer.replicas.compared:
+            trainer.replicas.compare()
         if saves:
-            training.require_finite()
-        if training.epoch_done or (last and not training.between_epochs):
-            recorder.epoch(training, training.evaluations(), training.waits())
-        if training.epoch_done:
-            training.next_epoch()
+            trainer.require_finite()
+        if trainer.epoch_done or (last and not trainer.between_epochs):
+            recorder.epoch(trainer, trainer.evaluations(), trainer.waits())
+        if trainer.epoch_done:
+            trainer.next_epoch()
         if saves:
-            recorder.save(training)
-        if over or training.finished:
-            return training.asked and not training.finished
-        training.step(next(batches), stop.requested)
-        recorder.step(training)
+            recorder.save(trainer)
+        if over or trainer.finished:
+            return trainer.stop_requested and not trainer.finished
+        trainer.step(next(batches), stop.requested)
+        recorder.step(trainer)
 
 
-def every(steps, training):
+def every(steps, trainer):
     """Tell whether the number of finished steps is a multiple of `steps`; 0: never."""
-    return bool(steps) and training.steps % steps == 0
+    return bool(steps) and trainer.steps % steps == 0
 
 
-def enough(training, config):
+def enough(trainer, config):
     """Tell whether all the steps that this call may take are done."""
-    return training.finished or (config.max_steps is not None and training.steps >= config.max_steps)
+    return trainer.finished or (config.max_steps is not None and trainer.steps >= config.max_steps)
 
 
-def train_in(run, training):
+def train_in(run, trainer):
     """Train in the run's folder, whoever dies; return whether training was asked to stop."""
-    recorder = Recorder(run, training)
+    recorder = Recorder(run, trainer)
 
     def work():
-        training.watch.note(IDLE)
-        training.compile()
-        wait(training.comm)  # for those that still load kernels
+        trainer.watch.note(IDLE)
+        trainer.compile()
+        barrier(trainer.comm)  # for those that still load kernels
         recorder.start()
-        asked = train(training, recorder, stop, run.config)
-        training.watch.note(WRITING)
+        asked = train(trainer, recorder, stop, run.config)
+        trainer.watch.note(WRITING)
         recorder.finish()
-        tell_digest(training)
-        training.watch.note(WAITING)
-        on_root(training.comm, recorder.require_saved)
+        tell_digest(trainer)
+        trainer.watch.note(WAITING)
+        on_root(trainer.comm, recorder.require_saved)
         return asked
 
-    with StopRequest(run.config.max_time).listening() as stop, training.watch.watching():
+    with StopRequest(run.config.max_time).listening() as stop, trainer.watch.watching():
         try:
-            recorder.say(summary(run, training))
-            return Survival(training, recorder).run(work)
+            recorder.say(summary(run, trainer))
+            return Recovery(trainer, recorder).run(work)
         finally:
             recorder.finish()
 
 
-def tell_digest(training):
+def tell_digest(trainer):
     """Print the line that two people compare."""
-    if training.comm.rank == 0:
-        print(f"weights_sha256 {training.digest}", flush=True)
+    if trainer.comm.rank == 0:
+        print(f"weights_sha256 {trainer.digest}", flush=True)
 
 
-def summary(run, training):
+def summary(run, trainer):
     """Return what is about to happen, in a line."""
-    images, ranks = training.dataset.train.images, training.comm.size
+    images, ranks = trainer.dataset.train.images, trainer.comm.size
     shape = " x ".join(map(str, images.shape[1:]))
-    where = f"from step {training.steps} in {run.folder}" if training.steps else f"in {run.folder}"
+    where = f"from step {trainer.steps} in {run.folder}" if trainer.steps else f"in {run.folder}"
     return (
-        f"{run.config.model}, {training.net.trained:,} parameters, on {training.dataset.name}: {len(images):,} "
-        f"images {shape}, {len(training.dataset.classes)} classes; {ranks} rank{'s' * (ranks > 1)}, {where}"
+        f"{run.config.model}, {trainer.net.trained:,} parameters, on {trainer.dataset.name}: {len(images):,} "
+        f"images {shape}, {len(trainer.dataset.classes)} classes; {ranks} rank{'s' * (ranks > 1)}, {where}"
     )
 
 
@@ -101,11 +101,11 @@ def prepare(comm, request):
     on_root(comm, lambda: models.check(request.config.model))
     run = on_root(comm, lambda: run_folder.find(request, warn))
     config = run.config
-    on_root(comm, lambda: require_sense(config))
-    training = Training(config, data_of(config, comm), comm)
+    on_root(comm, lambda: check_consistency(config))
+    trainer = Trainer(config, data_of(config, comm), comm)
     if run.state:
-        on_all(comm, lambda: training.restore(run.state, run.source))
-    return run, training
+        on_all(comm, lambda: trainer.restore(run.state, run.source))
+    return run, trainer
 
 
 def create(comm, run):
@@ -116,22 +116,24 @@ def create(comm, run):
         again = next(attempts) > 0
         return on_root(comm, lambda: run_folder.create(run, again))
 
-    return undisturbed(comm, attempt)
+    return retry_on_rank_failure(comm, attempt)
 
 
 def main(comm):
     """Check everything, then write, then train: a mistake is told before anything is written."""
-    request = undisturbed(comm, lambda: on_root(comm, lambda: parse(sys.argv[1:], "python -m distcnn.train")))
-    if request.listing:
-        return on_root(comm, lambda: print(models.listing()))
-    run, training = undisturbed(comm, lambda: prepare(comm, request))
-    if enough(training, run.config):
-        return tell_digest(training)
+    request = retry_on_rank_failure(
+        comm, lambda: on_root(comm, lambda: parse(sys.argv[1:], "python -m distcnn.train"))
+    )
+    if request.list_models:
+        return on_root(comm, lambda: print(models.list_models()))
+    run, trainer = retry_on_rank_failure(comm, lambda: prepare(comm, request))
+    if enough(trainer, run.config):
+        return tell_digest(trainer)
     run = create(comm, run)
-    training.divide()  # by those that are left
-    if train_in(run, training):
-        raise agreed(
-            Stopped(f"stopped as asked after step {training.steps}: --resume auto goes on from there")
+    trainer.repartition()  # by those that are left
+    if train_in(run, trainer):
+        raise mark_collective(
+            Stopped(f"stopped as asked after step {trainer.steps}: --resume auto goes on from there")
         )
 
 

@@ -17,7 +17,7 @@ from distcnn.errors import CheckpointError, Diverged
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.world import run as run_command
 from distcnn.run import checkpoint
-from distcnn.training.trainer import Training, data_of
+from distcnn.training.trainer import Trainer, data_of
 
 
 def parse(words):
@@ -45,13 +45,13 @@ def last_two(folder):
     return next(found, (None, None)), newest
 
 
-def retrain(training, step):
+def retrain(trainer, step):
     """Train up to a step."""
-    for blocks in training.remaining():
-        training.step(blocks)
-        if training.epoch_done:
-            training.next_epoch()
-        if training.steps >= step:
+    for blocks in trainer.remaining():
+        trainer.step(blocks)
+        if trainer.epoch_done:
+            trainer.next_epoch()
+        if trainer.steps >= step:
             return
 
 
@@ -78,16 +78,16 @@ def main(comm):
     config = on_root(comm, lambda: from_toml(last.config_toml, path))
     if options.data:
         config = replace(config, data=options.data)
-    training = Training(config, data_of(config, comm), comm)
-    on_all(comm, lambda: training.restore(last, path))  # of the same data and net, if this goes well
-    training = Training(config, training.dataset, comm)
+    trainer = Trainer(config, data_of(config, comm), comm)
+    on_all(comm, lambda: trainer.restore(last, path))  # of the same data and net, if this goes well
+    trainer = Trainer(config, trainer.dataset, comm)
     if first:
-        on_all(comm, lambda: training.restore(first, source))
-    begin = training.steps
-    training.compile()
+        on_all(comm, lambda: trainer.restore(first, source))
+    begin = trainer.steps
+    trainer.compile()
     try:
-        retrain(training, last.step)
-        unlike = list(differences(training.state(), last))
+        retrain(trainer, last.step)
+        unlike = list(differences(trainer.state(), last))
     except Diverged as error:
         unlike = [str(error)]
     ranks = f"{comm.size} rank{'s' * (comm.size > 1)}"
@@ -98,7 +98,7 @@ def main(comm):
         )
     elif comm.rank == 0:
         print(f"verified: steps {begin + 1} to {last.step} on {ranks} give the bits of {path}")
-        print(f"weights_sha256 {training.digest}")
+        print(f"weights_sha256 {trainer.digest}")
     return int(bool(unlike))
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from distcnn import train
 from distcnn.parallel.world import run
-from distcnn.run.checkpoint_writer import Archive
-from distcnn.training.trainer import Training
+from distcnn.run.checkpoint_writer import CheckpointWriter
+from distcnn.training.trainer import Trainer
 
 FIRST, LAST = 31, 61  # before these steps it begins and ends
 FOLDER = Path("a")
@@ -72,30 +72,30 @@ VERSION_3, DAC_OVERRIDE = 0x20080522, 1  # of linux/capability.h
 
 def settle():
     """Let training wait for the thread that writes checkpoints."""
-    save, write, written = Archive.save, Archive._write, threading.Event()
+    save, write, written = CheckpointWriter.save, CheckpointWriter._write, threading.Event()
 
-    def saving(archive, *state):
+    def saving(writer, *state):
         written.clear()
-        save(archive, *state)
+        save(writer, *state)
         written.wait()
 
-    def writing(archive, *state):
-        write(archive, *state)
+    def writing(writer, *state):
+        write(writer, *state)
         written.set()
 
-    Archive.save, Archive._write = saving, writing
+    CheckpointWriter.save, CheckpointWriter._write = saving, writing
 
 
 def plant(fault):
     """Let it happen on rank 0."""
-    step = Training.step
+    step = Trainer.step
 
-    def faulty(training, blocks, stop=False):
-        if training.comm.rank == 0 and training.steps + 1 in (FIRST, LAST):
-            fault(training.steps + 1 == FIRST)
-        return step(training, blocks, stop)
+    def faulty(trainer, blocks, stop=False):
+        if trainer.comm.rank == 0 and trainer.steps + 1 in (FIRST, LAST):
+            fault(trainer.steps + 1 == FIRST)
+        return step(trainer, blocks, stop)
 
-    Training.step = faulty
+    Trainer.step = faulty
 
 
 if __name__ == "__main__":

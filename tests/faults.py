@@ -18,25 +18,25 @@ import numpy as np
 from distcnn import train
 from distcnn.network.net import Net
 from distcnn.parallel import world
-from distcnn.parallel.allreduce import Reduction
-from distcnn.parallel.ulfm import Survivors
+from distcnn.parallel.allreduce import GradientAllreduce
+from distcnn.parallel.ulfm import UlfmComm
 from distcnn.parallel.world import run
-from distcnn.resilience.recovery import Survival
+from distcnn.resilience.recovery import Recovery
 from distcnn.resilience.replicas import Replicas
 from distcnn.run import run_folder
-from distcnn.run.checkpoint_writer import Archive
+from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.metrics import Metrics
 from distcnn.run.recorder import Recorder
-from distcnn.training.trainer import Training
+from distcnn.training.trainer import Trainer
 
 STEP = 5  # the step in which it happens, from 0
 RANK = 1
-NOW = {}  # "comm"; "training": the one that goes on
+NOW = {}  # "comm"; "trainer": the one that goes on
 
 
 def nan_weight():
     """One weight of one replica becomes NaN."""
-    NOW["training"].net.parameters["3.weight"][2, 1, 0, 4] = np.nan
+    NOW["trainer"].net.parameters["3.weight"][2, 1, 0, 4] = np.nan
 
 
 def nan_weights():
@@ -46,12 +46,12 @@ def nan_weights():
 
 def huge_weights():
     """Finite, but the gradients before it leave the range of exact sums; on all ranks."""
-    NOW["training"].net.parameters["11.weight"][...] *= np.float32(1e30)
+    NOW["trainer"].net.parameters["11.weight"][...] *= np.float32(1e30)
 
 
 def flipped_bit():
     """The lowest bit of one weight of one replica flips."""
-    NOW["training"].net.weights.view(np.uint32)[1000] ^= 1
+    NOW["trainer"].net.weights.view(np.uint32)[1000] ^= 1
 
 
 def exception():
@@ -67,14 +67,14 @@ def failing():
 
 def poison():
     """One sample, whichever rank gets it, is more than the code can take."""
-    load = NOW["training"].net.group.load
+    load = NOW["trainer"].net.group.load
 
     def poisoned(blocks, *rest):
         if any(7 in block.index for block in blocks):
             raise RuntimeError("planted")
         load(blocks, *rest)
 
-    NOW["training"].net.group.load = poisoned
+    NOW["trainer"].net.group.load = poisoned
 
 
 def death():
@@ -129,9 +129,9 @@ def slow():
 
 def note():
     """The first rank notes in a file how many steps are done."""
-    if NOW["training"].comm.rank == 0:
+    if NOW["trainer"].comm.rank == 0:
         with open("noted", "a") as file:
-            file.write(f"{NOW['training'].steps}\n")
+            file.write(f"{NOW['trainer'].steps}\n")
 
 
 def alarm():
@@ -158,7 +158,7 @@ def freeze():
 def freeze_once():
     """The whole process is stopped, but not that of a later job in the same folder."""
     with suppress(FileExistsError):
-        Path(f"frozen-{NOW['training'].comm.rank}").touch(exist_ok=False)
+        Path(f"frozen-{NOW['trainer'].comm.rank}").touch(exist_ok=False)
         freeze()
 
 
@@ -166,25 +166,25 @@ EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing", "note"
 ALWAYS = "slow", "note", "alarms"
 STEPPED = "step", "block", "meeting", "sum", "divide"  # places that belong to a step
 PLACES = {  # before which function it happens, and, if not always, when
-    "step": (Training, "step"),
+    "step": (Trainer, "step"),
     "block": (Net, "train_group"),
-    "meeting": (Training, "_add"),
-    "sum": (Reduction, "finish"),
-    "evaluation": (Training, "evaluations"),
+    "meeting": (Trainer, "_add"),
+    "sum": (GradientAllreduce, "finish"),
+    "evaluation": (Trainer, "evaluations"),
     "record": (Metrics, "append"),
-    "save": (Archive, "_write"),
+    "save": (CheckpointWriter, "_write"),
     "rename": (os, "replace", lambda source, target: str(target).endswith(".h5")),
     "compare": (Replicas, "compare"),
-    "recovery": (Survival, "_regroup"),
-    "shrink": (Survivors, "close_ranks"),
-    "level": (Replicas, "level"),
+    "recovery": (Recovery, "_shrink_and_resume"),
+    "shrink": (UlfmComm, "shrink"),
+    "level": (Replicas, "sync_to_latest"),
     "adopt": (Replicas, "_adopt"),
-    "divide": (Training, "divide"),
-    "agree": (Survival, "_known_to_all"),
+    "divide": (Trainer, "repartition"),
+    "agree": (Recovery, "_known_to_all"),
     "prepare": (train, "prepare"),
     "data": (train, "data_of"),
     "create": (run_folder, "create"),
-    "compile": (Training, "compile"),
+    "compile": (Trainer, "compile"),
     "finish": (Recorder, "finish"),
     "leave": (world, "_leave"),
 }
@@ -201,7 +201,7 @@ def plant(words, comm):
     wanted = int(step) if step else STEP if place in STEPPED else None
 
     def faulty(*arguments, **keywords):
-        steps = NOW["training"].steps if wanted is not None else None
+        steps = NOW["trainer"].steps if wanted is not None else None
         due = wanted == steps and left[0] and all(suits(*arguments) for suits in when)
         if here and (due or (fault in ALWAYS and (wanted is None or steps >= wanted))):
             left[0] = 0
@@ -213,13 +213,13 @@ def plant(words, comm):
 
 def planted(comm):
     """Train with the faults that the command line names."""
-    make = Training.__init__
+    make = Trainer.__init__
 
-    def made(training, *arguments):
-        NOW["training"] = training
-        make(training, *arguments)
+    def made(trainer, *arguments):
+        NOW["trainer"] = trainer
+        make(trainer, *arguments)
 
-    NOW["comm"], Training.__init__ = comm, made
+    NOW["comm"], Trainer.__init__ = comm, made
     for words in sys.argv.pop(1).split(","):
         plant(words, comm)
     return train.main(comm)

@@ -28,7 +28,7 @@ from distcnn.data import sandbox, sandbox_probe
 from distcnn.data.dataset import load
 from distcnn.data.schema import seal
 from distcnn.errors import UserError
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
 
 SECONDS, MEMORY = 20, 2**30  # what a reader may take, beyond what it begins with
@@ -49,7 +49,7 @@ def dataset(path, dtype=np.uint8, classes=True, libver=None, **storage):
             file[f"{part}/labels"] = rng.integers(0, 3, n)
         if classes:
             file.attrs["classes"] = ["one", "two", "three"]
-    data = load(path, Alone())
+    data = load(path, SerialComm())
     with h5py.File(path, "r+", libver=libver) as file:
         file["train"].attrs["seal"] = seal(data.fingerprint, data.classes if classes else None)
 
@@ -170,7 +170,7 @@ def read(path):
     if path.suffix == ".checkpoint":
         state = checkpoint.load(path)
         return hashlib.sha256(repr(vars(state)).encode() + state.parameters.tobytes()).hexdigest()
-    data = load(path, Alone())
+    data = load(path, SerialComm())
     return f"{data.fingerprint} {data.classes}"
 
 
@@ -212,7 +212,7 @@ def _reader(path, wanted, earnest, writing):
     signal.alarm(4 * SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
     if not earnest:
-        sandbox.walked, sandbox_probe.SECONDS = forked_walk, 3
+        sandbox.probed, sandbox_probe.SECONDS = forked_walk, 3
     try:
         word = ("same", "") if read(path) == wanted else ("wrong", "")
     except UserError as error:
@@ -232,7 +232,7 @@ def main(words):
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="a folder for files that do harm")
+    parser.add_argument("--keep-checkpoints", type=Path, help="a folder for files that do harm")
     options = parser.parse_args(words)
     rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ import pytest
 
 from distcnn.numerics.fixed_point import HEAD, LOSS, OVERFLOWS, SAMPLES, STOP
 from distcnn.parallel import allreduce
-from distcnn.parallel.allreduce import Reduction, buckets
+from distcnn.parallel.allreduce import GradientAllreduce, buckets
 
 OFFSETS = [HEAD, HEAD + 40, HEAD + 41, HEAD + 300, HEAD + 800]
 LENGTH = HEAD + 1000
@@ -36,11 +36,11 @@ def small_buckets(monkeypatch):
 def test_exact_totals(comm, small_buckets, overlap, idle):
     """Add up gradients of several steps, where rank `idle` owns no block and so never calls `ready`."""
     sums = np.zeros(LENGTH, np.int64)
-    add_up = Reduction(comm, sums, OFFSETS, overlap=overlap)
+    add_up = GradientAllreduce(comm, sums, OFFSETS, overlap=overlap)
     for _ in range(3):  # steps
         sums[:] = contribution(comm.rank)
         for offset in reversed(OFFSETS if comm.rank != idle else []):
-            add_up.ready(offset)
+            add_up.start(offset)
         add_up.finish()
         np.testing.assert_array_equal(sums, total(comm.size))
 
@@ -48,10 +48,10 @@ def test_exact_totals(comm, small_buckets, overlap, idle):
 @pytest.mark.mpi
 def test_nothing_that_is_not_final_travels(comm, small_buckets):
     sums = np.zeros(LENGTH, np.int64)
-    add_up = Reduction(comm, sums, OFFSETS, overlap=True)
+    add_up = GradientAllreduce(comm, sums, OFFSETS, overlap=True)
     for start, stop in zip(OFFSETS[::-1], [LENGTH, *OFFSETS[:0:-1]], strict=True):
         sums[start:stop] = 1
-        add_up.ready(start)
+        add_up.start(start)
     assert len(add_up.requests) == 3
     sums[:HEAD] = 1
     add_up.finish()
@@ -62,8 +62,8 @@ def test_nothing_that_is_not_final_travels(comm, small_buckets):
 @pytest.mark.parametrize("overlap", [False, True])
 def test_float32_totals_are_rounded_and_counts_exact(comm, small_buckets, overlap):
     sums = contribution(comm.rank)
-    add_up = Reduction(comm, sums, OFFSETS, mode="float32", overlap=overlap)
-    add_up.ready(OFFSETS[3])
+    add_up = GradientAllreduce(comm, sums, OFFSETS, mode="float32", overlap=overlap)
+    add_up.start(OFFSETS[3])
     add_up.finish()
     exact = total(comm.size)
     scale = np.sum([np.abs(contribution(rank)) for rank in range(comm.size)], axis=0)
@@ -76,7 +76,7 @@ def test_float32_totals_are_rounded_and_counts_exact(comm, small_buckets, overla
 def test_float32_totals_out_of_range_count_as_overflows(comm):
     sums = np.zeros(LENGTH, np.int64)
     sums[-2:] = -(2**63) + 1, 2**63 - 1 if comm.rank == 0 else 0
-    Reduction(comm, sums, OFFSETS, mode="float32").finish()
+    GradientAllreduce(comm, sums, OFFSETS, mode="float32").finish()
     assert sums[OVERFLOWS] == 2
     assert not sums[HEAD:].any()
 

@@ -13,7 +13,7 @@ from distcnn.config.settings import parse
 from distcnn.data.augmentation import Augmentation, gaussian
 from distcnn.errors import ConfigError
 from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import EPOCH, TRAINING, Moment
+from distcnn.layers.base import EPOCH, TRAINING, BlockContext
 from distcnn.models import build
 from distcnn.network.plan import Block
 
@@ -26,16 +26,16 @@ SCALE, SHIFT = np.array([1 / 64, 1 / 32], np.float32), np.array([-2.0, 1.0], np.
 
 def distorted(text, samples=range(16), seed=3, epoch=5, images=IMAGES, scale=SCALE, shift=SHIFT):
     """Return the samples as training sees them, [n, c, h, w]."""
-    moment, samples = Moment(seed), np.array(samples)
-    augmentation = Augmentation(read(text), images.shape[1:], images.dtype, moment)
+    context, samples = BlockContext(seed), np.array(samples)
+    augmentation = Augmentation(read(text), images.shape[1:], images.dtype, context)
     x = aligned((1, *images.shape[1:], LANES))
     block = Block.of(images, np.zeros(len(images)), samples)
-    moment.settings[TRAINING], moment.settings[EPOCH], moment.samples[:] = 1, epoch, block.index
+    context.settings[TRAINING], context.settings[EPOCH], context.samples[:] = 1, epoch, block.index
     augmentation.load(block, scale, shift, x)
     return np.moveaxis(x[0], -1, 0)[: len(samples)].copy()
 
 
-def normalised(images):
+def normalized(images):
     return images.astype(np.float32) * SCALE[:, None, None] + SHIFT[:, None, None]
 
 
@@ -102,7 +102,7 @@ def wanted(sample, seed, epoch, asked):
 def test_images_are_distorted_as_the_formulas_say(text):
     seed, samples = 3 + (5 << 32), (4, 23, 39)
     found = distorted(text, samples, seed)
-    assert not np.allclose(found, normalised(IMAGES[[*samples]]))
+    assert not np.allclose(found, normalized(IMAGES[[*samples]]))
     for image, sample in zip(found, samples, strict=True):
         np.testing.assert_allclose(image, wanted(sample, seed, 5, read(text)), atol=2e-4)
 
@@ -114,7 +114,7 @@ def test_whole_pixels_are_moved_and_not_changed():
     seen = set()
     for k, image in enumerate(found):
         places = {
-            (r, q, way): normalised(border[k, :, r : r + 9, q : q + 11][:, :, ::way])
+            (r, q, way): normalized(border[k, :, r : r + 9, q : q + 11][:, :, ::way])
             for r in range(3)
             for q in range(3)
             for way in (1, -1)
@@ -252,7 +252,7 @@ def test_augmented_weights_on_avx2(run, tmp_path):
 def test_only_training_is_augmented():
     """Neither what evaluation sees nor what it gives changes; a thread's twin distorts as the net does."""
     net, plain = (build("mlp", SHAPE, 3, 0) for _ in range(2))
-    net.augmentation = Augmentation(read(ALL), SHAPE, IMAGES.dtype, net.moment)
+    net.augmentation = Augmentation(read(ALL), SHAPE, IMAGES.dtype, net.context)
     block = Block.of(IMAGES, np.arange(40) % 3, np.arange(16))
     heads = []
     for each in (net, plain):
@@ -262,7 +262,7 @@ def test_only_training_is_augmented():
     assert np.array_equal(*heads)
     assert np.array_equal(net.predict(IMAGES), plain.predict(IMAGES))
     seen = []
-    for each in (net, net.twin(), plain):
+    for each in (net, net.worker_copy(), plain):
         each.start(1, 2)
         each.train_group([block])
         seen.append(each.group.first.x.inside.copy())

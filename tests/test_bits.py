@@ -19,8 +19,8 @@ from distcnn.data.dataset import load
 from distcnn.kernels.jit import Kernel, NotCached, cached_only, set_float_mode
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
-from distcnn.parallel.serial import Alone
-from distcnn.training.trainer import Training
+from distcnn.parallel.serial import SerialComm
+from distcnn.training.trainer import Trainer
 
 # The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
 GOLDEN = {2: "fa60b7cc08c3af170688c410289aca570239cc3031c6433da7c46cfc37bc845f"}
@@ -40,13 +40,13 @@ def digest(done):
 
 def train_here(steps=STEPS, argv=()):
     """Train for some steps in this process; return the digest."""
-    training = Training(parse(argv, "test").config, load(None, Alone()), Alone())
-    for blocks in training.remaining():
-        training.step(blocks)
-        if training.epoch_done:
-            training.next_epoch()
-        if training.steps == steps:
-            return training.net.digest
+    trainer = Trainer(parse(argv, "test").config, load(None, SerialComm()), SerialComm())
+    for blocks in trainer.remaining():
+        trainer.step(blocks)
+        if trainer.epoch_done:
+            trainer.next_epoch()
+        if trainer.steps == steps:
+            return trainer.net.digest
     raise AssertionError("too few steps")
 
 
@@ -157,7 +157,7 @@ def test_what_lies_in_padded_lanes_changes_nothing(monkeypatch):
     assert train_here(steps=15, argv=["--batch-size", "100"]) == plain
 
 
-@pytest.mark.parametrize("argv", [["--batch-size", "64"], ["--seed", "1"], ["--normalise", "none"]])
+@pytest.mark.parametrize("argv", [["--batch-size", "64"], ["--seed", "1"], ["--normalize", "none"]])
 def test_other_settings_give_other_weights(argv):
     assert train_here(steps=2, argv=argv) != train_here(steps=2)
 

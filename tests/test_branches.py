@@ -13,11 +13,11 @@ from distcnn.layers import (
     Conv2D,
     Dense,
     Flatten,
-    From,
-    Keep,
     MaxPool2D,
     MeanPool2D,
     ReLU,
+    SaveAs,
+    StartFrom,
     Tanh,
 )
 
@@ -33,23 +33,26 @@ def halved(x):
 
 
 GRAPHS = [  # layers, and the same as a formula
-    ([Keep("a"), Tanh(), Add("a")], lambda x: np.tanh(x) + x),
-    ([Keep("a"), Add("a"), Add("a")], lambda x: 3 * x),
-    ([Keep("a")], lambda x: x),
-    ([ReLU(), Keep("a"), Tanh(), Add("a"), ReLU()], lambda x: relu(np.tanh(relu(x)) + relu(x))),
-    ([Tanh(), Keep("a"), ReLU(), Keep("b"), Add("a"), Tanh(), Add("b")], None),
-    ([Keep("a"), Tanh(), Concatenate("a")], lambda x: np.concatenate([np.tanh(x), x], axis=1)),
-    ([Keep("a"), Tanh(), Keep("b"), From("a"), ReLU(), Add("b")], lambda x: relu(x) + np.tanh(x)),
-    ([Keep("a"), MeanPool2D(2), Keep("b"), From("a"), Tanh(), MeanPool2D(2), Concatenate("b")], None),
+    ([SaveAs("a"), Tanh(), Add("a")], lambda x: np.tanh(x) + x),
+    ([SaveAs("a"), Add("a"), Add("a")], lambda x: 3 * x),
+    ([SaveAs("a")], lambda x: x),
+    ([ReLU(), SaveAs("a"), Tanh(), Add("a"), ReLU()], lambda x: relu(np.tanh(relu(x)) + relu(x))),
+    ([Tanh(), SaveAs("a"), ReLU(), SaveAs("b"), Add("a"), Tanh(), Add("b")], None),
+    ([SaveAs("a"), Tanh(), Concatenate("a")], lambda x: np.concatenate([np.tanh(x), x], axis=1)),
+    ([SaveAs("a"), Tanh(), SaveAs("b"), StartFrom("a"), ReLU(), Add("b")], lambda x: relu(x) + np.tanh(x)),
     (
-        [Keep("a"), Flatten(), Keep("b"), Tanh(), Add("b")],
+        [SaveAs("a"), MeanPool2D(2), SaveAs("b"), StartFrom("a"), Tanh(), MeanPool2D(2), Concatenate("b")],
+        None,
+    ),
+    (
+        [SaveAs("a"), Flatten(), SaveAs("b"), Tanh(), Add("b")],
         lambda x: np.tanh(x).reshape(len(x), -1) + x.reshape(len(x), -1),
     ),
     (
-        [Flatten(), Keep("b"), Tanh(), Concatenate("b")],
+        [Flatten(), SaveAs("b"), Tanh(), Concatenate("b")],
         lambda x: np.hstack([np.tanh(x.reshape(len(x), -1)), x.reshape(len(x), -1)]),
     ),
-    ([Keep("a"), Tanh(), Concatenate("a"), MaxPool2D(1, 2), Add("a", stride=2)], None),
+    ([SaveAs("a"), Tanh(), Concatenate("a"), MaxPool2D(1, 2), Add("a", stride=2)], None),
 ]
 FORMULAS = {
     4: lambda x: np.tanh(relu(np.tanh(x)) + np.tanh(x)) + relu(np.tanh(x)),
@@ -74,7 +77,8 @@ def test_residual_block_agrees_with_pytorch():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     inside = [Conv2D(4, 3, 2, padding=1), ReLU(), Conv2D(4, 3, padding=1)]
     net = Net(
-        [Conv2D(2, 3), ReLU(), Keep("a"), *inside, Add("a", stride=2), ReLU(), Flatten(), Dense(3)], (2, 9, 9)
+        [Conv2D(2, 3), ReLU(), SaveAs("a"), *inside, Add("a", stride=2), ReLU(), Flatten(), Dense(3)],
+        (2, 9, 9),
     )
     x, dy = normal(17, 2, 9, 9), normal(17, 3, seed=1)
     weights = [torch.from_numpy(view.copy()).requires_grad_() for view in net.parameters.values()]
@@ -94,12 +98,12 @@ def test_residual_block_agrees_with_pytorch():
     ("layers", "word"),
     [
         ([Add("a")], "no output is kept"),
-        ([Add("a"), Keep("a")], "no output is kept"),
-        ([Keep("a"), Keep("a")], "already"),
-        ([Keep("a"), MeanPool2D(2), Add("a")], "cannot add"),
-        ([Keep("a"), Flatten(), Add("a")], "cannot add"),
-        ([Keep("a"), Conv2D(1, 1), Add("a")], "cannot add"),
-        ([Keep("a"), MeanPool2D(2), Concatenate("a")], "cannot put"),
+        ([Add("a"), SaveAs("a")], "no output is kept"),
+        ([SaveAs("a"), SaveAs("a")], "already"),
+        ([SaveAs("a"), MeanPool2D(2), Add("a")], "cannot add"),
+        ([SaveAs("a"), Flatten(), Add("a")], "cannot add"),
+        ([SaveAs("a"), Conv2D(1, 1), Add("a")], "cannot add"),
+        ([SaveAs("a"), MeanPool2D(2), Concatenate("a")], "cannot put"),
     ],
 )
 def test_branches_that_do_not_fit_are_refused(layers, word):

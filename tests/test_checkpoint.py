@@ -31,7 +31,7 @@ def state(step=7, **changes):
         std=np.array([1.5, 3e38], np.float32),
         names_and_shapes=SHAPES,
         parameters=values[:SIZE],
-        companions={"means": -values[SIZE:], "averages": values[SIZE:] + 0.5},
+        auxiliary_state={"means": -values[SIZE:], "averages": values[SIZE:] + 0.5},
         epoch=3,
         step=step,
         epoch_sums=(2**80 + 1, 50, 60),
@@ -89,8 +89,8 @@ def test_unusual_states_come_back(tmp_path, changes):
 
 def test_not_a_number_comes_back_bit_for_bit(tmp_path):
     odd = np.full(SIZE, 0x7FC12345, np.uint32).view(np.float32)
-    checkpoint.save(tmp_path / "x.h5", state(companions={"velocities": odd}))
-    assert checkpoint.load(tmp_path / "x.h5").companions["velocities"].tobytes() == odd.tobytes()
+    checkpoint.save(tmp_path / "x.h5", state(auxiliary_state={"velocities": odd}))
+    assert checkpoint.load(tmp_path / "x.h5").auxiliary_state["velocities"].tobytes() == odd.tobytes()
 
 
 def test_equal_states_give_equal_files(saved, tmp_path):
@@ -119,7 +119,9 @@ def test_a_checkpoint_of_format_1_is_read(saved):
 
 def test_buffers_that_do_not_fit_their_shapes_are_not_saved(tmp_path):
     with pytest.raises(ValueError, match="velocities"):
-        checkpoint.save(tmp_path / "x.h5", state(companions={"velocities": np.zeros(SIZE + 1, np.float32)}))
+        checkpoint.save(
+            tmp_path / "x.h5", state(auxiliary_state={"velocities": np.zeros(SIZE + 1, np.float32)})
+        )
     assert os.listdir(tmp_path) == []
 
 

@@ -14,7 +14,7 @@ from test_checkpoint import described, state
 
 from distcnn.errors import OutputError
 from distcnn.run import checkpoint
-from distcnn.run.checkpoint_writer import Archive
+from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.metrics import Metrics
 from distcnn.system import atomic_files
 
@@ -31,23 +31,23 @@ def names(folder="checkpoints"):
 
 
 def test_the_last_and_the_best_are_kept():
-    archive = Archive("checkpoints", 2)
+    writer = CheckpointWriter("checkpoints", 2)
     for step, score in [(1, (0.5, -1.0)), (2, (0.9, -1.0)), (3, None), (4, (0.9, -1.0)), (5, (0.9, -2.0))]:
-        archive.save(state(step), score)
-        while archive._waiting:
+        writer.save(state(step), score)
+        while writer._waiting:
             pass
-    archive.close()
-    assert not archive.warnings
+    writer.close()
+    assert not writer.warnings
     assert names() == ["best.h5", "step-00000002.h5", "step-00000004.h5", "step-00000005.h5"]
     assert checkpoint.load("checkpoints/best.h5").step == 2
 
 
 def test_a_run_that_goes_on_remembers_its_best():
     os.mkdir("checkpoints")
-    archive = Archive("checkpoints", 1, ((0.9, -1.0), 2))
+    writer = CheckpointWriter("checkpoints", 1, ((0.9, -1.0), 2))
     checkpoint.save("checkpoints/step-00000002.h5", state(2))
-    archive.save(state(3), (0.8, -1.0))
-    archive.close()
+    writer.save(state(3), (0.8, -1.0))
+    writer.close()
     assert names() == ["best.h5", "step-00000002.h5", "step-00000003.h5"]
     assert os.readlink("checkpoints/best.h5") == "step-00000002.h5"
 
@@ -67,11 +67,11 @@ def test_states_that_share_an_image_come_back():
 def test_training_does_not_wait_for_the_disk(monkeypatch):
     go, fsync = threading.Event(), os.fsync
     monkeypatch.setattr(atomic_files.os, "fsync", lambda file: go.wait(20) and fsync(file))
-    archive = Archive("checkpoints", 9)
+    writer = CheckpointWriter("checkpoints", 9)
     for step in (1, 2, 3, 4):
-        archive.save(state(step))  # hangs here if it waits
+        writer.save(state(step))  # hangs here if it waits
     go.set()
-    archive.close()
+    writer.close()
     assert names()[-1] == "step-00000004.h5"  # of those in between, some were left out
     assert len(names()) <= 3
 
@@ -156,19 +156,19 @@ def test_killed_at_any_stage_the_earlier_ones_are_good(stage, moment):
     if child == 0:
         try:
             plant(stage, moment)
-            archive = Archive("checkpoints", 2)
-            archive.save(state(3))
-            archive.close()
+            writer = CheckpointWriter("checkpoints", 2)
+            writer.save(state(3))
+            writer.close()
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     found = checkpoint.newest("checkpoints", pytest.fail)[1]
     renamed = (stage, moment) in STAGES[6:]
     assert described(found) == described(state(3 if renamed else 2))
-    archive = Archive("checkpoints", 2)  # and it goes on from there, and tidies up
-    archive.save(state(4))
-    archive.close()
-    assert not archive.warnings
+    writer = CheckpointWriter("checkpoints", 2)  # and it goes on from there, and tidies up
+    writer.save(state(4))
+    writer.close()
+    assert not writer.warnings
     assert names() == ["step-00000003.h5" if renamed else "step-00000002.h5", "step-00000004.h5"]
 
 
@@ -182,29 +182,29 @@ def come_back():
 
 
 def test_what_fails_is_a_warning_and_tried_again():
-    archive = Archive("checkpoints", 2)
-    archive.save(state(1))
-    archive.close()
+    writer = CheckpointWriter("checkpoints", 2)
+    writer.save(state(1))
+    writer.close()
     vanish()
-    archive = Archive("checkpoints", 2)
-    archive.save(state(2))
-    assert "step 2 is lost" in archive.close()
-    assert ["training goes on" in line for line in archive.warnings] == [True, True]
-    archive = Archive("checkpoints", 2)
-    archive.save(state(3))
-    while not archive.warnings:
+    writer = CheckpointWriter("checkpoints", 2)
+    writer.save(state(2))
+    assert "step 2 is lost" in writer.close()
+    assert ["training goes on" in line for line in writer.warnings] == [True, True]
+    writer = CheckpointWriter("checkpoints", 2)
+    writer.save(state(3))
+    while not writer.warnings:
         pass
     come_back()
-    assert archive.close() is None  # it has tried again
-    assert len(archive.warnings) == 1
+    assert writer.close() is None  # it has tried again
+    assert len(writer.warnings) == 1
     assert names() == ["step-00000003.h5"]
 
 
 def test_an_unexpected_error_is_a_warning_too():
-    archive = Archive("checkpoints", 2)
-    archive.save(state(1, parameters=state().parameters[1:]))
-    archive.close()
-    assert "parameters" in archive.warnings[0]
+    writer = CheckpointWriter("checkpoints", 2)
+    writer.save(state(1, parameters=state().parameters[1:]))
+    writer.close()
+    assert "parameters" in writer.warnings[0]
 
 
 def test_records_that_could_not_be_written_are_written_later():
@@ -225,7 +225,7 @@ def test_records_that_could_not_be_written_are_written_later():
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_training_survives_a_disk_that_fails(request, fault, ranks):
     """From step 31 to 60 nothing can be written; what was saved before is good, and what comes after is saved."""
-    options = ["--max-steps", 80, "--checkpoint-every", 10, "--keep", 9, "--out", "a"]
+    options = ["--max-steps", 80, "--checkpoint-every", 10, "--keep-checkpoints", 9, "--out", "a"]
     words = "python", FAULTS, fault, *options
     run = request.getfixturevalue("mpirun") if ranks else jobs.run
     done = run(ranks, *words) if ranks else run(*words)
@@ -244,7 +244,18 @@ def test_training_survives_a_disk_that_fails(request, fault, ranks):
 
 
 def test_the_best_is_judged_on_a_part_of_its_own():
-    options = ["--epochs", 4, "--validation", 0.2, "--keep", 1, "--out", "a", "--learning-rate", 0.1]
+    options = [
+        "--epochs",
+        4,
+        "--validation-split",
+        0.2,
+        "--keep-checkpoints",
+        1,
+        "--out",
+        "a",
+        "--learning-rate",
+        0.1,
+    ]
     digest(jobs.run("python", "-m", "distcnn.train", *options))
     records = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
     best = max(records, key=lambda each: (each["validation_accuracy"], -each["validation_loss"]))

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from distcnn.errors import CheckpointError, DataError
-from distcnn.parallel.collective import agreed_rank, is_echo, on_all, on_root, wait
+from distcnn.parallel.collective import barrier, collective_rank, is_remote, on_all, on_root
 
 
 class OwnDataError(DataError):
@@ -58,8 +58,8 @@ def test_on_root_raises_on_all_ranks(comm, name):
     with pytest.raises(kind, match=re.escape(str(error))) as caught:
         on_root(comm, fail)
     assert type(caught.value) is kind
-    assert agreed_rank(caught.value) == 0
-    assert is_echo(caught.value) == (comm.rank > 0)
+    assert collective_rank(caught.value) == 0
+    assert is_remote(caught.value) == (comm.rank > 0)
 
 
 @pytest.mark.mpi(ranks=(2, 3))
@@ -90,8 +90,8 @@ def test_on_all_raises_the_lowest_ranks_error_everywhere(comm):
 
     with pytest.raises(CheckpointError, match="of rank 1") as caught:
         on_all(comm, fail)
-    assert agreed_rank(caught.value) == 1
-    assert is_echo(caught.value) == (comm.rank != 1)
+    assert collective_rank(caught.value) == 1
+    assert is_remote(caught.value) == (comm.rank != 1)
 
 
 @pytest.mark.mpi
@@ -110,5 +110,5 @@ def test_waiting_ranks_sleep(comm):
     begun = time.process_time()
     if comm.rank == 0:
         time.sleep(0.5)
-    wait(comm)
+    barrier(comm)
     assert time.process_time() - begun < 0.25  # of 0.5 s: MPI's own barrier takes them all

@@ -10,7 +10,7 @@ import pytest
 from distcnn.data import schema
 from distcnn.data.dataset import load
 from distcnn.errors import DataError
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 
 IMAGES = (np.arange(12 * 6 * 5) % 251).astype(np.uint8).reshape(12, 1, 6, 5)
 LABELS = np.arange(12) % 3
@@ -40,7 +40,7 @@ def spoilt(pixel):
 
 
 def test_digits_are_the_ones_that_the_readme_names():
-    digits = load(None, Alone())
+    digits = load(None, SerialComm())
     assert digits.name == "digits"
     assert digits.fingerprint == "3e0657a23c3df0a787c249b5ce28aa1736446d81f8bebfc7fd9facc6c2de07b6"
     assert digits.classes == tuple("0123456789")
@@ -80,7 +80,7 @@ def test_every_rank_has_the_same_error(comm, shared_path, replace):
 
 
 def test_the_fingerprint_is_what_its_definition_says(tmp_path):
-    data = load(write(tmp_path / "small.h5"), Alone())
+    data = load(write(tmp_path / "small.h5"), SerialComm())
     total = hashlib.sha256()
     for part, n in (("train", 12), ("test", 4)):
         total.update(f"{part}/images uint8 ({n}, 1, 6, 5)\n".encode() + IMAGES[:n].tobytes())
@@ -106,14 +106,16 @@ OTHER = {
 
 @pytest.mark.parametrize("name", [*SAME, *OTHER])
 def test_the_fingerprint_is_of_the_content(tmp_path, name):
-    original = load(write(tmp_path / "a.h5"), Alone())
-    changed = load(write(tmp_path / "b.h5", (SAME | OTHER)[name]), Alone())
+    original = load(write(tmp_path / "a.h5"), SerialComm())
+    changed = load(write(tmp_path / "b.h5", (SAME | OTHER)[name]), SerialComm())
     assert (original.fingerprint == changed.fingerprint) == (name in SAME)
 
 
 def test_big_endian_floats_are_read_as_they_are(tmp_path):
     images = np.linspace(-1, 1, IMAGES.size).astype(">f4").reshape(IMAGES.shape)
-    data = load(write(tmp_path / "a.h5", {"train/images": images, "test/images": images[:4]}, None), Alone())
+    data = load(
+        write(tmp_path / "a.h5", {"train/images": images, "test/images": images[:4]}, None), SerialComm()
+    )
     np.testing.assert_array_equal(data.train.images, images)
     assert data.train.images.dtype == np.float32
     assert data.classes == ("0", "1", "2")
@@ -121,7 +123,7 @@ def test_big_endian_floats_are_read_as_they_are(tmp_path):
 
 @pytest.mark.parametrize("classes", [np.array([b"a", b"b", b"c"]), ["a", "b", "c"]], ids=["bytes", "text"])
 def test_class_names_may_be_stored_either_way(tmp_path, classes):
-    assert load(write(tmp_path / "a.h5", classes=classes), Alone()).classes == ("a", "b", "c")
+    assert load(write(tmp_path / "a.h5", classes=classes), SerialComm()).classes == ("a", "b", "c")
 
 
 # What is wrong -> arrays that replace the good ones, and words of the message.
@@ -178,7 +180,7 @@ def test_wrong_arrays_are_refused_with_the_remedy(tmp_path, name):
 def message(path):
     """Return the one line with which a file is refused; it names the file."""
     with pytest.raises(DataError) as raised:
-        load(path, Alone())
+        load(path, SerialComm())
     text = str(raised.value)
     assert str(path) in text
     assert "\n" not in text
@@ -359,14 +361,14 @@ SPOIL = {  # what happens to a file that bears a seal
 @pytest.fixture
 def with_seal(tmp_path):
     path = write(tmp_path / "sealed.h5")
-    data = load(path, Alone())
+    data = load(path, SerialComm())
     with h5py.File(path, "a") as file:
         file["train"].attrs["seal"] = schema.seal(data.fingerprint, data.classes)
     return path
 
 
 def test_a_seal_that_fits_is_accepted(with_seal):
-    np.testing.assert_array_equal(load(with_seal, Alone()).train.images, IMAGES)
+    np.testing.assert_array_equal(load(with_seal, SerialComm()).train.images, IMAGES)
 
 
 @pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
@@ -387,7 +389,7 @@ def test_a_link_within_the_file_is_followed(tmp_path):
     path = write(tmp_path / "good.h5", {"test/images": None, "test/labels": None})
     with h5py.File(path, "a") as file:
         file["test"] = h5py.SoftLink("/train")
-    np.testing.assert_array_equal(load(path, Alone()).test.images, IMAGES)
+    np.testing.assert_array_equal(load(path, SerialComm()).test.images, IMAGES)
 
 
 def test_files_larger_than_memory_mode_are_refused_before_they_are_read(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from distcnn.data.dataset import load
 from distcnn.data.importers.idx import find_files, read_idx
 from distcnn.errors import DataError
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 
 IMAGES = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
 LABELS = np.array([3, 1, 4, 1, 0, 2], np.uint8)
@@ -49,7 +49,7 @@ def test_import_gives_a_dataset(tmp_path, run, name):
     source = folder(tmp_path / "idx", *NAMES[name])
     done = run("python", "-m", "distcnn.data", "import", source, tmp_path / "out.h5")
     assert done.returncode == 0, done.stderr
-    data = load(tmp_path / "out.h5", Alone())
+    data = load(tmp_path / "out.h5", SerialComm())
     upright = (lambda images: images.swapaxes(2, 3)) if name == "EMNIST" else (lambda images: images)
     np.testing.assert_array_equal(upright(data.train.images), IMAGES[:, None])
     np.testing.assert_array_equal(data.train.labels, LABELS)

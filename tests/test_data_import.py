@@ -16,7 +16,7 @@ from distcnn.data.importers import archive
 from distcnn.data.importers.sources import samples
 from distcnn.data.importers.writer import write
 from distcnn.errors import DataError
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(0, 256, (9, 5, 4, 3), np.uint8)
@@ -101,7 +101,7 @@ def test_the_command_writes_a_dataset(tmp_path, run):
     done = run("python", "-m", "distcnn.data", "import", source, tmp_path / "pets.h5")
     assert done.returncode == 0, done.stderr
     assert "5 train, 3 test images 3 x 5 x 4, 3 classes" in done.stdout
-    data = load(tmp_path / "pets.h5", Alone())
+    data = load(tmp_path / "pets.h5", SerialComm())
     assert data.classes == ("9", "10", "dog")
     np.testing.assert_array_equal(data.train.images, PIXELS[ORDER["train"]].transpose(0, 3, 1, 2))
     assert run("python", "-m", "distcnn.data", "info", tmp_path / "pets.h5").returncode == 0

@@ -6,38 +6,38 @@ from test_data_dataset import IMAGES, LABELS, write
 
 from distcnn.data import split
 from distcnn.data.dataset import load
-from distcnn.data.split import held_out, move_to_end
+from distcnn.data.split import move_to_end, validation_mask
 from distcnn.errors import DataError
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 
 
 @pytest.mark.parametrize(
     ("n", "fraction", "count"), [(10, 0, 0), (10, 0.25, 3), (1000, 0.1, 100), (2, 0.5, 1)]
 )
 def test_so_many_samples_are_held_out(n, fraction, count):
-    chosen = held_out(n, fraction, seed=0)
+    chosen = validation_mask(n, fraction, seed=0)
     assert chosen.shape == (n,)
     assert chosen.sum() == count
 
 
 def test_which_ones_is_a_function_of_the_seed():
     """Pinned, since the bits of every run with a validation part depend on it."""
-    assert np.flatnonzero(held_out(20, 0.2, seed=0)).tolist() == [3, 6, 15, 18]
-    assert not np.array_equal(held_out(1000, 0.2, 0), held_out(1000, 0.2, 1))
-    shares = [half.mean() for half in np.split(held_out(10_000, 0.2, 0), 2)]
+    assert np.flatnonzero(validation_mask(20, 0.2, seed=0)).tolist() == [3, 6, 15, 18]
+    assert not np.array_equal(validation_mask(1000, 0.2, 0), validation_mask(1000, 0.2, 1))
+    shares = [half.mean() for half in np.split(validation_mask(10_000, 0.2, 0), 2)]
     assert max(abs(share - 0.2) for share in shares) < 0.02
 
 
 @pytest.mark.parametrize(("n", "fraction"), [(10, 0.01), (10, 0.99), (1, 0.5)])
 def test_a_part_without_samples_is_refused(n, fraction):
     with pytest.raises(DataError, match="wanted some, and not all"):
-        held_out(n, fraction, seed=0)
+        validation_mask(n, fraction, seed=0)
 
 
 @pytest.mark.parametrize("fraction", [0, 0.1, 0.5, 0.9])
 def test_chosen_rows_go_to_the_end_in_their_order(monkeypatch, fraction):
     monkeypatch.setattr(split, "PIECE", 7)
-    array, chosen = np.arange(200).reshape(100, 2), held_out(100, fraction, seed=3)
+    array, chosen = np.arange(200).reshape(100, 2), validation_mask(100, fraction, seed=3)
     wanted = np.concatenate([array[~chosen], array[chosen]])
     move_to_end(array, chosen)
     np.testing.assert_array_equal(array, wanted)
@@ -45,11 +45,11 @@ def test_chosen_rows_go_to_the_end_in_their_order(monkeypatch, fraction):
 
 def test_training_and_validation_share_no_sample_and_miss_none(tmp_path):
     path = write(tmp_path / "a.h5")
-    data = load(path, Alone(), validation=0.25, seed=5)
-    chosen = held_out(len(LABELS), 0.25, seed=5)
+    data = load(path, SerialComm(), validation=0.25, seed=5)
+    chosen = validation_mask(len(LABELS), 0.25, seed=5)
     for part, rows in ((data.train, ~chosen), (data.validation, chosen)):
         np.testing.assert_array_equal(part.images, IMAGES[rows])
         np.testing.assert_array_equal(part.labels, LABELS[rows])
-    whole = load(path, Alone())
+    whole = load(path, SerialComm())
     assert whole.validation is None
     assert data.fingerprint == whole.fingerprint

@@ -6,7 +6,7 @@ from test_models import SMALLEST
 
 from distcnn import layers
 from distcnn.config.settings import Config
-from distcnn.data.dataset import Dataset, Part
+from distcnn.data.dataset import Dataset, Split
 from distcnn.layers import (
     GELU,
     Add,
@@ -16,23 +16,23 @@ from distcnn.layers import (
     Dense,
     Dropout,
     Flatten,
-    From,
     GaussianPool2D,
     GlobalMeanPool2D,
-    Keep,
     MaxPool2D,
     MeanPool2D,
     ReLU,
+    SaveAs,
     Sigmoid,
     SiLU,
     Softmax,
+    StartFrom,
     Tanh,
     TrainablePool2D,
 )
 from distcnn.models import MODELS, Model
-from distcnn.parallel.collective import wait
+from distcnn.parallel.collective import barrier
 from distcnn.run import checkpoint
-from distcnn.training.trainer import Training
+from distcnn.training.trainer import Trainer
 
 # A batch of nine blocks, the ninth not full, and one of one block.
 SAMPLES, BATCH_SIZE, STOP, STEPS = 150, 136, 1, 2
@@ -41,10 +41,10 @@ SAMPLES, BATCH_SIZE, STOP, STEPS = 150, 136, 1, 2
 def zoo(input_shape, classes):
     """Return layers of all kinds that no model has, and convolutions of all kinds."""
     return [
-        *(Conv2D(8, (3, 1), padding=(1, 0)), GELU(), Keep("a")),
-        *(Conv2D(8, 3, padding=1, groups=8), BatchNorm2D(), SiLU(), Add("a"), Keep("b")),
-        *(Conv2D(4, 1), Sigmoid(), GaussianPool2D(3, 0.8, 2, 1), Keep("c")),
-        *(From("b"), Conv2D(6, 3, 2, 2, 2, groups=2, bias=False), Softmax(), MeanPool2D(3, 1, 1)),
+        *(Conv2D(8, (3, 1), padding=(1, 0)), GELU(), SaveAs("a")),
+        *(Conv2D(8, 3, padding=1, groups=8), BatchNorm2D(), SiLU(), Add("a"), SaveAs("b")),
+        *(Conv2D(4, 1), Sigmoid(), GaussianPool2D(3, 0.8, 2, 1), SaveAs("c")),
+        *(StartFrom("b"), Conv2D(6, 3, 2, 2, 2, groups=2, bias=False), Softmax(), MeanPool2D(3, 1, 1)),
         *(Concatenate("c"), Conv2D(16, 3), ReLU(), TrainablePool2D(3, 2, 1, ceil_mode=True), Tanh()),
         *(MaxPool2D(3, 1, 1), Dropout(0.2), GlobalMeanPool2D(), Flatten(), Dense(classes)),
     ]
@@ -66,21 +66,21 @@ def training_of(name, comm):
     """Return a training on noise."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (SAMPLES, *NETS[name].input_shape), dtype=np.uint8)
-    train = Part(images, rng.integers(0, 10, SAMPLES).astype(np.int32))
+    train = Split(images, rng.integers(0, 10, SAMPLES).astype(np.int32))
     config = Config(model=name, batch_size=BATCH_SIZE, learning_rate=0.001, threads=1)
-    made = Training(config, Dataset("noise", "", tuple("0123456789"), train, None), comm)
+    made = Trainer(config, Dataset("noise", "", tuple("0123456789"), train, None), comm)
     made.compile()
     return made
 
 
-def go_on(training, steps):
+def go_on(trainer, steps):
     """Train up to so many steps in total; return the training."""
-    for blocks in training.remaining():
-        training.step(blocks)
-        if training.epoch_done:
-            training.next_epoch()
-        if training.steps == steps:
-            return training
+    for blocks in trainer.remaining():
+        trainer.step(blocks)
+        if trainer.epoch_done:
+            trainer.next_epoch()
+        if trainer.steps == steps:
+            return trainer
     raise AssertionError("too few steps")
 
 
@@ -105,13 +105,13 @@ def test_the_number_of_ranks_changes_nothing(comm, shared_path, monkeypatch):
         wanted = go_on(training_of(name, comm), STEPS).digest
         path = shared_path / f"{name}.h5"
         if mine == THREE:
-            training = go_on(training_of(name, part), STOP)
+            trainer = go_on(training_of(name, part), STOP)
             if part.rank == 0:
-                checkpoint.save(path, training.state())
-        wait(comm)
+                checkpoint.save(path, trainer.state())
+        barrier(comm)
         if mine != THREE:
-            training = resumed(name, part, path) if mine == RESUMED else training_of(name, part)
-        digest = go_on(training, STEPS).digest
+            trainer = resumed(name, part, path) if mine == RESUMED else training_of(name, part)
+        digest = go_on(trainer, STEPS).digest
         assert comm.allgather(digest) == [wanted] * comm.size, name
         assert wanted != training_of(name, part).digest
     part.Free()

@@ -120,7 +120,7 @@ def test_the_death_of_ranks_or_of_a_host_costs_no_bit(train, tmp_path, faults, d
 @pytest.mark.mpirun
 def test_a_frozen_host_ends_the_job(train):
     """No rank of it is left to see, and MPI cannot shrink: the job ends, for a launcher to start it again."""
-    done = train("freeze@step:2:5,freeze@step:3:5", "--patience", 5, steps=MANY)
+    done = train("freeze@step:2:5,freeze@step:3:5", "--hang-timeout", 5, steps=MANY)
     assert done.returncode
     assert "as if a whole host were frozen" in done.stderr
     assert "weights_sha256" not in done.stdout
@@ -130,7 +130,7 @@ def test_a_frozen_host_ends_the_job(train):
 def test_after_a_host_has_frozen_the_launcher_goes_on(train, tmp_path):
     faults, options = (
         "freeze_once@step:2:10,freeze_once@step:3:10",
-        ["--patience", 5, "--checkpoint-every", 3],
+        ["--hang-timeout", 5, "--checkpoint-every", 3],
     )
     done = train(faults, *options, launched=True)
     assert digest(done) == GOLDEN[NUMERICS], jobs.show(done)

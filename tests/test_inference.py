@@ -6,17 +6,17 @@ from test_layers import close, normal
 from test_net import OTHERS, PLAIN
 
 from distcnn import Net, models
-from distcnn.data.dataset import Part
+from distcnn.data.dataset import Split
 from distcnn.errors import Diverged
-from distcnn.layers import BatchNorm2D, Conv2D, Dense, Dropout, Flatten, Keep, ReLU
+from distcnn.layers import BatchNorm2D, Conv2D, Dense, Dropout, Flatten, ReLU, SaveAs
 from distcnn.network.inference_plan import Stage, stages
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 from distcnn.training import evaluation
 from distcnn.training.evaluation import evaluate, means
-from distcnn.training.workers import Crew
+from distcnn.training.workers import WorkerPool
 
 NORMS = [
-    *(Conv2D(8, 3, padding=1, bias=False), BatchNorm2D(), ReLU(), Keep("a"), Conv2D(8, 3, padding=1)),
+    *(Conv2D(8, 3, padding=1, bias=False), BatchNorm2D(), ReLU(), SaveAs("a"), Conv2D(8, 3, padding=1)),
     *(Dropout(0.3), BatchNorm2D(1e-3), Conv2D(5, 2, stride=2), BatchNorm2D(), Flatten(), Dropout(), Dense(3)),
 ]
 
@@ -51,9 +51,9 @@ def test_stages():
     """The norm behind a Dropout is folded neither: the convolution is not the layer before it."""
     conv, norm = NORMS[0], NORMS[1]
     assert stages(NORMS[:3]) == [Stage(conv, 0, 1, True, 3)]
-    assert stages([norm, ReLU(), conv, Keep("a"), norm]) == [
+    assert stages([norm, ReLU(), conv, SaveAs("a"), norm]) == [
         *(Stage(norm, 0, None, True, 2), Stage(conv, 2, None, False, 3)),
-        *(Stage(Keep("a"), 3, None, False, 4), Stage(norm, 4, None, False, 5)),
+        *(Stage(SaveAs("a"), 3, None, False, 4), Stage(norm, 4, None, False, 5)),
     ]
     assert [stage.number for stage in stages(NORMS)] == [0, 3, 4, 6, 7, 9, 11]
 
@@ -69,8 +69,8 @@ def test_the_range_of_exact_sums_limits_no_part(monkeypatch):
     monkeypatch.setattr(evaluation, "ROUND", 1)
     net = Net([Flatten(), Dense(2)], (1, 1, 1))
     net.parameters["1.weight"][...] = [[0], [2.0**22]]
-    part = Part(np.ones((48, 1, 1, 1), np.float32), np.zeros(48, np.int32))
-    assert means(evaluate(Crew(net), part, Alone())) == (2.0**22, 0)
+    part = Split(np.ones((48, 1, 1, 1), np.float32), np.zeros(48, np.int32))
+    assert means(evaluate(WorkerPool(net), part, SerialComm())) == (2.0**22, 0)
     net.parameters["1.weight"][1] = 2.0**24
     with pytest.raises(Diverged):
-        evaluate(Crew(net), part, Alone())
+        evaluate(WorkerPool(net), part, SerialComm())

@@ -7,7 +7,7 @@ import pytest
 from distcnn import Net
 from distcnn.errors import NetError
 from distcnn.kernels.pointwise import pack
-from distcnn.layers import Conv2D, Dense, Flatten, Keep, MaxPool2D, MeanPool2D, ReLU, dense
+from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, MeanPool2D, ReLU, SaveAs, dense
 from distcnn.layers.convolution import direct, matmul
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import LOSS, QUANTUM
@@ -286,7 +286,7 @@ def test_layers_that_do_not_fit_are_refused(layers, shape, words):
         (lambda: Conv2D(1, 3, bias=0), "bias"),
         (lambda: MaxPool2D(2, ceil_mode="x"), "ceil_mode"),
         (lambda: MeanPool2D(2, count_include_pad=None), "count_include_pad"),
-        (lambda: Keep(3), "name is 3; wanted text"),
+        (lambda: SaveAs(3), "name is 3; wanted text"),
         (lambda: Net(Conv2D(1, 3), (1, 8, 8)), r"layers is Conv2D.*; wanted a list"),
         (lambda: Net([Flatten()], (1, 2, 2), seed=-1), "seed is -1"),
         (lambda: Net([Flatten()], (1, 2, 2), seed="a"), "seed is 'a'"),

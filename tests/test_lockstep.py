@@ -13,13 +13,13 @@ from distcnn.layers import (
     Dense,
     Flatten,
     GlobalMeanPool2D,
-    Keep,
     MaxPool2D,
     ReLU,
+    SaveAs,
     SiLU,
 )
 from distcnn.network.plan import Block
-from distcnn.training.optimizers import Momentum
+from distcnn.training.optimizers import SGD
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: it belongs to the extra `bench`")
 
@@ -51,7 +51,7 @@ def theirs(layers, parameters, x):
                 x = f.batch_norm(x, None, None, weight, bias, training=True, eps=layer.eps)
             case GlobalMeanPool2D():
                 x = x.mean((2, 3), keepdim=True)
-            case Keep():
+            case SaveAs():
                 kept[layer.name] = x
             case Add():
                 other = kept[layer.name][:, :, :: layer.stride, :: layer.stride]
@@ -65,13 +65,13 @@ def theirs(layers, parameters, x):
     return x
 
 
-def our_step(net, optimiser, images, labels, rate, step):
+def our_step(net, optimizer, images, labels, rate, step):
     """Train on a batch."""
     n = len(images)
     net.start(-(-n // 16))
     for start in range(0, n, 16):
         net.train_group([Block.of(images, labels, np.arange(start, min(start + 16, n)))])
-    optimiser.update(n, rate, step)
+    optimizer.update(n, rate, step)
 
 
 def distances(layers, shape, n, rate, anew=False, seed=0):
@@ -80,15 +80,15 @@ def distances(layers, shape, n, rate, anew=False, seed=0):
     With `anew`, PyTorch begins each step with our weights and velocities, so that distances do not add up.
     """
     net = models.Net(layers, shape, seed=seed)
-    optimiser = Momentum(net, Config(momentum=MOMENTUM, weight_decay=0.0))
+    optimizer = SGD(net, Config(momentum=MOMENTUM, weight_decay=0.0))
     twins = {key: torch.from_numpy(view.copy()).requires_grad_() for key, view in net.parameters.items()}
     theirs_moves = torch.optim.SGD(twins.values(), rate, MOMENTUM)
     begin, norm = net.weights[: net.trained].copy(), np.linalg.norm
     for step in range(STEPS):
         images, labels = normal(n, *shape, seed=100 * seed + step), (np.arange(n) * 7 + step) % CLASSES
         if anew and step:
-            follow(net, optimiser, twins, theirs_moves)
-        our_step(net, optimiser, images, labels, rate, step + 1)
+            update(net, optimizer, twins, theirs_moves)
+        our_step(net, optimizer, images, labels, rate, step + 1)
         theirs_moves.zero_grad()
         logits = theirs(layers, twins, torch.from_numpy(images))
         torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)).backward()
@@ -100,11 +100,11 @@ def distances(layers, shape, n, rate, anew=False, seed=0):
     assert norm(wanted - begin) > 1e-3 * norm(wanted)  # and they have gone some way
 
 
-def follow(net, optimiser, twins, theirs_moves):
+def update(net, optimizer, twins, theirs_moves):
     """Give PyTorch our weights and velocities."""
     start = 0
     for (key, twin), (_, stop, _) in zip(twins.items(), net.spans, strict=True):
-        velocity = optimiser.arrays["velocities"][start:stop].reshape(twin.shape)
+        velocity = optimizer.arrays["velocities"][start:stop].reshape(twin.shape)
         twin.data.copy_(torch.from_numpy(net.parameters[key]))
         theirs_moves.state[twin]["momentum_buffer"].copy_(torch.from_numpy(velocity))
         start = stop

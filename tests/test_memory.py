@@ -11,8 +11,8 @@ from distcnn import Net, layers, models
 from distcnn.config.settings import Config
 from distcnn.errors import NetError
 from distcnn.network import memory
-from distcnn.network.shapes import chain, numbers
-from distcnn.training.optimizers import Adam
+from distcnn.network.shapes import infer_shapes, parameter_counts
+from distcnn.training.optimizers import AdamW
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,13 @@ def test_no_more_is_wanted_than_training_takes(net, shape):
     tracemalloc.start()
     try:
         made = Net(net, shape)
-        optimiser, group = Adam(made, Config()), made.group
+        optimizer, group = AdamW(made, Config()), made.group
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    shapes, declared, followed = chain(net, shape)
-    reckoned = sum(memory.of_training(net, numbers(declared, followed), shapes, kept=len(optimiser.arrays)))
+    shapes, parameter_specs, statistic_specs = infer_shapes(net, shape)
+    counts = parameter_counts(parameter_specs, statistic_specs)
+    reckoned = sum(memory.of_training(net, counts, shapes, slots=len(optimizer.arrays)))
     assert group
     assert taken / 4 < reckoned <= taken
 

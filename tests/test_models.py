@@ -15,7 +15,7 @@ from distcnn.layers import Add, Conv2D, Dense
 from distcnn.models import MODELS, build, check, size
 from distcnn.models.lenet5_1998 import TABLE, centres
 from distcnn.network.plan import Block
-from distcnn.network.shapes import chain
+from distcnn.network.shapes import infer_shapes
 
 SIZES = {  # parameters and FLOPs, worked out by hand
     "mlp": (784 * 300 + 300 + 300 * 100 + 100 + 1010, 2 * (784 * 300 + 300 * 100 + 1000)),
@@ -53,7 +53,7 @@ def test_layers_of_resnets_are_those_of_the_paper(name, n):
     """He et al. 2016, the table of section 4.2: 6n + 2 layers, by size of the output and number of filters."""
     model = MODELS[name]
     layers = model.layers(model.input_shape, model.classes)
-    shapes, _, _ = chain(layers, model.input_shape)
+    shapes, _, _ = infer_shapes(layers, model.input_shape)
     pairs = list(zip(layers, shapes[1:], strict=True))
     found = Counter(shape for layer, shape in pairs if isinstance(layer, Conv2D))
     assert found == {(16, 32, 32): 1 + 2 * n, (32, 16, 16): 2 * n, (64, 8, 8): 2 * n}
@@ -131,7 +131,7 @@ def test_unknown_names_are_told_the_nearest():
 
 
 def test_list(run):
-    done = run("python", "-m", "distcnn.train", "--list")
+    done = run("python", "-m", "distcnn.train", "--list-models")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["model", *MODELS]
@@ -151,7 +151,7 @@ def test_a_large_model_on_ranks(run, mpirun, tmp_path):
     with h5py.File(tmp_path / "noise.h5", "w") as file:
         file["train/images"] = np.random.default_rng(0).integers(0, 256, (96, 1, 64, 64), dtype=np.uint8)
         file["train/labels"] = np.arange(96) % 10
-    options = "--data", "noise.h5", "--model", "alexnet", "--learning-rate", 0.003, "--keep", 1
+    options = "--data", "noise.h5", "--model", "alexnet", "--learning-rate", 0.003, "--keep-checkpoints", 1
     assert_parts_make_the_whole(run, mpirun, tmp_path, *options)
 
 

@@ -37,7 +37,7 @@ def test_the_death_of_the_first_reader_is_the_refusal(tmp_path, monkeypatch, cod
     path.write_bytes(b"")
     monkeypatch.setattr(sandbox, "WALK", f"import sys; sys.path[:] = sys.argv[2:]; {code}")
     with pytest.raises(DataError, match="damaged") as caught:
-        sandbox.require_harmless(path)
+        sandbox.check_in_sandbox(path)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -50,8 +50,8 @@ def test_a_file_is_walked_once_and_again_when_it_has_changed(tmp_path, monkeypat
     def walk_of_another_process(young):
         monkeypatch.setattr(sandbox, "_harmless", set())
         monkeypatch.setattr(sandbox, "YOUNG", young)
-        monkeypatch.setattr(sandbox, "walked", lambda path: walks.append(path) or (0, ""))
-        sandbox.require_harmless(path)
+        monkeypatch.setattr(sandbox, "probed", lambda path: walks.append(path) or (0, ""))
+        sandbox.check_in_sandbox(path)
         return len(walks)
 
     path.write_bytes(b"x")

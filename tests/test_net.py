@@ -19,18 +19,18 @@ from distcnn.layers import (
     Flatten,
     GaussianPool2D,
     GlobalMeanPool2D,
-    Keep,
     LocallyConnected2D,
     MaxPool2D,
     MeanPool2D,
     ReLU,
+    SaveAs,
     Sigmoid,
     SiLU,
     Softmax,
     Tanh,
     TrainablePool2D,
 )
-from distcnn.network.shapes import chain
+from distcnn.network.shapes import infer_shapes
 
 
 def random_net(seed):
@@ -83,24 +83,24 @@ def in_torch(net):
                 made.append(nn.ReLU())
             case Flatten():
                 made.append(nn.Flatten())
-    twin = nn.Sequential(*made)
+    worker_copy = nn.Sequential(*made)
     with torch.no_grad():
-        for theirs, ours in zip(twin.parameters(), net.parameters.values(), strict=True):
+        for theirs, ours in zip(worker_copy.parameters(), net.parameters.values(), strict=True):
             theirs.copy_(torch.from_numpy(ours))
-    return twin
+    return worker_copy
 
 
 def check_against_torch(layers, shape, n):
     net = Net(layers, shape, seed=1)
-    twin = in_torch(net)
+    worker_copy = in_torch(net)
     import torch
 
     x, labels = normal(n, *shape), np.arange(n) % net.shapes[-1][0]
     loss, gradients = net.loss_and_gradients(x, labels)
-    theirs = torch.nn.functional.cross_entropy(twin(torch.from_numpy(x)), torch.from_numpy(labels))
+    theirs = torch.nn.functional.cross_entropy(worker_copy(torch.from_numpy(x)), torch.from_numpy(labels))
     theirs.backward()
     assert loss == pytest.approx(theirs.item(), rel=1e-5, abs=1e-6)
-    for (name, ours), parameter in zip(gradients.items(), twin.parameters(), strict=True):
+    for (name, ours), parameter in zip(gradients.items(), worker_copy.parameters(), strict=True):
         wanted = parameter.grad.numpy()
         assert np.linalg.norm(ours - wanted) <= 1e-5 * np.linalg.norm(wanted) + 1e-9, name
 
@@ -172,7 +172,7 @@ OTHERS = [
         MeanPool2D(2),
         Tanh(),
         GaussianPool2D(2, 0.7, 1),
-        Keep("a"),
+        SaveAs("a"),
     ),
     *(
         Dropout(0.9),
@@ -194,7 +194,7 @@ OTHERS = [
 def test_nan_in_front_of_any_layer_is_noticed(layers, place):
     """A filter of 1 x 1 (or a dense layer) is put before the layer and given NaN: nothing may swallow it."""
     layers = list(layers)
-    size = chain(layers[:place], (2, 8, 8))[0][-1]
+    size = infer_shapes(layers[:place], (2, 8, 8))[0][-1]
     layers.insert(place, Conv2D(size[0], 1) if len(size) == 3 else Dense(size[0]))
     net = Net(layers, (2, 8, 8))
     net.loss_and_gradients(normal(5, 2, 8, 8), np.zeros(5, int))
@@ -210,11 +210,11 @@ def test_a_twin_shares_weights_and_no_plan():
     net.loss_and_gradients(x, np.zeros(5, int))
     members = {name: each for kind in Net.__mro__ for name, each in vars(kind).items()}
     plans = {name for name, each in members.items() if isinstance(each, cached_property)}
-    twin = net.twin()
-    assert twin.weights is net.weights
-    assert twin.sums is not net.sums
+    worker_copy = net.worker_copy()
+    assert worker_copy.weights is net.weights
+    assert worker_copy.sums is not net.sums
     assert plans <= vars(net).keys()
-    assert not plans & vars(twin).keys()
+    assert not plans & vars(worker_copy).keys()
 
 
 def test_the_loss_refuses_probabilities():
@@ -263,7 +263,7 @@ FRONTS = {  # what is before a pool: whether the pool's dx may lie over its x
     "tanh": ([Conv2D(4, 3), Tanh()], False),
     "norm": ([Conv2D(4, 3), BatchNorm2D(), ReLU()], False),
     "pool": ([Conv2D(4, 3), MaxPool2D(3, 1)], False),
-    "kept": ([Conv2D(4, 3), Keep("x"), Conv2D(4, 3, padding=1), Add("x")], False),
+    "kept": ([Conv2D(4, 3), SaveAs("x"), Conv2D(4, 3, padding=1), Add("x")], False),
 }
 
 
@@ -285,11 +285,11 @@ def test_a_pool_that_writes_over_its_input_changes_nothing(front, monkeypatch):
 
 def test_gradients_go_back_as_far_as_there_are_parameters():
     """A Dense behind what has none leaves out dx, unless the gradient of the input is asked for."""
-    net = Net([Flatten(), Keep("a"), Tanh(), Add("a"), Dense(4), ReLU(), Dense(3)], (1, 4, 4))
+    net = Net([Flatten(), SaveAs("a"), Tanh(), Add("a"), Dense(4), ReLU(), Dense(3)], (1, 4, 4))
     images = np.random.default_rng(0).standard_normal((5, 1, 4, 4), np.float32)
     _, gradients = net.loss_and_gradients(images, np.arange(5) % 3)
     plan = net.group.plans[0]
-    assert [wiring.dx is not None for wiring in plan._wirings] == [False] * 5 + [True] * 2
+    assert [buffers.dx is not None for buffers in plan._buffers] == [False] * 5 + [True] * 2
     logits = net.forward(images)
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     dx = net.backward((softmax - np.eye(3, dtype=np.float32)[np.arange(5) % 3]) / 5)

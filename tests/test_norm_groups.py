@@ -11,15 +11,15 @@ from distcnn import Net, models
 from distcnn.config.settings import parse
 from distcnn.data.dataset import load
 from distcnn.errors import ConfigError, Diverged, LaunchError, NetError
-from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, Keep, MaxPool2D, ReLU
+from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, SaveAs
 from distcnn.network import memory
 from distcnn.network.plan import Block
-from distcnn.network.shapes import chain, numbers
-from distcnn.parallel.serial import Alone
-from distcnn.resilience.diagnose import blame
+from distcnn.network.shapes import infer_shapes, parameter_counts
+from distcnn.parallel.serial import SerialComm
+from distcnn.resilience.diagnose import diagnose
 from distcnn.training import trainer
 
-LAYERS = [Conv2D(4, 3, stride=2), BatchNorm2D(), ReLU(), MaxPool2D(2), Keep("x"), Conv2D(4, 3, padding=1)]
+LAYERS = [Conv2D(4, 3, stride=2), BatchNorm2D(), ReLU(), MaxPool2D(2), SaveAs("x"), Conv2D(4, 3, padding=1)]
 LAYERS += [BatchNorm2D(), Add("x"), ReLU(), Flatten(), Dense(10)]
 WORDS = "--model", "small", "--augment", "shift=1", "--batch-size"
 RECIPES = {  # 17 or 25 blocks; the last batch of an epoch has 6 or 16, so that some ranks own none
@@ -38,28 +38,28 @@ def small(monkeypatch):
 @pytest.mark.mpi(ranks=(2, 3, 8))
 def test_the_number_of_ranks_changes_nothing(comm):
     for recipe in RECIPES.values():
-        ours = comm.bcast(bits(train(recipe, Alone(), steps=STEPS)) if comm.rank == 0 else None)
+        ours = comm.bcast(bits(train(recipe, SerialComm(), steps=STEPS)) if comm.rank == 0 else None)
         assert bits(train(recipe, comm, steps=STEPS)) == ours
 
 
 @pytest.mark.parametrize("threads", ["2", "3"])
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_the_number_of_threads_changes_nothing(recipe, threads):
-    wanted = bits(train([*recipe, "--threads", "1"], Alone(), steps=STEPS))
-    assert bits(train([*recipe, "--threads", threads], Alone(), steps=STEPS)) == wanted
+    wanted = bits(train([*recipe, "--threads", "1"], SerialComm(), steps=STEPS))
+    assert bits(train([*recipe, "--threads", threads], SerialComm(), steps=STEPS)) == wanted
 
 
 def test_groups_change_the_result():
-    found = {train(recipe, Alone(), steps=1).digest for recipe in RECIPES.values()}
-    found |= {train([*WORDS, size], Alone(), steps=1).digest for size in ("272", "400")}
+    found = {train(recipe, SerialComm(), steps=1).digest for recipe in RECIPES.values()}
+    found |= {train([*WORDS, size], SerialComm(), steps=1).digest for size in ("272", "400")}
     assert len(found) == 5
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_state_in_the_middle_of_an_epoch_holds_everything(recipe):
-    half = train(recipe, Alone(), steps=3)
-    resumed = train(recipe, Alone(), begin=half.state(), steps=STEPS)
-    assert bits(resumed) == bits(train(recipe, Alone(), steps=STEPS))
+    half = train(recipe, SerialComm(), steps=3)
+    resumed = train(recipe, SerialComm(), begin=half.state(), steps=STEPS)
+    assert bits(resumed) == bits(train(recipe, SerialComm(), steps=STEPS))
 
 
 @pytest.mark.parametrize("norm_group", [1, 2, 3, "global"])
@@ -69,7 +69,7 @@ def test_the_sample_at_fault_is_blamed(norm_group):
     images[[33, 36], 0, 5, 5] = np.nan
     blocks = [Block.of(images, labels, np.arange(k, min(k + 16, 90))) for k in range(0, 90, 16)]
     net = Net(LAYERS, (1, 28, 28), norm_group=norm_group)
-    found = blame(net, blocks, len(blocks), 0)
+    found = diagnose(net, blocks, len(blocks), 0)
     assert found == (0, "layer 0 (Conv2D) gives NaN or infinity, samples 33, 36")
 
 
@@ -92,7 +92,7 @@ def test_the_sample_at_fault_is_blamed_wherever_it_is(comm):
 
 
 def test_more_ranks_than_groups_are_refused():
-    class Many(Alone):
+    class Many(SerialComm):
         size = 9
 
     with pytest.raises(LaunchError, match=r"8 blocks of 16 samples in 3 groups, .* at most 3 ranks.* to 432"):
@@ -101,7 +101,7 @@ def test_more_ranks_than_groups_are_refused():
 
 def test_without_a_norm_groups_are_refused():
     with pytest.raises(ConfigError, match="--norm-group 2 does nothing with --model lenet5"):
-        train(["--norm-group", "2"], Alone())
+        train(["--norm-group", "2"], SerialComm())
 
 
 def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
@@ -117,15 +117,14 @@ def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    shapes, declared, followed = chain(LAYERS, (1, 28, 28))
-    five, one = (
-        sum(memory.of_training(LAYERS, numbers(declared, followed), shapes, blocks=count)) for count in (5, 1)
-    )
+    shapes, parameter_specs, statistic_specs = infer_shapes(LAYERS, (1, 28, 28))
+    counts = parameter_counts(parameter_specs, statistic_specs)
+    five, one = (sum(memory.of_training(LAYERS, counts, shapes, blocks=count)) for count in (5, 1))
     assert taken / 4 < five - one <= taken
     monkeypatch.setattr(memory, "available", lambda: five - 1)  # without what is kept beside parameters
     memory.require(LAYERS, [one])
     with pytest.raises(NetError, match="use smaller images, a smaller net, a smaller --norm-group, or fewer"):
-        models.require_memory("small", (1, 28, 28), 10, 1, 1, 1, 5)
+        models.check_memory("small", (1, 28, 28), 10, 1, 1, 1, 5)
 
 
 @pytest.mark.parametrize(
@@ -134,8 +133,8 @@ def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
 def test_threads_have_so_many_blocks_in_memory(monkeypatch, group, threads, blocks):
     """The data fills 91 blocks of a batch that is larger than that."""
     wanted = []
-    monkeypatch.setattr(trainer, "require_memory", lambda *given: wanted.append(given[3:4] + given[-1:]))
+    monkeypatch.setattr(trainer, "check_memory", lambda *given: wanted.append(given[3:4] + given[-1:]))
     options = "--model", "small", "--batch-size", "3000", "--norm-group", group, "--threads", str(threads)
     config = parse(options, "test").config
-    trainer.Training(config, load(None, Alone()), Alone())
+    trainer.Trainer(config, load(None, SerialComm()), SerialComm())
     assert wanted == [(threads, blocks)]

@@ -16,11 +16,11 @@ from distcnn.data.dataset import load
 from distcnn.errors import CheckpointError, Diverged
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten
 from distcnn.numerics.fixed_point import HEAD, SUM_BITS
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 from distcnn.run.state import pack, unpack
-from distcnn.training.ema import Averages
-from distcnn.training.optimizers import OPTIMISERS
-from distcnn.training.trainer import Training
+from distcnn.training.ema import WeightEMA
+from distcnn.training.optimizers import OPTIMIZERS
+from distcnn.training.trainer import Trainer
 
 SAMPLES, RATES = 37, (0.1, 0.07, 0.2, 0.01, 0.05)
 PLAIN = Config(momentum=0.8, weight_decay=0.0)
@@ -43,11 +43,11 @@ def gradients(net, step):
 def moved(config):
     """Return a net after some steps."""
     net = small_net()
-    optimiser = OPTIMISERS[config.optimiser](net, config)
+    optimizer = OPTIMIZERS[config.optimizer](net, config)
     for step, rate in enumerate(RATES, 1):
         flat = np.concatenate([g.ravel() for g in gradients(net, step).values()])
         net.sums[HEAD : HEAD + net.trained] = np.rint(flat * SAMPLES * 2.0**SUM_BITS)
-        optimiser.update(SAMPLES, rate, step)
+        optimizer.update(SAMPLES, rate, step)
         assert not net.sums[HEAD:].any()
     return net
 
@@ -66,15 +66,15 @@ def moved_by_torch(config, make):
         {"params": [twins[name] for name in decays], "weight_decay": config.weight_decay},
         {"params": [twins[name] for name in twins if name not in decays], "weight_decay": 0.0},
     ]
-    optimiser = make(torch.optim, [group for group in groups if group["params"]])
+    optimizer = make(torch.optim, [group for group in groups if group["params"]])
     for step, rate in enumerate(RATES, 1):
         for name, gradient in gradients(net, step).items():
             twins[name].grad = torch.from_numpy(gradient.astype(np.float32))
         if config.clip_norm:
             torch.nn.utils.clip_grad_norm_(twins.values(), config.clip_norm)
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
-        optimiser.step()
+        optimizer.step()
     return {name: twin.detach().numpy() for name, twin in twins.items()}
 
 
@@ -90,16 +90,16 @@ THEIRS = {
     "momentum": ({}, sgd()),
     "momentum and decay": ({"weight_decay": 0.1}, sgd()),
     "decay of weights": ({"weight_decay": 0.1, "decay": "weights"}, sgd()),
-    "nesterov": ({"optimiser": "nesterov", "weight_decay": 0.1}, sgd(nesterov=True)),
-    "clipped": ({"optimiser": "nesterov", "clip_norm": 2.0}, sgd(nesterov=True)),
+    "nesterov": ({"optimizer": "nesterov", "weight_decay": 0.1}, sgd(nesterov=True)),
+    "clipped": ({"optimizer": "nesterov", "clip_norm": 2.0}, sgd(nesterov=True)),
     "hardly clipped": ({"clip_norm": 1e9}, sgd()),
-    "adam": ({"optimiser": "adam", "momentum": 0.9}, adam("Adam")),
+    "adam": ({"optimizer": "adamw", "momentum": 0.9}, adam("Adam")),
     "adam's options": (
-        {"optimiser": "adam", "momentum": 0.7, "beta2": 0.9, "epsilon": 0.01, "clip_norm": 3.0},
+        {"optimizer": "adamw", "momentum": 0.7, "beta2": 0.9, "epsilon": 0.01, "clip_norm": 3.0},
         adam("Adam", betas=(0.7, 0.9), eps=0.01),
     ),
     "adamw": (
-        {"optimiser": "adam", "momentum": 0.9, "weight_decay": 0.2, "decay": "weights"},
+        {"optimizer": "adamw", "momentum": 0.9, "weight_decay": 0.2, "decay": "weights"},
         adam("AdamW"),
     ),
 }
@@ -117,7 +117,7 @@ def test_as_pytorch(changes, make):
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_lars_as_its_paper_has_it(weight_decay, decay):
     """You et al. 2017, algorithm 1; biases and norms at the learning rate."""
-    config = replace(PLAIN, optimiser="lars", trust_coefficient=0.02, weight_decay=weight_decay, decay=decay)
+    config = replace(PLAIN, optimizer="lars", trust_coefficient=0.02, weight_decay=weight_decay, decay=decay)
     net = small_net()
     w = {name: view.astype(np.float64) for name, view in net.parameters.items()}
     v = {name: np.zeros(view.shape) for name, view in net.parameters.items()}
@@ -137,14 +137,14 @@ def test_lars_moves_weights_that_are_zero():
     net = small_net()
     net.weights[:] = 0
     net.sums[HEAD : HEAD + net.trained] = 2**SUM_BITS
-    OPTIMISERS["lars"](net, replace(PLAIN, optimiser="lars")).update(1, 0.5, 1)
+    OPTIMIZERS["lars"](net, replace(PLAIN, optimizer="lars")).update(1, 0.5, 1)
     assert (net.parameters["0.weight"] == -0.5).all()
 
 
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_what_is_kept_never_becomes_denormal(optimiser):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_is_kept_never_becomes_denormal(optimizer):
     net = small_net()
-    ours = OPTIMISERS[optimiser](net, replace(PLAIN, optimiser=optimiser))
+    ours = OPTIMIZERS[optimizer](net, replace(PLAIN, optimizer=optimizer))
     for array in ours.arrays.values():
         array[:] = np.float32(2.0**-100)
     ours.update(1, 1e-30, 1)
@@ -155,24 +155,24 @@ def test_what_is_kept_never_becomes_denormal(optimiser):
 
 def test_averages_weigh_the_weights_of_every_step():
     weights = np.zeros(40, np.float32)
-    averages, seen = Averages(weights, 0.9), []
+    ema, seen = WeightEMA(weights, 0.9), []
     for step in range(1, 8):
         weights[:] = normal(40, seed=step)
         seen.append(weights.copy())
-        averages.follow(step)
+        ema.update(step)
         wanted = np.average(seen, axis=0, weights=[0.9**k for k in reversed(range(step))])
-        assert np.allclose(averages.result, wanted, atol=1e-6)
-    with averages.in_use():
-        assert np.array_equal(weights, averages.result)
+        assert np.allclose(ema.result, wanted, atol=1e-6)
+    with ema.in_use():
+        assert np.array_equal(weights, ema.result)
     assert np.array_equal(weights, seen[-1])
 
 
 def test_without_decay_weights_are_their_own_result():
     weights = normal(3)
-    averages = Averages(weights, 0.0)
-    averages.follow(1)
-    assert averages.result is weights
-    assert averages.arrays == {}
+    ema = WeightEMA(weights, 0.0)
+    ema.update(1)
+    assert ema.result is weights
+    assert ema.arrays == {}
 
 
 # ---- whole training ----
@@ -188,44 +188,44 @@ REGULARISED = [
     "0.1",
 ]
 RECIPES = {
-    "nesterov": ["--optimiser", "nesterov", "--schedule", "polynomial", "--power", "0.9", *REGULARISED],
-    "adam": ["--optimiser", "adam", "--learning-rate", "0.002", "--average", "0.8", *REGULARISED],
-    "lars": ["--optimiser", "lars", "--learning-rate", "3", "--schedule", "one-cycle", "--average", "0.9"],
-    "steps": ["--schedule", "step", "--drop-at", "1,2", "--clip-norm", "1", "--model", "mlp"],
+    "nesterov": ["--optimizer", "nesterov", "--schedule", "polynomial", "--power", "0.9", *REGULARISED],
+    "adam": ["--optimizer", "adamw", "--learning-rate", "0.002", "--ema-decay", "0.8", *REGULARISED],
+    "lars": ["--optimizer", "lars", "--learning-rate", "3", "--schedule", "one-cycle", "--ema-decay", "0.9"],
+    "steps": ["--schedule", "step", "--milestones", "1,2", "--clip-norm", "1", "--model", "mlp"],
 }
 
 
 def train(argv, comm, begin=None, steps=14):
     """Train from the beginning, or from a state, up to a step of the second epoch; return the training."""
-    training = Training(parse(argv, "test").config, load(None, comm), comm)
+    trainer = Trainer(parse(argv, "test").config, load(None, comm), comm)
     if begin:
-        training.restore(begin, "here")
-    for blocks in training.remaining():
-        training.step(blocks)
-        if training.epoch_done:
-            training.next_epoch()
-        if training.steps == steps:
-            return training
+        trainer.restore(begin, "here")
+    for blocks in trainer.remaining():
+        trainer.step(blocks)
+        if trainer.epoch_done:
+            trainer.next_epoch()
+        if trainer.steps == steps:
+            return trainer
     raise AssertionError("too few steps")
 
 
-def bits(training):
+def bits(trainer):
     """Return the digest, and everything else that a replica holds."""
-    return training.digest, [array.tobytes() for array in training.arrays]
+    return trainer.digest, [array.tobytes() for array in trainer.arrays]
 
 
 @pytest.mark.mpi(ranks=(2, 3, 8))
 def test_the_number_of_ranks_changes_nothing(comm):
     for recipe in RECIPES.values():
-        ours = comm.bcast(bits(train(recipe, Alone(), steps=4)) if comm.rank == 0 else None)
+        ours = comm.bcast(bits(train(recipe, SerialComm(), steps=4)) if comm.rank == 0 else None)
         assert bits(train(recipe, comm, steps=4)) == ours
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_state_in_the_middle_of_an_epoch_holds_everything(recipe):
-    half = train(recipe, Alone(), steps=5)
-    resumed = train(recipe, Alone(), begin=unpack(pack(half.state())))
-    assert bits(resumed) == bits(train(recipe, Alone()))
+    half = train(recipe, SerialComm(), steps=5)
+    resumed = train(recipe, SerialComm(), begin=unpack(pack(half.state())))
+    assert bits(resumed) == bits(train(recipe, SerialComm()))
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="only x86 has several instruction sets here")
@@ -237,50 +237,52 @@ def test_code_for_avx2(run):
     script += "; print(json.dumps([t.train(each, t.Alone(), steps=4).digest for each in t.RECIPES.values()]))"
     done = run("python", "-c", script, env=env, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [train(each, Alone(), steps=4).digest for each in RECIPES.values()]
+    assert json.loads(done.stdout) == [train(each, SerialComm(), steps=4).digest for each in RECIPES.values()]
 
 
 def test_a_state_without_the_optimiser_s_arrays_is_refused():
-    training = train(RECIPES["adam"], Alone(), steps=1)
-    state = training.state()
-    del state.companions["squares"]
+    trainer = train(RECIPES["adam"], SerialComm(), steps=1)
+    state = trainer.state()
+    del state.auxiliary_state["squares"]
     with pytest.raises(CheckpointError, match=r"are averages, means, .* want averages, means, squares;"):
-        training.restore(state, "here")
+        trainer.restore(state, "here")
 
 
 def test_evaluation_uses_the_averages_and_leaves_the_weights():
-    training = train(RECIPES["adam"], Alone(), steps=6)
-    before, found = bits(training), training.evaluations()["test"]
-    assert bits(training) == before
-    assert training.digest == training.state().digest or training.state().digest == ""
-    training.net.weights[:] = training.averages.result
-    assert training.evaluations()["test"] == found
-    training.net.weights[:] = 0
-    training.averages.result[:] = 0
-    assert training.evaluations()["test"] != found
+    trainer = train(RECIPES["adam"], SerialComm(), steps=6)
+    before, found = bits(trainer), trainer.evaluations()["test"]
+    assert bits(trainer) == before
+    assert trainer.digest == trainer.state().digest or trainer.state().digest == ""
+    trainer.net.weights[:] = trainer.ema.result
+    assert trainer.evaluations()["test"] == found
+    trainer.net.weights[:] = 0
+    trainer.ema.result[:] = 0
+    assert trainer.evaluations()["test"] != found
 
 
 def test_divergence_is_found_before_the_update():
-    training = train(RECIPES["adam"], Alone(), steps=2)
-    training.net.weights[0] = np.nan
-    before = bits(training)
+    trainer = train(RECIPES["adam"], SerialComm(), steps=2)
+    trainer.net.weights[0] = np.nan
+    before = bits(trainer)
     with pytest.raises(Diverged):
-        training.step(next(training.remaining()))
-    assert bits(training) == before
+        trainer.step(next(trainer.remaining()))
+    assert bits(trainer) == before
 
 
 def test_memory_does_not_grow_with_the_batch():
     """A batch of all 1442 images at once: their activations alone would take 60 MB."""
     peaks = []
     for size in ("32", "100000"):
-        training = Training(parse(["--batch-size", size], "test").config, load(None, Alone()), Alone())
-        training.compile()
-        blocks = next(training.remaining())
+        trainer = Trainer(
+            parse(["--batch-size", size], "test").config, load(None, SerialComm()), SerialComm()
+        )
+        trainer.compile()
+        blocks = next(trainer.remaining())
         tracemalloc.start()
-        training.step(blocks)
+        trainer.step(blocks)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert training.epoch_sums[2] == 1442
+    assert trainer.epoch_sums[2] == 1442
     assert peaks[1] < peaks[0] + 2**19
 
 
@@ -288,6 +290,6 @@ def test_a_run_goes_on_with_other_ranks_and_is_verified(run, mpirun, tmp_path):
     words = "python", "-m", "distcnn.train", "--out", "run", "--progress", "none", *RECIPES["adam"]
     digest(mpirun(3, *words, "--max-steps", 9, cwd=tmp_path))
     last = digest(run(*words, "--max-steps", 14, "--resume", "auto", cwd=tmp_path))
-    assert last == train(RECIPES["adam"], Alone()).digest
+    assert last == train(RECIPES["adam"], SerialComm()).digest
     for command in ("distcnn.verify", "distcnn.evaluate"):
         assert digest(run("python", "-m", command, "run", cwd=tmp_path)) == last

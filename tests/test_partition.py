@@ -2,14 +2,14 @@
 
 import pytest
 
-from distcnn.parallel.partition import owned
+from distcnn.parallel.partition import block_range
 
 
 @pytest.mark.parametrize(
     ("positions", "size"), [(8, 1), (8, 2), (8, 3), (8, 8), (1, 3), (0, 2), (7, 5), (625, 64)]
 )
 def test_shares_cover_the_batch_and_differ_by_one_at_most(positions, size):
-    shares = [owned(positions, rank, size) for rank in range(size)]
+    shares = [block_range(positions, rank, size) for rank in range(size)]
     assert [block for share in shares for block in share] == list(range(positions))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -18,6 +18,6 @@ def test_shares_cover_the_batch_and_differ_by_one_at_most(positions, size):
     ("positions", "group", "size"), [(8, 2, 3), (9, 4, 3), (9, 4, 2), (7, 7, 1), (10, 3, 7)]
 )
 def test_groups_stay_whole(positions, group, size):
-    shares = [owned(positions, rank, size, group) for rank in range(size)]
+    shares = [block_range(positions, rank, size, group) for rank in range(size)]
     assert [block for share in shares for block in share] == list(range(positions))
     assert all(share.start % group == 0 for share in shares if share)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from distcnn.parallel import ulfm
-from distcnn.parallel.collective import wait
-from distcnn.parallel.point_to_point import Letters
+from distcnn.parallel.collective import barrier
+from distcnn.parallel.point_to_point import PointToPointComm
 
 
 def everybody(comm, number=1):
-    return Letters(comm, [*range(comm.size)], number)
+    return PointToPointComm(comm, [*range(comm.size)], number)
 
 
 @pytest.mark.mpi
@@ -25,19 +25,19 @@ def test_sums_and_copies_arrive_on_all_ranks(comm):
             array = np.full(shape, comm.rank, dtype)
             letters.Bcast(array, root)
             assert (array == root).all()
-    wait(letters)
+    barrier(letters)
 
 
 @pytest.mark.mpi(ranks=(2, 3))
 def test_those_that_are_left_do_without_the_others(comm):
     if comm.rank:
-        letters = Letters(comm, [*range(1, comm.size)], 2)
+        letters = PointToPointComm(comm, [*range(1, comm.size)], 2)
         array = np.arange(5)
         request = letters.Iallreduce(None, array)
         assert request.Wait()
         assert array.tolist() == [k * letters.size for k in range(5)]
         assert (letters.rank, letters.size) == (comm.rank - 1, comm.size - 1)
-    wait(comm)
+    barrier(comm)
 
 
 @pytest.mark.mpi(ranks=(2, 3))
@@ -45,7 +45,7 @@ def test_one_that_revokes_frees_who_waits_for_it(comm):
     from mpi4py import MPI
 
     letters = everybody(comm)
-    wait(letters)
+    barrier(letters)
     if comm.rank == 0:
         letters.Revoke()
     for _ in range(2):
@@ -63,11 +63,11 @@ def test_one_that_revokes_frees_who_waits_for_it(comm):
 @pytest.mark.mpi
 def test_what_survivors_collect_arrives(comm, monkeypatch):
     monkeypatch.setattr(ulfm, "MOST_BYTES", 1000)
-    ranks = ulfm.Survivors(comm)
+    ranks = ulfm.UlfmComm(comm)
     values = [b"x" * (3000 * rank) for rank in range(comm.size)]
     own = values[comm.rank]
     assert ranks.allgather(own) == values
     assert ranks.gather(own) == (values if comm.rank == 0 else None)
     for root in range(comm.size):
         assert ranks.bcast(own if comm.rank == root else None, root) == values[root]
-    assert ranks.meet() == {*range(comm.size)}
+    assert ranks.rendezvous() == {*range(comm.size)}

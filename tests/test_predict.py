@@ -14,24 +14,24 @@ from distcnn import evaluate, predict
 from distcnn.config.settings import parse
 from distcnn.data.dataset import load
 from distcnn.errors import DataError, OutputError, UserError
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
-from distcnn.training.trainer import Training
+from distcnn.training.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A checkpoint after a few steps on the digits, and the training that it is of."""
-    argv = ["--validation", "0.2", "--batch-size", "64", "--warmup-epochs", "0"]
+    argv = ["--validation-split", "0.2", "--batch-size", "64", "--warmup-epochs", "0"]
     config = parse(argv, "test").config
-    training = Training(config, load(None, Alone(), config.validation, config.seed), Alone())
-    for blocks in training.remaining():
-        training.step(blocks)
-        if training.epoch_done:
+    trainer = Trainer(config, load(None, SerialComm(), config.validation_split, config.seed), SerialComm())
+    for blocks in trainer.remaining():
+        trainer.step(blocks)
+        if trainer.epoch_done:
             break
     path = tmp_path_factory.mktemp("run") / "step.h5"
-    checkpoint.save(path, training.state())
-    return str(path), training
+    checkpoint.save(path, trainer.state())
+    return str(path), trainer
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def command(trained, tmp_path, monkeypatch, capsys):
 
     def call(module, *options, path=trained[0]):
         monkeypatch.setattr(sys, "argv", ["command", path, *options])
-        module.main(Alone())
+        module.main(SerialComm())
         return capsys.readouterr().out
 
     return call
@@ -103,19 +103,19 @@ def test_images_without_labels(command, trained, name):
 def test_parts_are_those_of_training(command, trained):
     dataset, net = trained[1].dataset, trained[1].net
     for name, part in (("train", dataset.train), ("validation", dataset.validation)):
-        found = json.loads(command(evaluate, "--part", name, "--json"))
+        found = json.loads(command(evaluate, "--split", name, "--json"))
         wanted = np.mean(net.predict(part.images).argmax(axis=1) == part.labels)
         assert (found["samples"], found["accuracy"]) == (len(part.labels), wanted)
-    found = json.loads(command(predict, "--part", "validation", "--json"))
+    found = json.loads(command(predict, "--split", "validation", "--json"))
     assert found["accuracy"] == wanted
 
 
 def test_other_data_has_no_validation_part(command, trained):
     test = trained[1].dataset.test
     write(train__images=test.images, train__labels=test.labels)
-    assert json.loads(command(evaluate, "--data", "data.h5", "--part", "train", "--json"))["samples"] == 355
+    assert json.loads(command(evaluate, "--data", "data.h5", "--split", "train", "--json"))["samples"] == 355
     with pytest.raises(DataError, match="no validation part"):
-        command(evaluate, "--data", "data.h5", "--part", "validation")
+        command(evaluate, "--data", "data.h5", "--split", "validation")
 
 
 def test_images_of_another_type_are_refused(command, trained, tmp_path):
@@ -133,7 +133,7 @@ def test_images_of_another_type_are_refused(command, trained, tmp_path):
 IMAGES = np.zeros((4, 28, 28), np.uint8)
 MISTAKES = {
     "another shape": ({"images": IMAGES[:, 1:]}, [], "27"),
-    "no such part": ({"images": IMAGES}, ["--part", "test"], "test"),
+    "no such part": ({"images": IMAGES}, ["--split", "test"], "test"),
     "nothing": ({"pictures": IMAGES}, [], "test"),
     "16 bits": ({"images": IMAGES.astype(np.uint16)}, [], "uint16"),
     "labels": ({"images": IMAGES, "labels": np.zeros(3, int)}, [], "3 labels"),

@@ -12,7 +12,7 @@ from test_bits import GOLDEN, digest
 from test_optimizers import RECIPES, train
 
 from distcnn.config.settings import NUMERICS
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 
 pytestmark = [
     pytest.mark.mpirun,
@@ -51,7 +51,7 @@ def test_ranks_killed_at_random_moments_cost_no_bit(tmp_path, seed):
     disturb, _ = chaos.random_kills(random.Random(seed), 8, seconds=1.5)
     result = chaos.train(None, 8, 60, tmp_path, disturb)
     assert result.survived, result.output
-    assert result.digest == train([], Alone(), steps=60).digest
+    assert result.digest == train([], SerialComm(), steps=60).digest
     assert result.records == [12, 24, 36, 48, 60]
     assert result.steps_lost == 0
 
@@ -59,14 +59,14 @@ def test_ranks_killed_at_random_moments_cost_no_bit(tmp_path, seed):
 def test_what_an_optimiser_keeps_and_averages_survive(survive):
     """One rank dies within a step, one while the others evaluate the averages in the place of the weights."""
     done = survive("soon@sum:2:7,death@evaluation:0", *RECIPES["adam"])
-    assert digest(done) == train(RECIPES["adam"], Alone(), steps=STEPS).digest
+    assert digest(done) == train(RECIPES["adam"], SerialComm(), steps=STEPS).digest
 
 
 def test_deaths_where_norms_over_the_whole_batch_meet(survive):
     """One rank dies before such a meeting, one within it; each rank has two threads."""
     recipe = ["--model", "resnet20", "--batch-size", "100", "--norm-group", "global", "--threads"]
     done = survive("death@meeting:1:1,soon@meeting:0:2", *recipe, "2", steps=3)
-    assert digest(done) == train([*recipe, "1"], Alone(), steps=3).digest
+    assert digest(done) == train([*recipe, "1"], SerialComm(), steps=3).digest
     assert "2 of 4 go on with step 3" in done.stderr
 
 
@@ -151,7 +151,7 @@ def test_a_failure_of_all_ranks_ends_the_job(survive):
 
 
 def test_a_hung_rank_is_named_and_left_behind(survive, tmp_path):
-    done = survive("hang@block:1:5", "--patience", 5)
+    done = survive("hang@block:1:5", "--hang-timeout", 5)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "rank 1 of 4 on" in done.stderr
     assert " hangs: " in done.stderr
@@ -160,7 +160,7 @@ def test_a_hung_rank_is_named_and_left_behind(survive, tmp_path):
 
 
 def test_a_stopped_rank_is_killed_by_a_neighbour(survive):
-    done = survive("freeze@step:0:5", "--patience", 5)
+    done = survive("freeze@step:0:5", "--hang-timeout", 5)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "rank 0 of 4 on" in done.stderr
     assert "does not even end itself" in done.stderr

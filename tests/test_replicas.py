@@ -25,7 +25,7 @@ def train(mpirun, tmp_path):
 
 
 def test_a_flipped_bit_is_found_named_and_repaired(train, tmp_path):
-    done = train(3, "flipped_bit@step:1:5", "--compare-every", 4)
+    done = train(3, "flipped_bit@step:1:5", "--replica-check-every", 4)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "step 8: rank 1 on" in done.stderr
     assert "other bits than on the other ranks; all go back to step 4" in done.stderr
@@ -34,7 +34,7 @@ def test_a_flipped_bit_is_found_named_and_repaired(train, tmp_path):
 
 
 def test_two_that_differ_are_both_named(train):
-    done = train(2, "flipped_bit@step:1:5", "--compare-every", 3)
+    done = train(2, "flipped_bit@step:1:5", "--replica-check-every", 3)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "step 6: rank 0 on" in done.stderr
     assert ", rank 1 on" in done.stderr
@@ -42,14 +42,14 @@ def test_two_that_differ_are_both_named(train):
 
 def test_a_bit_is_found_before_anything_is_written(train):
     """Without regular comparisons, the end of the epoch at step 12 is the first."""
-    done = train(3, "flipped_bit@step:0:5", "--compare-every", 0)
+    done = train(3, "flipped_bit@step:0:5", "--replica-check-every", 0)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "step 12: rank 0 on" in done.stderr
     assert "all go back to step 0" in done.stderr
 
 
 def test_a_nan_in_one_replica_is_a_fault_of_that_replica(train):
-    done = train(3, "nan_weight@step:1:5", "--compare-every", 4)
+    done = train(3, "nan_weight@step:1:5", "--replica-check-every", 4)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "step 5: rank 1 on" in done.stderr
 
@@ -74,7 +74,7 @@ def test_divergence_names_layer_rank_and_samples(train, ranks, fault, layer):
     ("fault", "words"), [("hang@block:1:5", " hangs: "), ("freeze@step:1:5", "does not even end itself")]
 )
 def test_where_no_rank_survives_alone_a_hung_one_ends_the_job(train, fault, words):
-    done = train(3, fault, "--patience", 5)
+    done = train(3, fault, "--hang-timeout", 5)
     assert done.returncode != 0
     assert "rank 1 of 3 on" in done.stderr
     assert words in done.stderr

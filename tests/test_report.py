@@ -12,7 +12,7 @@ import pytest
 
 from distcnn.config.settings import Config
 from distcnn.errors import OutputError
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 from distcnn.run import curves, recorder, terminal
 from distcnn.run.metrics import Metrics
 from distcnn.run.progress import Bar, Lines, Quiet, epoch_line, progress
@@ -142,10 +142,14 @@ def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     run = Run(tmp_path, config)
     monkeypatch.setattr(curves.Curves, "draw", lambda self: drawn.append(len(Metrics(run.metrics).records())))
     part = SimpleNamespace(labels=[0] * 8)
-    training = SimpleNamespace(
-        steps=0, epoch=0, epoch_sums=(0, 0, 0), comm=Alone(), dataset=SimpleNamespace(name="x", train=part)
+    trainer = SimpleNamespace(
+        steps=0,
+        epoch=0,
+        epoch_sums=(0, 0, 0),
+        comm=SerialComm(),
+        dataset=SimpleNamespace(name="x", train=part),
     )
-    ours = recorder.Recorder(run, training)
+    ours = recorder.Recorder(run, trainer)
     for step in (1, 2):
         ours.record = record(step)
         ours._write_record()
@@ -159,10 +163,10 @@ def test_a_score_goes_to_the_state_that_it_was_found_for(tmp_path, steps, score)
     """Rank 0 has died `steps` steps after the start; this rank takes its place, and has the record of step 10."""
     run, comm = Run(tmp_path, Config(progress="none", epochs=9)), SimpleNamespace(rank=1)
     dataset = SimpleNamespace(name="x", train=SimpleNamespace(labels=[0] * 8))
-    training = SimpleNamespace(steps=steps, epoch=1, epoch_sums=(0, 0, 0), comm=comm, dataset=dataset)
-    ours = recorder.Recorder(run, training)
+    trainer = SimpleNamespace(steps=steps, epoch=1, epoch_sums=(0, 0, 0), comm=comm, dataset=dataset)
+    ours = recorder.Recorder(run, trainer)
     comm.rank = 0
-    ours.go_on(training, record(1, validation_accuracy=0.9, validation_loss=0.3))
+    ours.resume(trainer, record(1, validation_accuracy=0.9, validation_loss=0.3))
     assert [each["step"] for each in ours.metrics.records()] == [10]
     assert ours.score == score
 

@@ -20,11 +20,11 @@ def course(config):
 def theirs(make):
     """Return what a scheduler of PyTorch, make(schedulers, optimiser), gives over the same steps."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3, momentum=0.9)
-    scheduler, rates = make(torch.optim.lr_scheduler, optimiser), []
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3, momentum=0.9)
+    scheduler, rates = make(torch.optim.lr_scheduler, optimizer), []
     for _ in range(10 * LENGTH):
-        rates.append(optimiser.param_groups[0]["lr"])
-        optimiser.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
         scheduler.step()
     return rates
 
@@ -32,15 +32,15 @@ def theirs(make):
 TOTAL = 10 * LENGTH
 CASES = {
     "cosine": (
-        {"schedule": "cosine", "end_fraction": 0.1},
+        {"schedule": "cosine", "final_lr_fraction": 0.1},
         lambda kinds, of: kinds.CosineAnnealingLR(of, TOTAL, eta_min=0.03),
     ),
     "step": (
-        {"schedule": "step", "drop_every": 3, "drop_factor": 0.2},
+        {"schedule": "step", "step_size": 3, "gamma": 0.2},
         lambda kinds, of: kinds.StepLR(of, 3 * LENGTH, gamma=0.2),
     ),
     "steps": (
-        {"schedule": "step", "drop_at": (2, 7)},
+        {"schedule": "step", "milestones": (2, 7)},
         lambda kinds, of: kinds.MultiStepLR(of, [2 * LENGTH, 7 * LENGTH]),
     ),
     "polynomial": (
@@ -49,7 +49,7 @@ CASES = {
     ),
     "linear": ({"schedule": "polynomial"}, lambda kinds, of: kinds.LinearLR(of, 1.0, 0.0, TOTAL)),
     "one-cycle": (
-        {"schedule": "one-cycle", "warmup_epochs": 3.0, "end_fraction": 0.001},
+        {"schedule": "one-cycle", "warmup_epochs": 3.0, "final_lr_fraction": 0.001},
         lambda kinds, of: kinds.OneCycleLR(of, 0.3, TOTAL, pct_start=0.3, div_factor=25, final_div_factor=40),
     ),
 }
@@ -62,7 +62,7 @@ def test_as_pytorch(changes, make):
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "polynomial", "step"])
 def test_warm_up_is_linear_and_in_epochs(schedule):
-    config = replace(PLAIN, schedule=schedule, warmup_epochs=2.5, drop_every=9)
+    config = replace(PLAIN, schedule=schedule, warmup_epochs=2.5, step_size=9)
     rates = course(config)
     assert rates[:17] == [0.3 * min(1.0, (step + 1) / 17.5) for step in range(17)]
     assert rates[18] == pytest.approx(0.3, rel=0.02)
@@ -70,7 +70,7 @@ def test_warm_up_is_linear_and_in_epochs(schedule):
 
 
 def test_drops_are_counted_from_the_first_epoch():
-    rates = course(replace(PLAIN, schedule="step", drop_at=(4,), warmup_epochs=2.0))
+    rates = course(replace(PLAIN, schedule="step", milestones=(4,), warmup_epochs=2.0))
     assert rates[4 * LENGTH - 1] == 0.3
     assert rates[4 * LENGTH] == pytest.approx(0.03)
 

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 
 from distcnn.config import settings
-from distcnn.config.checks import require_sense
+from distcnn.config.checks import check_consistency
 from distcnn.config.settings import Config, Request, from_toml, parse, resumed, to_toml
 from distcnn.errors import ConfigError
 
@@ -73,11 +73,11 @@ def test_version_names_the_numerics(capsys):
         (["--momentum", "1"], ["--momentum", "below 1"]),
         (["--weight-decay=-0.1"], ["--weight-decay", "from 0"]),
         (["--schedule", "cosin"], ["--schedule", "'cosin'", "constant or cosine"]),
-        (["--drop-at", "3,2"], ["--drop-at", "[3, 2]", "whole numbers from 1, each above"]),
-        (["--drop-at", "3,x"], ["--drop-at", "'x'"]),
-        (["--drop-at", "0"], ["--drop-at", "whole numbers from 1"]),
-        (["--drop-at", ""], ["--drop-at", "whole numbers from 1"]),
-        (["--average", "1"], ["--average", "below 1"]),
+        (["--milestones", "3,2"], ["--milestones", "[3, 2]", "whole numbers from 1, each above"]),
+        (["--milestones", "3,x"], ["--milestones", "'x'"]),
+        (["--milestones", "0"], ["--milestones", "whole numbers from 1"]),
+        (["--milestones", ""], ["--milestones", "whole numbers from 1"]),
+        (["--ema-decay", "1"], ["--ema-decay", "below 1"]),
         (["--epsilon", "0"], ["--epsilon", "from 1e-12"]),
         (["--reduction", "float16"], ["--reduction", "exact or float32"]),
         (["--out", ""], ["--out", "a path"]),
@@ -102,8 +102,8 @@ def test_a_wrong_option_is_told_in_one_line(argv, words):
         ("epochs = true", ["epochs", "True", "whole number"]),
         ("epochs = 3.0", ["epochs", "3.0", "whole number"]),
         ("model = 5", ["model", "5", "a name"]),
-        ("drop_at = 3", ["drop_at", "3", "whole numbers"]),
-        ("drop_at = [1.5]", ["drop_at", "[1.5]", "whole numbers"]),
+        ("milestones = 3", ["milestones", "3", "whole numbers"]),
+        ("milestones = [1.5]", ["milestones", "[1.5]", "whole numbers"]),
         ("schedule = ['cosine']", ["schedule", "constant or cosine"]),
         ("learning_rate = nan", ["learning_rate", "nan"]),
         ("learning_rate = true", ["learning_rate", "True"]),
@@ -135,7 +135,7 @@ def test_options_win_over_the_file_and_both_count_as_given(tmp_path):
 
 
 def test_what_is_saved_is_read_back():
-    one = Config(data='/a "b"/ü\\.h5', learning_rate=0.1 + 0.2, seed=2**63 - 1, drop_at=(3, 80))
+    one = Config(data='/a "b"/ü\\.h5', learning_rate=0.1 + 0.2, seed=2**63 - 1, milestones=(3, 80))
     assert from_toml(to_toml(one), "config.toml") == one
 
 
@@ -178,7 +178,7 @@ SAVED = Config(learning_rate=0.5, schedule="cosine", batch_size=128, warmup_epoc
         ("--momentum", "0.5", "0.9"),
         ("--weight-decay", "0.1", "0.0"),
         ("--seed", "1", "0"),
-        ("--normalise", "none", "channel"),
+        ("--normalize", "none", "channel"),
         ("--norm-group", "2", "1"),
         ("--reduction", "float32", "exact"),
     ],
@@ -195,14 +195,17 @@ def test_a_resumed_run_accepts_what_it_has():
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--beta2", "0.9"], ["--beta2", "--optimiser momentum", "--optimiser adam"]),
-        (["--optimiser", "nesterov", "--trust-coefficient", "0.1"], ["--trust-coefficient", "lars"]),
+        (["--beta2", "0.9"], ["--beta2", "--optimizer sgd", "--optimizer adamw"]),
+        (["--optimizer", "nesterov", "--trust-coefficient", "0.1"], ["--trust-coefficient", "lars"]),
         (["--power", "2"], ["--power", "--schedule cosine", "--schedule polynomial"]),
-        (["--schedule", "step", "--drop-at", "2", "--end-fraction", "0.1"], ["cosine or one-cycle or"]),
-        (["--schedule", "step"], ["--drop-every or --drop-at"]),
-        (["--schedule", "step", "--drop-every", "2", "--drop-at", "2"], ["either"]),
+        (
+            ["--schedule", "step", "--milestones", "2", "--final-lr-fraction", "0.1"],
+            ["cosine or one-cycle or"],
+        ),
+        (["--schedule", "step"], ["--step-size or --milestones"]),
+        (["--schedule", "step", "--step-size", "2", "--milestones", "2"], ["either"]),
         (["--schedule", "one-cycle", "--epochs", "2"], ["--warmup-epochs 2 leave none of 2"]),
-        (["--optimiser", "nesterov", "--momentum", "0"], ["--momentum 0"]),
+        (["--optimizer", "nesterov", "--momentum", "0"], ["--momentum 0"]),
         (["--decay", "weights"], ["--weight-decay"]),
         (
             ["--norm-group", "5", "--batch-size", "64"],
@@ -211,12 +214,12 @@ def test_a_resumed_run_accepts_what_it_has():
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(argv, words):
-    line = complaint(require_sense, asked(*argv).config)
+    line = complaint(check_consistency, asked(*argv).config)
     assert [word for word in words if word not in line] == []
 
 
 def test_defaults_go_together():
-    require_sense(Config())
+    check_consistency(Config())
 
 
 def test_a_request_can_travel_to_other_ranks():

@@ -89,7 +89,7 @@ def test_evaluation_of_a_run_gives_what_training_measured(train, run, mpirun):
         assert result["loss"] == record["test_loss"]
         assert result["accuracy"] == record["test_accuracy"]
         assert result["weights_sha256"] == record["weights_sha256"]
-    train_part = run("python", "-m", "distcnn.evaluate", "a", "--part", "train")
+    train_part = run("python", "-m", "distcnn.evaluate", "a", "--split", "train")
     assert "1,442 train images" in train_part.stdout
 
 
@@ -100,7 +100,7 @@ def test_without_test_data_training_goes_without_evaluation(train, run):
     assert json.loads(Path("a/metrics.jsonl").read_text())["test_accuracy"] is None
     done = run("python", "-m", "distcnn.evaluate", "a", "--data", "data.h5")
     assert done.returncode == 2
-    assert "has no /test; name another --part" in done.stderr
+    assert "has no /test; name another --split" in done.stderr
 
 
 def test_a_finished_run_prints_its_digest_and_ends(train):

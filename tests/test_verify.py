@@ -19,7 +19,7 @@ def trained(tmp_path, monkeypatch):
         30,
         "--checkpoint-every",
         5,
-        "--validation",
+        "--validation-split",
         0.1,
         "--out",
         "a",

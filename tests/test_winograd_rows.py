@@ -67,7 +67,7 @@ def test_what_does_not_fit_or_not_pay_is_done_directly(layer, shape):
 
 
 def test_pairs_of_columns_that_are_half_empty_cost_little():
-    assert [width for width in range(1, 9) if winograd_rows.pays(8, 8, width)] == [2, 4, 5, 6, 7, 8]
+    assert [width for width in range(1, 9) if winograd_rows.is_faster(8, 8, width)] == [2, 4, 5, 6, 7, 8]
 
 
 def test_a_table_of_connections_is_done_along_rows_too():

@@ -11,12 +11,12 @@ from test_net import OTHERS
 
 from distcnn import Net
 from distcnn.config.settings import NUMERICS
-from distcnn.data.dataset import Part
+from distcnn.data.dataset import Split
 from distcnn.network.plan import Block
 from distcnn.parallel import cores
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 from distcnn.training.evaluation import evaluate
-from distcnn.training.workers import Crew
+from distcnn.training.workers import WorkerPool
 
 IMAGES, LABELS = normal(75, 2, 8, 8), np.arange(75, dtype=np.int32) % 3
 BLOCKS = [Block.of(IMAGES, LABELS, np.arange(k, min(k + 16, 75))) for k in range(0, 75, 16)]
@@ -25,12 +25,12 @@ BLOCKS = [Block.of(IMAGES, LABELS, np.arange(k, min(k + 16, 75))) for k in range
 def sums(threads, note=lambda blocks: None, norm_group=1):
     """Return the exact sums of a batch of five blocks, of a net with every kind of layer, and of its evaluation."""
     net = Net(OTHERS, (2, 8, 8), seed=2, norm_group=norm_group)
-    crew = Crew(net, threads)
-    crew.compile()
+    pool = WorkerPool(net, threads)
+    pool.compile()
     for _ in range(2):  # sums start anew, for all hands
         net.sums[:] = 0
-        crew.train(BLOCKS, len(BLOCKS), 3, note, None, add=lambda rows: None)
-    return net.sums.copy(), evaluate(crew, Part(IMAGES, LABELS), Alone())
+        pool.train(BLOCKS, len(BLOCKS), 3, note, None, add=lambda rows: None)
+    return net.sums.copy(), evaluate(pool, Split(IMAGES, LABELS), SerialComm())
 
 
 @pytest.mark.parametrize("norm_group", [1, 2, "global"])
@@ -66,9 +66,9 @@ def test_ranks_with_threads_give_it_too(mpirun, tmp_path):
 
 def test_finished_sums_are_told_by_a_single_hand_alone():
     told = []
-    Crew(Net(OTHERS, (2, 8, 8))).train(BLOCKS, 5, 0, lambda blocks: None, told.append)
+    WorkerPool(Net(OTHERS, (2, 8, 8))).train(BLOCKS, 5, 0, lambda blocks: None, told.append)
     assert told
-    Crew(Net(OTHERS, (2, 8, 8)), 2).train(BLOCKS, 5, 0, lambda blocks: None, pytest.fail)
+    WorkerPool(Net(OTHERS, (2, 8, 8)), 2).train(BLOCKS, 5, 0, lambda blocks: None, pytest.fail)
 
 
 @pytest.mark.parametrize("norm_group", [1, "global"])
@@ -101,4 +101,4 @@ def test_a_container_has_a_quota(monkeypatch, tmp_path):
     monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
     for text, wanted in (("250000 100000\n", 2), ("50000 100000", 1), ("max 100000\n", 64)):
         (tmp_path / "cpu.max").write_text(text)
-        assert cores.share_of_cores(Alone()) == wanted
+        assert cores.share_of_cores(SerialComm()) == wanted

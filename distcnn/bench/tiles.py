@@ -11,7 +11,7 @@ from distcnn.kernels import winograd as winograd_kernels
 from distcnn.kernels import winograd_rows as rowwise_kernels
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import Conv2D
-from distcnn.layers.base import TRAINING, Moment, Value, Wiring
+from distcnn.layers.base import TRAINING, BlockContext, LayerBuffers, Value
 from distcnn.layers.convolution import winograd_rows as rowwise
 
 CONVOLUTIONS = {  # layer, shape of its input
@@ -36,23 +36,24 @@ def random(shape):
 
 def wiring_of(layer, shape):
     """Return the wiring of one layer alone, with random numbers in all its arrays; a kept output has the shape of x."""
-    out = layer.output_shape(shape, *([shape] if layer.takes else []))
+    out = layer.output_shape(shape, *([shape] if layer.reads else []))
     x, y = Value(shape, layer.border(shape)), Value(out)
     dx, dy = Value(shape), Value(out, layer.gradient_border(shape))
     for value in (x, dy):
         value.inside[...] = random(value.inside.shape)
-    declared = layer.parameters(shape) | layer.statistics(shape)
-    parameters = {name: random(each.shape) for name, each in declared.items()}
+    parameter_specs = layer.parameters(shape) | layer.statistics(shape)
+    parameters = {name: random(each.shape) for name, each in parameter_specs.items()}
     sums = {name: np.zeros(array.shape, np.int64) for name, array in parameters.items()}
-    wiring = Wiring(x, y, dx, dy, parameters, sums, np.array([2**27, 0]), relu=True, mask=True)
-    wiring.kept, wiring.common = (
-        {name: aligned(each) for name, each in wanted(shape).items()} for wanted in (layer.kept, layer.common)
+    buffers = LayerBuffers(x, y, dx, dy, parameters, sums, np.array([2**27, 0]), relu=True, mask=True)
+    buffers.saved, buffers.group_shared = (
+        {name: aligned(each) for name, each in wanted(shape).items()}
+        for wanted in (layer.saved, layer.group_shared)
     )
-    if layer.takes:
-        wiring.other, wiring.dother = Value(shape), Value(shape)
-    wiring.moment = Moment(0)
-    wiring.moment.settings[TRAINING], wiring.moment.weights[:] = 1, 1
-    return wiring
+    if layer.reads:
+        buffers.skip, buffers.dskip = Value(shape), Value(shape)
+    buffers.context = BlockContext(0)
+    buffers.context.settings[TRAINING], buffers.context.weights[:] = 1, 1
+    return buffers
 
 
 def rows_by_columns(most_rows, most_columns):
@@ -66,11 +67,11 @@ def convolution_rows(every):
     """Yield (name, tile in use, {tile: kernel}, arguments, flops) for direct convolution in all three directions."""
     for name, (layer, shape) in CONVOLUTIONS.items():
         layer = layer.using("direct")
-        wiring = wiring_of(layer, shape)
+        buffers = wiring_of(layer, shape)
         c, _, _ = shape
         o, _, ow = layer.output_shape(shape)
         k, flops = layer.taps[1], LANES * layer.flops(shape)
-        ((_, arguments),) = layer.forward(wiring)
+        ((_, arguments),) = layer.forward(buffers)
         tried = [
             t
             for t in (rows_by_columns(16, 16) if every else tile_sizes.CONVOLUTION)
@@ -78,7 +79,7 @@ def convolution_rows(every):
         ]
         made = {t: convolution.convolution_forward(*t, 1, True) for t in tried}
         yield f"forward  {name}", tile_sizes.convolution(o, ow), made, arguments, flops
-        (_, arguments), *_, (_, data_arguments) = layer.backward(wiring)
+        (_, arguments), *_, (_, data_arguments) = layer.backward(buffers)
         tried = [t for t in rows_by_columns(12, k) if t[0] <= o and (every or t[1] == k)]
         made = {t: convolution.convolution_backward_weights(*t, 1, k // 2) for t in tried}
         yield f"dW       {name}", tile_sizes.convolution_weights(o, k), made, arguments, flops
@@ -91,12 +92,12 @@ def convolution_rows(every):
 def rowwise_rows(every):
     """Yield the same for Winograd's algorithm along rows, where it is used."""
     for name, (layer, shape) in CONVOLUTIONS.items():
-        if not layer.kept(shape):
+        if not layer.saved(shape):
             continue
-        wiring, (c, *_), (o, _, ow) = wiring_of(layer, shape), shape, layer.output_shape(shape)
+        buffers, (c, *_), (o, _, ow) = wiring_of(layer, shape), shape, layer.output_shape(shape)
         pairs, flops = rowwise.pairs_of(ow), LANES * layer.flops(shape)
         directions = layer.prepare, layer.forward, layer.backward_weights, layer.backward_data
-        calls = [call for direction in directions for call in direction(wiring)]
+        calls = [call for direction in directions for call in direction(buffers)]
         for kernel, arguments in calls:
             kernel(*arguments)
         _, _, (_, forward), _, (_, weights), _, (_, data) = calls

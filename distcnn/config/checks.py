@@ -6,7 +6,7 @@ from distcnn.errors import ConfigError
 from distcnn.lanes import LANES
 
 
-def require_sense(config):
+def check_consistency(config):
     """Raise ConfigError if a setting would do nothing beside the others, or contradicts them."""
     idle = (_idle(config, name) for name in SETTINGS)
     words = next(filter(None, idle), None) or _contradiction(config)
@@ -28,15 +28,15 @@ def _idle(config, name):
 
 def _contradiction(config):
     """Return words on settings that contradict each other, or None."""
-    if config.schedule == "step" and (config.drop_every is None) == (config.drop_at is None):
-        return "--schedule step: wanted either --drop-every or --drop-at"
+    if config.schedule == "step" and (config.step_size is None) == (config.milestones is None):
+        return "--schedule step: wanted either --step-size or --milestones"
     if config.schedule == "one-cycle" and config.warmup_epochs >= config.epochs:
         return (
             f"--schedule one-cycle: --warmup-epochs {config.warmup_epochs:g} leave none of {config.epochs} epochs to "
             f"fall; wanted fewer"
         )
-    if config.optimiser == "nesterov" and not config.momentum:
-        return "--optimiser nesterov with --momentum 0 looks nowhere ahead: raise one, or leave out the other"
+    if config.optimizer == "nesterov" and not config.momentum:
+        return "--optimizer nesterov with --momentum 0 looks nowhere ahead: raise one, or leave out the other"
     blocks = -(-config.batch_size // LANES)
     if config.norm_group != GLOBAL and config.norm_group > blocks:
         return (

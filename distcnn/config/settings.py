@@ -22,7 +22,7 @@ SAVED = "saved"  # kept, unless given anew
 CALL = "call"  # belongs to one call, is never saved
 
 PATH = Word("PATH", "a path")
-OPTIMISER = Choice(("momentum", "nesterov", "adam", "lars"))
+OPTIMIZER = Choice(("sgd", "nesterov", "adamw", "lars"))
 SCHEDULE = Choice(("constant", "cosine", "step", "one-cycle", "polynomial"))
 RESUME = Word("never|auto|FILE", "never, auto or a checkpoint")
 
@@ -43,54 +43,54 @@ class Config:
     learning_rate: float = _setting(0.03, Real(0.0), "the learning rate at its highest", FIXED)
     schedule: str = _setting("cosine", SCHEDULE, "how the learning rate goes on", FIXED)
     warmup_epochs: float = _setting(2.0, Real(0.0), "epochs in which the learning rate rises", FIXED)
-    end_fraction: float = _setting(
+    final_lr_fraction: float = _setting(
         0.0,
         Real(0.0, 1.0),
         "the part of the learning rate that is left at the end",
         FIXED,
         schedule=("cosine", "one-cycle", "polynomial"),
     )
-    start_fraction: float = _setting(
+    initial_lr_fraction: float = _setting(
         0.04, Real(0.0, 1.0), "the part of the learning rate to rise from", FIXED, schedule=("one-cycle",)
     )
     power: float = _setting(
         1.0, Real(0.0), "the exponent of the polynomial decay", FIXED, schedule=("polynomial",)
     )
-    drop_every: int | None = _setting(
+    step_size: int | None = _setting(
         None, Whole(1), "epochs between drops of the learning rate", FIXED, schedule=("step",)
     )
-    drop_at: tuple[int, ...] | None = _setting(
+    milestones: tuple[int, ...] | None = _setting(
         None, Wholes(), "the finished epochs after which the learning rate drops", FIXED, schedule=("step",)
     )
-    drop_factor: float = _setting(
+    gamma: float = _setting(
         0.1, Real(0.0, 1.0), "the part of the learning rate that a drop leaves", FIXED, schedule=("step",)
     )
-    optimiser: str = _setting("momentum", OPTIMISER, "how gradients move weights", FIXED)
+    optimizer: str = _setting("sgd", OPTIMIZER, "how gradients move weights", FIXED)
     momentum: float = _setting(0.9, Real(0.0, 1.0), "the part of the mean gradient that a step keeps", FIXED)
     beta2: float = _setting(
-        0.999, Real(0.0, 1.0), "the part of the mean square that a step keeps", FIXED, optimiser=("adam",)
+        0.999, Real(0.0, 1.0), "the part of the mean square that a step keeps", FIXED, optimizer=("adamw",)
     )
     epsilon: float = _setting(
-        1e-8, Real(1e-12), "what is added to the root of the mean square", FIXED, optimiser=("adam",)
+        1e-8, Real(1e-12), "what is added to the root of the mean square", FIXED, optimizer=("adamw",)
     )
     trust_coefficient: float = _setting(
         0.001,
         Real(0.0),
         "a step's length over its layer's norm, at a learning rate of 1",
         FIXED,
-        optimiser=("lars",),
+        optimizer=("lars",),
     )
     weight_decay: float = _setting(
         0.0,
         Real(0.0),
-        "how strongly parameters shrink: through their gradients, under adam apart from them",
+        "how strongly parameters shrink: through their gradients, under adamw apart from them",
         FIXED,
     )
     decay: str = _setting(
         "all", Choice(("all", "weights")), "what decays; weights: no biases, no norms", FIXED
     )
     clip_norm: float = _setting(0.0, Real(0.0), "the norm that gradients are cut down to; 0: none", FIXED)
-    average: float = _setting(
+    ema_decay: float = _setting(
         0.0,
         Real(0.0, 1.0),
         "the part that a step keeps of the mean weights, which are evaluated; 0: none",
@@ -100,9 +100,11 @@ class Config:
         0.0, Real(0.0, 1.0), "the part of a target that all classes share", FIXED
     )
     seed: int = _setting(0, Whole(0, 2**63 - 1), "the number that all random choices follow from", FIXED)
-    normalise: str = _setting("channel", Choice(("channel", "none")), "how images are normalised", FIXED)
+    normalize: str = _setting("channel", Choice(("channel", "none")), "how images are normalised", FIXED)
     augment: str = _setting("none", Augmentations(), "how training images are distorted", FIXED)
-    validation: float = _setting(0.0, Real(0.0, 1.0), "the fraction of the training part to judge by", FIXED)
+    validation_split: float = _setting(
+        0.0, Real(0.0, 1.0), "the fraction of the training part to judge by", FIXED
+    )
     conv: str = _setting(
         "winograd", Choice(("winograd", "direct")), "the algorithm for filters of 3 x 3, and five wide", FIXED
     )
@@ -111,11 +113,13 @@ class Config:
     out: str | None = _setting(None, PATH, "the run's folder; without it, a fresh runs/MODEL-DATA", CALL)
     resume: str = _setting("never", RESUME, "begin with the newest checkpoint (auto) or with this one", CALL)
     checkpoint_every: int = _setting(1000, Whole(0), "steps between checkpoints; 0: only at epoch ends")
-    compare_every: int = _setting(
+    replica_check_every: int = _setting(
         100, Whole(0), "steps between comparisons of all ranks' weights; 0: when saving"
     )
-    patience: float = _setting(1800.0, Real(0.0), "seconds after which a rank that hangs is ended; 0: never")
-    keep: int = _setting(3, Whole(1), "checkpoints that are kept, beside the best")
+    hang_timeout: float = _setting(
+        1800.0, Real(0.0), "seconds after which a rank that hangs is ended; 0: never"
+    )
+    keep_checkpoints: int = _setting(3, Whole(1), "checkpoints that are kept, beside the best")
     threads: int = _setting(
         0, Whole(0, 1024), "blocks that a rank computes side by side; 0: its share of the cores", CALL
     )
@@ -133,7 +137,7 @@ class Request:
 
     config: Config
     given: frozenset[str] = frozenset()
-    listing: bool = False  # of the models, instead of a run
+    list_models: bool = False  # of the models, instead of a run
 
 
 def parse(argv, prog):
@@ -144,19 +148,19 @@ def parse(argv, prog):
     parser.add_argument(
         "--config", metavar="FILE", help="take settings from a TOML file; options win over it"
     )
-    parser.add_argument("--list", action="store_true", help="list the models, and do nothing else")
+    parser.add_argument("--list-models", action="store_true", help="list the models, and do nothing else")
     for name, setting in SETTINGS.items():
         parser.add_argument(option(name), metavar=_domain(setting).placeholder, help=_help(setting))
     found, unknown = parser.parse_known_args(argv)
     if unknown:
-        near = suggestion(unknown[0].split("=")[0], ["--config", "--list", *map(option, SETTINGS)])
+        near = suggestion(unknown[0].split("=")[0], ["--config", "--list-models", *map(option, SETTINGS)])
         raise ConfigError(f"unknown option {unknown[0]!r}{near or '; see --help'}")
     words = vars(found)
-    listing = words.pop("list", False)
+    list_models = words.pop("list_models", False)
     given = _read_file(words.pop("config")) if "config" in words else {}
     for name, word in words.items():
-        given[name] = _checked(name, _domain(SETTINGS[name]).spelt(word), option(name))
-    return Request(Config(**given), frozenset(given), listing)
+        given[name] = _checked(name, _domain(SETTINGS[name]).parse(word), option(name))
+    return Request(Config(**given), frozenset(given), list_models)
 
 
 def to_toml(config):
@@ -246,19 +250,47 @@ def _table(text, where):
 
 def _settings(table, where):
     """Return the table's settings, each checked; `numerics` is not one of them."""
+    table = _modern(table)
     for key in table:
         if key not in SETTINGS and key != "numerics":
             raise ConfigError(f"{where}: unknown key {key!r}{suggestion(key, SETTINGS)}")
     return {key: _checked(key, table[key], f"{where}: {key}") for key in table if key in SETTINGS}
 
 
+# Keys and values of early versions, which checkpoints and config files may hold.
+OLD_KEYS = {
+    "average": "ema_decay",
+    "compare_every": "replica_check_every",
+    "drop_at": "milestones",
+    "drop_every": "step_size",
+    "drop_factor": "gamma",
+    "end_fraction": "final_lr_fraction",
+    "keep": "keep_checkpoints",
+    "normalise": "normalize",
+    "optimiser": "optimizer",
+    "patience": "hang_timeout",
+    "start_fraction": "initial_lr_fraction",
+    "validation": "validation_split",
+}
+OLD_VALUES = {("optimizer", "momentum"): "sgd", ("optimizer", "adam"): "adamw"}
+
+
+def _modern(table):
+    """Return a table of settings with today's keys and values in the place of those of early versions."""
+    renamed = {OLD_KEYS.get(key, key): value for key, value in table.items()}
+    return {
+        key: OLD_VALUES.get((key, value), value) if isinstance(value, str) else value
+        for key, value in renamed.items()
+    }
+
+
 def _checked(name, value, where):
     """Return the value as the setting's type, or raise ConfigError."""
     domain = _domain(SETTINGS[name])
     try:
-        fitting = domain.fitting(value)
+        validate = domain.validate(value)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if fitting is None:
+    if validate is None:
         raise ConfigError(f"{where}: {repr(value)[:100]} is not possible; wanted {domain.wanted}")
-    return fitting
+    return validate

@@ -19,11 +19,11 @@ class Word:
     placeholder: str
     wanted: str
 
-    def spelt(self, word):
+    def parse(self, word):
         """Return the value that a word on the command line stands for."""
         return word
 
-    def fitting(self, value):
+    def validate(self, value):
         """Return the value as this domain's type, or None where it does not fit."""
         return value if isinstance(value, str) and value and not UNWRITABLE.search(value) else None
 
@@ -42,10 +42,10 @@ class Choice:
     def wanted(self):
         return " or ".join(self.words)
 
-    def spelt(self, word):
+    def parse(self, word):
         return word
 
-    def fitting(self, value):
+    def validate(self, value):
         return value if value in self.words else None
 
 
@@ -56,10 +56,10 @@ class Augmentations:
     placeholder = "LIST"
     wanted = f"some of {augment_spec.FORMS}, or {augment_spec.NONE}"
 
-    def spelt(self, word):
+    def parse(self, word):
         return word
 
-    def fitting(self, value):
+    def validate(self, value):
         """Return the text in its usual order. Raises ValueError, whose text is for the user, where it does not fit."""
         return augment_spec.written(augment_spec.read(value)) if isinstance(value, str) else None
 
@@ -76,10 +76,10 @@ class Whole:
     def wanted(self):
         return f"a whole number from {self.low}" + ("" if self.high == MANY else f" to {self.high}")
 
-    def spelt(self, word):
+    def parse(self, word):
         return _number(int, word)
 
-    def fitting(self, value):
+    def validate(self, value):
         return value if type(value) is int and self.low <= value <= self.high else None
 
 
@@ -90,11 +90,11 @@ class Blocks:
     placeholder = f"N|{GLOBAL}"
     wanted = f"a whole number from 1, or {GLOBAL}"
 
-    def spelt(self, word):
+    def parse(self, word):
         return _number(int, word)
 
-    def fitting(self, value):
-        return value if value == GLOBAL else Whole(1).fitting(value)
+    def validate(self, value):
+        return value if value == GLOBAL else Whole(1).validate(value)
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,10 @@ class Real:
     def wanted(self):
         return f"a number from {self.low:g}" + ("" if self.below == math.inf else f", below {self.below:g}")
 
-    def spelt(self, word):
+    def parse(self, word):
         return _number(float, word)
 
-    def fitting(self, value):
+    def validate(self, value):
         within = type(value) in (int, float) and self.low <= value < self.below
         return float(value) if within and value < 2**1023 else None
 
@@ -124,12 +124,12 @@ class Wholes:
     placeholder = "N,N,..."
     wanted = "whole numbers from 1, each above the one before"
 
-    def spelt(self, word):
+    def parse(self, word):
         return [_number(int, part) for part in word.split(",")]
 
-    def fitting(self, value):
+    def validate(self, value):
         one = Whole(1)
-        listed = isinstance(value, (list, tuple)) and all(one.fitting(each) is not None for each in value)
+        listed = isinstance(value, (list, tuple)) and all(one.validate(each) is not None for each in value)
         return tuple(value) if listed and value and list(value) == sorted(set(value)) else None
 
 

@@ -21,7 +21,7 @@ class Augmentation:
     Raises ConfigError for distortions that leave nothing of an image.
     """
 
-    def __init__(self, augment, shape, dtype, moment):
+    def __init__(self, augment, shape, dtype, context):
         self._asked = augment, shape, dtype
         problem = refusal(augment, shape)
         if problem:
@@ -32,7 +32,7 @@ class Augmentation:
         self._unchanged = np.ones(channels, np.float32), np.zeros(channels, np.float32)
         self._pack, self._warp = pack(np.dtype(dtype).name), kernels.warp(augment.interpolates)
         self._samples = np.zeros(LANES, np.int64)
-        when = self._samples, moment.settings
+        when = self._samples, context.settings
         moves = aligned((kernels.MOVES, LANES))
         field, calls = _elastic(*augment.elastic, height, width, when)
         self._calls = [(kernels.draw, (*when, _ranges(augment), height, width, moves)), *calls]
@@ -43,9 +43,9 @@ class Augmentation:
         """All that is to be compiled."""
         return [self._pack, self._warp, *(kernel for kernel, _ in self._calls)]
 
-    def twin(self, moment):
+    def worker_copy(self, context):
         """Return another of the same distortions, with buffers of its own: for another thread."""
-        return Augmentation(*self._asked, moment)
+        return Augmentation(*self._asked, context)
 
     def load(self, block, scale, shift, x):
         """Bring a block's images into lanes, x [1, c, h, w, 16], distorted and then normalised.

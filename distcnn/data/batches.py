@@ -4,7 +4,7 @@ from distcnn.data.order import epoch_order
 from distcnn.errors import LaunchError
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
-from distcnn.parallel.partition import owned
+from distcnn.parallel.partition import block_range
 
 
 class Batches:
@@ -21,7 +21,7 @@ class Batches:
         self.positions = -(-batch_size // LANES)
         self.most = -(-min(batch_size, len(part.labels)) // LANES)
         self.length = -(-len(part.labels) // batch_size)
-        self.share = owned(self.positions, rank, size, group)
+        self.share = block_range(self.positions, rank, size, group)
         most = -(-self.positions // group)
         if size > most:
             groups = f" in {most} groups, each for one rank" if group > 1 else ""

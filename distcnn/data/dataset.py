@@ -9,7 +9,7 @@ import numpy as np
 from distcnn.data.classes import numbered
 from distcnn.data.hdf5_file import DIGITS, opened
 from distcnn.data.schema import MADE_ANEW, Layout, layout_of, seal
-from distcnn.data.split import held_out, move_to_end
+from distcnn.data.split import move_to_end, validation_mask
 from distcnn.data.values import digest, label_value_problem, pixel_value_problem
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all, on_root
@@ -19,7 +19,7 @@ DIGEST = "sha256"
 
 
 @dataclass(frozen=True)
-class Part:
+class Split:
     """Samples for one purpose: images uint8 or float32 [n, c, h, w], labels int32 [n]."""
 
     images: np.ndarray
@@ -33,9 +33,9 @@ class Dataset:
     name: str
     fingerprint: str
     classes: tuple[str, ...]
-    train: Part
-    test: Part | None
-    validation: Part | None = None
+    train: Split
+    test: Split | None
+    validation: Split | None = None
 
 
 def load(path: str | Path | None, comm, validation: float = 0.0, seed: int = 0) -> Dataset:
@@ -48,7 +48,7 @@ def load(path: str | Path | None, comm, validation: float = 0.0, seed: int = 0) 
     path = DIGITS if path is None else Path(path)
     layout = on_root(comm, partial(_inspect, path))
     plan = _plan(layout)
-    chosen = on_all(comm, lambda: held_out(layout.images["train"][0], validation, seed))
+    chosen = on_all(comm, lambda: validation_mask(layout.images["train"][0], validation, seed))
 
     def fill(*arrays):
         named = dict(zip(plan, arrays, strict=True))
@@ -61,17 +61,17 @@ def load(path: str | Path | None, comm, validation: float = 0.0, seed: int = 0) 
     fingerprint = arrays[DIGEST].tobytes().hex()
     everywhere = comm.allgather(fingerprint)
     on_all(comm, partial(_check_alike, path, everywhere))
-    parts = {part: Part(arrays[f"{part}/images"], arrays[f"{part}/labels"]) for part in layout.images}
+    parts = {part: Split(arrays[f"{part}/images"], arrays[f"{part}/labels"]) for part in layout.images}
     classes = layout.classes or numbered(part.labels for part in parts.values())
     train, held = _cut(parts["train"], int(chosen.sum()))
     return Dataset(path.stem, fingerprint, classes, train, parts.get("test"), held)
 
 
-def _cut(part: Part, count: int) -> tuple[Part, Part | None]:
+def _cut(part: Split, count: int) -> tuple[Split, Split | None]:
     """Return a part without its last samples, and these, if there are any."""
     rest = len(part.labels) - count
-    held = Part(part.images[rest:], part.labels[rest:]) if count else None
-    return Part(part.images[:rest], part.labels[:rest]), held
+    held = Split(part.images[rest:], part.labels[rest:]) if count else None
+    return Split(part.images[:rest], part.labels[:rest]), held
 
 
 def _inspect(path: Path) -> Layout:

@@ -56,7 +56,7 @@ def _inspect(path: Path, part: str | None) -> _Found:
         prefix = "" if part == "images" else f"/{part}"
         group = file.get(prefix or "/")
         if group is None:
-            raise DataError(f"{path}: has no {prefix}; name another --part")
+            raise DataError(f"{path}: has no {prefix}; name another --split")
         names = (f"{prefix}/images", *([f"{prefix}/labels"] if "labels" in group else []))
         arrays = [find(file, name) for name in names]
         problems = [each for pair in zip(names, arrays, strict=True) for each in dataset_problems(*pair)]

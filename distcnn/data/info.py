@@ -14,7 +14,7 @@ from distcnn.data.schema import MEMORY_LIMIT, dataset_problems, find, names, pro
 from distcnn.data.statistics import channel_statistics
 from distcnn.data.values import label_value_problem, pixel_value_problem
 from distcnn.errors import DataError
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 
 MANY = 40  # more classes than these are summed up in a line
 
@@ -42,7 +42,7 @@ def report(path: str) -> tuple[list[str], list[str]]:
             wrong += [problem] if problem else []
     lines += _classes(classes, counts)
     if not wrong:
-        lines.append(f"fingerprint  {load(path, Alone()).fingerprint}")
+        lines.append(f"fingerprint  {load(path, SerialComm()).fingerprint}")
     return lines, wrong
 
 

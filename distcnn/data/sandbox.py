@@ -25,7 +25,7 @@ YOUNG = 2  # seconds; a file that was changed so lately may change again at the 
 _harmless = set()  # files that were walked, by name
 
 
-def require_harmless(path: str | Path) -> None:
+def check_in_sandbox(path: str | Path) -> None:
     """Raise DataError unless a process can look at all that is needed of the file.
 
     This costs 0.2 s, once a file: its name is kept, by which it is known until it changes.
@@ -33,7 +33,7 @@ def require_harmless(path: str | Path) -> None:
     name, young = _name(path)
     if name in _harmless or ((folder := cache_dir.folder("walked")) and (folder / name).exists()):
         return
-    code, reason = walked(path)
+    code, reason = probed(path)
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         raise DataError(f"{path}: damaged: reading it takes too much time or memory: {REMEDY}")
     if code < 0:
@@ -54,7 +54,7 @@ def _name(path: str | Path) -> tuple[str, bool]:
     return hashlib.sha256(repr(known).encode()).hexdigest(), time.time() - max(times) * 1e-9 < YOUNG
 
 
-def walked(path: str | Path) -> tuple[int, str]:
+def probed(path: str | Path) -> tuple[int, str]:
     """Return how a process ended that walked through the file, below 0 by a signal, and its reason if it gave one."""
     words = [sys.executable, "-c", WALK, os.path.abspath(path), *sys.path]
     alone = {

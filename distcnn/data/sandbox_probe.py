@@ -24,14 +24,14 @@ def main(path: str) -> int:
     """Walk, and return the exit code; mistakes that training tells in words of its own are none here."""
     limit()
     try:
-        walk(path)
+        probe(path)
     except Exception as error:  # MemoryError, too
         print(" ".join(str(error).split()) or type(error).__name__)
         return UNREADABLE
     return 0
 
 
-def walk(path: str) -> None:
+def probe(path: str) -> None:
     """Look at all that is needed of a file."""
     with h5py.File(path, "r", locking=False) as file:
         list(problems(file))

@@ -9,9 +9,9 @@ from distcnn.data.augmentation import Augmentation
 from distcnn.data.dataset import load
 from distcnn.kernels.jit import ieee_mode
 from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import EPOCH, Moment
+from distcnn.layers.base import EPOCH, BlockContext
 from distcnn.network.plan import Block
-from distcnn.parallel.serial import Alone
+from distcnn.parallel.serial import SerialComm
 
 EPOCHS = 9  # of which an augmented sheet shows each sample
 
@@ -22,7 +22,7 @@ def sheet(path, augment=NONE):
     Without augmentation they stand four by four; with it each has a row: as it is, then in the first nine epochs with
     seed 0, as training with that option has it. Raises DataError and ConfigError.
     """
-    data = load(path, Alone())
+    data = load(path, SerialComm())
     part, asked = data.train, read(augment)
     samples = np.unique(np.linspace(0, len(part.labels) - 1, LANES).astype(np.int64))
     rows = [part.images[samples].astype(np.float32)]
@@ -34,13 +34,13 @@ def sheet(path, augment=NONE):
 
 def distorted(part, samples, augment, epochs):
     """Return up to sixteen samples as they are in each of the epochs, float32 [n, c, h, w] each, not normalised."""
-    shape, moment = part.images.shape[1:], Moment(0)
-    augmentation = Augmentation(augment, shape, part.images.dtype, moment)
+    shape, context = part.images.shape[1:], BlockContext(0)
+    augmentation = Augmentation(augment, shape, part.images.dtype, context)
     block, x = Block.of(part.images, part.labels, samples), aligned((1, *shape, LANES))
     unchanged = np.ones(shape[0], np.float32), np.zeros(shape[0], np.float32)
     seen = []
     for epoch in epochs:
-        moment.settings[EPOCH] = epoch
+        context.settings[EPOCH] = epoch
         with ieee_mode():
             augmentation.load(block, *unchanged, x)
         seen.append(np.moveaxis(x[0], -1, 0)[: len(samples)].copy())

@@ -8,12 +8,12 @@ from distcnn.numerics import random
 PIECE = 4096  # samples that are moved at a time
 
 
-def held_out(n: int, fraction: float, seed: int) -> np.ndarray:
+def validation_mask(n: int, fraction: float, seed: int) -> np.ndarray:
     """Return which of `n` samples are for validation, bool [n]; DataError unless both parts get some."""
     count = int(n * fraction + 0.5)
     if fraction and not 0 < count < n:
         raise DataError(
-            f"--validation {fraction} takes {count} of {n} training images; wanted some, and not all"
+            f"--validation-split {fraction} takes {count} of {n} training images; wanted some, and not all"
         )
     chosen = np.zeros(n, bool)
     if count:

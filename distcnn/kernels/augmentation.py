@@ -34,7 +34,7 @@ MOVES = 10
 
 
 @kernel("i8:1 i8:1 f4:1 i8 i8 f4:2")
-def draw(samples, moment, ranges, height, width, moves):
+def draw(samples, settings, ranges, height, width, moves):
     """Draw how each sample is distorted: moves [10, 16], within the `ranges` [7].
 
     Counted from the image's centre, the pixel (r, q) comes from (m0 r + m1 q + m4, m2 r + m3 q + m5): flipped, scaled,
@@ -44,9 +44,9 @@ def draw(samples, moment, ranges, height, width, moves):
     samples: int64 [16]; moment: int64 [training, seed, epoch].
     """
     one, half = splat(1.0), splat(0.5)
-    first = uniform(moment[1], 0, STREAM, samples, moment[2])
-    second = uniform(moment[1], 1, STREAM, samples, moment[2])
-    third = uniform(moment[1], 2, STREAM, samples, moment[2])
+    first = uniform(settings[1], 0, STREAM, samples, settings[2])
+    second = uniform(settings[1], 1, STREAM, samples, settings[2])
+    third = uniform(settings[1], 2, STREAM, samples, settings[2])
 
     sine, cosine = sine_and_cosine(_within(first[3], ranges[ROTATE]))
     down = one / (one + _within(second[0], ranges[SCALE]))
@@ -77,14 +77,14 @@ def _within(chance, limit):
 
 
 @kernel("i8:1 i8:1 f4:4")
-def noise(samples, moment, x):
+def noise(samples, settings, x):
     """x[f, r, q] = a random number in [-1, 1), for each sample; x [2, h, columns, 16], columns a multiple of four."""
     groups, one = x.shape[2] // 4, splat(1.0)
     for f in range(x.shape[0]):
         for r in range(x.shape[1]):
             for g in range(groups):
                 place = FIELD + (f * x.shape[1] + r) * groups + g
-                chances = uniform(moment[1], place, STREAM, samples, moment[2])
+                chances = uniform(settings[1], place, STREAM, samples, settings[2])
                 store(x, (f, r, 4 * g), chances[0] + chances[0] - one)
                 store(x, (f, r, 4 * g + 1), chances[1] + chances[1] - one)
                 store(x, (f, r, 4 * g + 2), chances[2] + chances[2] - one)

@@ -54,9 +54,9 @@ def _moments(x, c, inside, share):
 
 
 @kernel("f4:5 i8:1 f4:1 f4:3")
-def batch_norm_moments(x, moment, weight, rows):
+def batch_norm_moments(x, settings, weight, rows):
     """Fill rows [1, 3, c] with the block's number of samples, means, and sums of squares about them, in training."""
-    if moment[0]:
+    if settings[0]:
         inside, samples = load(weight, ()), 0.0
         for s in range(16):
             samples += weight[s]
@@ -69,7 +69,7 @@ def batch_norm_moments(x, moment, weight, rows):
 
 
 @kernel("f4:3 f4:1 f4:1 f4 i8 i8:1 f4:3")
-def batch_norm_statistics(rows, running_mean, running_variance, epsilon, positions, moment, statistics):
+def batch_norm_statistics(rows, running_mean, running_variance, epsilon, positions, settings, statistics):
     """Set the statistics of a group from its rows [blocks, 3, c]; otherwise than in training, from the running ones.
 
     positions: h * w. Blocks are added one by one, in float64 (Chan, Golub, LeVeque 1983); those of 0 samples are none.
@@ -77,7 +77,7 @@ def batch_norm_statistics(rows, running_mean, running_variance, epsilon, positio
     one = splat(1.0)
     for c in range(statistics.shape[1]):
         middle, variance = splat(running_mean[c]), splat(running_variance[c])
-        if moment[0]:
+        if settings[0]:
             count, mean, squares = 0.0, 0.0, 0.0
             for b in range(rows.shape[0]):
                 own = rows[b, SAMPLES, c] * np.float64(positions)
@@ -101,11 +101,11 @@ def batch_norm_forward(relu):
     the running statistics.
     """
 
-    def function(x, gamma, beta, moment, weight, statistics, means, variances, guard, y):
+    def function(x, gamma, beta, settings, weight, statistics, means, variances, guard, y):
         inside = load(weight, ())
         for c in range(x.shape[1]):
             middle = load(statistics, (MEAN, c))
-            if moment[0]:
+            if settings[0]:
                 add_sums(means, (c,), (middle * inside,), 1, 1, 0, 0, guard)
                 unbiased = load(statistics, (UNBIASED, c))
                 add_sums(variances, (c,), (unbiased * inside,), 1, 1, 0, 0, guard)
@@ -169,7 +169,7 @@ def batch_norm_backward_data(x, dy, weight, statistics, gamma, dx):
 
 
 @kernel("f4:1 i8:1 f8 f4")
-def move_statistics(running, sums, scale, momentum):
+def update_running_stats(running, sums, scale, momentum):
     """running += momentum * (sums * scale - running); sums = 0. scale: the quantum over the number of samples."""
     for k in range(running.size):
         change = sums[k] * scale - running[k]

@@ -5,7 +5,7 @@ from distcnn.lanes import load, splat, store, uniform, where_less
 
 
 @kernel("f4:5 f4 i8 i8:1 i8:1 f4:5 f4:5")
-def dropout_forward(x, p, layer, samples, moment, mask, y):
+def dropout_forward(x, p, layer, samples, settings, mask, y):
     """y = x * mask in training, else x; mask = 0 with probability p, else 1 / (1 - p).
 
     samples: int64 [16]; moment: int64 [training, seed, epoch]. Four neighbours in a row share a call of the generator,
@@ -16,10 +16,10 @@ def dropout_forward(x, p, layer, samples, moment, mask, y):
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             for r in range(x.shape[2]):
-                if moment[0]:
+                if settings[0]:
                     for g in range(groups):
                         place = (c * x.shape[2] + r) * groups + g
-                        chances = uniform(moment[1], place, layer, samples, moment[2])
+                        chances = uniform(settings[1], place, layer, samples, settings[2])
                         store(mask, (n, c, r, 4 * g), where_less(chances[0], limit, zero, scale))
                         store(mask, (n, c, r, 4 * g + 1), where_less(chances[1], limit, zero, scale))
                         store(mask, (n, c, r, 4 * g + 2), where_less(chances[2], limit, zero, scale))

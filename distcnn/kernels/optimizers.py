@@ -74,7 +74,7 @@ def adam_update(w, means, squares, sums, scale, rate, left, beta1, beta2, correc
 
 
 @kernel("f4:1C f4:1C f4")
-def follow(averages, weights, share):
+def ema_update(averages, weights, share):
     """averages = averages + share * (weights - averages)."""
     for k in range(weights.size):
         averages[k] = fma_scalar(share, weights[k] - averages[k], averages[k])

@@ -21,7 +21,7 @@ WORDS = LONG.as_pointer()
 STUB = ir.FunctionType(ir.VoidType(), [WORDS])
 
 
-class Meeting(NamedTuple):
+class SyncPoint(NamedTuple):
     """A call (kernel, arguments) that is made once for a group of blocks, when all of them have come so far.
 
     Its first argument are the rows, [1, ...], that a block has filled, or those of the whole group, [blocks, ...].

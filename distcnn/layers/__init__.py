@@ -2,7 +2,7 @@
 
 from distcnn.layers.base import Layer
 from distcnn.layers.batchnorm2d import BatchNorm2D
-from distcnn.layers.branches import Add, Concatenate, From, Keep
+from distcnn.layers.branches import Add, Concatenate, SaveAs, StartFrom
 from distcnn.layers.convolution.conv2d import Conv2D
 from distcnn.layers.convolution.tableconv2d import TableConv2D
 from distcnn.layers.dense import Dense
@@ -30,19 +30,19 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
-    "From",
     "GaussianPool2D",
     "GlobalMeanPool2D",
-    "Keep",
     "Layer",
     "LocallyConnected2D",
     "MaxPool2D",
     "MeanPool2D",
     "RadialBasis",
     "ReLU",
+    "SaveAs",
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "StartFrom",
     "TableConv2D",
     "Tanh",
     "TrainablePool2D",

@@ -92,7 +92,7 @@ class Value:
 TRAINING, SEED, EPOCH = range(3)
 
 
-class Moment:
+class BlockContext:
     """When a block is computed, and for which samples: what randomness in a layer is a function of.
 
     samples: int64 [16], the sample's number in each lane; weights: float32 [16], 0 in an empty lane, else 1;
@@ -104,9 +104,9 @@ class Moment:
         self.weights = aligned((LANES,))
         self.settings = np.array([0, seed % 2**63, 0], np.int64)
 
-    def beside(self):
+    def for_next_block(self):
         """Return the moment of another block, whose settings are the same array."""
-        other = Moment(0)
+        other = BlockContext(0)
         other.settings = self.settings
         return other
 
@@ -140,7 +140,7 @@ def planes(shape, memory=None):
 
 
 @dataclass
-class Wiring:
+class LayerBuffers:
     """What a plan hands a layer: its arrays, and what it does for its neighbours.
 
     x, y: activations; dx, dy: their gradients (dx None: nobody asks for it); parameters and sums: arrays by name, of
@@ -163,20 +163,20 @@ class Wiring:
     scratch: Scratch = field(default_factory=Scratch)
     filters: np.ndarray | None = None
     rotated_filters: np.ndarray | None = None
-    kept: dict[str, np.ndarray] = field(default_factory=dict)
-    common: dict[str, np.ndarray] = field(default_factory=dict)
+    saved: dict[str, np.ndarray] = field(default_factory=dict)
+    group_shared: dict[str, np.ndarray] = field(default_factory=dict)
     number: int = 0
-    moment: Moment | None = None
-    inner: "Wiring | None" = None
-    other: Value | None = None
-    dother: Value | None = None
+    context: BlockContext | None = None
+    inner: "LayerBuffers | None" = None
+    skip: Value | None = None
+    dskip: Value | None = None
 
-    def beside(self, **own):
+    def for_next_block(self, **own):
         """Return the wiring of the same layer for another block of the group, which has these for itself.
 
         What `Layer.prepare` makes from the parameters serves both.
         """
-        return replace(self, **own, inner=self.inner and self.inner.beside(**own))
+        return replace(self, **own, inner=self.inner and self.inner.for_next_block(**own))
 
 
 class Layer:
@@ -186,12 +186,12 @@ class Layer:
     applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
     in_place = False  # y is x itself
     training_only = False  # otherwise y is x
-    meets = False  # in training, the blocks of a group meet in it: see distcnn.network.group_plan
+    synchronizes = False  # in training, the blocks of a group meet in it: see distcnn.network.group_plan
     folds_norm = False  # its first parameter's first axis are the channels of y, for a norm to be folded into
     gradient_in_place = False  # dx takes the memory of dy
     reads_output = True  # its backward pass may read y
     # The name under which y is kept for later layers, and of the kept output that this one takes:
-    keeps = takes = None
+    saves_as = reads = None
     # As the last layer: the logit, for the loss, of a class to which no sample belongs:
     rejection_logit = -math.inf
 
@@ -216,11 +216,11 @@ class Layer:
         summed = max((parameter.fan_in for parameter in self.parameters(shape).values()), default=0)
         return round(2 * summed * math.prod(self.output_shape(shape)))
 
-    def kept(self, shape):
+    def saved(self, shape):
         """Return the shapes, by name, of the float32 arrays that the forward pass keeps for the backward pass."""
         return {}
 
-    def common(self, shape):
+    def group_shared(self, shape):
         """Return the shapes, by name, of the float32 arrays that all blocks of a group have in common."""
         return {}
 
@@ -232,7 +232,7 @@ class Layer:
         """Return the zeros wanted around dy."""
         return NO_BORDER
 
-    def prepare(self, wiring):
+    def prepare(self, buffers):
         """Return the calls that bring parameters into the form that the others want, once for many blocks."""
         return []
 
@@ -244,11 +244,11 @@ class Layer:
         """Tell whether dx may take the memory of x of this shape."""
         return False
 
-    def forward(self, wiring):
+    def forward(self, buffers):
         """Return the calls that compute y."""
         raise NotImplementedError
 
-    def backward(self, wiring):
+    def backward(self, buffers):
         """Return the calls that add the parameters' gradients to their sums and compute dx, if it is wanted."""
         raise NotImplementedError
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from distcnn.kernels import batchnorm as kernels
-from distcnn.kernels.program import Meeting
+from distcnn.kernels.program import SyncPoint
 from distcnn.lanes import LANES
 from distcnn.layers.base import Layer, Parameter, check_image, check_positive
 
@@ -22,7 +22,7 @@ class BatchNorm2D(Layer):
     eps: float = 1e-5
 
     applies_relu = True
-    meets = True
+    synchronizes = True
 
     def __post_init__(self):
         check_positive(self, eps=self.eps)
@@ -47,31 +47,35 @@ class BatchNorm2D(Layer):
     def statistics(self, shape):
         return {"running_mean": Parameter(shape[:1]), "running_var": Parameter(shape[:1], start=1.0)}
 
-    def kept(self, shape):
+    def saved(self, shape):
         return {"rows": (1, 3, shape[0]), "backward_rows": (1, 2, shape[0])}
 
-    def common(self, shape):
+    def group_shared(self, shape):
         return {"statistics": (6, shape[0], LANES)}
 
-    def forward(self, wiring):
-        own, sums, kept, when = wiring.parameters, wiring.sums, wiring.kept, wiring.moment
-        x, statistics = wiring.x.inside, wiring.common["statistics"]
-        running = own["running_mean"], own["running_var"], self.eps, math.prod(wiring.x.shape[1:])
+    def forward(self, buffers):
+        own, sums, saved, when = buffers.parameters, buffers.sums, buffers.saved, buffers.context
+        x, statistics = buffers.x.inside, buffers.group_shared["statistics"]
+        running = own["running_mean"], own["running_var"], self.eps, math.prod(buffers.x.shape[1:])
         inputs = x, own["weight"], own["bias"], when.settings, when.weights, statistics
-        outputs = sums["running_mean"], sums["running_var"], wiring.guard, wiring.y.inside
+        outputs = sums["running_mean"], sums["running_var"], buffers.guard, buffers.y.inside
         return [
-            (kernels.batch_norm_moments, (x, when.settings, when.weights, kept["rows"])),
-            Meeting(kernels.batch_norm_statistics, (kept["rows"], *running, when.settings, statistics)),
-            (kernels.batch_norm_forward(wiring.relu), (*inputs, *outputs)),
+            (kernels.batch_norm_moments, (x, when.settings, when.weights, saved["rows"])),
+            SyncPoint(kernels.batch_norm_statistics, (saved["rows"], *running, when.settings, statistics)),
+            (kernels.batch_norm_forward(buffers.relu), (*inputs, *outputs)),
         ]
 
-    def backward(self, wiring):
-        sums, rows, statistics = wiring.sums, wiring.kept["backward_rows"], wiring.common["statistics"]
-        inputs = wiring.x.inside, wiring.dy.inside, wiring.moment.weights, statistics
-        outputs = sums["weight"], sums["bias"], wiring.guard, rows
+    def backward(self, buffers):
+        sums, rows, statistics = (
+            buffers.sums,
+            buffers.saved["backward_rows"],
+            buffers.group_shared["statistics"],
+        )
+        inputs = buffers.x.inside, buffers.dy.inside, buffers.context.weights, statistics
+        outputs = sums["weight"], sums["bias"], buffers.guard, rows
         calls = [(kernels.batch_norm_backward_parameters, (*inputs, *outputs))]
-        if wiring.dx:
-            data = *inputs, wiring.parameters["weight"], wiring.dx.inside
-            calls.append(Meeting(kernels.batch_norm_backward_statistics, (rows, statistics)))
+        if buffers.dx:
+            data = *inputs, buffers.parameters["weight"], buffers.dx.inside
+            calls.append(SyncPoint(kernels.batch_norm_backward_statistics, (rows, statistics)))
             calls.append((kernels.batch_norm_backward_data, data))
         return calls

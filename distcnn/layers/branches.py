@@ -12,7 +12,7 @@ from distcnn.kernels import branch as kernels
 from distcnn.layers.base import Layer, check_whole
 
 
-class Junction(Layer):
+class Branch(Layer):
     """A layer that changes no number of its input by itself."""
 
     def __post_init__(self):
@@ -22,13 +22,13 @@ class Junction(Layer):
     def flops(self, shape):
         return 0
 
-    def give(self, wiring, dy, stride=1):
+    def give(self, buffers, dy, stride=1):
         """Return the calls that add dy to the gradient of the kept output, if that is wanted."""
-        return [(kernels.spread, (dy, stride, wiring.dother.channels))] if wiring.dother else []
+        return [(kernels.spread, (dy, stride, buffers.dskip.channels))] if buffers.dskip else []
 
 
 @dataclass(frozen=True)
-class Keep(Junction):
+class SaveAs(Branch):
     """y = x, which later layers may take up by this name. Any shape."""
 
     name: str
@@ -36,25 +36,25 @@ class Keep(Junction):
     in_place = gradient_in_place = True
 
     @property
-    def keeps(self):
+    def saves_as(self):
         return self.name
 
     def output_shape(self, shape):
         return shape
 
-    def forward(self, wiring):
+    def forward(self, buffers):
         return []
 
-    def backward(self, wiring):
+    def backward(self, buffers):
         """The gradient of x is that of y, in the same memory, and what the takers have added up."""
-        if wiring.dother is None:
+        if buffers.dskip is None:
             return []
-        dx, dother = wiring.dx.channels, wiring.dother.channels
-        return [(kernels.spread, (dother, 1, dx)), (kernels.clear, (dother,))]
+        dx, dskip = buffers.dx.channels, buffers.dskip.channels
+        return [(kernels.spread, (dskip, 1, dx)), (kernels.clear, (dskip,))]
 
 
 @dataclass(frozen=True)
-class Add(Junction):
+class Add(Branch):
     """y = x + the output kept as `name`, of which every `stride`-th row and column counts.
 
     Channels that the kept output lacks count as 0: He et al. 2016, shortcut A. Any shape.
@@ -71,66 +71,66 @@ class Add(Junction):
         check_whole(self, 1, stride=self.stride)
 
     @property
-    def takes(self):
+    def reads(self):
         return self.name
 
-    def output_shape(self, shape, kept):
-        sampled = (kept[0], *(-(-n // self.stride) for n in kept[1:]))
-        if len(kept) != len(shape) or sampled[1:] != shape[1:] or kept[0] > shape[0]:
-            raise NetError(f"{self} cannot add {kept}, kept as {self.name!r}, to its input {shape}")
+    def output_shape(self, shape, saved):
+        sampled = (saved[0], *(-(-n // self.stride) for n in saved[1:]))
+        if len(saved) != len(shape) or sampled[1:] != shape[1:] or saved[0] > shape[0]:
+            raise NetError(f"{self} cannot add {saved}, kept as {self.name!r}, to its input {shape}")
         return shape
 
-    def forward(self, wiring):
-        arrays = wiring.x.channels, wiring.other.channels, self.stride, wiring.y.channels
-        return [(kernels.add_forward(wiring.relu), arrays)]
+    def forward(self, buffers):
+        arrays = buffers.x.channels, buffers.skip.channels, self.stride, buffers.y.channels
+        return [(kernels.add_forward(buffers.relu), arrays)]
 
-    def backward(self, wiring):
+    def backward(self, buffers):
         """The gradient of x is that of y, in the same memory."""
-        return self.give(wiring, wiring.dy.channels, self.stride)
+        return self.give(buffers, buffers.dy.channels, self.stride)
 
 
 @dataclass(frozen=True)
-class Concatenate(Junction):
+class Concatenate(Branch):
     """y = the channels (or features) of x, then those of the output kept as `name`."""
 
     name: str
 
     @property
-    def takes(self):
+    def reads(self):
         return self.name
 
-    def output_shape(self, shape, kept):
-        if len(kept) != len(shape) or kept[1:] != shape[1:]:
-            raise NetError(f"{self} cannot put {kept}, kept as {self.name!r}, behind its input {shape}")
-        return shape[0] + kept[0], *shape[1:]
+    def output_shape(self, shape, saved):
+        if len(saved) != len(shape) or saved[1:] != shape[1:]:
+            raise NetError(f"{self} cannot put {saved}, kept as {self.name!r}, behind its input {shape}")
+        return shape[0] + saved[0], *shape[1:]
 
-    def forward(self, wiring):
-        c, y = wiring.x.shape[0], wiring.y.channels
-        kept = wiring.other.channels
-        return [(kernels.copy, (wiring.x.channels, y[:, :c])), (kernels.copy, (kept, y[:, c:]))]
+    def forward(self, buffers):
+        c, y = buffers.x.shape[0], buffers.y.channels
+        saved = buffers.skip.channels
+        return [(kernels.copy, (buffers.x.channels, y[:, :c])), (kernels.copy, (saved, y[:, c:]))]
 
-    def backward(self, wiring):
-        c, dy = wiring.x.shape[0], wiring.dy.channels
-        calls = self.give(wiring, dy[:, c:])
-        return calls + ([(kernels.copy, (dy[:, :c], wiring.dx.channels))] if wiring.dx else [])
+    def backward(self, buffers):
+        c, dy = buffers.x.shape[0], buffers.dy.channels
+        calls = self.give(buffers, dy[:, c:])
+        return calls + ([(kernels.copy, (dy[:, :c], buffers.dx.channels))] if buffers.dx else [])
 
 
 @dataclass(frozen=True)
-class From(Junction):
+class StartFrom(Branch):
     """y = the output kept as `name`; the layer before has ended a branch, and should be a Keep."""
 
     name: str
 
     @property
-    def takes(self):
+    def reads(self):
         return self.name
 
-    def output_shape(self, shape, kept):
-        return kept
+    def output_shape(self, shape, saved):
+        return saved
 
-    def forward(self, wiring):
-        return [(kernels.copy, (wiring.other.channels, wiring.y.channels))]
+    def forward(self, buffers):
+        return [(kernels.copy, (buffers.skip.channels, buffers.y.channels))]
 
-    def backward(self, wiring):
-        calls = self.give(wiring, wiring.dy.channels)
-        return calls + ([(kernels.clear, (wiring.dx.channels,))] if wiring.dx else [])
+    def backward(self, buffers):
+        calls = self.give(buffers, buffers.dy.channels)
+        return calls + ([(kernels.clear, (buffers.dx.channels,))] if buffers.dx else [])

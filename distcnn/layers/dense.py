@@ -46,21 +46,21 @@ class Dense(Layer):
             {"weight": weight, "bias": Parameter((self.out_features,))} if self.bias else {"weight": weight}
         )
 
-    def forward(self, wiring):
-        weight = wiring.parameters["weight"]
-        bias = wiring.parameters.get("bias", np.zeros(self.out_features, np.float32))
-        kernel = kernels.dense_forward(tile_sizes.dense(self.out_features, wiring.x.shape[0]), wiring.relu)
-        return [(kernel, (wiring.x.array, weight, bias, wiring.y.array))]
+    def forward(self, buffers):
+        weight = buffers.parameters["weight"]
+        bias = buffers.parameters.get("bias", np.zeros(self.out_features, np.float32))
+        kernel = kernels.dense_forward(tile_sizes.dense(self.out_features, buffers.x.shape[0]), buffers.relu)
+        return [(kernel, (buffers.x.array, weight, bias, buffers.y.array))]
 
-    def backward(self, wiring):
-        calls = [self._backward_weights(wiring)]
-        dy = wiring.dy.array
+    def backward(self, buffers):
+        calls = [self._backward_weights(buffers)]
+        dy = buffers.dy.array
         if self.bias:
             kernel = convolution.bias_gradient(tile_sizes.sums(self.out_features))
-            calls.append((kernel, (_as_image(dy), wiring.sums["bias"], wiring.guard)))
-        if wiring.dx:
-            kernel = self._data_kernel(wiring.x.shape[0], wiring.mask)
-            calls.append((kernel, (dy, wiring.parameters["weight"], wiring.x.array, wiring.dx.array)))
+            calls.append((kernel, (_as_image(dy), buffers.sums["bias"], buffers.guard)))
+        if buffers.dx:
+            kernel = self._data_kernel(buffers.x.shape[0], buffers.mask)
+            calls.append((kernel, (dy, buffers.parameters["weight"], buffers.x.array, buffers.dx.array)))
         return calls
 
     def _data_kernel(self, features, mask):
@@ -71,8 +71,8 @@ class Dense(Layer):
     def _is_far(self, features):
         return NUMBER * self.out_features * features > FAR
 
-    def _backward_weights(self, wiring):
-        x, dy, sums, guard = wiring.x.array, wiring.dy.array, wiring.sums["weight"], wiring.guard
+    def _backward_weights(self, buffers):
+        x, dy, sums, guard = buffers.x.array, buffers.dy.array, buffers.sums["weight"], buffers.guard
         features = x.shape[1]
         if features >= LANES:
             ahead = AHEAD if self._is_far(features) else 0

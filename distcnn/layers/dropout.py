@@ -26,16 +26,16 @@ class Dropout(Layer):
     def output_shape(self, shape):
         return shape
 
-    def kept(self, shape):
+    def saved(self, shape):
         *rows, columns = shape if len(shape) == 3 else (1, 1, *shape)
         return {"mask": (1, *rows, -(-columns // 4) * 4, LANES)}
 
-    def forward(self, wiring):
-        moment = wiring.moment
-        arrays = moment.samples, moment.settings, wiring.kept["mask"], wiring.y.rows
-        return [(kernels.dropout_forward, (wiring.x.rows, self.p, wiring.number, *arrays))]
+    def forward(self, buffers):
+        context = buffers.context
+        arrays = context.samples, context.settings, buffers.saved["mask"], buffers.y.rows
+        return [(kernels.dropout_forward, (buffers.x.rows, self.p, buffers.number, *arrays))]
 
-    def backward(self, wiring):
-        if wiring.dx is None:
+    def backward(self, buffers):
+        if buffers.dx is None:
             return []
-        return [(kernels.dropout_backward, (wiring.kept["mask"], wiring.dy.rows, wiring.dx.rows))]
+        return [(kernels.dropout_backward, (buffers.saved["mask"], buffers.dy.rows, buffers.dx.rows))]

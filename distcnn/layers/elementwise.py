@@ -17,11 +17,11 @@ class Elementwise(Layer):
     def output_shape(self, shape):
         return shape
 
-    def forward(self, wiring):
-        return [(self.forward_kernel, (wiring.x.rows, wiring.y.rows))]
+    def forward(self, buffers):
+        return [(self.forward_kernel, (buffers.x.rows, buffers.y.rows))]
 
-    def backward(self, wiring):
-        if wiring.dx is None:
+    def backward(self, buffers):
+        if buffers.dx is None:
             return []
-        known = wiring.y if self.from_output else wiring.x
-        return [(self.backward_kernel, (known.rows, wiring.dy.rows, wiring.dx.rows))]
+        known = buffers.y if self.from_output else buffers.x
+        return [(self.backward_kernel, (known.rows, buffers.dy.rows, buffers.dx.rows))]

@@ -17,8 +17,8 @@ class Flatten(Layer):
     def is_view(self, border):
         return not any(border)
 
-    def forward(self, wiring):
-        return [(kernels.flatten, (wiring.x.inside, wiring.y.array))]
+    def forward(self, buffers):
+        return [(kernels.flatten, (buffers.x.inside, buffers.y.array))]
 
-    def backward(self, wiring):
-        return [(kernels.unflatten, (wiring.dy.array, wiring.dx.inside))] if wiring.dx else []
+    def backward(self, buffers):
+        return [(kernels.unflatten, (buffers.dy.array, buffers.dx.inside))] if buffers.dx else []

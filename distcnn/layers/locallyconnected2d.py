@@ -30,39 +30,42 @@ class LocallyConnected2D(Filters2D):
         down, across = self.axes
         return Border(across.padding, across.padding, down.padding, down.padding)
 
-    def forward(self, wiring):
-        x, weight = wiring.x.bordered(self.border(wiring.x.shape)), _as_matrices(wiring.parameters["weight"])
-        bias = wiring.parameters.get("bias", np.zeros(weight.shape[:3], np.float32))
+    def forward(self, buffers):
+        x, weight = (
+            buffers.x.bordered(self.border(buffers.x.shape)),
+            _as_matrices(buffers.parameters["weight"]),
+        )
+        bias = buffers.parameters.get("bias", np.zeros(weight.shape[:3], np.float32))
         kernel = kernels.local_forward(tile_sizes.dense(self.out_channels), self.taps[1])
-        return [(kernel, (x, weight, bias, *self.axes, wiring.y.inside))]
+        return [(kernel, (x, weight, bias, *self.axes, buffers.y.inside))]
 
-    def backward(self, wiring):
-        dy = wiring.dy.inside
-        calls = [self._backward_weights(wiring)]
+    def backward(self, buffers):
+        dy = buffers.dy.inside
+        calls = [self._backward_weights(buffers)]
         if self.bias:
             kernel = kernels.local_bias_gradient(tile_sizes.sums(self.out_channels))
-            calls.append((kernel, (dy, wiring.sums["bias"], wiring.guard)))
-        if wiring.dx:
-            weight, (down, across) = _as_matrices(wiring.parameters["weight"]), self.axes
-            whole = padded(wiring.x.shape, self.border(wiring.x.shape))
-            wide = wiring.scratch.array("wide", (1, *whole, LANES))
+            calls.append((kernel, (dy, buffers.sums["bias"], buffers.guard)))
+        if buffers.dx:
+            weight, (down, across) = _as_matrices(buffers.parameters["weight"]), self.axes
+            whole = padded(buffers.x.shape, self.border(buffers.x.shape))
+            wide = buffers.scratch.array("wide", (1, *whole, LANES))
             rows, columns = tile_sizes.local_data(*self.taps, down.dilation)
             kernel = kernels.local_backward_data(rows, columns, across.dilation)
-            calls.append((kernel, (dy, weight, *self.axes, wide, wiring.dx.inside)))
+            calls.append((kernel, (dy, weight, *self.axes, wide, buffers.dx.inside)))
         return calls
 
-    def _backward_weights(self, wiring):
-        x, features = wiring.x.bordered(self.border(wiring.x.shape)), self._features(wiring.x.shape)
-        arrays, sums = (x, wiring.dy.inside, *self.axes), _as_matrices(wiring.sums["weight"])
+    def _backward_weights(self, buffers):
+        x, features = buffers.x.bordered(self.border(buffers.x.shape)), self._features(buffers.x.shape)
+        arrays, sums = (x, buffers.dy.inside, *self.axes), _as_matrices(buffers.sums["weight"])
         if features < LANES:
             kernel = kernels.local_backward_few_weights(tile_sizes.sums(self.out_channels))
-            return kernel, (*arrays, sums, wiring.guard)
-        patch = wiring.scratch.array("patch", (1, features, LANES))
+            return kernel, (*arrays, sums, buffers.guard)
+        patch = buffers.scratch.array("patch", (1, features, LANES))
         fresh = np.ones((-(-features // LANES), LANES), np.float32)
         fresh[-1, : fresh.size - features] = 0
         rows = tile_sizes.local_weights(self.out_channels)
         kernel = kernels.local_backward_weights(rows, self.taps[1], self.axes[1].dilation)
-        return kernel, (*arrays, patch, fresh, sums, wiring.guard)
+        return kernel, (*arrays, patch, fresh, sums, buffers.guard)
 
     def _features(self, shape):
         """Return how many numbers a window holds."""

@@ -27,19 +27,19 @@ class MaxPool2D(Pool2D):
     def gradient_over_input(self, shape):
         return self.is_partition(shape)
 
-    def forward(self, wiring):
-        kernel = kernels.max_pool_forward(*self.taps, self.is_whole(wiring.x.shape), self._ahead(wiring))
-        return [(kernel, (wiring.x.inside, *self.axes, wiring.y.inside))]
+    def forward(self, buffers):
+        kernel = kernels.max_pool_forward(*self.taps, self.is_whole(buffers.x.shape), self._ahead(buffers))
+        return [(kernel, (buffers.x.inside, *self.axes, buffers.y.inside))]
 
-    def backward(self, wiring):
-        if wiring.dx is None:
+    def backward(self, buffers):
+        if buffers.dx is None:
             return []
-        whole, partition = self.is_whole(wiring.x.shape), self.is_partition(wiring.x.shape)
-        kernel = kernels.max_pool_backward(*self.taps, whole, partition, wiring.mask, self._ahead(wiring))
-        given = wiring.x.inside, wiring.y.inside, wiring.dy.inside, *self.axes
-        return [(kernel, (*given, wiring.dx.inside))]
+        whole, partition = self.is_whole(buffers.x.shape), self.is_partition(buffers.x.shape)
+        kernel = kernels.max_pool_backward(*self.taps, whole, partition, buffers.mask, self._ahead(buffers))
+        given = buffers.x.inside, buffers.y.inside, buffers.dy.inside, *self.axes
+        return [(kernel, (*given, buffers.dx.inside))]
 
-    def _ahead(self, wiring):
+    def _ahead(self, buffers):
         """Return how many pixels are to be read ahead for each window: so many as there are for each, if few."""
         pixels = math.prod(axis.stride for axis in self.axes)
-        return pixels if wiring.x.inside.nbytes > CACHE and pixels <= MOST_AHEAD else 0
+        return pixels if buffers.x.inside.nbytes > CACHE and pixels <= MOST_AHEAD else 0

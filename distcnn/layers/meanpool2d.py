@@ -42,14 +42,14 @@ class GlobalMeanPool2D(Layer):
         c, h, w = shape
         return c * h * w
 
-    def forward(self, wiring):
-        return [(kernels.global_mean_forward, (wiring.x.inside, _share(wiring), wiring.y.inside))]
+    def forward(self, buffers):
+        return [(kernels.global_mean_forward, (buffers.x.inside, _share(buffers), buffers.y.inside))]
 
-    def backward(self, wiring):
-        if wiring.dx is None:
+    def backward(self, buffers):
+        if buffers.dx is None:
             return []
-        return [(kernels.global_mean_backward, (wiring.dy.inside, _share(wiring), wiring.dx.inside))]
+        return [(kernels.global_mean_backward, (buffers.dy.inside, _share(buffers), buffers.dx.inside))]
 
 
-def _share(wiring):
-    return 1.0 / (wiring.x.shape[1] * wiring.x.shape[2])
+def _share(buffers):
+    return 1.0 / (buffers.x.shape[1] * buffers.x.shape[2])

@@ -73,27 +73,27 @@ class WeightedPool2D(Pool2D):
         """Return the weights of rows and of columns, float32 [windows, taps]."""
         return tuple(_table(self.axis_weights, *side) for side in self._sides(shape))
 
-    def forward(self, wiring, factor=None, bias=None):
-        channels = wiring.x.shape[0]
+    def forward(self, buffers, factor=None, bias=None):
+        channels = buffers.x.shape[0]
         factor = np.ones(channels, np.float32) if factor is None else factor
         bias = np.zeros(channels, np.float32) if bias is None else bias
-        tables = self.tables(wiring.x.shape)
-        kernel = kernels.window_forward(*self.taps, *self.last_taps(wiring.x.shape))
-        return [(kernel, (wiring.x.inside, *tables, factor, bias, *self.axes, wiring.y.inside))]
+        tables = self.tables(buffers.x.shape)
+        kernel = kernels.window_forward(*self.taps, *self.last_taps(buffers.x.shape))
+        return [(kernel, (buffers.x.inside, *tables, factor, bias, *self.axes, buffers.y.inside))]
 
-    def backward(self, wiring, factor=None):
-        if wiring.dx is None:
+    def backward(self, buffers, factor=None):
+        if buffers.dx is None:
             return []
-        factor = np.ones(wiring.x.shape[0], np.float32) if factor is None else factor
-        tables = self.tables(wiring.x.shape)
-        given = wiring.dy.inside, *tables, factor, *self.axes
-        if self.is_partition(wiring.x.shape):
-            return [(kernels.window_backward_data_apart(*self.taps), (*given, wiring.dx.inside))]
-        (_, oh, ow), width, across = wiring.y.shape, wiring.x.shape[2], self.axes[1]
+        factor = np.ones(buffers.x.shape[0], np.float32) if factor is None else factor
+        tables = self.tables(buffers.x.shape)
+        given = buffers.dy.inside, *tables, factor, *self.axes
+        if self.is_partition(buffers.x.shape):
+            return [(kernels.window_backward_data_apart(*self.taps), (*given, buffers.dx.inside))]
+        (_, oh, ow), width, across = buffers.y.shape, buffers.x.shape[2], self.axes[1]
         columns = max(width + across.padding, ow * across.stride + across.kernel_size)
-        lines = wiring.scratch.array("lines", (oh, columns, LANES))
+        lines = buffers.scratch.array("lines", (oh, columns, LANES))
         kernel = kernels.window_backward_data(across.kernel_size, across.stride, tile_sizes.sums(width))
-        return [(kernel, (*given, lines, wiring.dx.inside))]
+        return [(kernel, (*given, lines, buffers.dx.inside))]
 
 
 def inside(axis, size, start):

@@ -45,10 +45,12 @@ class RadialBasis(Layer):
     def flops(self, shape):
         return 2 * self.centres.size
 
-    def forward(self, wiring):
-        return [(kernels.radial_forward, (wiring.x.array, self.centres, wiring.y.array))]
+    def forward(self, buffers):
+        return [(kernels.radial_forward, (buffers.x.array, self.centres, buffers.y.array))]
 
-    def backward(self, wiring):
-        if wiring.dx is None:
+    def backward(self, buffers):
+        if buffers.dx is None:
             return []
-        return [(kernels.radial_backward, (wiring.x.array, self.centres, wiring.dy.array, wiring.dx.array))]
+        return [
+            (kernels.radial_backward, (buffers.x.array, self.centres, buffers.dy.array, buffers.dx.array))
+        ]

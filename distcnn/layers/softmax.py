@@ -13,10 +13,10 @@ class Softmax(Layer):
     def output_shape(self, shape):
         return shape
 
-    def forward(self, wiring):
-        return [(kernels.softmax_forward, (wiring.x.channels, wiring.y.channels))]
+    def forward(self, buffers):
+        return [(kernels.softmax_forward, (buffers.x.channels, buffers.y.channels))]
 
-    def backward(self, wiring):
-        if wiring.dx is None:
+    def backward(self, buffers):
+        if buffers.dx is None:
             return []
-        return [(kernels.softmax_backward, (wiring.y.channels, wiring.dy.channels, wiring.dx.channels))]
+        return [(kernels.softmax_backward, (buffers.y.channels, buffers.dy.channels, buffers.dx.channels))]

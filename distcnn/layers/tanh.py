@@ -21,12 +21,12 @@ class Tanh(Layer):
     def output_shape(self, shape):
         return shape
 
-    def forward(self, wiring):
-        return [(kernels.tanh_forward, (wiring.x.rows, self.amplitude, self.slope, wiring.y.rows))]
+    def forward(self, buffers):
+        return [(kernels.tanh_forward, (buffers.x.rows, self.amplitude, self.slope, buffers.y.rows))]
 
-    def backward(self, wiring):
-        if wiring.dx is None:
+    def backward(self, buffers):
+        if buffers.dx is None:
             return []
         square, steepest = self.slope / self.amplitude, self.slope * self.amplitude
-        arrays = wiring.y.rows, wiring.dy.rows, square, steepest, wiring.dx.rows
+        arrays = buffers.y.rows, buffers.dy.rows, square, steepest, buffers.dx.rows
         return [(kernels.tanh_backward, arrays)]

@@ -28,12 +28,12 @@ class TrainablePool2D(WeightedPool2D):
     def axis_weights(self, axis, size, start):
         return [1.0] * axis.kernel_size
 
-    def forward(self, wiring):
-        return super().forward(wiring, wiring.parameters["coefficient"], wiring.parameters["bias"])
+    def forward(self, buffers):
+        return super().forward(buffers, buffers.parameters["coefficient"], buffers.parameters["bias"])
 
-    def backward(self, wiring):
-        x, dy, sums, guard = wiring.x.inside, wiring.dy.inside, wiring.sums, wiring.guard
-        arrays = x, dy, *self.tables(wiring.x.shape), *self.axes, sums["coefficient"], guard
+    def backward(self, buffers):
+        x, dy, sums, guard = buffers.x.inside, buffers.dy.inside, buffers.sums, buffers.guard
+        arrays = x, dy, *self.tables(buffers.x.shape), *self.axes, sums["coefficient"], guard
         factor = kernels.window_backward_factor(*self.taps), arrays
         bias = convolution.bias_gradient(tile_sizes.sums(dy.shape[1])), (dy, sums["bias"], guard)
-        return [factor, bias, *super().backward(wiring, wiring.parameters["coefficient"])]
+        return [factor, bias, *super().backward(buffers, buffers.parameters["coefficient"])]

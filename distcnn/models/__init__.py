@@ -14,7 +14,7 @@ from distcnn.models.simple import convolutional, full, local, mlp
 from distcnn.models.vgg import vgg16, vgg_small
 from distcnn.network import memory
 from distcnn.network.net import Net
-from distcnn.network.shapes import chain, numbers
+from distcnn.network.shapes import infer_shapes, parameter_counts
 
 
 class Model(NamedTuple):
@@ -59,15 +59,16 @@ def build(name, input_shape, classes, seed, conv="winograd", norm_group=1):
     return Net(MODELS[name].layers(input_shape, classes), input_shape, seed, conv, norm_group)
 
 
-def require_memory(name, input_shape, classes, hands, kept, ranks=1, blocks=1):
+def check_memory(name, input_shape, classes, workers, slots, ranks=1, blocks=1):
     """Raise NetError unless there is memory for so many ranks that train this model, with so many hands each.
 
     hands, kept, blocks: as in distcnn.network.memory.of_training. Raises ConfigError, too.
     """
     check(name)
     layers = MODELS[name].layers(input_shape, classes)
-    shapes, declared, followed = chain(layers, input_shape)
-    needs = memory.of_training(layers, numbers(declared, followed), shapes, hands, kept, blocks)
+    shapes, parameter_specs, statistic_specs = infer_shapes(layers, input_shape)
+    counts = parameter_counts(parameter_specs, statistic_specs)
+    needs = memory.of_training(layers, counts, shapes, workers, slots, blocks)
     memory.require(layers, needs, ranks, blocks)
 
 
@@ -75,8 +76,8 @@ def size(name):
     """Return a model's number of parameters, and of products and sums in a sample's forward pass."""
     model = MODELS[name]
     layers = model.layers(model.input_shape, model.classes)
-    shapes, declared, _ = chain(layers, model.input_shape)
-    parameters = sum(math.prod(parameter.shape) for each in declared for parameter in each.values())
+    shapes, parameter_specs, _ = infer_shapes(layers, model.input_shape)
+    parameters = sum(math.prod(parameter.shape) for each in parameter_specs for parameter in each.values())
     return parameters, sum(layer.flops(shape) for layer, shape in zip(layers, shapes, strict=False))
 
 

@@ -1,6 +1,6 @@
 """Residual networks for images of 32 x 32 (He, Zhang, Ren and Sun 2016, section 4.2)."""
 
-from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, GlobalMeanPool2D, Keep, ReLU
+from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, GlobalMeanPool2D, ReLU, SaveAs
 
 
 def resnet(blocks):
@@ -19,7 +19,7 @@ def resnet(blocks):
 def _residual(name, channels, stride):
     """Two convolutions beside a shortcut without parameters (A in the paper)."""
     inside = _convolution(channels, stride), ReLU(), _convolution(channels)
-    return [Keep(name), *inside, Add(name, stride), ReLU()]
+    return [SaveAs(name), *inside, Add(name, stride), ReLU()]
 
 
 def _convolution(channels, stride=1):

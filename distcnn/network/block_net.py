@@ -12,17 +12,17 @@ import numpy as np
 
 from distcnn.config.types import GLOBAL
 from distcnn.errors import NetError
-from distcnn.kernels.batchnorm import move_statistics
+from distcnn.kernels.batchnorm import update_running_stats
 from distcnn.kernels.jit import ieee_mode
 from distcnn.lanes import aligned
 from distcnn.layers import Softmax
-from distcnn.layers.base import EPOCH, TRAINING, Moment, listed
+from distcnn.layers.base import EPOCH, TRAINING, BlockContext, listed
 from distcnn.network import memory
 from distcnn.network.group_plan import Group
 from distcnn.network.inference_plan import Inference
 from distcnn.network.parameters import Layout
 from distcnn.network.plan import Plan
-from distcnn.network.shapes import chain, numbers
+from distcnn.network.shapes import infer_shapes, parameter_counts
 from distcnn.numerics.fixed_point import HEAD, OVERFLOWS, QUANTUM, block_limit
 
 STATISTICS_MOMENTUM = 0.1  # PyTorch's: the weight of a batch in the running statistics
@@ -59,15 +59,17 @@ class BlockNet:
             raise NetError(f"seed is {seed!r}; wanted a whole number from 0 to 2**63 - 1")
         self.norm_group = norm_group
         self.layers = listed(layers)
-        self.shapes, declared, followed = chain(self.layers, input_shape)
-        memory.require(self.layers, memory.of_net(numbers(declared, followed), self.shapes))
+        self.shapes, parameter_specs, statistic_specs = infer_shapes(self.layers, input_shape)
+        memory.require(
+            self.layers, memory.of_net(parameter_counts(parameter_specs, statistic_specs), self.shapes)
+        )
         self.layers = [layer.using(conv) for layer in self.layers]
-        layout = Layout(self.layers, self.shapes, declared, followed)
+        layout = Layout(self.layers, self.shapes, parameter_specs, statistic_specs)
         self.trained, self.spans, self.offsets = layout.trained, layout.spans, layout.offsets
         self.weights = aligned((layout.size,))
         self.arrays = layout.views(self.weights)
         self.parameters = MappingProxyType(dict(list(self.arrays.items())[: layout.count]))
-        layout.initialise(self.arrays, seed)
+        layout.initialize(self.arrays, seed)
         self._layout, self._seed = layout, seed
         self._take_sums()
         self.scale, self.shift = np.ones((2, self.input_shape[0]), np.float32)
@@ -84,18 +86,18 @@ class BlockNet:
         """SHA-256 over all parameters, then running statistics, in declaration order, little-endian float32, as hex."""
         return hashlib.sha256(self.weights.astype("<f4").tobytes()).hexdigest()
 
-    def normalise(self, mean, std):
+    def normalize(self, mean, std):
         """From now on take off each channel's mean from images and divide by its deviation, both (c,)."""
         mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
         self.scale[:], self.shift[:] = 1 / std, -mean / std
 
-    def twin(self):
+    def worker_copy(self):
         """Return a net over the same weights, whose sums and plans are its own: for another thread."""
         other = copy.copy(self)
         for made in self.PLANS:
             other.__dict__.pop(made, None)
         other._take_sums()
-        other.augmentation = self.augmentation and self.augmentation.twin(other.moment)
+        other.augmentation = self.augmentation and self.augmentation.worker_copy(other.context)
         return other
 
     def groups(self, blocks):
@@ -121,7 +123,7 @@ class BlockNet:
         done(offset): sums[offset:] will not change again. exchange: see Group.
         """
         report = None if done is None else lambda k: done(self.offsets[k])
-        self.moment.settings[TRAINING] = True
+        self.context.settings[TRAINING] = True
         self.load(blocks)
         self.group.forward(exchange)
         self.group.loss(self.label_smoothing)
@@ -148,12 +150,12 @@ class BlockNet:
             self.inference.forward()
             return self.inference.y, self.inference.softmax()
 
-    def move_statistics(self, samples):
+    def update_running_stats(self, samples):
         """Let the running statistics follow a batch of so many samples, whose sums are known; clear these sums."""
         running, sums = self.weights[self.trained :], self.sums[HEAD + self.trained :]
         if running.size:
             with ieee_mode():
-                move_statistics(running, sums, QUANTUM / samples, STATISTICS_MOMENTUM)
+                update_running_stats(running, sums, QUANTUM / samples, STATISTICS_MOMENTUM)
 
     @cached_property
     def group(self):
@@ -172,7 +174,7 @@ class BlockNet:
         """Take what a thread needs for itself."""
         self.sums = aligned((HEAD + self.weights.size,), np.int64)
         self.guard = np.array([block_limit(1), 0])
-        self.moment = Moment(self._seed)
+        self.context = BlockContext(self._seed)
         self._layer_sums = self._layout.by_layer(self._layout.views(self.sums[HEAD:]))
 
     def _require_logits(self):
@@ -186,15 +188,15 @@ class BlockNet:
             )
 
     def _begin(self, plan, blocks, epoch=0):
-        self.moment.settings[EPOCH] = epoch
+        self.context.settings[EPOCH] = epoch
         self.sums[:HEAD] = 0
         self.guard[:] = block_limit(blocks), 0
         with ieee_mode():
             plan.prepare()
 
     def _group(self, input_gradient):
-        first = Plan(self.layers, self.shapes, *self._arrays(), self.moment, input_gradient)
-        return Group(first, meets=self.norm_group != 1)
+        first = Plan(self.layers, self.shapes, *self._arrays(), self.context, input_gradient)
+        return Group(first, synchronizes=self.norm_group != 1)
 
     def _arrays(self):
         return self._layout.by_layer(self.arrays), self._layer_sums, self.sums[:HEAD], self.guard

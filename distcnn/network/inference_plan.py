@@ -15,7 +15,7 @@ import numpy as np
 from distcnn.kernels.activations import softmax_forward
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import BatchNorm2D, Layer, ReLU
-from distcnn.layers.base import NO_BORDER, Border, Moment, Scratch, Value, Wiring, padded
+from distcnn.layers.base import NO_BORDER, BlockContext, Border, LayerBuffers, Scratch, Value, padded
 from distcnn.network.plan import Forward, arrays
 
 
@@ -61,9 +61,9 @@ class Inference(Forward):
     def __init__(self, layers, shapes, parameters, sums, head, guard):
         found = stages(layers)
         self.values, self.memory = _values(found, shapes)
-        moment = Moment(0)
-        super().__init__(moment, self.values[0], self.values[-1])
-        kept = {stage.layer.keeps: y for stage, y in zip(found, self.values[1:], strict=True)}
+        context = BlockContext(0)
+        super().__init__(context, self.values[0], self.values[-1])
+        saved = {stage.layer.saves_as: y for stage, y in zip(found, self.values[1:], strict=True)}
         prepare, forward, scratch = [], [], Scratch()
         for k, stage in enumerate(found):
             layer, x, y, own = stage.layer, self.values[k], self.values[k + 1], parameters[stage.number]
@@ -72,12 +72,17 @@ class Inference(Forward):
                 bias = own.get("bias", np.zeros(len(own["weight"]), np.float32))
                 prepare += layers[stage.norm].fold(parameters[stage.norm], own["weight"], bias, folded)
                 own = folded
-            wiring = Wiring(x, y, None, None, own, sums[stage.number], guard, stage.relu, scratch=scratch)
-            wiring.kept, wiring.common = arrays(layer.kept(x.shape)), arrays(layer.common(x.shape))
-            wiring.number, wiring.moment, wiring.other = stage.number, moment, kept.get(layer.takes)
-            prepare += layer.prepare(wiring)
+            buffers = LayerBuffers(
+                x, y, None, None, own, sums[stage.number], guard, stage.relu, scratch=scratch
+            )
+            buffers.saved, buffers.group_shared = (
+                arrays(layer.saved(x.shape)),
+                arrays(layer.group_shared(x.shape)),
+            )
+            buffers.number, buffers.context, buffers.skip = stage.number, context, saved.get(layer.reads)
+            prepare += layer.prepare(buffers)
             if not _shared(x, y):
-                forward += layer.forward(wiring)
+                forward += layer.forward(buffers)
         self._set_calls(prepare, forward)
         if len(shapes[-1]) == 1:
             unused = aligned(self.y.array.shape)  # the loss's gradient
@@ -145,17 +150,17 @@ def _values(found, shapes):
 
 def _groups(found, shapes):
     """Return the group of each value."""
-    groups, kept = [], {}
+    groups, saved = [], {}
     for k, shape in enumerate(shapes):
         maker, reader = (found[i].layer if 0 <= i < len(found) else None for i in (k - 1, k))
         joins = maker is not None and (maker.in_place or maker.is_view(groups[-1].border))
         groups.append(groups[-1] if joins else Group())
         groups[-1].border = groups[-1].border.union(reader.border(shape) if reader else NO_BORDER)
         groups[-1].until = k
-        if maker is not None and maker.keeps:
-            kept[maker.keeps] = groups[-1]
-        if reader is not None and reader.takes:
-            kept[reader.takes].until = max(kept[reader.takes].until, k)
+        if maker is not None and maker.saves_as:
+            saved[maker.saves_as] = groups[-1]
+        if reader is not None and reader.reads:
+            saved[reader.reads].until = max(saved[reader.reads].until, k)
     return groups
 
 

@@ -13,30 +13,30 @@ NUMBER, SUM = 4, 8  # bytes of a float32 and of an exact sum
 GROUPS, CGROUPS, MEMINFO = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"), Path("/proc/meminfo")
 
 
-def of_net(numbers, shapes):
+def of_net(parameter_counts, shapes):
     """Return the bytes, by layer, that any use of a net takes: its parameters and their sums, the largest output.
 
     numbers: how many parameters and statistics each layer has; shapes: those between the layers, input first.
     """
     outputs = [NUMBER * LANES * math.prod(shape) for shape in shapes[1:]]
     largest = max(outputs, default=0)
-    sizes = [(NUMBER + SUM) * count for count in numbers]
+    sizes = [(NUMBER + SUM) * count for count in parameter_counts]
     if largest:
         sizes[outputs.index(largest)] += largest
     return sizes
 
 
-def of_training(layers, numbers, shapes, hands=1, kept=1, blocks=1):
+def of_training(layers, parameter_counts, shapes, workers=1, slots=1, blocks=1):
     """Return the bytes, by layer, that training takes: parameters, their sums, outputs and gradients of some blocks.
 
     hands: threads, each with sums and so many blocks of its own; kept: numbers kept beside each parameter, as
     velocities.
     """
     needs = []
-    for layer, count, shape in zip(layers, numbers, shapes[1:], strict=True):
+    for layer, count, shape in zip(layers, parameter_counts, shapes[1:], strict=True):
         shares = layer.in_place or layer.gradient_in_place or layer.is_view(NO_BORDER)  # memory, or may
         block = 0 if shares else 2 * NUMBER * LANES * math.prod(shape)
-        needs.append(NUMBER * (1 + kept) * count + hands * (SUM * count + blocks * block))
+        needs.append(NUMBER * (1 + slots) * count + workers * (SUM * count + blocks * block))
     return needs
 
 

@@ -47,7 +47,7 @@ class Net(BlockNet):
         """
         images = self._checked(images)
         self._seen = images if training else None
-        self.moment.settings[TRAINING], self.moment.settings[EPOCH] = training, 0
+        self.context.settings[TRAINING], self.context.settings[EPOCH] = training, 0
         group, results = self._whole_group, np.empty((len(images), *self.shapes[-1]), np.float32)
         with ieee_mode():
             group.prepare()
@@ -59,7 +59,7 @@ class Net(BlockNet):
             for plan, part in zip(group.plans, parts, strict=True):
                 part[...] = plan.y.samples(len(part))
         if training and not self.guard[1]:
-            self.move_statistics(len(images))
+            self.update_running_stats(len(images))
         return results
 
     def backward(self, dy):
@@ -74,7 +74,7 @@ class Net(BlockNet):
             raise NetError(f"dy has shape {dy.shape}; wanted {wanted}, as forward gave")
         group, results = self._whole_group, np.empty(self._seen.shape, np.float32)
         self._begin_anew(group, len(dy))
-        self.moment.settings[TRAINING] = True
+        self.context.settings[TRAINING] = True
         for blocks, dys, parts in self._by_group(_blocks(self._seen), _parts(dy), _parts(results)):
             with ieee_mode():
                 group.load(blocks, self.scale, self.shift)

@@ -19,13 +19,13 @@ class Layout:
     of layer k and all behind it begin.
     """
 
-    def __init__(self, layers, shapes, declared, followed):
+    def __init__(self, layers, shapes, parameter_specs, statistic_specs):
         self._layers, self._shapes = layers, shapes
-        own, kept = (
+        own, saved = (
             [(k, name, each[name]) for k, each in enumerate(of_layers) for name in each]
-            for of_layers in (declared, followed)
+            for of_layers in (parameter_specs, statistic_specs)
         )
-        self._names, self.count = own + kept, len(own)
+        self._names, self.count = own + saved, len(own)
         sizes = [math.prod(parameter.shape) for _, _, parameter in self._names]
         self._borders = list(accumulate(sizes, initial=0))
         self.size, self.trained = self._borders[-1], self._borders[self.count]
@@ -53,7 +53,7 @@ class Layout:
             found[k][name] = view
         return found
 
-    def initialise(self, views, seed):
+    def initialize(self, views, seed):
         """Write the values with which training starts, a function of the seed and the parameter's number.
 
         Weights are uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere.

@@ -15,7 +15,7 @@ from distcnn.kernels.pointwise import pack
 from distcnn.kernels.program import Program
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import ReLU
-from distcnn.layers.base import NO_BORDER, Border, Scratch, Value, Wiring
+from distcnn.layers.base import NO_BORDER, Border, LayerBuffers, Scratch, Value
 
 
 class Block(NamedTuple):
@@ -48,16 +48,16 @@ class Forward:
     x: the block's input, y: its output (Value); moment: see Moment.
     """
 
-    def __init__(self, moment, x, y):
-        self.moment, self.x, self.y = moment, x, y
+    def __init__(self, context, x, y):
+        self.context, self.x, self.y = context, x, y
         self._label = aligned((LANES,))
         self._pack = {np.dtype(name): pack(name) for name in ("uint8", "float32")}  # compiled on first use
 
     def _set_calls(self, prepare, forward):
-        self._prepare, self.way_forward = Program(prepare), Program(forward)
+        self._prepare, self.forward_program = Program(prepare), Program(forward)
 
     def _set_loss(self, rejection, dy, head, guard):
-        inputs = self.y.array, self._label, self.moment.weights, rejection
+        inputs = self.y.array, self._label, self.context.weights, rejection
         self._loss = softmax_cross_entropy.compiled, inputs, (dy, head, guard)
 
     def prepare(self):
@@ -69,8 +69,8 @@ class Forward:
 
         An augmentation (see distcnn.data.augmentation), if any, distorts it before that.
         """
-        self._label[:], self.moment.weights[:] = block.label, block.weight
-        self.moment.samples[:] = block.index
+        self._label[:], self.context.weights[:] = block.label, block.weight
+        self.context.samples[:] = block.index
         if augmentation:
             augmentation.load(block, scale, shift, self.x.inside)
         else:
@@ -78,7 +78,7 @@ class Forward:
 
     def forward(self):
         """Compute y from x."""
-        self.way_forward()
+        self.forward_program()
 
     def loss(self, smoothing=0.0):
         """Add loss and counts of the labels to the head, and compute dy; smoothing: of the labels."""
@@ -99,7 +99,7 @@ class Plan(Forward):
     """
 
     def __init__(
-        self, layers, shapes, parameters, sums, head, guard, moment, input_gradient=False, first=None
+        self, layers, shapes, parameters, sums, head, guard, context, input_gradient=False, first=None
     ):
         self._made_of = layers, shapes, parameters, sums, head, guard
         self._layers, self._shapes = layers, shapes
@@ -112,38 +112,38 @@ class Plan(Forward):
         gradients = self._values(gradient_borders, self._gradient_aliases(), shared)
         # Of each value, the input first: whether its gradient is wanted.
         wanted = [input_gradient or any(parameters[:k]) for k in range(len(values))]
-        kept, kept_gradients = self._branches(values, wanted)
-        super().__init__(moment, values[0], values[-1])
+        saved, kept_gradients = self._branches(values, wanted)
+        super().__init__(context, values[0], values[-1])
         self.values, self.dy, self.dx = values, gradients[-1], gradients[0] if input_gradient else None
-        self._wirings, prepare, forward, backward = [], [], [], []
+        self._buffers, prepare, forward, backward = [], [], [], []
         scratch = Scratch()
         for k, layer in enumerate(layers):
             dx = gradients[k] if wanted[k] else None
-            own = {"x": values[k], "y": values[k + 1], "dx": dx, "dy": gradients[k + 1], "moment": moment}
-            own["kept"] = arrays(layer.kept(shapes[k]))
-            own["other"] = kept.get(layer.takes)
-            own["dother"] = kept_gradients.get(layer.takes or layer.keeps)
+            own = {"x": values[k], "y": values[k + 1], "dx": dx, "dy": gradients[k + 1], "context": context}
+            own["saved"] = arrays(layer.saved(shapes[k]))
+            own["skip"] = saved.get(layer.reads)
+            own["dskip"] = kept_gradients.get(layer.reads or layer.saves_as)
             if first:
-                wiring = first._wirings[k].beside(**own)
+                buffers = first._buffers[k].for_next_block(**own)
             else:
-                wiring = Wiring(**own, parameters=parameters[k], sums=sums[k], guard=guard, number=k)
-                wiring.common, wiring.scratch = arrays(layer.common(shapes[k])), scratch
-                wiring.relu, wiring.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
-                prepare += layer.prepare(wiring)
-            self._wirings.append(wiring)
+                buffers = LayerBuffers(**own, parameters=parameters[k], sums=sums[k], guard=guard, number=k)
+                buffers.group_shared, buffers.scratch = arrays(layer.group_shared(shapes[k])), scratch
+                buffers.relu, buffers.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
+                prepare += layer.prepare(buffers)
+            self._buffers.append(buffers)
             if not (self._fuses_forward(k) or self._shared(values, k)):
-                forward += layer.forward(wiring)
+                forward += layer.forward(buffers)
             done_here = self._fuses_backward(k) or self._shared(gradients, k)
-            backward.insert(0, [] if done_here else layer.backward(wiring))
+            backward.insert(0, [] if done_here else layer.backward(buffers))
         if len(shapes[-1]) == 1:
             self._set_loss(layers[-1].rejection_logit, self.dy.array, head, guard)
         self._set_calls(prepare, forward)
-        self.way_back = Program(chain.from_iterable(backward))
+        self.backward_program = Program(chain.from_iterable(backward))
         self.layers_end = list(accumulate(map(len, backward)))
 
-    def beside(self):
+    def for_next_block(self):
         """Return the plan of another block of the group that begins with this one."""
-        return Plan(*self._made_of, self.moment.beside(), self.dx is not None, first=self)
+        return Plan(*self._made_of, self.context.for_next_block(), self.dx is not None, first=self)
 
     # ---- what is fused, and what shares memory ----
 
@@ -182,10 +182,10 @@ class Plan(Forward):
         """Return by name the outputs that are kept, and the gradients that those who take them add up, if wanted."""
         outputs, gradients = {}, {}
         for k, layer in enumerate(self._layers):
-            if layer.keeps:
-                outputs[layer.keeps] = values[k + 1]
-                taken = any(each.takes == layer.keeps for each in self._layers)
-                gradients[layer.keeps] = Value(self._shapes[k + 1]) if taken and wanted[k + 1] else None
+            if layer.saves_as:
+                outputs[layer.saves_as] = values[k + 1]
+                taken = any(each.reads == layer.saves_as for each in self._layers)
+                gradients[layer.saves_as] = Value(self._shapes[k + 1]) if taken and wanted[k + 1] else None
         return outputs, gradients
 
     def _borders(self):

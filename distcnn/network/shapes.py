@@ -7,41 +7,41 @@ from distcnn.errors import NetError
 from distcnn.layers import Layer
 
 
-def chain(layers, input_shape):
+def infer_shapes(layers, input_shape):
     """Return the shapes between layers, input first, each layer's parameters and its statistics.
 
     Raises NetError, naming the layer, for layers that do not fit together.
     """
-    shapes, declared, followed, kept = [_checked(input_shape)], [], [], {}
+    shapes, parameter_specs, statistic_specs, saved = [_checked(input_shape)], [], [], {}
     for k, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             raise NetError(f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)")
         try:
-            shapes.append(layer.output_shape(shapes[-1], *_taken(layer, kept)))
+            shapes.append(layer.output_shape(shapes[-1], *_taken(layer, saved)))
         except NetError as error:
             raise NetError(f"layer {k}: {error}") from None
-        declared.append(layer.parameters(shapes[-2]))
-        followed.append(layer.statistics(shapes[-2]))
-        if layer.keeps:
-            kept[layer.keeps] = shapes[-1]
-    return shapes, declared, followed
+        parameter_specs.append(layer.parameters(shapes[-2]))
+        statistic_specs.append(layer.statistics(shapes[-2]))
+        if layer.saves_as:
+            saved[layer.saves_as] = shapes[-1]
+    return shapes, parameter_specs, statistic_specs
 
 
-def numbers(declared, followed):
+def parameter_counts(parameter_specs, statistic_specs):
     """Return how many parameters and statistics each layer has."""
-    pairs = zip(declared, followed, strict=True)
-    return [sum(math.prod(each.shape) for each in (*own.values(), *kept.values())) for own, kept in pairs]
+    pairs = zip(parameter_specs, statistic_specs, strict=True)
+    return [sum(math.prod(each.shape) for each in (*own.values(), *saved.values())) for own, saved in pairs]
 
 
-def _taken(layer, kept):
+def _taken(layer, saved):
     """Return the shapes, of those kept so far by name, that the layer takes: one, or none."""
-    if layer.keeps in kept:
+    if layer.saves_as in saved:
         raise NetError(f"{layer}: an output is kept under this name already")
-    if layer.takes is not None and layer.takes not in kept:
+    if layer.reads is not None and layer.reads not in saved:
         raise NetError(
-            f"{layer}: no output is kept under this name before it; put a Keep({layer.takes!r}) there"
+            f"{layer}: no output is kept under this name before it; put a Keep({layer.reads!r}) there"
         )
-    return [] if layer.takes is None else [kept[layer.takes]]
+    return [] if layer.reads is None else [saved[layer.reads]]
 
 
 def _checked(input_shape):

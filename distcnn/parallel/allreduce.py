@@ -15,7 +15,7 @@ BUCKET_BYTES = 2**20  # smaller messages cost more in latency than they hide
 MODES = ("exact", "float32")
 
 
-class Reduction:
+class GradientAllreduce:
     """Add up `sums` over all ranks, in place.
 
     sums: int64 `[HEAD + parameters]`, multiples of 2**-36: the head, then gradients in declaration order.
@@ -35,7 +35,7 @@ class Reduction:
         self.buckets = buckets(offsets if overlap else (), len(sums), BUCKET_BYTES // self.wire.itemsize)
         self.requests = []
 
-    def ready(self, offset: int) -> None:
+    def start(self, offset: int) -> None:
         """Let `sums[offset:]` travel: it is final on this rank. Offsets fall during a step.
 
         Every call also moves on what is under way: MPI does so only when it is called.
@@ -63,7 +63,7 @@ class Reduction:
             self.requests.clear()
         self._unpack()
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Give up a sum that failed: end all requests, for MPI may write into `sums` until then."""
         for request in self.requests:
             with suppress(Exception):

@@ -15,7 +15,7 @@ def on_root(comm, function):
     Python's reaches them as a RuntimeError that names it: those of libraries often do not survive pickling.
     """
     if comm.rank > 0:
-        wait(comm)
+        barrier(comm)
         result, failure = comm.bcast(None)
         if failure:
             raise _rebuilt(failure)
@@ -24,12 +24,12 @@ def on_root(comm, function):
         try:
             result = function()
         finally:
-            wait(comm)
+            barrier(comm)
         comm.bcast((result, None))  # a result that does not pickle raises here, before anything is sent
         return result
     except (Exception, SystemExit) as error:
         comm.bcast((None, _portable(error)))
-        raise agreed(error) from error.__cause__
+        raise mark_collective(error) from error.__cause__
 
 
 def on_all(comm, function):
@@ -42,15 +42,15 @@ def on_all(comm, function):
         result = function()
     except errors.UserError as error:
         failure = error
-    wait(comm)
+    barrier(comm)
     failures = comm.allgather(failure and _portable(failure))
     first = next((rank for rank, found in enumerate(failures) if found), None)
     if first is None:
         return result
-    raise agreed(failure, first) if first == comm.rank else _rebuilt(failures[first], first)
+    raise mark_collective(failure, first) if first == comm.rank else _rebuilt(failures[first], first)
 
 
-def wait(comm):
+def barrier(comm):
     """Return when every rank has called this; sleep meanwhile, as MPI's own barrier keeps the core busy.
 
     So 7 ranks that wait for one to compile, on 2 cores, leave it a whole core.
@@ -66,23 +66,23 @@ def sleep_until(done):
         pause = min(LONGER * pause, LONGEST_PAUSE)
 
 
-def agreed(error, rank=0, echo=False):
+def mark_collective(error, rank=0, remote=False):
     """Mark and return an exception that every rank raises alike, so that `world.run` tells it once.
 
     `rank` is where it happened; elsewhere it is an echo.
     """
-    error.agreed_rank, error.is_echo = rank, echo
+    error.collective_rank, error.is_remote = rank, remote
     return error
 
 
-def agreed_rank(error) -> int | None:
+def collective_rank(error) -> int | None:
     """Return on which rank an agreed exception happened, None for one that other ranks do not know of."""
-    return getattr(error, "agreed_rank", None)
+    return getattr(error, "collective_rank", None)
 
 
-def is_echo(error) -> bool:
+def is_remote(error) -> bool:
     """Return whether the exception happened on another rank."""
-    return getattr(error, "is_echo", False)
+    return getattr(error, "is_remote", False)
 
 
 def _portable(error):
@@ -99,4 +99,4 @@ def _portable(error):
 
 def _rebuilt(failure, rank=0):
     kind, arguments = failure
-    return agreed(kind(*arguments), rank, echo=True)
+    return mark_collective(kind(*arguments), rank, remote=True)

@@ -1,7 +1,7 @@
 """Kernels on all ranks: from the cache at once, or compiled by the first of each node while the others sleep."""
 
 from distcnn.kernels.jit import NotCached, cached_only
-from distcnn.parallel.collective import wait
+from distcnn.parallel.collective import barrier
 from distcnn.parallel.node import node
 
 
@@ -15,7 +15,7 @@ def compile_in_turns(comm, function):
     first = node(comm).first
     if first:
         function()
-    wait(comm)
+    barrier(comm)
     if not first:
         function()
 
@@ -28,5 +28,5 @@ def _found(comm, function):
         found = True
     except NotCached:
         found = False
-    wait(comm)  # asleep: some take longer, where there are fewer cores than ranks
+    barrier(comm)  # asleep: some take longer, where there are fewer cores than ranks
     return found

@@ -17,7 +17,7 @@ EMPTY = np.empty(0, np.uint8)
 UNFINISHED = []  # requests that nobody waits for any more: MPI may use their memory as long as the process lives
 
 
-class Letters:
+class PointToPointComm:
     """A communicator's calls among the `living` ranks of `comm`, under MPI's names; they fail when one of these dies.
 
     number: of the group of ranks that these are, so that its messages are told from those of groups before it. An
@@ -25,9 +25,9 @@ class Letters:
     expectation itself fails when the other dies.
     """
 
-    def __init__(self, comm, living, number):
-        self.comm, self.rank, self.size = comm, living.index(comm.rank), len(living)
-        self.others, self.tag = [rank for rank in living if rank != comm.rank], KINDS * number
+    def __init__(self, comm, alive, number):
+        self.comm, self.rank, self.size = comm, alive.index(comm.rank), len(alive)
+        self.others, self.tag = [rank for rank in alive if rank != comm.rank], KINDS * number
         self._alarms, self._revoked = [], False
         for other in self.others:
             try:
@@ -45,7 +45,7 @@ class Letters:
     def Is_revoked(self):
         """Return whether some rank has revoked, as far as this one knows."""
         with suppress(Exception):
-            self.heed()
+            self.check_revoked()
             return False
         return True
 
@@ -83,7 +83,7 @@ class Letters:
         exchange.Wait()
         return exchange.arrived
 
-    def heed(self):
+    def check_revoked(self):
         """Raise MPI.Exception if a rank has revoked or died."""
         from mpi4py import MPI
 
@@ -95,15 +95,15 @@ class Letters:
 class Exchange:
     """A request: all other ranks have sent what they have for this one, and got what it has for them."""
 
-    def __init__(self, letters, sent, like):
-        self._letters, comm, tag = letters, letters.comm, letters.tag + DATA
-        letters.heed()
+    def __init__(self, comm_by_messages, sent, like):
+        self._comm, comm, tag = comm_by_messages, comm_by_messages.comm, comm_by_messages.tag + DATA
+        comm_by_messages.check_revoked()
         self.arrived = [np.empty_like(array) for array in like]
         self._requests = []
         try:
-            for other, array in zip(letters.others, self.arrived, strict=True):
+            for other, array in zip(comm_by_messages.others, self.arrived, strict=True):
                 self._requests.append(comm.Irecv(array, other, tag))
-            for other, array in zip(letters.others, sent, strict=True):
+            for other, array in zip(comm_by_messages.others, sent, strict=True):
                 self._requests.append(comm.Isend(array.copy(), other, tag))
         except Exception:
             UNFINISHED.extend(self._requests)
@@ -114,7 +114,7 @@ class Exchange:
         try:
             self._requests = [request for request in self._requests if not request.Test()]
             if self._requests:
-                self._letters.heed()
+                self._comm.check_revoked()
         except Exception:
             UNFINISHED.extend(self._requests)
             raise

@@ -3,7 +3,7 @@
 import sys
 
 
-class Alone:
+class SerialComm:
     """The part of mpi4py's communicator that distcnn uses, with the same names, for one rank."""
 
     rank = 0

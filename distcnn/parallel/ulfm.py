@@ -10,16 +10,16 @@ from contextlib import suppress
 import numpy as np
 
 from distcnn.errors import DistcnnError
-from distcnn.parallel.collective import agreed, agreed_rank, sleep_until
-from distcnn.parallel.point_to_point import EMPTY, MEETING, Letters
+from distcnn.parallel.collective import collective_rank, mark_collective, sleep_until
+from distcnn.parallel.point_to_point import EMPTY, MEETING, PointToPointComm
 
 ENABLED = "OMPI_MCA_mpi_ft_enable"  # set to 1 by `mpirun --with-ft ulfm`
 BITS = 24  # of an int, which Agree takes
 MOST_BYTES = 2**30  # in a message: MPI's counts are ints
-MOST_FALSE_ALARMS = 3  # MPI errors in a row without a death
+MAX_SPURIOUS_FAILURES = 3  # MPI errors in a row without a death
 
 
-class Survivors:
+class UlfmComm:
     """MPI's communicator of the ranks that are alive, under its own names; `close_ranks` leaves out the dead.
 
     Whoever holds it sees rank and size change then. lost: how many ranks have died so far. all: the communicator that
@@ -30,14 +30,14 @@ class Survivors:
 
     def __init__(self, comm):
         self.all, self.comm = comm, comm.Dup()
-        self.living, self.groups = [*range(comm.size)], 0
+        self.alive, self.groups = [*range(comm.size)], 0
 
     def __getattr__(self, name):
         return getattr(self.comm, name)
 
     @property
     def lost(self):
-        return self.all.size - len(self.living)
+        return self.all.size - len(self.alive)
 
     def allgather(self, value):
         """Return every rank's value, collected by sums.
@@ -72,7 +72,7 @@ class Survivors:
             self.comm.Allreduce(None, row[start : start + MOST_BYTES])
         return [row[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True)]
 
-    def meet(self, given_up=lambda: False):
+    def rendezvous(self, given_up=lambda: False):
         """Return who is alive, when each has called this as often as this rank; sleep meanwhile.
 
         A rank tells every other one, and waits for word from each or the news of its death: so none depends on what
@@ -81,7 +81,7 @@ class Survivors:
         given_up(): whether there is no point in waiting any longer.
         """
         here, left = {self.all.rank}, {}
-        for other in self.living:
+        for other in self.alive:
             with suppress(failures(self)):
                 if other != self.all.rank:
                     arrival = self.all.Irecv(EMPTY.copy(), other, MEETING)
@@ -99,24 +99,24 @@ class Survivors:
         sleep_until(all_met)
         return here
 
-    def close_ranks(self):
+    def shrink(self):
         """Leave out whoever has died; every rank that is left must call this. Returns the numbers of the dead.
 
         `Revoke` comes first: it makes every other rank's pending and later calls fail, so that all come here.
         Numbers are those that ranks had when the job began.
         """
-        before, seen = self.living, None
+        before, seen = self.alive, None
         while seen is None:
-            here = self.meet()
+            here = self.rendezvous()
             with suppress(failures(self)):  # another has died: all go round again
                 self.all.Ack_failed()
                 seen = [self.all.Agree(mask) for mask in _masks(here, self.all.size)]
-        self.living = [rank for rank in before if seen[rank // BITS] >> rank % BITS & 1]
+        self.alive = [rank for rank in before if seen[rank // BITS] >> rank % BITS & 1]
         self.groups += 1
-        self.comm = Letters(self.all, self.living, self.groups)
-        return [rank for rank in before if rank not in self.living]
+        self.comm = PointToPointComm(self.all, self.alive, self.groups)
+        return [rank for rank in before if rank not in self.alive]
 
-    def obituary(self, dead, when) -> str:
+    def failure_message(self, dead, when) -> str:
         """Return words on the ranks of these numbers, and on the others."""
         size = self.all.size
         who = f"rank{'s' * (len(dead) > 1)} {', '.join(map(str, dead))} of {size}"
@@ -127,7 +127,7 @@ class Survivors:
 
         (False, True) if any has died. It works on a revoked communicator, too.
         """
-        whole = len(self.meet()) == len(self.living)
+        whole = len(self.rendezvous()) == len(self.alive)
         try:
             flags = self.all.Agree((ended and whole) + 2 * sound)
         except failures(self):
@@ -140,31 +140,31 @@ def _masks(ranks, size):
     return [sum((start + k in ranks) << k for k in range(BITS)) for start in range(0, size, BITS)]
 
 
-def survivors(comm):
+def ulfm_comm(comm):
     """Return a communicator that can lose ranks, or `comm` itself where the death of one is the end of all."""
     if os.environ.get(ENABLED) != "1" or comm.size == 1:
         return comm
     from mpi4py import MPI
 
-    return Survivors(comm) if MPI.ERR_PROC_FAILED != MPI.ERR_REVOKED else comm
+    return UlfmComm(comm) if MPI.ERR_PROC_FAILED != MPI.ERR_REVOKED else comm
 
 
-def undisturbed(comm, function):
+def retry_on_rank_failure(comm, function):
     """Return `function()`, or raise what it raises alike on all ranks, when all ranks have come so far.
 
     If some die meanwhile, those that are left begin anew: so it must do no harm when it is done twice. An exception of
     one rank alone ends the job: the others raise one of MPI.
     """
-    if not isinstance(comm, Survivors):
+    if not isinstance(comm, UlfmComm):
         return function()
-    false_alarms = 0
+    spurious_failures = 0
     while True:
         result = failure = None
         try:
             result = function()
         except (Exception, SystemExit) as error:
             failure = error
-        known = failure is None or agreed_rank(failure) is not None
+        known = failure is None or collective_rank(failure) is not None
         if not known:
             comm.Revoke()
         ended, sound = comm.agree(known, sound=known or isinstance(failure, failures(comm)))
@@ -174,17 +174,21 @@ def undisturbed(comm, function):
             return result
         if not sound:
             raise _revoked()
-        dead = comm.close_ranks()
-        false_alarms = 0 if dead else false_alarms + 1
-        if false_alarms > MOST_FALSE_ALARMS:
-            raise agreed(too_many(false_alarms))
+        dead = comm.shrink()
+        spurious_failures = 0 if dead else spurious_failures + 1
+        if spurious_failures > MAX_SPURIOUS_FAILURES:
+            raise mark_collective(too_many(spurious_failures))
         if dead and comm.rank == 0:
-            print(f"distcnn: warning: {comm.obituary(dead, 'before training')}", file=sys.stderr, flush=True)
+            print(
+                f"distcnn: warning: {comm.failure_message(dead, 'before training')}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
-def too_many(false_alarms):
+def too_many(spurious_failures):
     """Return the exception that ends a job in which MPI fails again and again for no such reason as a death."""
-    return DistcnnError(f"MPI failed {false_alarms} times in a row, but no rank has died")
+    return DistcnnError(f"MPI failed {spurious_failures} times in a row, but no rank has died")
 
 
 def _revoked():
@@ -196,17 +200,17 @@ def _revoked():
 def rank_number(comm, rank=None):
     """Return the number that a rank, this one unless given, had when the job began: people know it by that."""
     rank = comm.rank if rank is None else rank
-    return comm.living[rank] if isinstance(comm, Survivors) else rank
+    return comm.alive[rank] if isinstance(comm, UlfmComm) else rank
 
 
 def rank_name(comm, rank=None):
     """Return words on a rank, this one unless given, and how many the job began with."""
-    return f"rank {rank_number(comm, rank)} of {comm.all.size if isinstance(comm, Survivors) else comm.size}"
+    return f"rank {rank_number(comm, rank)} of {comm.all.size if isinstance(comm, UlfmComm) else comm.size}"
 
 
 def failures(comm):
     """Return the exceptions that mean "find out who is left": whichever MPI raises, for their classes tell little."""
-    if not isinstance(comm, Survivors):
+    if not isinstance(comm, UlfmComm):
         return ()
     from mpi4py import MPI
 

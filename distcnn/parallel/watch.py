@@ -31,7 +31,7 @@ class Watch:
     Making one is collective. patience: seconds; 0: nothing is ended, the time waited is still measured.
     """
 
-    def __init__(self, comm, patience=0.0):
+    def __init__(self, comm, hang_timeout=0.0):
         here = node(comm)
         self._mine, self._ranks, self._size = here.place, here.ranks, comm.size
         memory = common_memory(comm, here, 8 * WORDS * len(here.ranks), all_write=True)
@@ -39,7 +39,7 @@ class Watch:
         self._rows = [words[WORDS * k : WORDS * (k + 1)] for k in range(len(here.ranks))]
         self._row = self._rows[self._mine]
         self._processes = [_handle(pid) for pid in here.own(comm.allgather(os.getpid()))]
-        self._patience, self._ended = patience, threading.Event()
+        self._timeout, self._ended = hang_timeout, threading.Event()
         self._thread, self._seen = None, CLOCK()  # who looks at the notes, and when it last did
         self._woken_in = None  # the step in which it found that this process had been stopped for long
         self.waited = 0.0
@@ -57,7 +57,7 @@ class Watch:
     @contextmanager
     def watching(self):
         """Watch inside the block."""
-        if self._patience:
+        if self._timeout:
             faulthandler.enable()
             self._seen = CLOCK()
             self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
@@ -70,29 +70,29 @@ class Watch:
 
     def woke_late(self):
         """Return whether this process was stopped, in this step or the one before, for longer than others wait."""
-        stopped = self._thread is not None and CLOCK() - self._seen > 1e9 * self._patience
+        stopped = self._thread is not None and CLOCK() - self._seen > 1e9 * self._timeout
         return stopped or (self._woken_in is not None and self._row[STEP] <= self._woken_in + 1)
 
     def _watch(self):
-        pause = min(max(self._patience / 8, 0.02), 5)
+        pause = min(max(self._timeout / 8, 0.02), 5)
         woken = self._seen = CLOCK()
         while not self._ended.wait(pause):
             now = CLOCK()
             if now - self._seen > 5e9 * pause:
                 woken = now  # this process was stopped, perhaps the whole job: all begin anew
-            if now - self._seen > 1e9 * self._patience:
+            if now - self._seen > 1e9 * self._timeout:
                 self._woken_in = self._row[STEP]
             self._seen = now
             self._judge(now, woken)
 
     def _judge(self, now, woken):
         """End whoever hangs: this rank, or a neighbour that has not done so itself."""
-        late = [(now - max(row[SINCE], woken)) * 1e-9 - self._patience for row in self._rows]
+        late = [(now - max(row[SINCE], woken)) * 1e-9 - self._timeout for row in self._rows]
         busy = [row[PHASE] not in (IDLE, WAITING) for row in self._rows]
         if busy[self._mine] and late[self._mine] > 0:
             self._end(self._mine, "hangs")
             os.kill(os.getpid(), signal.SIGKILL)
-        elif self._row[PHASE] == WAITING and late[self._mine] > self._patience + 2 * GRACE:
+        elif self._row[PHASE] == WAITING and late[self._mine] > self._timeout + 2 * GRACE:
             self._end(self._mine, "gets no answer, as if a whole host were frozen")
             os._exit(1)  # no death by signal: nobody is there to go on, and the job has failed
         hung = [k for k, row in enumerate(self._rows) if busy[k] and late[k] > GRACE]

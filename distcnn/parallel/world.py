@@ -15,12 +15,12 @@ from contextlib import suppress
 from typing import NoReturn
 
 from distcnn.errors import DistcnnError, LaunchError
-from distcnn.parallel.collective import agreed, agreed_rank, is_echo, on_all, on_root, wait
-from distcnn.parallel.serial import Alone
-from distcnn.parallel.ulfm import Survivors, failures, rank_name, survivors, undisturbed
+from distcnn.parallel.collective import barrier, collective_rank, is_remote, mark_collective, on_all, on_root
+from distcnn.parallel.serial import SerialComm
+from distcnn.parallel.ulfm import UlfmComm, failures, rank_name, retry_on_rank_failure, ulfm_comm
 from distcnn.system import job_status
 
-__all__ = ["agreed", "on_all", "on_root", "run", "wait", "world"]
+__all__ = ["barrier", "mark_collective", "on_all", "on_root", "run", "world"]
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
 PAUSE = 3  # seconds that a rank leaves to the one which tells what happened, and then ends the job
@@ -44,7 +44,7 @@ def world():
             from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py without a library to load
         if started == 1:
-            return Alone()
+            return SerialComm()
         raise LaunchError(
             f"{started} ranks were started, but mpi4py finds no MPI library ({str(error).splitlines()[0]}): "
             "pip install mpich, or set MPI4PY_LIBMPI"
@@ -73,14 +73,14 @@ def run(main) -> NoReturn:
     happened on, with its traceback, and ends the job there and then, as others may be waiting for this rank.
     """
     try:
-        comm = survivors(world())
+        comm = ulfm_comm(world())
     except LaunchError as error:  # no communicator: a rank knows only what its launcher says
         _, rank = _launched(os.environ)
         if rank > 0:
             time.sleep(PAUSE)
-        _leave(Alone(), *_verdict(error), tell=rank == 0)
+        _leave(SerialComm(), *_verdict(error), tell=rank == 0)
     try:
-        undisturbed(comm, lambda: wait(comm))
+        retry_on_rank_failure(comm, lambda: barrier(comm))
         if comm.rank == 0:
             job_status.tell(job_status.STARTED)
         code, message = main(comm) or 0, ""
@@ -89,7 +89,7 @@ def run(main) -> NoReturn:
     except failures(comm) as error:
         _end(comm, 1, f"distcnn: {rank_name(comm)} ends, as another has died or failed: {error}")
     except BaseException as error:
-        alike = comm.size == 1 or agreed_rank(error) is not None
+        alike = comm.size == 1 or collective_rank(error) is not None
         if not (alike and isinstance(error, DistcnnError | SystemExit)):
             _fail(comm, error)
         code, message = _verdict(error)
@@ -100,7 +100,7 @@ def _verdict(error) -> tuple[int, str]:
     """Return the exit code that an agreed exception stands for, and what to say."""
     if isinstance(error, SystemExit):
         return error.code or 0, ""
-    where = f" (on rank {agreed_rank(error)})" if agreed_rank(error) else ""
+    where = f" (on rank {collective_rank(error)})" if collective_rank(error) else ""
     return error.exit_code, f"distcnn: error: {error}{where}"
 
 
@@ -109,16 +109,16 @@ def _leave(comm, code: int, message: str, tell: bool) -> NoReturn:
     _say(message if tell else "")
     if tell:
         job_status.tell(f"{job_status.EXIT} {code}")
-    if isinstance(comm, Survivors):
-        comm.meet(comm.Is_revoked)
+    if isinstance(comm, UlfmComm):
+        comm.rendezvous(comm.Is_revoked)
     else:
-        wait(comm)
+        barrier(comm)
     _exit(comm, code)
 
 
 def _fail(comm, error) -> NoReturn:
     """End the job for an exception of this rank alone, or one that distcnn does not expect."""
-    if is_echo(error):
+    if is_remote(error):
         time.sleep(PAUSE)
     planned = isinstance(error, DistcnnError)
     what = f"distcnn: error: {error}\n" if planned else "".join(traceback.format_exception(error))
@@ -133,7 +133,7 @@ def _end(comm, code: int, message: str) -> NoReturn:
     _say(message)
     if comm.size > 1:
         time.sleep(0.1)  # Open MPI may lose what was written just before
-        if isinstance(comm, Survivors):
+        if isinstance(comm, UlfmComm):
             comm.Revoke()  # Abort would end this rank alone, unnoticed by the others
             time.sleep(0.1)
             if code == INTERRUPTED:  # the others may be training, and notice only a death by signal
@@ -149,7 +149,7 @@ def _exit(comm, code: int) -> NoReturn:
     Elsewhere by Python's own way out, though it takes 0.2 s: ranks that left at once after Finalize were killed by
     MPICH's mpirun now and then, which then told its own code.
     """
-    if isinstance(comm, Survivors):
+    if isinstance(comm, UlfmComm):
         os._exit(code)
     sys.exit(code)
 

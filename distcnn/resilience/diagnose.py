@@ -8,13 +8,13 @@ from distcnn.layers.base import TRAINING
 from distcnn.numerics.fixed_point import RANGE_BITS
 
 
-def blame(net, blocks, positions, epoch, exchange=None):
+def diagnose(net, blocks, positions, epoch, exchange=None):
     """Return words on the first group of these blocks that has a value beyond the range of exact sums, or None.
 
     Before the words stands a number: how far on the way forward and back that is. The weights must be those of the
     step; what is in `net.sums` is lost. exchange: see Group; with it, all ranks call this together.
     """
-    net.moment.settings[TRAINING] = True
+    net.context.settings[TRAINING] = True
     for group in net.groups(blocks):
         net.start(positions, epoch)
         with ieee_mode():

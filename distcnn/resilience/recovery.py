@@ -30,20 +30,20 @@ import time
 import traceback
 
 from distcnn.errors import DistcnnError
-from distcnn.parallel.collective import agreed, agreed_rank
-from distcnn.parallel.ulfm import MOST_FALSE_ALARMS, Survivors, failures, rank_name, rank_number, too_many
+from distcnn.parallel.collective import collective_rank, mark_collective
+from distcnn.parallel.ulfm import MAX_SPURIOUS_FAILURES, UlfmComm, failures, rank_name, rank_number, too_many
 from distcnn.parallel.watch import WAITING
-from distcnn.resilience.replicas import Spoilt
+from distcnn.resilience.replicas import ReplicaMismatch
 
 
-class Survival:
+class Recovery:
     """Keeps a training going; `recorder` tells and writes."""
 
-    def __init__(self, training, recorder):
-        self.training, self.recorder, self.comm = training, recorder, training.comm
-        self.costly = None  # the step that has cost a rank
+    def __init__(self, trainer, recorder):
+        self.trainer, self.recorder, self.comm = trainer, recorder, trainer.comm
+        self.last_failed_step = None  # the step that has cost a rank
         self.dead, self.fault, self.reason = [], None, None
-        self.false_alarms, self.furthest = 0, 0  # in a row, without a step further than the furthest
+        self.spurious_failures, self.furthest = 0, 0  # in a row, without a step further than the furthest
         self.since = time.perf_counter()  # of the last time that ranks met
 
     def run(self, work):
@@ -58,9 +58,9 @@ class Survival:
             except Exception as error:
                 problem = error
             if not self._known_to_all(problem):
-                repair = self._regroup
-            elif isinstance(problem, Spoilt):
-                self.reason, repair = problem, self._go_back
+                repair = self._shrink_and_resume
+            elif isinstance(problem, ReplicaMismatch):
+                self.reason, repair = problem, self._rollback
             elif problem:
                 raise problem
             else:
@@ -69,81 +69,81 @@ class Survival:
     def _known_to_all(self, problem):
         """Return, when all ranks have come so far, whether each knows how `work` has ended: the same on all ranks."""
         self.since, known = time.perf_counter(), True
-        if problem and not isinstance(problem, Spoilt) and agreed_rank(problem) is None:
+        if problem and not isinstance(problem, ReplicaMismatch) and collective_rank(problem) is None:
             known = False
             if not isinstance(problem, failures(self.comm)):
                 self._note_fault(problem)
-        if not isinstance(self.comm, Survivors):
+        if not isinstance(self.comm, UlfmComm):
             return True
-        self.training.watch.note(WAITING)
+        self.trainer.watch.note(WAITING)
         if not known:
             self.comm.Revoke()
         return self.comm.agree(known)[0]
 
     def _note_fault(self, error):
         """Tell of an exception that the other ranks do not know of; raise it where they cannot hear."""
-        training, comm = self.training, self.comm
-        where = ", ".join(filter(None, (f"in step {training.steps + 1}", getattr(error, "in_hand", None))))
+        trainer, comm = self.trainer, self.comm
+        where = ", ".join(filter(None, (f"in step {trainer.steps + 1}", getattr(error, "in_hand", None))))
         who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed {where}"
-        if not isinstance(comm, Survivors) or comm.size == 1 or self.fault:
+        if not isinstance(comm, UlfmComm) or comm.size == 1 or self.fault:
             print(who, file=sys.stderr, flush=True)
             raise error
         print("".join(traceback.format_exception(error)) + who, file=sys.stderr, flush=True)
         self.fault = f"{type(error).__name__} {where}: {error}"
 
-    def _regroup(self):
+    def _shrink_and_resume(self):
         """Go on with the ranks that are left, from the furthest step that one of them has finished."""
-        training, comm, before = self.training, self.comm, self.training.steps
-        training.reduction.abandon()
-        self._bury(comm.close_ranks())
-        self._judge(comm.allgather((self.fault, training.steps, self.false_alarms)))
-        source = training.replicas.level()
-        training.divide()
-        self.recorder.go_on(training, comm.bcast(self.recorder.record, source))
+        trainer, comm, before = self.trainer, self.comm, self.trainer.steps
+        trainer.reduction.cancel()
+        self._record_failed(comm.shrink())
+        self._abort_if_hopeless(comm.allgather((self.fault, trainer.steps, self.spurious_failures)))
+        source = trainer.replicas.sync_to_latest()
+        trainer.repartition()
+        self.recorder.resume(trainer, comm.bcast(self.recorder.record, source))
         if self.dead:
-            self.costly = training.steps
+            self.last_failed_step = trainer.steps
             milliseconds = (time.perf_counter() - self.since) * 1e3
-            words = comm.obituary(self.dead, f"in step {before + 1}")
-            self.recorder.warn(f"{words} with step {training.steps + 1} after {milliseconds:.0f} ms")
+            words = comm.failure_message(self.dead, f"in step {before + 1}")
+            self.recorder.warn(f"{words} with step {trainer.steps + 1} after {milliseconds:.0f} ms")
             self.dead = []
 
-    def _bury(self, dead):
+    def _record_failed(self, dead):
         """Note who has died.
 
         A rank that was stopped for so long that the others may have given it up does not take their absence for their
         death: it ends, as another job may be at work in the run's folder.
         """
-        if dead and self.training.watch.woke_late():
+        if dead and self.trainer.watch.woke_late():
             print("distcnn: a rank wakes late, when others have gone: it ends", file=sys.stderr, flush=True)
             time.sleep(0.1)
             os.kill(os.getpid(), signal.SIGKILL)
         self.dead += dead
-        self.false_alarms = 0 if dead else self.false_alarms + 1
+        self.spurious_failures = 0 if dead else self.spurious_failures + 1
 
-    def _go_back(self):
+    def _rollback(self):
         """Go back to the last state that all replicas shared."""
-        training, step = self.training, self.training.steps
-        training.replicas.go_back()
-        self.recorder.go_on(training, self.recorder.record)
-        self.recorder.warn(f"step {step}: {self.reason}; all go back to step {training.steps}")
+        trainer, step = self.trainer, self.trainer.steps
+        trainer.replicas.rollback()
+        self.recorder.resume(trainer, self.recorder.record)
+        self.recorder.warn(f"step {step}: {self.reason}; all go back to step {trainer.steps}")
 
-    def _judge(self, found):
+    def _abort_if_hopeless(self, found):
         """End this rank if it has failed, or all, if that would help nobody.
 
         found: fault, step and number of false alarms of each rank. Raises DistcnnError on every rank if MPI fails
         again and again though nobody dies.
         """
-        _, steps, false_alarms = zip(*found, strict=True)
-        if max(false_alarms) > MOST_FALSE_ALARMS:
-            raise agreed(too_many(max(false_alarms)))
+        _, steps, spurious_failures = zip(*found, strict=True)
+        if max(spurious_failures) > MAX_SPURIOUS_FAILURES:
+            raise mark_collective(too_many(max(spurious_failures)))
         if max(steps) > self.furthest:
-            self.furthest, self.false_alarms = max(steps), 0
+            self.furthest, self.spurious_failures = max(steps), 0
         faulty = [rank for rank, (fault, _, _) in enumerate(found) if fault]
-        again = [rank for rank in faulty if found[rank][1] == self.costly]
+        again = [rank for rank in faulty if found[rank][1] == self.last_failed_step]
         if again or len(faulty) == len(found):
             rank = (again or faulty)[0]
             why = "; the step has cost a rank before" if again else " on all ranks"
-            raise agreed(DistcnnError(found[rank][0] + why), rank_number(self.comm, rank))
+            raise mark_collective(DistcnnError(found[rank][0] + why), rank_number(self.comm, rank))
         if self.fault:
             time.sleep(0.1)  # Open MPI may lose what was written just before
             os.kill(os.getpid(), signal.SIGKILL)

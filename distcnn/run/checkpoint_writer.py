@@ -8,7 +8,7 @@ from distcnn.errors import OutputError
 from distcnn.run import checkpoint
 
 
-class Archive:
+class CheckpointWriter:
     """Keeps the last `keep` checkpoints in a folder, and the best of those that came with a score.
 
     Whatever fails is a warning, to be fetched from `warnings`, and tried again with the next checkpoint; what was

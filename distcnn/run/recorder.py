@@ -5,7 +5,7 @@ import time
 from distcnn.errors import OutputError
 from distcnn.parallel.watch import WRITING
 from distcnn.run import checkpoint
-from distcnn.run.checkpoint_writer import Archive
+from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.curves import Curves
 from distcnn.run.metrics import Metrics
 from distcnn.run.progress import Quiet, progress
@@ -17,104 +17,106 @@ REDRAW = 60  # seconds between two pictures of a run that goes on
 class Recorder:
     """What a run writes and shows: rank 0 does so, and every other rank stands by to take its place."""
 
-    def __init__(self, run, training):
+    def __init__(self, run, trainer):
         self.run, self.metrics, self.record = run, Metrics(run.metrics), None
-        title = f"{run.config.model} on {training.dataset.name}"
+        title = f"{run.config.model} on {trainer.dataset.name}"
         self.curves = Curves(run.metrics, run.curves, title, self.warn)
-        self.progress = self.archive = self.score = None
-        self.saved, self.lost = training.steps, None
+        self.progress = self.writer = self.score = None
+        self.saved, self.lost = trainer.steps, None
         self.seconds, self.samples = 0.0, 0  # in this epoch so far, and trained by this process
         self.drawn, self.news = time.perf_counter(), True  # news: what the picture does not show yet
-        self.go_on(training)
+        self.resume(trainer)
 
     @property
-    def leads(self):
+    def is_writer(self):
         """Whether this rank is the one that writes and shows."""
         return self.progress is not None
 
-    def go_on(self, training, record=None):
+    def resume(self, trainer, record=None):
         """Begin, or go on with other ranks or from an earlier step; `record` is the last that there shall be."""
         self.record = record
-        self.seen = training.epoch_sums[2]
-        if training.comm.rank == 0 and not self.leads:
-            self._take_over(training)
+        self.seen = trainer.epoch_sums[2]
+        if trainer.comm.rank == 0 and not self.is_writer:
+            self._take_over(trainer)
         self.mark = time.perf_counter()
 
     def start(self):
         """Begin to measure time."""
-        if self.leads:
+        if self.is_writer:
             job_status.tell(job_status.TRAINING)
         self.mark = time.perf_counter()
 
     def say(self, text):
         """Show a line."""
-        if self.leads:
+        if self.is_writer:
             self.progress.say(text)
 
     def warn(self, text):
         """Show a warning."""
-        if self.leads:
+        if self.is_writer:
             self.progress.warn(text)
 
-    def step(self, training):
+    def step(self, trainer):
         """Take note of a finished step."""
         now = time.perf_counter()
-        done = training.epoch_sums[2] - self.seen
+        done = trainer.epoch_sums[2] - self.seen
         self.seconds, self.samples, self.mark = self.seconds + now - self.mark, self.samples + done, now
-        self.seen = training.epoch_sums[2]
-        if self.leads:
+        self.seen = trainer.epoch_sums[2]
+        if self.is_writer:
             self._tell()
-            self.progress.step(training.epoch + 1, *training.means, done)
+            self.progress.step(trainer.epoch + 1, *trainer.means, done)
 
-    def epoch(self, training, evaluations, waited):
+    def epoch(self, trainer, evaluations, waited):
         """Record an epoch, or the part of one that was done.
 
         evaluations: (loss, accuracy) by part; waited: seconds that each rank has waited for the others.
         """
-        training.watch.note(WRITING)
-        loss, accuracy = training.means
+        trainer.watch.note(WRITING)
+        loss, accuracy = trainer.means
         validation = evaluations.get("validation")
         test_loss, test_accuracy = evaluations.get("test", (None, None))
         self.record = {
-            "epoch": training.epoch + 1,
-            "step": training.steps,
+            "epoch": trainer.epoch + 1,
+            "step": trainer.steps,
             "train_loss": loss,
             "train_accuracy": accuracy,
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
             "samples_per_second": self.samples / self.seconds if self.samples else None,
-            "ranks": training.comm.size,
+            "ranks": trainer.comm.size,
             "waited_seconds": waited,
             "waited_for": waited.index(min(waited)) if len(waited) > 1 else None,
-            "weights_sha256": training.digest,
+            "weights_sha256": trainer.digest,
         }
         if validation:
             self.record |= {"validation_loss": validation[0], "validation_accuracy": validation[1]}
         self.seconds, self.samples, self.seen = 0.0, 0, 0
-        if self.leads:
+        if self.is_writer:
             self._write_record()
         self.mark = time.perf_counter()
 
-    def save(self, training):
+    def save(self, trainer):
         """Have a checkpoint written, unless that was done; if it fails, say so and go on."""
-        training.watch.note(WRITING)
-        if self.leads and self.saved != training.steps:
-            self.saved = training.steps
-            self.archive = self.archive or Archive(self.run.checkpoints, self.run.config.keep, self._best())
-            self.archive.save(training.state(), self.score)
+        trainer.watch.note(WRITING)
+        if self.is_writer and self.saved != trainer.steps:
+            self.saved = trainer.steps
+            self.writer = self.writer or CheckpointWriter(
+                self.run.checkpoints, self.run.config.keep_checkpoints, self._best()
+            )
+            self.writer.save(trainer.state(), self.score)
             self.score = None
         self.mark = time.perf_counter()
 
     def finish(self):
         """Return when all is written and drawn; more may follow when a rank has died meanwhile."""
-        if not self.leads:
+        if not self.is_writer:
             return
         if self.news:
             self._draw()
-        if self.archive:
-            self.lost = self.archive.close()
+        if self.writer:
+            self.lost = self.writer.close()
             self._tell()
-            self.archive = None
+            self.writer = None
         self.progress.close()
         self.progress = Quiet(self.run.config.epochs)
         self.curves.finish()
@@ -124,16 +126,16 @@ class Recorder:
         if self.lost:
             raise OutputError(f"{self.run.folder}: {self.lost}: make room, and go on with --resume auto")
 
-    def _take_over(self, training):
+    def _take_over(self, trainer):
         """Become the rank that writes, and write what the last one has not."""
-        config, samples = self.run.config, len(training.dataset.train.labels)
-        done = training.epoch * samples + training.epoch_sums[2]
+        config, samples = self.run.config, len(trainer.dataset.train.labels)
+        done = trainer.epoch * samples + trainer.epoch_sums[2]
         self.progress = progress(config.progress, config.epochs, config.epochs * samples, done)
-        self._carefully(lambda: self.metrics.truncate_after(training.steps))
+        self._carefully(lambda: self.metrics.truncate_after(trainer.steps))
         if self.record:
             self.saved = None
             self._write_record()
-            if self.record["step"] != training.steps:
+            if self.record["step"] != trainer.steps:
                 self.score = None  # it is not that of the state that is saved next
 
     def _write_record(self):
@@ -164,8 +166,8 @@ class Recorder:
 
     def _tell(self):
         """Show what the thread that writes checkpoints has met with."""
-        while self.archive and self.archive.warnings:
-            self.warn(self.archive.warnings.popleft())
+        while self.writer and self.writer.warnings:
+            self.warn(self.writer.warnings.popleft())
 
     def _carefully(self, write):
         """Do not let a full disk end a run."""

@@ -30,7 +30,9 @@ class State:
     std: np.ndarray  # float32 [c]
     names_and_shapes: list[tuple[str, tuple[int, ...]]]  # of the parameters, in declaration order
     parameters: np.ndarray  # float32, flat
-    companions: dict[str, np.ndarray]  # by name, of the parameters' size: the optimiser's arrays, averages
+    auxiliary_state: dict[
+        str, np.ndarray
+    ]  # by name, of the parameters' size: the optimiser's arrays, averages
     epoch: int
     step: int  # finished steps in total
     epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2^-36, correct, samples
@@ -40,12 +42,12 @@ class State:
     @property
     def arrays(self):
         """All flat arrays by name, the parameters first."""
-        return {"parameters": self.parameters} | self.companions
+        return {"parameters": self.parameters} | self.auxiliary_state
 
     @property
     def result(self):
         """The parameters to evaluate and to use: the averages where they are kept."""
-        return self.companions.get("averages", self.parameters)
+        return self.auxiliary_state.get("averages", self.parameters)
 
 
 def digest(*arrays):
@@ -66,10 +68,10 @@ def require_parameters(state, names_and_shapes, where):
             )
 
 
-def require_companions(state, names, where):
+def require_auxiliary_state(state, names, where):
     """Raise CheckpointError unless just the arrays of these names go with the parameters in the state from `where`."""
-    if set(state.companions) != set(names):
-        found, wanted = (", ".join(sorted(each)) or "nothing" for each in (state.companions, names))
+    if set(state.auxiliary_state) != set(names):
+        found, wanted = (", ".join(sorted(each)) or "nothing" for each in (state.auxiliary_state, names))
         raise CheckpointError(
             f"{where}: beside the parameters are {found}, its settings want {wanted}; use another checkpoint"
         )
@@ -94,9 +96,9 @@ class Image:
         """Return the bytes of the file, holding this state; they are its own until the next one."""
         fixed = [
             state.names_and_shapes,
-            list(state.companions),
+            list(state.auxiliary_state),
             *(getattr(state, key) for key in FIXED),
-            *map(bytes, _normalisation(state)),
+            *map(bytes, _normalization(state)),
         ]
         if fixed != self._fixed:
             self._bytes, self._places = _file_for(state)
@@ -125,7 +127,7 @@ def _file_for(state):
             if key != "classes":
                 file.attrs[key] = getattr(state, key)
         file.create_dataset("classes", data=list(state.classes), dtype=h5py.string_dtype())
-        for key, values in zip(("mean", "std"), _normalisation(state), strict=True):
+        for key, values in zip(("mean", "std"), _normalization(state), strict=True):
             file[key] = values
         made = {key: [file.create_dataset(key, data=value)] for key, value in _changing(state).items()}
         for key in state.arrays:
@@ -167,12 +169,12 @@ def unpack(image):
             std=std,
             names_and_shapes=names_and_shapes,
             parameters=arrays.pop("parameters"),
-            companions=arrays,
+            auxiliary_state=arrays,
             epoch_sums=tuple(int(_checked(_value(file, key), str)) for key in SUMS),
         )
 
 
-def _normalisation(state):
+def _normalization(state):
     return np.asarray(state.mean, "<f4"), np.asarray(state.std, "<f4")
 
 

@@ -9,13 +9,13 @@ from distcnn.errors import OutputError
 
 def write_whole(path, *pieces):
     """Write pieces of bytes to a file that appears whole, as `appearing` does."""
-    with appearing(path) as temporary, open(temporary, "wb") as file:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
         for piece in pieces:
             file.write(piece)
 
 
 @contextmanager
-def appearing(path):
+def atomic_path(path):
     """Yield a temporary name in the same folder for what is to be written; then flush it to disk, and rename.
 
     Raises OutputError, and leaves what was there before, when anything fails.

@@ -3,11 +3,11 @@
 from contextlib import contextmanager
 
 from distcnn.kernels.jit import ieee_mode
-from distcnn.kernels.optimizers import follow
+from distcnn.kernels.optimizers import ema_update
 from distcnn.numerics.portable_math import whole_power
 
 
-class Averages:
+class WeightEMA:
     """The weighted mean of flat weights after each step so far, those of k steps ago weighing decay**k.
 
     That is an exponential moving average without a bias towards its start (Kingma and Ba 2015, section 7.2). Running
@@ -23,12 +23,12 @@ class Averages:
         """The weights to evaluate and to use: the means where they are kept."""
         return self.arrays.get("averages", self.weights)
 
-    def follow(self, step):
+    def update(self, step):
         """Take in the weights after step `step`, from 1."""
         if self.arrays:
             share = (1.0 - self.decay) / (1.0 - whole_power(self.decay, step))
             with ieee_mode():
-                follow(self.result, self.weights, share)
+                ema_update(self.result, self.weights, share)
 
     @contextmanager
     def in_use(self):

@@ -6,14 +6,14 @@ from distcnn.errors import Diverged
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import CORRECT, HEAD, LOSS, OVERFLOWS, QUANTUM, SAMPLES, SUM_BITS
-from distcnn.parallel.collective import agreed
-from distcnn.parallel.partition import owned
+from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.partition import block_range
 from distcnn.parallel.watch import EVALUATING, WAITING
 
 ROUND = 4096  # blocks whose exact sums are taken together: their range then bounds no part's size
 
 
-def evaluate(crew, part, comm, where="the evaluation", watch=None):
+def evaluate(pool, part, comm, where="the evaluation", watch=None):
     """Return the sums over a part: loss in quanta, right answers, samples; the same on every rank.
 
     `watch` is told what this rank does.
@@ -21,21 +21,21 @@ def evaluate(crew, part, comm, where="the evaluation", watch=None):
     Raises Diverged, naming `where`, on every rank if a loss is NaN or out of range.
     """
     positions = -(-len(part.labels) // LANES)
-    share = owned(positions, comm.rank, comm.size)
+    share = block_range(positions, comm.rank, comm.size)
     sums = np.zeros(HEAD, object)  # whole numbers without a limit
     for first in range(0, len(share), ROUND):
         some = share[first : first + ROUND]
 
-        def work(k, hand, some=some):
-            hand.start_evaluation(min(positions, ROUND))
-            for i in owned(len(some), k, crew.threads):
+        def work(k, worker, some=some):
+            worker.start_evaluation(min(positions, ROUND))
+            for i in block_range(len(some), k, pool.threads):
                 if watch:
                     watch.note(EVALUATING)
-                hand.evaluate_block(_block(part, some[i]))
+                worker.evaluate_block(_block(part, some[i]))
 
-        crew.side_by_side(work)
-        for hand in crew.hands:
-            sums += hand.sums[:HEAD]
+        pool.map(work)
+        for worker in pool.workers:
+            sums += worker.sums[:HEAD]
     if watch:
         watch.note(WAITING)
     return totals(sum(np.array(each, object) for each in comm.allgather(sums.tolist())), where)
@@ -53,7 +53,7 @@ def totals(sums, where):
     Raises Diverged, marked as known to all ranks, if any value was refused.
     """
     if sums[OVERFLOWS]:
-        raise agreed(Diverged(f"diverged at {where}: a loss or gradient is NaN or beyond 2**27"))
+        raise mark_collective(Diverged(f"diverged at {where}: a loss or gradient is NaN or beyond 2**27"))
     return int(sums[LOSS]), int(sums[CORRECT]) >> SUM_BITS, int(sums[SAMPLES]) >> SUM_BITS
 
 

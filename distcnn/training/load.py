@@ -16,10 +16,10 @@ from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.cores import share_of_cores
 from distcnn.run import checkpoint
-from distcnn.training.workers import Crew
+from distcnn.training.workers import WorkerPool
 
 PARTS = ("test", "train", "validation")
-WHAT = {"validation": "validation part: the checkpoint was not trained with --validation on this data"}
+WHAT = {"validation": "validation part: the checkpoint was not trained with --validation-split on this data"}
 MOST_THREADS = 1024
 
 
@@ -63,21 +63,21 @@ def net_of(state, where):
     net = build(config.model, state.input_shape, len(state.classes), config.seed, config.conv)
     checkpoint.require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
     net.weights[:] = state.result
-    net.normalise(state.mean, state.std)
+    net.normalize(state.mean, state.std)
     return net
 
 
 def crew_of(comm, state, where, images, threads=0):
     """Return the Crew of a net for the evaluation of such images, its kernels compiled. Collective."""
     net = on_all(comm, lambda: net_of(state, where))
-    crew = Crew(net, threads or share_of_cores(comm))
+    pool = WorkerPool(net, threads or share_of_cores(comm))
     needed = pack(images.dtype.name), set_float_mode, softmax_forward
 
     def compile_all():
-        return [hand.inference for hand in crew.hands], [kernel.compiled for kernel in needed]
+        return [worker.inference for worker in pool.workers], [kernel.compiled for kernel in needed]
 
     compile_in_turns(comm, compile_all)
-    return crew
+    return pool
 
 
 def part_of(comm, state, where, name, data=None):
@@ -87,14 +87,14 @@ def part_of(comm, state, where, name, data=None):
     """
     config = on_root(comm, lambda: from_toml(state.config_toml, where))
     path = data or config.data
-    dataset = load(path, comm, config.validation, config.seed)
-    if config.validation and dataset.fingerprint != state.data_fingerprint:
+    dataset = load(path, comm, config.validation_split, config.seed)
+    if config.validation_split and dataset.fingerprint != state.data_fingerprint:
         dataset = load(path, comm)  # nothing of this was held out
     part = getattr(dataset, name)
 
     def check():
         if part is None:
-            raise DataError(f"{dataset.name} has no {WHAT.get(name, f'/{name}')}; name another --part")
+            raise DataError(f"{dataset.name} has no {WHAT.get(name, f'/{name}')}; name another --split")
         require_fitting(dataset.name, part.images, dataset.classes, state, where)
 
     on_all(comm, check)

@@ -17,25 +17,25 @@ class Part(NamedTuple):
     """Neighbouring parameters that move alike: views of them, of what is kept beside them, and of their sums."""
 
     weights: np.ndarray  # float32, flat
-    kept: list[np.ndarray]  # float32, one for each array that the optimiser keeps
+    slots: list[np.ndarray]  # float32, one for each array that the optimiser keeps
     sums: np.ndarray  # int64
     decay: float
     adapts: bool  # to its own norm, under LARS
 
 
-class Optimiser:
+class Optimizer:
     """Base of all: what an optimiser needs and keeps.
 
     net: whose parameters it moves; config: the settings. arrays: by name, what it keeps from step to step, flat float32
     of the size of the weights: a part of the state.
     """
 
-    keeps = ("velocities",)
+    slot_names = ("velocities",)
     by_parameter = False  # or in as few parts as decay allows
 
     def __init__(self, net, config):
         self.net, self.config = net, config
-        self.arrays = {name: aligned(net.weights.shape) for name in self.keeps}
+        self.arrays = {name: aligned(net.weights.shape) for name in self.slot_names}
         self.parts = [self._part(*span) for span in self._spans()]
 
     def update(self, samples, learning_rate, step):
@@ -64,9 +64,9 @@ class Optimiser:
 
     def _part(self, start, stop, is_weight):
         span, decays = slice(start, stop), is_weight or self.config.decay == "all"
-        kept = [array[span] for array in self.arrays.values()]
+        slots = [array[span] for array in self.arrays.values()]
         sums = self.net.sums[HEAD + start : HEAD + stop]
-        return Part(self.net.weights[span], kept, sums, self.config.weight_decay * decays, is_weight)
+        return Part(self.net.weights[span], slots, sums, self.config.weight_decay * decays, is_weight)
 
     def _clipped(self, scale):
         """Return the scale of the sums that makes the norm of all gradients at most `clip_norm`, if that is not 0."""
@@ -84,29 +84,29 @@ def norm(kernel, x):
     return math.sqrt(totals[0])
 
 
-class Momentum(Optimiser):
+class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Polyak 1964, in PyTorch's form)."""
 
     kernel = optimizers.momentum_update
 
     def move(self, part, scale, learning_rate, step):
         rates = learning_rate, self.config.momentum, part.decay
-        self.kernel(part.weights, *part.kept, part.sums, scale, *rates)
+        self.kernel(part.weights, *part.slots, part.sums, scale, *rates)
 
 
-class Nesterov(Momentum):
+class Nesterov(SGD):
     """Momentum that looks a step ahead (Nesterov 1983; Sutskever et al. 2013, in PyTorch's form)."""
 
     kernel = optimizers.nesterov_update
 
 
-class Adam(Optimiser):
+class AdamW(Optimizer):
     """Adam (Kingma and Ba 2015); decay is decoupled: it shrinks weights by itself (Loshchilov and Hutter 2019: AdamW).
 
     `momentum` and `beta2` are the shares of the mean gradient and of the mean square that a step keeps.
     """
 
-    keeps = ("means", "squares")
+    slot_names = ("means", "squares")
     kernel = optimizers.adam_update
 
     def move(self, part, scale, learning_rate, step):
@@ -114,10 +114,10 @@ class Adam(Optimiser):
         rate = learning_rate / (1.0 - whole_power(betas[0], step))
         correction = 1.0 / math.sqrt(1.0 - whole_power(betas[1], step))
         rates = rate, 1.0 - learning_rate * part.decay, *betas, correction, self.config.epsilon
-        self.kernel(part.weights, *part.kept, part.sums, scale, *rates)
+        self.kernel(part.weights, *part.slots, part.sums, scale, *rates)
 
 
-class Lars(Optimiser):
+class Lars(Optimizer):
     """Layer-wise adaptive rates (You et al. 2017, algorithm 1): each weight array moves in proportion to its norm.
 
     Biases and the parameters of norms, whose norm says little, move at the learning rate itself.
@@ -128,7 +128,7 @@ class Lars(Optimiser):
 
     def move(self, part, scale, learning_rate, step):
         rates = learning_rate * self._trust(part, scale), self.config.momentum, part.decay
-        self.kernel(part.weights, *part.kept, part.sums, scale, *rates)
+        self.kernel(part.weights, *part.slots, part.sums, scale, *rates)
 
     @property
     def kernels(self):
@@ -143,4 +143,4 @@ class Lars(Optimiser):
         return self.config.trust_coefficient * size / change if size and change else 1.0
 
 
-OPTIMISERS = {"momentum": Momentum, "nesterov": Nesterov, "adam": Adam, "lars": Lars}
+OPTIMIZERS = {"sgd": SGD, "nesterov": Nesterov, "adamw": AdamW, "lars": Lars}

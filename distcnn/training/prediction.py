@@ -5,32 +5,34 @@ import numpy as np
 from distcnn.errors import Diverged
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
-from distcnn.parallel.collective import agreed
-from distcnn.parallel.partition import owned
+from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.partition import block_range
 
 
-def predict(crew, images, comm):
+def predict(pool, images, comm):
     """Return on rank 0 the classes, int32 [n], and probabilities, float32 [n, classes], of images [n, c, h, w].
 
     A class is the first of the largest that the last layer gives, a probability its softmax, the same bits on any
     number of ranks. None on other ranks. Raises Diverged on every rank if a probability is not a number.
     """
-    share = owned(-(-len(images) // LANES), comm.rank, comm.size)
+    share = block_range(-(-len(images) // LANES), comm.rank, comm.size)
     first, last = (min(LANES * position, len(images)) for position in (share.start, share.stop))
     classes = np.empty(last - first, np.int32)
-    probabilities = np.empty((last - first, crew.net.shapes[-1][0]), np.float32)
+    probabilities = np.empty((last - first, pool.net.shapes[-1][0]), np.float32)
     no_labels = np.zeros(len(images), np.int8)
 
-    def work(k, hand):
-        hand.start_evaluation(1)
-        for i in owned(len(share), k, crew.threads):
+    def work(k, worker):
+        worker.start_evaluation(1)
+        for i in block_range(len(share), k, pool.threads):
             samples = np.arange(LANES * share[i], min(LANES * share[i] + LANES, last))
-            y, p = hand.predict_block(Block.of(images, no_labels, samples))
+            y, p = worker.predict_block(Block.of(images, no_labels, samples))
             classes[samples - first] = np.argmax(y.samples(len(samples)), axis=1)
             probabilities[samples - first] = p.samples(len(samples))
 
-    crew.side_by_side(work)
+    pool.map(work)
     pieces = comm.gather((classes, probabilities))
     if not all(comm.allgather(bool(np.isfinite(probabilities).all()))):
-        raise agreed(Diverged("the net gives NaN for some images: their values may be out of all proportion"))
+        raise mark_collective(
+            Diverged("the net gives NaN for some images: their values may be out of all proportion")
+        )
     return (None, None) if pieces is None else tuple(map(np.concatenate, zip(*pieces, strict=True)))

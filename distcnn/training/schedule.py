@@ -25,18 +25,18 @@ def _constant(config, done, epoch):
 
 def _cosine(config, done, epoch):
     """Fall along half a cosine (Loshchilov and Hutter 2017, equation 5, without restarts)."""
-    return _between(config.end_fraction, half_cosine(done))
+    return _between(config.final_lr_fraction, half_cosine(done))
 
 
 def _polynomial(config, done, epoch):
     """Fall as a power of what is left."""
-    return _between(config.end_fraction, power(max(1.0 - done, 0.0), config.power))
+    return _between(config.final_lr_fraction, power(max(1.0 - done, 0.0), config.power))
 
 
 def _step(config, done, epoch):
     """Drop by a factor: every so many epochs, or at the epochs that are named."""
-    drops = epoch // config.drop_every if config.drop_every else sum(at <= epoch for at in config.drop_at)
-    return whole_power(config.drop_factor, int(drops))
+    drops = epoch // config.step_size if config.step_size else sum(at <= epoch for at in config.milestones)
+    return whole_power(config.gamma, int(drops))
 
 
 AFTER_WARMUP = {"constant": _constant, "cosine": _cosine, "polynomial": _polynomial, "step": _step}
@@ -46,8 +46,8 @@ def _one_cycle(config, step, warmup, total):
     """Rise along half a cosine while others warm up, then fall along another (Smith and Topin 2018, as in PyTorch)."""
     peak, last = max(warmup - 1, 0), total - 1
     if step <= peak:
-        return _between(config.start_fraction, 1.0 - half_cosine(step / peak) if peak else 1.0)
-    return _between(config.end_fraction, half_cosine((step - peak) / (last - peak)))
+        return _between(config.initial_lr_fraction, 1.0 - half_cosine(step / peak) if peak else 1.0)
+    return _between(config.final_lr_fraction, half_cosine((step - peak) / (last - peak)))
 
 
 def _between(fraction, height):

@@ -13,7 +13,7 @@ import numpy as np
 from distcnn.config.types import GLOBAL
 
 
-def seats(norm_group, parts, first, rows, add):
+def exchanges(norm_group, parts, first, rows, add):
     """Return for each thread a context that gives it its exchange; None unless the group is the whole batch.
 
     parts: how many blocks each thread of this rank has, of the batch's from `first` on; rows: of the table, as many as
@@ -22,7 +22,7 @@ def seats(norm_group, parts, first, rows, add):
     if norm_group != GLOBAL:
         return [nullcontext() for _ in parts]
     table = Table(parts, first, rows, add)
-    return [table.seat(k) for k in range(len(parts))]
+    return [table.exchange_of(k) for k in range(len(parts))]
 
 
 class Table:
@@ -33,7 +33,7 @@ class Table:
         self._barrier, self._parts, self._whole = threading.Barrier(len(parts)), [None] * len(parts), None
 
     @contextmanager
-    def seat(self, k):
+    def exchange_of(self, k):
         """Give thread k its exchange(rows), which returns all rows for its own, float32 [blocks, ...].
 
         Whoever fails inside frees the other threads, which would wait for it: they raise BrokenBarrierError.

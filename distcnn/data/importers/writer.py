@@ -8,7 +8,7 @@ import numpy as np
 
 from distcnn.data.schema import seal
 from distcnn.data.values import digest
-from distcnn.system.atomic_files import appearing
+from distcnn.system.atomic_files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def write(path: str | Path, samples: Samples) -> None:
     arrays = {}
     for part, (images, labels) in samples.parts.items():
         arrays |= {f"{part}/images": images, f"{part}/labels": labels.astype(np.int32)}
-    with appearing(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["classes"] = samples.classes
         for name, text in samples.notes.items():
             file.attrs[name] = text

@@ -14,7 +14,7 @@ from distcnn.layers.convolution.direct import Direct
 from distcnn.layers.window2d import Filters2D
 
 
-class Ways(NamedTuple):
+class Algorithms(NamedTuple):
     """The algorithm of each direction: of the forward pass, and of the gradients of the weights and of the data."""
 
     forward: Direct
@@ -59,55 +59,57 @@ class Conv2D(Filters2D):
     def using(self, conv):
         return replace(self, conv=conv) if conv == "direct" else self
 
-    def ways(self, shape):
+    def algorithms(self, shape):
         """Return the algorithms that are fastest: they follow from the layer's shape alone."""
         direct = Direct(self, shape)
         if matmul.fits(self, shape):
-            return Ways(*[matmul.Product(self, shape)] * 3)
+            return Algorithms(*[matmul.Product(self, shape)] * 3)
         if self.conv == "direct":
-            return Ways(direct, direct, direct)
+            return Algorithms(direct, direct, direct)
         if winograd_rows.fits(self, shape):
-            return Ways(*[winograd_rows.RowWise(self, shape)] * 3)
+            return Algorithms(*[winograd_rows.RowWise(self, shape)] * 3)
         if winograd.fits(self, shape):
             both = winograd.Winograd(self, shape)
-            return Ways(both, both if winograd.fits_weights(self, shape) else direct, both)
-        return Ways(direct, direct, direct)
+            return Algorithms(both, both if winograd.fits_weights(self, shape) else direct, both)
+        return Algorithms(direct, direct, direct)
 
     # ---- what they want ----
 
-    def common(self, shape):
-        return reduce(dict.__or__, (way.common for way in self.ways(shape)))
+    def group_shared(self, shape):
+        return reduce(dict.__or__, (way.group_shared for way in self.algorithms(shape)))
 
-    def kept(self, shape):
-        return reduce(dict.__or__, (way.kept for way in self.ways(shape)))
+    def saved(self, shape):
+        return reduce(dict.__or__, (way.saved for way in self.algorithms(shape)))
 
     def border(self, shape):
-        ways = self.ways(shape)
-        return Border.union(ways.forward.border, ways.weights.border)
+        algorithms = self.algorithms(shape)
+        return Border.union(algorithms.forward.border, algorithms.weights.border)
 
     def gradient_border(self, shape):
-        ways = self.ways(shape)
-        return Border.union(ways.weights.weights_border, ways.data.data_border)
+        algorithms = self.algorithms(shape)
+        return Border.union(algorithms.weights.weights_border, algorithms.data.data_border)
 
     def gradient_over_input(self, shape):
-        return self.ways(shape).data.over_input
+        return self.algorithms(shape).data.over_input
 
     # ---- calls ----
 
-    def prepare(self, wiring):
-        return [call for way in dict.fromkeys(self.ways(wiring.x.shape)) for call in way.prepare(wiring)]
+    def prepare(self, buffers):
+        return [
+            call for way in dict.fromkeys(self.algorithms(buffers.x.shape)) for call in way.prepare(buffers)
+        ]
 
-    def forward(self, wiring):
-        bias = wiring.parameters.get("bias", np.zeros(self.out_channels, np.float32))
-        return self.ways(wiring.x.shape).forward.forward(wiring, bias)
+    def forward(self, buffers):
+        bias = buffers.parameters.get("bias", np.zeros(self.out_channels, np.float32))
+        return self.algorithms(buffers.x.shape).forward.forward(buffers, bias)
 
-    def backward(self, wiring):
-        return self.backward_weights(wiring) + (self.backward_data(wiring) if wiring.dx else [])
+    def backward(self, buffers):
+        return self.backward_weights(buffers) + (self.backward_data(buffers) if buffers.dx else [])
 
-    def backward_weights(self, wiring):
+    def backward_weights(self, buffers):
         """Return the calls that add the gradients of the weight and the bias to their sums."""
-        return self.ways(wiring.x.shape).weights.backward_weights(wiring)
+        return self.algorithms(buffers.x.shape).weights.backward_weights(buffers)
 
-    def backward_data(self, wiring):
+    def backward_data(self, buffers):
         """Return the calls that compute dx."""
-        return self.ways(wiring.x.shape).data.backward_data(wiring)
+        return self.algorithms(buffers.x.shape).data.backward_data(buffers)

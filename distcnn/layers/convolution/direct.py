@@ -30,12 +30,12 @@ class Direct:
     # ---- what it wants ----
 
     @property
-    def kept(self):
+    def saved(self):
         """As Layer.kept."""
         return {}
 
     @property
-    def common(self):
+    def group_shared(self):
         """As Layer.common."""
         return {}
 
@@ -57,33 +57,33 @@ class Direct:
 
     # ---- calls ----
 
-    def prepare(self, wiring):
+    def prepare(self, buffers):
         """Return the calls that bring the weights into the form that the others want."""
         return []
 
-    def forward(self, wiring, bias):
+    def forward(self, buffers, bias):
         """Return the calls that compute y."""
         rows, columns = tile_sizes.convolution(self.outputs // self.layer.groups, self.width)
-        kernel = kernels.convolution_forward(rows, columns, self.across.stride, wiring.relu)
-        filters, biases = self._grouped(wiring.parameters["weight"], 0), self._grouped(bias, 0)
-        arrays = self._input(wiring), filters, biases, *self.layer.axes, self._grouped(wiring.y.inside)
+        kernel = kernels.convolution_forward(rows, columns, self.across.stride, buffers.relu)
+        filters, biases = self._grouped(buffers.parameters["weight"], 0), self._grouped(bias, 0)
+        arrays = self._input(buffers), filters, biases, *self.layer.axes, self._grouped(buffers.y.inside)
         return [(kernel, arrays)]
 
-    def backward_weights(self, wiring):
+    def backward_weights(self, buffers):
         """Return the calls that add the gradients of the weight and the bias to their sums."""
         none, whole = np.zeros(self.outputs, np.int64), self._whole_row()
-        if self._is_far(wiring):
-            return [self._far_weights(wiring, wiring.sums.get("bias", none))]
+        if self._is_far(buffers):
+            return [self._far_weights(buffers, buffers.sums.get("bias", none))]
         tile = tile_sizes.convolution_weights(self.outputs // self.layer.groups, self.across.kernel_size)
         kernel = kernels.convolution_backward_weights(*tile, self.across.dilation, whole)
-        dy, sums = self._grouped(wiring.dy.inside), self._grouped(wiring.sums["weight"], 0)
-        biases = self._grouped(wiring.sums.get("bias", none), 0)
-        calls = [(kernel, (self._input(wiring), dy, *self.layer.axes, sums, biases, wiring.guard))]
-        return calls + (self.bias_calls(wiring, wiring.dy.inside) if whole == self.down.kernel_size else [])
+        dy, sums = self._grouped(buffers.dy.inside), self._grouped(buffers.sums["weight"], 0)
+        biases = self._grouped(buffers.sums.get("bias", none), 0)
+        calls = [(kernel, (self._input(buffers), dy, *self.layer.axes, sums, biases, buffers.guard))]
+        return calls + (self.bias_calls(buffers, buffers.dy.inside) if whole == self.down.kernel_size else [])
 
-    def _far_weights(self, wiring, bias):
+    def _far_weights(self, buffers, bias):
         """Return the call that does it for maps that lie in no cache."""
-        sums, (down, across) = wiring.sums["weight"], self.layer.axes
+        sums, (down, across) = buffers.sums["weight"], self.layer.axes
         rows, columns = tile_sizes.convolution_weights(self.outputs, min(across.kernel_size, FAR_TAPS))
         shape = (
             -(-self.outputs // rows),
@@ -91,32 +91,34 @@ class Direct:
             down.kernel_size,
             -(-across.kernel_size // columns) + 1,
         )
-        partial = wiring.scratch.array("partial", (*shape, rows * columns, LANES))
+        partial = buffers.scratch.array("partial", (*shape, rows * columns, LANES))
         kernel = kernels.convolution_backward_weights_far(rows, columns, across.dilation)
         return kernel, (
-            self._input(wiring),
-            wiring.dy.inside,
+            self._input(buffers),
+            buffers.dy.inside,
             down,
             across,
             partial,
             sums,
             bias,
-            wiring.guard,
+            buffers.guard,
         )
 
-    def backward_data(self, wiring):
+    def backward_data(self, buffers):
         """Return the calls that compute dx."""
-        x, dx = self._grouped(wiring.x.inside), self._grouped(wiring.dx.inside)
-        channels, filters = x.shape[1], self._grouped(wiring.parameters["weight"], 0)
+        x, dx = self._grouped(buffers.x.inside), self._grouped(buffers.dx.inside)
+        channels, filters = x.shape[1], self._grouped(buffers.parameters["weight"], 0)
         if self._is_thin:
-            kernel = thin_backward_data(*tile_sizes.convolution(channels, self.shape[2]), wiring.mask)
-            dy = self._grouped(wiring.dy.bordered(self.data_border))
+            kernel = thin_backward_data(*tile_sizes.convolution(channels, self.shape[2]), buffers.mask)
+            dy = self._grouped(buffers.dy.bordered(self.data_border))
             return [(kernel, (dy, filters, *self.layer.axes, self.data_border.left, x, dx))]
         steps = self.down.stride, self.down.dilation, self.across.stride, self.across.dilation
-        kernel = kernels.convolution_backward_data(tile_sizes.convolution_data(channels), *steps, wiring.mask)
-        return [(kernel, (self._grouped(wiring.dy.inside), filters, *self.layer.axes, x, dx))]
+        kernel = kernels.convolution_backward_data(
+            tile_sizes.convolution_data(channels), *steps, buffers.mask
+        )
+        return [(kernel, (self._grouped(buffers.dy.inside), filters, *self.layer.axes, x, dx))]
 
-    def bias_calls(self, wiring, dy):
+    def bias_calls(self, buffers, dy):
         """Return the calls that add the bias's gradient to its sums, if there is a bias; dy [1, o, rows, columns, 16].
 
         It is the sum of all that dy has.
@@ -124,7 +126,7 @@ class Direct:
         if not self.layer.bias:
             return []
         return [
-            (kernels.bias_gradient(tile_sizes.sums(self.outputs)), (dy, wiring.sums["bias"], wiring.guard))
+            (kernels.bias_gradient(tile_sizes.sums(self.outputs)), (dy, buffers.sums["bias"], buffers.guard))
         ]
 
     # ---- inside ----
@@ -133,9 +135,9 @@ class Direct:
     def _is_thin(self):
         return self.shape[0] // self.layer.groups < THIN and self.down.stride == self.across.stride == 1
 
-    def _is_far(self, wiring):
+    def _is_far(self, buffers):
         """Tell whether no cache of a core holds dy, and the sums over one row of it are less."""
-        held, of_sums = wiring.dy.inside.nbytes, NUMBER * LANES * wiring.sums["weight"].size
+        held, of_sums = buffers.dy.inside.nbytes, NUMBER * LANES * buffers.sums["weight"].size
         return self.layer.groups == 1 and held > FAR and held > of_sums
 
     def _whole_row(self):
@@ -145,8 +147,8 @@ class Direct:
         inside = (i for i in range(down.kernel_size) if first <= i * down.dilation < stop)
         return next(inside, down.kernel_size)
 
-    def _input(self, wiring):
-        return self._grouped(wiring.x.bordered(self.border))
+    def _input(self, buffers):
+        return self._grouped(buffers.x.bordered(self.border))
 
     def _grouped(self, array, axis=1):
         """See the maps along an axis as [groups, maps]; of a block [1, c, ...] the first axis goes."""

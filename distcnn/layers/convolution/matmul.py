@@ -27,54 +27,54 @@ class Product(Direct):
     """
 
     @property
-    def common(self):
+    def group_shared(self):
         """The weights turned round, for dx."""
         return {"turned": (self.shape[0] * math.prod(self.layer.taps), self.outputs)}
 
-    def prepare(self, wiring):
-        if not (wiring.dx and self._is_bare(wiring)):
+    def prepare(self, buffers):
+        if not (buffers.dx and self._is_bare(buffers)):
             return []
-        return [(kernels.turn, (_matrix(wiring.parameters["weight"]), wiring.common["turned"]))]
+        return [(kernels.turn, (_matrix(buffers.parameters["weight"]), buffers.group_shared["turned"]))]
 
-    def forward(self, wiring, bias):
-        if not self._is_bare(wiring):
-            return super().forward(wiring, bias)
-        weight = _matrix(wiring.parameters["weight"])
-        x, y = _pixels(wiring.x, weight), wiring.y.inside
+    def forward(self, buffers, bias):
+        if not self._is_bare(buffers):
+            return super().forward(buffers, bias)
+        weight = _matrix(buffers.parameters["weight"])
+        x, y = _pixels(buffers.x, weight), buffers.y.inside
         rows, columns = tile_sizes.convolution(self.outputs, self.width)
-        kernel = kernels.product(rows, columns, self.across.stride, 1, wiring.relu, False)
-        return [(kernel, (x, weight, bias, self.down.stride, 1, y, _side(wiring, x, columns), y))]
+        kernel = kernels.product(rows, columns, self.across.stride, 1, buffers.relu, False)
+        return [(kernel, (x, weight, bias, self.down.stride, 1, y, _side(buffers, x, columns), y))]
 
-    def backward_weights(self, wiring):
-        if not self._is_bare(wiring):
-            return super().backward_weights(wiring)
-        sums, dy = _matrix(wiring.sums["weight"]), wiring.dy.inside
-        x, channels = _pixels(wiring.x, sums), sums.shape[1]
+    def backward_weights(self, buffers):
+        if not self._is_bare(buffers):
+            return super().backward_weights(buffers)
+        sums, dy = _matrix(buffers.sums["weight"]), buffers.dy.inside
+        x, channels = _pixels(buffers.x, sums), sums.shape[1]
         if x.shape[2:4] == (1, 1) and channels >= LANES:
-            transposed = wiring.scratch.array("transposed", (1, LANES, -(-channels // LANES), LANES))
-            arrays = x[:, :, 0, 0], dy[:, :, 0, 0], transposed, sums, wiring.guard
+            transposed = buffers.scratch.array("transposed", (1, LANES, -(-channels // LANES), LANES))
+            arrays = x[:, :, 0, 0], dy[:, :, 0, 0], transposed, sums, buffers.guard
             calls = [(kernels.product_backward_weights_of_pixel, arrays)]
         else:
             kernel = kernels.product_backward_weights(*tile_sizes.product_weights(*sums.shape))
-            calls = [(kernel, (x, dy, self.down.stride, self.across.stride, sums, wiring.guard))]
-        return calls + self.bias_calls(wiring, dy)
+            calls = [(kernel, (x, dy, self.down.stride, self.across.stride, sums, buffers.guard))]
+        return calls + self.bias_calls(buffers, dy)
 
-    def backward_data(self, wiring):
+    def backward_data(self, buffers):
         """The product with the turned weights, where there are windows, else 0."""
-        if not self._is_bare(wiring):
-            return super().backward_data(wiring)
-        down, across, turned = self.down.stride, self.across.stride, wiring.common["turned"]
-        dy, (x, dx) = wiring.dy.inside, (_pixels(each, turned.T) for each in (wiring.x, wiring.dx))
+        if not self._is_bare(buffers):
+            return super().backward_data(buffers)
+        down, across, transposed = self.down.stride, self.across.stride, buffers.group_shared["turned"]
+        dy, (x, dx) = buffers.dy.inside, (_pixels(each, transposed.T) for each in (buffers.x, buffers.dx))
         rows, columns = tile_sizes.convolution(dx.shape[1], self.width)
-        kernel = kernels.product(rows, columns, 1, across, False, wiring.mask)
+        kernel = kernels.product(rows, columns, 1, across, False, buffers.mask)
         nothing = np.zeros(dx.shape[1], np.float32)
-        arrays = dy, turned, nothing, 1, down, x, _side(wiring, dy, columns), dx
+        arrays = dy, transposed, nothing, 1, down, x, _side(buffers, dy, columns), dx
         clear = [(branch.clear, (dx,))] if down * across > 1 else []
         return [*clear, (kernel, arrays)]
 
-    def _is_bare(self, wiring):
+    def _is_bare(self, buffers):
         """Tell whether there are no zeros in the way."""
-        values = [each for each in (wiring.x, wiring.dx) if each]
+        values = [each for each in (buffers.x, buffers.dx) if each]
         return self.layer.taps == (1, 1) or not any(any(each.border) for each in values)
 
 
@@ -87,5 +87,5 @@ def _pixels(value, matrix):
     return value.inside if value.shape[0] == matrix.shape[1] else value.array.reshape(1, -1, 1, 1, LANES)
 
 
-def _side(wiring, x, columns):
-    return wiring.scratch.array("side", (x.shape[1], columns, x.shape[-1]))
+def _side(buffers, x, columns):
+    return buffers.scratch.array("side", (x.shape[1], columns, x.shape[-1]))

@@ -68,28 +68,28 @@ class TableConv2D(Layer):
     def gradient_border(self, shape):
         return self._whole.gradient_border(shape)
 
-    def kept(self, shape):
-        return self._whole.kept(shape) | {"weight": self._whole.parameters(shape)["weight"].shape}
+    def saved(self, shape):
+        return self._whole.saved(shape) | {"weight": self._whole.parameters(shape)["weight"].shape}
 
-    def common(self, shape):
-        return self._whole.common(shape)
+    def group_shared(self, shape):
+        return self._whole.group_shared(shape)
 
-    def prepare(self, wiring):
-        weight, whole = wiring.parameters["weight"], wiring.kept["weight"]
+    def prepare(self, buffers):
+        weight, whole = buffers.parameters["weight"], buffers.saved["weight"]
         parameters, sums = {"weight": whole}, {"weight": aligned(whole.shape, np.int64)}
-        wiring.inner = replace(wiring, parameters=wiring.parameters | parameters, sums=wiring.sums | sums)
+        buffers.inner = replace(buffers, parameters=buffers.parameters | parameters, sums=buffers.sums | sums)
         return [
             (kernels.expand, (_taps(weight), self._pairs, _taps(whole))),
-            *self._whole.prepare(wiring.inner),
+            *self._whole.prepare(buffers.inner),
         ]
 
-    def forward(self, wiring):
-        return self._whole.forward(wiring.inner)
+    def forward(self, buffers):
+        return self._whole.forward(buffers.inner)
 
-    def backward(self, wiring):
-        arrays = _taps(wiring.inner.sums["weight"]), self._pairs, _taps(wiring.sums["weight"])
+    def backward(self, buffers):
+        arrays = _taps(buffers.inner.sums["weight"]), self._pairs, _taps(buffers.sums["weight"])
         collect = kernels.collect, arrays
-        return [*self._whole.backward(wiring.inner), collect]
+        return [*self._whole.backward(buffers.inner), collect]
 
     @property
     def _whole(self):

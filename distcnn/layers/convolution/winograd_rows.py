@@ -14,7 +14,7 @@ POINTS = kernels.POINTS
 TAPS = 5
 
 
-def pays(channels, outputs, width):
+def is_faster(channels, outputs, width):
     """Tell whether this is faster than directly, for outputs of so many columns.
 
     Measured, all three directions together: 3 to 8 channels 1.2 times as fast, 6 to 16 1.45 times; 1 to 6 slower. Of
@@ -28,7 +28,7 @@ def fits(layer, shape):
     down, across = layer.axes
     plain = across == Axis(TAPS, 1, across.padding) and down.stride == down.dilation == layer.groups == 1
     outputs, _, width = layer.output_shape(shape)
-    return plain and pays(shape[0], outputs, width)
+    return plain and is_faster(shape[0], outputs, width)
 
 
 def pairs_of(width):
@@ -46,7 +46,7 @@ class RowWise(Direct):
         self.pairs = pairs_of(self.width)
 
     @property
-    def kept(self):
+    def saved(self):
         channels, height, _ = self.shape
         return {"points": (POINTS, channels, height, self.pairs, LANES)}
 
@@ -63,35 +63,35 @@ class RowWise(Direct):
 
     data_border = weights_border
 
-    def prepare(self, wiring):
-        weight = wiring.parameters["weight"]
-        wiring.filters = aligned((POINTS, *weight.shape[:3]))
-        return [(kernels.rowwise_filters, (weight, wiring.filters))]
+    def prepare(self, buffers):
+        weight = buffers.parameters["weight"]
+        buffers.filters = aligned((POINTS, *weight.shape[:3]))
+        return [(kernels.rowwise_filters, (weight, buffers.filters))]
 
-    def forward(self, wiring, bias):
-        points, m = wiring.kept["points"], self._products(wiring, self.outputs)
-        kernel = kernels.rowwise_forward(*tile_sizes.convolution(self.outputs, self.pairs), wiring.relu)
-        arrays = points, wiring.filters, bias, self.down, m, wiring.y.inside
-        return [(kernels.rowwise_inputs, (wiring.x.bordered(self.border), points)), (kernel, arrays)]
+    def forward(self, buffers, bias):
+        points, m = buffers.saved["points"], self._products(buffers, self.outputs)
+        kernel = kernels.rowwise_forward(*tile_sizes.convolution(self.outputs, self.pairs), buffers.relu)
+        arrays = points, buffers.filters, bias, self.down, m, buffers.y.inside
+        return [(kernels.rowwise_inputs, (buffers.x.bordered(self.border), points)), (kernel, arrays)]
 
-    def backward_weights(self, wiring):
+    def backward_weights(self, buffers):
         """At the point 1, a pair of dy is the sum of its two columns, which the bias's gradient is made of."""
-        outputs, channels = wiring.sums["weight"].shape[:2]
-        dy, z = wiring.dy.bordered(self.weights_border), self._gradient_points(wiring)
-        d = wiring.scratch.array("d", (POINTS, outputs, channels, LANES))
+        outputs, channels = buffers.sums["weight"].shape[:2]
+        dy, z = buffers.dy.bordered(self.weights_border), self._gradient_points(buffers)
+        d = buffers.scratch.array("d", (POINTS, outputs, channels, LANES))
         kernel = kernels.rowwise_backward_weights(*tile_sizes.rowwise_weights(outputs, channels))
-        arrays = wiring.kept["points"], z, self.down, d, wiring.sums["weight"], wiring.guard
+        arrays = buffers.saved["points"], z, self.down, d, buffers.sums["weight"], buffers.guard
         calls = [(kernels.rowwise_gradients, (dy, z)), (kernel, arrays)]
-        return calls + self.bias_calls(wiring, z[1:2])
+        return calls + self.bias_calls(buffers, z[1:2])
 
-    def backward_data(self, wiring):
-        channels, z = self.shape[0], self._gradient_points(wiring)
-        kernel = kernels.rowwise_backward_data(*tile_sizes.convolution(channels, self.pairs), wiring.mask)
-        m = self._products(wiring, channels)
-        return [(kernel, (z, wiring.filters, *self.layer.axes, m, wiring.x.inside, wiring.dx.inside))]
+    def backward_data(self, buffers):
+        channels, z = self.shape[0], self._gradient_points(buffers)
+        kernel = kernels.rowwise_backward_data(*tile_sizes.convolution(channels, self.pairs), buffers.mask)
+        m = self._products(buffers, channels)
+        return [(kernel, (z, buffers.filters, *self.layer.axes, m, buffers.x.inside, buffers.dx.inside))]
 
-    def _products(self, wiring, maps):
-        return wiring.scratch.array("m", (POINTS, maps, self.pairs, LANES))
+    def _products(self, buffers, maps):
+        return buffers.scratch.array("m", (POINTS, maps, self.pairs, LANES))
 
-    def _gradient_points(self, wiring):
-        return wiring.scratch.array("z", (POINTS, self.outputs, self.height, self.pairs, LANES))
+    def _gradient_points(self, buffers):
+        return buffers.scratch.array("z", (POINTS, self.outputs, self.height, self.pairs, LANES))
