@@ -20,8 +20,8 @@ def parse(words):
 
 def main(comm):
     """Evaluate on all ranks together; rank 0 prints."""
-    options = on_root(comm, lambda: parse(sys.argv[1:]))
-    path, state = on_root(comm, lambda: find(options.checkpoint))
+    options = on_root(comm, parse, sys.argv[1:])
+    path, state = on_root(comm, find, options.checkpoint)
     dataset, part = part_of(comm, state, path, options.split, options.data)
     pool = crew_of(comm, state, path, part.images, options.threads)
     loss, accuracy = means(evaluate(pool, part, comm))

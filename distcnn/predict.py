@@ -28,17 +28,17 @@ def images_of(comm, state, where, options):
     if options.split == "validation":
         dataset, part = part_of(comm, state, where, options.split, options.data)
         return Images(part.images, part.labels, dataset.classes, dataset.name, options.split)
-    config = on_root(comm, lambda: from_toml(state.config_toml, where))
+    config = on_root(comm, from_toml, state.config_toml, where)
     found = load_images(options.data or config.data, comm, options.split)
-    on_all(comm, lambda: require_fitting(found.name, found.images, found.classes, state, where))
+    on_all(comm, require_fitting, found.name, found.images, found.classes, state, where)
     return found
 
 
 def main(comm):
     """Predict on all ranks together; rank 0 writes and prints."""
-    options = on_root(comm, lambda: parse(sys.argv[1:]))
+    options = on_root(comm, parse, sys.argv[1:])
     on_root(comm, lambda: options.out and require_free(options.out, options.force))
-    path, state = on_root(comm, lambda: find(options.checkpoint))
+    path, state = on_root(comm, find, options.checkpoint)
     found = images_of(comm, state, path, options)
     pool = crew_of(comm, state, path, found.images, options.threads)
     predicted, probabilities = predict(pool, found.images, comm)

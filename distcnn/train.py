@@ -98,13 +98,13 @@ def summary(run, trainer):
 
 def prepare(comm, request):
     """Check everything, and return the Run and its Training; nothing is written."""
-    on_root(comm, lambda: models.check(request.config.model))
-    run = on_root(comm, lambda: run_folder.find(request, warn))
+    on_root(comm, models.check, request.config.model)
+    run = on_root(comm, run_folder.find, request, warn)
     config = run.config
-    on_root(comm, lambda: check_consistency(config))
+    on_root(comm, check_consistency, config)
     trainer = Trainer(config, data_of(config, comm), comm)
     if run.state:
-        on_all(comm, lambda: trainer.restore(run.state, run.source))
+        on_all(comm, trainer.restore, run.state, run.source)
     return run, trainer
 
 
@@ -114,7 +114,7 @@ def create(comm, run):
 
     def attempt():
         again = next(attempts) > 0
-        return on_root(comm, lambda: run_folder.create(run, again))
+        return on_root(comm, run_folder.create, run, again)
 
     return retry_on_rank_failure(comm, attempt)
 
@@ -122,7 +122,7 @@ def create(comm, run):
 def main(comm):
     """Check everything, then write, then train: a mistake is told before anything is written."""
     request = retry_on_rank_failure(
-        comm, lambda: on_root(comm, lambda: parse(sys.argv[1:], "python -m distcnn.train"))
+        comm, lambda: on_root(comm, parse, sys.argv[1:], "python -m distcnn.train")
     )
     if request.list_models:
         return on_root(comm, lambda: print(models.list_models()))

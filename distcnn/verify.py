@@ -73,16 +73,16 @@ def differences(found, wanted):
 
 def main(comm):
     """Verify on all ranks together; rank 0 tells the verdict."""
-    options = on_root(comm, lambda: parse(sys.argv[1:]))
-    (source, first), (path, last) = on_root(comm, lambda: last_two(Path(options.run)))
-    config = on_root(comm, lambda: from_toml(last.config_toml, path))
+    options = on_root(comm, parse, sys.argv[1:])
+    (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
+    config = on_root(comm, from_toml, last.config_toml, path)
     if options.data:
         config = replace(config, data=options.data)
     trainer = Trainer(config, data_of(config, comm), comm)
-    on_all(comm, lambda: trainer.restore(last, path))  # of the same data and net, if this goes well
+    on_all(comm, trainer.restore, last, path)  # of the same data and net, if this goes well
     trainer = Trainer(config, trainer.dataset, comm)
     if first:
-        on_all(comm, lambda: trainer.restore(first, source))
+        on_all(comm, trainer.restore, first, source)
     begin = trainer.steps
     trainer.compile()
     try:

@@ -48,7 +48,7 @@ def load(path: str | Path | None, comm, validation: float = 0.0, seed: int = 0) 
     path = DIGITS if path is None else Path(path)
     layout = on_root(comm, partial(_inspect, path))
     plan = _plan(layout)
-    chosen = on_all(comm, lambda: validation_mask(layout.images["train"][0], validation, seed))
+    chosen = on_all(comm, validation_mask, layout.images["train"][0], validation, seed)
 
     def fill(*arrays):
         named = dict(zip(plan, arrays, strict=True))

@@ -81,7 +81,7 @@ def size(name):
     return parameters, sum(layer.flops(shape) for layer, shape in zip(layers, shapes, strict=False))
 
 
-def listing():
+def list_models():
     """Return a table of all models as text."""
     lines = [f"{'model':<14} {'parameters':>12} {'FLOPs a sample':>16}  input"]
     for name, model in MODELS.items():

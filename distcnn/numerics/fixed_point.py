@@ -1,6 +1,6 @@
-"""Exact sums: numbers held as int64 multiples of 2**-36, so that adding them is associative.
+"""Fixed point: numbers held as int64 multiples of 2**-36, so that adding them is associative.
 
-One flat int64 buffer holds what a step adds up over blocks and ranks: a head of `HEAD` slots, then every
+One flat int64 buffer holds what a step adds up over blocks and ranks: `HEAD` slots of counters, then every
 parameter's gradient in declaration order. Integer addition has no order, so neither the number of ranks nor
 MPI's algorithm can change a bit of the total.
 """
@@ -9,9 +9,54 @@ SUM_BITS = 36  # a quantum of 1.5e-11 is five orders finer than a weight's own r
 QUANTUM = 2.0**-SUM_BITS
 RANGE_BITS = 27  # a batch's total stays below 2**27 in magnitude, or an overflow is flagged
 
-# Slots of the head: three exact sums (neighbours, for the loss kernel adds them at once) and two plain counts.
+# Slots of the counters: three sums (neighbours, for the loss kernel adds them at once) and two plain counts.
 LOSS, CORRECT, SAMPLES, OVERFLOWS, STOP = range(5)
-HEAD = 8  # whole cache lines, so that the gradients stay aligned
+HEAD = 8  # slots: whole cache lines, so that the gradients behind them stay aligned
+
+
+class Counters:
+    """The counters at the head of a buffer of sums, by name; what is set here is set in the buffer.
+
+    loss: the summed loss, in quanta of 2**-36.
+    correct, samples: whole numbers.
+    overflows: how many values were refused because they were NaN or out of range.
+    stop: how many ranks were asked to stop.
+    """
+
+    def __init__(self, sums):
+        self.slots = sums[:HEAD]
+
+    @property
+    def loss(self) -> int:
+        return int(self.slots[LOSS])
+
+    @property
+    def correct(self) -> int:
+        return int(self.slots[CORRECT]) >> SUM_BITS
+
+    @property
+    def samples(self) -> int:
+        return int(self.slots[SAMPLES]) >> SUM_BITS
+
+    @property
+    def overflows(self) -> int:
+        return int(self.slots[OVERFLOWS])
+
+    @overflows.setter
+    def overflows(self, count: int) -> None:
+        self.slots[OVERFLOWS] = count
+
+    @property
+    def stop(self) -> int:
+        return int(self.slots[STOP])
+
+    @stop.setter
+    def stop(self, count: int) -> None:
+        self.slots[STOP] = count
+
+    def clear(self) -> None:
+        """Set all counters to 0."""
+        self.slots[:] = 0
 
 
 def block_limit(blocks: int) -> int:

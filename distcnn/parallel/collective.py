@@ -8,8 +8,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two looks of a w
 LONGER = 1.03  # from one pause to the next, so that a rank wakes late by 3 % of its wait: each wait delays all others
 
 
-def on_root(comm, function):
-    """Call `function()` on rank 0; return its result, or raise its exception, on every rank.
+def on_root(comm, function, *arguments):
+    """Call `function(*arguments)` on rank 0; return its result, or raise its exception, on every rank.
 
     The other ranks sleep meanwhile. The result must pickle. An exception that is neither distcnn's nor
     Python's reaches them as a RuntimeError that names it: those of libraries often do not survive pickling.
@@ -22,7 +22,7 @@ def on_root(comm, function):
         return result
     try:
         try:
-            result = function()
+            result = function(*arguments)
         finally:
             barrier(comm)
         comm.bcast((result, None))  # a result that does not pickle raises here, before anything is sent
@@ -32,14 +32,14 @@ def on_root(comm, function):
         raise mark_collective(error) from error.__cause__
 
 
-def on_all(comm, function):
-    """Call `function()` on every rank and return its own result on each, once all have it.
+def on_all(comm, function, *arguments):
+    """Call `function(*arguments)` on every rank and return its own result on each, once all have it.
 
     If some raise a UserError, every rank raises that of the lowest. Any other exception is the rank's own.
     """
     result = failure = None
     try:
-        result = function()
+        result = function(*arguments)
     except errors.UserError as error:
         failure = error
     barrier(comm)

@@ -46,7 +46,7 @@ def common_memory(comm, here, size: int, all_write=False) -> mmap.mmap:
         made = on_all(comm, lambda: names.enter_context(_reserved(size)) if makes else None)
         path = here.own(comm.allgather(made))[0]
         access = mmap.ACCESS_WRITE if all_write or here.first else mmap.ACCESS_READ
-        return on_all(comm, lambda: _open(path, size, access))
+        return on_all(comm, _open, path, size, access)
 
 
 def _layout(fields) -> tuple[list[int], int]:

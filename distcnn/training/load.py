@@ -69,7 +69,7 @@ def net_of(state, where):
 
 def crew_of(comm, state, where, images, threads=0):
     """Return the Crew of a net for the evaluation of such images, its kernels compiled. Collective."""
-    net = on_all(comm, lambda: net_of(state, where))
+    net = on_all(comm, net_of, state, where)
     pool = WorkerPool(net, threads or share_of_cores(comm))
     needed = pack(images.dtype.name), set_float_mode, softmax_forward
 
@@ -85,7 +85,7 @@ def part_of(comm, state, where, name, data=None):
 
     Collective. What was trained on is cut as it was then. Raises DataError unless the part is there and fits the state.
     """
-    config = on_root(comm, lambda: from_toml(state.config_toml, where))
+    config = on_root(comm, from_toml, state.config_toml, where)
     path = data or config.data
     dataset = load(path, comm, config.validation_split, config.seed)
     if config.validation_split and dataset.fingerprint != state.data_fingerprint:

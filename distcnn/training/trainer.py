@@ -56,7 +56,7 @@ class Trainer:
         groups = -(-len(self.batches.share) // partition_unit(config.norm_group))
         workers = min(config.threads or share_of_cores(comm), groups)
         ranks = len(node(comm).ranks)
-        on_all(comm, lambda: self._require_memory(workers, ranks))
+        on_all(comm, self._require_memory, workers, ranks)
         self.net = on_all(comm, self._make)
         self.mean, self.std = on_root(comm, self._statistics)
         self.net.normalize(self.mean, self.std)
