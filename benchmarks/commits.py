@@ -1,0 +1,150 @@
+"""Two checkouts of distcnn beside each other: steps, start-up and import, in turns in the same minutes.
+
+    git worktree add /tmp/old COMMIT
+    python benchmarks/commits.py /tmp/old            # this checkout against that one; ratio 1.02: 2 % slower
+    python benchmarks/commits.py /tmp/old --pairs 15 --only resnet20
+
+For steps, one process a side stays ready, and both take turns on the same core. Which side begins changes from pair to
+pair. A row shows the median over the pairs of new / old, and its quartiles.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+NEW = Path(__file__).resolve().parents[1]
+STEPS = {  # model and batch size: steps in a turn, about a third of a second
+    ("lenet5", 64): 250,
+    ("lenet5", 256): 64,
+    ("vgg-small", 64): 6,
+    ("resnet20", 64): 4,
+    ("mlp", 64): 600,
+}
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+TRAIN = ("-m", "distcnn.train", "--max-steps", "1", "--progress", "none", "--out")
+
+
+def environment(checkout, **more):
+    """Return the environment in which Python uses a checkout."""
+    return os.environ | ONE_THREAD | {"PYTHONPATH": str(checkout)} | more
+
+
+class Stepper:
+    """A process that does training steps of a checkout when it is told to."""
+
+    def __init__(self, checkout, model, batch_size):
+        words = [sys.executable, __file__, "--serve", str(checkout), model, str(batch_size)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(words, env=environment(checkout), **pipes)
+        self(1)  # wait until it is ready
+
+    def __call__(self, steps):
+        """Return the seconds that so many steps take."""
+        print(steps, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def end(self):
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(checkout, model, batch_size):
+    """Do steps as they are asked for on stdin, and print the seconds that they take."""
+    sys.path.insert(0, str(Path(checkout, "benchmarks")))
+    import work
+
+    step = work.stepping(work.training_on_noise(model, batch_size))
+    for line in sys.stdin:
+        begin = time.perf_counter()
+        for _ in range(int(line)):
+            step()
+        print(time.perf_counter() - begin, flush=True)
+
+
+def command(checkout, *words, **more):
+    """Return the seconds that a Python command takes in a checkout."""
+    begin = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *words], env=environment(checkout, **more), check=True, capture_output=True
+    )
+    return time.perf_counter() - begin
+
+
+def cold(checkout):
+    """Return the seconds of a first step with an empty kernel cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        empty = {"XDG_CACHE_HOME": folder, "NUMBA_CACHE_DIR": ""}
+        return command(checkout, *TRAIN, str(Path(folder, "run")), **empty)
+
+
+def warm(checkout):
+    """Return the seconds of a first step with kernels in the cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        return command(checkout, *TRAIN, str(Path(folder, "run")))
+
+
+def importing(module):
+    """Return a function that measures twenty imports of a module, each in a fresh process."""
+
+    def measured(checkout):
+        return sum(command(checkout, "-c", f"import {module}") for _ in range(20))
+
+    return measured
+
+
+def compare(what, old, new, pairs):
+    """Measure both sides in turns, and print the row."""
+    ratios, olds = [], []
+    for pair in range(pairs):
+        if pair % 2:
+            first = new()
+            olds.append(old())
+            ratios.append(first / olds[-1])
+        else:
+            olds.append(old())
+            ratios.append(new() / olds[-1])
+    quartiles = statistics.quantiles(ratios, n=4)
+    print(
+        f"{what:24} {statistics.median(ratios):6.3f} [{quartiles[0]:.3f} {quartiles[2]:.3f}]  "
+        f"old {statistics.median(olds) * 1e3:.0f} ms a turn, {pairs} pairs",
+        flush=True,
+    )
+
+
+def main():
+    """Measure every row."""
+    if sys.argv[1:2] == ["--serve"]:
+        return serve(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("old", type=Path, help="the folder of the other checkout")
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains this")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    for (model, batch_size), steps in STEPS.items():
+        what = f"{model} {batch_size}, {steps} steps"
+        if options.only in what:
+            sides = [Stepper(checkout.resolve(), model, batch_size) for checkout in (options.old, NEW)]
+            old, new = (lambda side=side, steps=steps: side(steps) for side in sides)
+            compare(what, old, new, options.pairs)
+            for side in sides:
+                side.end()
+    commands = {"first step, cold": cold, "first step, warm": warm}
+    commands |= {f"import {module}": importing(module) for module in ("distcnn", "distcnn.train")}
+    for what, measured in commands.items():
+        if options.only in what:
+            old, new = (lambda side=side, measured=measured: measured(side) for side in (options.old, NEW))
+            old(), new()
+            compare(what, old, new, options.pairs)
+
+
+if __name__ == "__main__":
+    main()
