@@ -31,7 +31,7 @@ def test_steps_are_measured_without_peers(run):
 IN_FLOAT32 = """
 import exact, numpy as np
 from distcnn import Net, layers
-from distcnn.exact import QUANTUM
+from distcnn.numerics.fixed_point import QUANTUM
 net = Net([layers.Conv2D(3, 3), layers.Flatten(), layers.Dense(3)], (1, 5, 5))
 for (kernel, given), (like, instead) in zip(*exact.adding_calls(net), strict=True):
     kernel(*given), like(*instead)

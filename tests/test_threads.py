@@ -17,7 +17,7 @@ from distcnn.system.threads import THREADS, limit_threads
     ],
 )
 def test_cores_are_shared_by_the_ranks_of_a_node(monkeypatch, environ, threads):
-    monkeypatch.setattr(threads, "_cores", lambda: 8)
+    monkeypatch.setattr("distcnn.system.threads._cores", lambda: 8)
     limit_threads(environ)
     assert [environ[name] for name in THREADS] == [threads] * len(THREADS)
 
