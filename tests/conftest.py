@@ -12,8 +12,9 @@ import sys
 import time
 from contextlib import suppress
 
-import jobs
 import pytest
+
+from tests.helpers import jobs
 
 RANKS = (1, 2, 3)
 TIMEOUT = 60

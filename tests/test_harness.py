@@ -4,8 +4,9 @@ import shutil
 import time
 from pathlib import Path
 
-import jobs
 import pytest
+
+from tests.helpers import jobs
 
 PLANTED = """
 import os, signal, time
@@ -36,8 +37,7 @@ def planted(tmp_path):
     """Write a folder of tests with this conftest, where `test_planted` has the given body."""
 
     def write(body):
-        for name in ("conftest.py", "jobs.py"):
-            shutil.copy(Path(__file__).with_name(name), tmp_path)
+        shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
         (tmp_path / "test_planted.py").write_text(PLANTED.format(body=body))
         return tmp_path
