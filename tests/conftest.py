@@ -1,19 +1,22 @@
-"""Every parallel test alone and with company: one marked `mpi` runs on 1 rank, and under mpirun on 2 and 3.
+"""Every parallel test on one rank and on several: one marked `mpi` runs on 1 rank, and under mpirun on 2 and 3.
 
     @pytest.mark.mpi                            # or mpi(ranks=(1, 4), timeout=20)
     def test_sum(comm): ...
 
-`python -m pytest` starts the multi-rank runs itself, each as a job of that one test with a time limit, so
-that a failure, a hang or a death of one rank is reported and not waited for. `mpirun -n 3 python -m pytest
---with-mpi` runs the marked tests on the ranks given, and leaves out the others. The marks are pytest-mpi's.
+`python -m pytest` starts mpirun itself, once for each number of ranks, after all other tests: see helpers/batches.py.
+Each test has a time limit, so that a failure, a hang or a death of one rank is reported and not waited for.
+`mpirun -n 3 python -m pytest --with-mpi` runs the marked tests on the ranks given, and leaves out the others. The
+marks are pytest-mpi's.
 """
 
+import os
 import sys
 import time
 from contextlib import suppress
 
-import jobs
 import pytest
+
+from tests.helpers import batches, jobs
 
 RANKS = (1, 2, 3)
 TIMEOUT = 60
@@ -21,13 +24,14 @@ TIMEOUT = 60
 
 @pytest.fixture
 def comm(request):
-    """The communicator that a test marked `mpi` runs on: all ranks there are."""
-    return _world()
+    """Return the communicator that a test marked `mpi` runs on: all ranks, and no messages of another test."""
+    world = _world()
+    return world.Dup() if world.size > 1 else world
 
 
 @pytest.fixture
 def shared_path(comm, tmp_path):
-    """An empty folder, the same on all ranks."""
+    """Return an empty folder, the same on all ranks."""
     return comm.bcast(tmp_path)
 
 
@@ -60,8 +64,11 @@ def pytest_configure(config):
             raise pytest.UsageError("under mpirun, ranks run the tests together: add --with-mpi")
         for plugin in [each for each in plugins.get_plugins() if type(each).__name__ == "MPIPlugin"]:
             plugins.unregister(plugin)
-    elif _world().rank > 0:
+        return
+    if _world().rank > 0:
         plugins.unregister(name="terminalreporter")
+    if batches.FOLDER in os.environ:
+        plugins.register(batches.Reporter(_world(), os.environ[batches.FOLDER]))
 
 
 def pytest_generate_tests(metafunc):
@@ -83,39 +90,50 @@ def pytest_itemcollected(item):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Turn multi-rank tests into jobs; on the ranks of a job leave out what is not for ranks."""
+    """Put tests on several ranks last, by number of ranks; on the ranks leave out what is not for them."""
     if config.option.with_mpi:
         config.hook.pytest_deselected(items=[item for item in items if not item.get_closest_marker("mpi")])
         items[:] = [item for item in items if item.get_closest_marker("mpi")]
     else:
-        items[:] = [Job.of(item) if _ranks(item) > 1 else item for item in items]
+        items[:] = [OnRanks.of(item) if _ranks(item) > 1 else item for item in sorted(items, key=_ranks)]
 
 
-class Job(pytest.Item):
-    """One test on several ranks: pytest once more, under mpirun, for this test alone."""
+class OnRanks(pytest.Item):
+    """One test on several ranks, which run it in the job of its batch."""
+
+    batches = pytest.StashKey[dict[int, batches.Batch]]()
 
     @classmethod
     def of(cls, test):
-        job = cls.from_parent(test.parent, name=test.name)
-        job.test, job.own_markers = test, test.own_markers
-        job.keywords.update(test.keywords)
-        return job
+        """Return what stands for a test in this process."""
+        item = cls.from_parent(test.parent, name=test.name)
+        item.test, item.ranks, item.own_markers = test, _ranks(test), test.own_markers
+        item.keywords.update(test.keywords)
+        return item
 
     def runtest(self):
+        """Let the ranks run the test, and end as it does there."""
         if not jobs.launcher():
             pytest.skip("no mpirun")
-        done = jobs.mpirun(
-            _ranks(self.test),
-            *("python", "-m", "pytest", "--with-mpi", "-q", "--no-header", "-p", "no:cacheprovider"),
-            *("--color=no", self.nodeid),
-            cwd=self.config.rootpath,
-            env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": 1},  # plugins take longer to start than most tests
-            timeout=self.get_closest_marker("mpi").kwargs.get("timeout", TIMEOUT),
-        )
-        if done.returncode:
-            pytest.fail(jobs.show(done), pytrace=False)
-        if " passed" not in done.stdout:
-            pytest.skip(done.stdout.strip())
+        kind, text = self._batch().outcome(self.nodeid)
+        if kind == "skipped":
+            pytest.skip(text)
+        if kind == "failed":
+            pytest.fail(text, pytrace=False)
+
+    def _batch(self):
+        known = self.config.stash.setdefault(self.batches, {})
+        if self.ranks not in known:
+            items = [each for each in self.session.items if getattr(each, "ranks", None) == self.ranks]
+            timeouts = {each.nodeid: each.timeout for each in items}
+            known[self.ranks] = batches.Batch(self.ranks, self.config.rootpath, timeouts)
+            self.config.add_cleanup(known[self.ranks].end)
+        return known[self.ranks]
+
+    @property
+    def timeout(self):
+        """The seconds that the test may take."""
+        return self.get_closest_marker("mpi").kwargs.get("timeout", TIMEOUT)
 
     def repr_failure(self, excinfo):
         return str(excinfo.value)

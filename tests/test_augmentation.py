@@ -3,9 +3,7 @@
 import math
 
 import numpy as np
-import oracle
 import pytest
-from test_bits import TRAIN, digest, train_here
 
 from distcnn.config import augment_spec
 from distcnn.config.augment_spec import Augment, read, written
@@ -16,6 +14,9 @@ from distcnn.lanes import LANES, aligned
 from distcnn.layers.base import EPOCH, TRAINING, BlockContext
 from distcnn.models import build
 from distcnn.network.plan import Block
+from tests.helpers import oracle
+from tests.helpers.digests import TRAIN, digest, train_here
+from tests.helpers.processors import AVX2
 
 STREAM = 2**31 + 2
 SHAPE = (2, 9, 11)
@@ -244,8 +245,7 @@ def test_augmented_weights_are_the_same_everywhere(run, mpirun, tmp_path):
 
 
 def test_augmented_weights_on_avx2(run, tmp_path):
-    env = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+f16c"}
-    done = run(*TRAIN, *WISH, "--max-steps", 15, cwd=tmp_path, env=env, timeout=120)
+    done = run(*TRAIN, *WISH, "--max-steps", 15, cwd=tmp_path, env=AVX2, timeout=120)
     assert digest(done) == GOLDEN
 
 

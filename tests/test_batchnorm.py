@@ -1,9 +1,7 @@
 """Batch normalisation: a block's statistics and their gradients, and running statistics that all ranks share."""
 
 import numpy as np
-import oracle
 import pytest
-from test_layers import close, normal
 
 from distcnn import Net
 from distcnn.errors import NetError
@@ -11,6 +9,8 @@ from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten, ReLU
 from distcnn.network.block_net import STATISTICS_MOMENTUM
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import HEAD
+from tests.helpers import oracle
+from tests.helpers.arrays import close, normal
 
 SHAPE = (3, 4, 5)
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-import jobs
+from tests.helpers import jobs
 
 FOLDER = Path(jobs.ROOT, "benchmarks")
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("peer_"))

@@ -8,46 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import jobs
 import numpy as np
 import pytest
-from test_layers import normal
-from test_net import small_net
 
-from distcnn.config.settings import NUMERICS, parse
-from distcnn.data.dataset import load
+from distcnn.config.settings import NUMERICS
 from distcnn.kernels.jit import Kernel, NotCached, cached_only, set_float_mode
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
-from distcnn.parallel.serial import SerialComm
-from distcnn.training.trainer import Trainer
+from tests.helpers import jobs
+from tests.helpers.arrays import normal
+from tests.helpers.digests import GOLDEN, STEPS, TRAIN, digest, train_here
+from tests.helpers.nets import small_net
+from tests.helpers.processors import AVX2, on_x86
 
-# The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
-GOLDEN = {2: "fa60b7cc08c3af170688c410289aca570239cc3031c6433da7c46cfc37bc845f"}
-STEPS = 20
-
-TRAIN = ("python", "-m", "distcnn.train", "--out", "run", "--progress", "none")
 FLUSH = 0x9FC0  # x86's flush-to-zero and denormals-are-zero, set as another library may leave them
-
-
-def digest(done):
-    """Return what a training command printed in its last line."""
-    assert done.returncode == 0, done.stderr
-    name, value = done.stdout.splitlines()[-1].split()
-    assert name == "weights_sha256"
-    return value
-
-
-def train_here(steps=STEPS, argv=()):
-    """Train for some steps in this process; return the digest."""
-    trainer = Trainer(parse(argv, "test").config, load(None, SerialComm()), SerialComm())
-    for blocks in trainer.remaining():
-        trainer.step(blocks)
-        if trainer.epoch_done:
-            trainer.next_epoch()
-        if trainer.steps == steps:
-            return trainer.net.digest
-    raise AssertionError("too few steps")
 
 
 def test_the_golden_digest_of_these_numerics():
@@ -63,13 +37,12 @@ def test_any_number_of_ranks(mpirun, ranks, tmp_path):
     assert digest(mpirun(ranks, *TRAIN, "--max-steps", STEPS, cwd=tmp_path)) == GOLDEN[NUMERICS]
 
 
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="only x86 has several instruction sets here")
+@on_x86
 def test_code_for_avx2(run, tmp_path):
     """The same on a processor without AVX-512: Haswell was the first with AVX2 and FMA."""
-    env = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+f16c"}
     question = "from distcnn.kernels.jit import vector_registers; print(vector_registers())"
-    assert run("python", "-c", question, env=env).stdout == "8\n"
-    done = run(*TRAIN, "--max-steps", STEPS, cwd=tmp_path, env=env, timeout=120)
+    assert run("python", "-c", question, env=AVX2).stdout == "8\n"
+    done = run(*TRAIN, "--max-steps", STEPS, cwd=tmp_path, env=AVX2, timeout=120)
     assert digest(done) == GOLDEN[NUMERICS]
 
 

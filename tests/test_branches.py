@@ -1,9 +1,7 @@
 """Branches: kept outputs that are added, concatenated and taken up again, against PyTorch and numerical derivatives."""
 
 import numpy as np
-import oracle
 import pytest
-from test_layers import close, normal
 
 from distcnn import Net
 from distcnn.errors import NetError
@@ -20,6 +18,8 @@ from distcnn.layers import (
     StartFrom,
     Tanh,
 )
+from tests.helpers import oracle
+from tests.helpers.arrays import close, normal
 
 SHAPE = (2, 5, 6)
 

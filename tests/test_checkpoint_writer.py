@@ -7,18 +7,17 @@ import signal
 import threading
 from pathlib import Path
 
-import jobs
 import pytest
-from test_bits import digest
-from test_checkpoint import described, state
 
 from distcnn.errors import OutputError
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.metrics import Metrics
 from distcnn.system import atomic_files
-
-FAULTS = Path(__file__).with_name("disk_faults.py")
+from tests.helpers import jobs
+from tests.helpers.digests import digest
+from tests.helpers.states import described, state
+from tests.programs import DISK_FAULTS
 
 
 @pytest.fixture(autouse=True)
@@ -226,7 +225,7 @@ def test_records_that_could_not_be_written_are_written_later():
 def test_training_survives_a_disk_that_fails(request, fault, ranks):
     """From step 31 to 60 nothing can be written; what was saved before is good, and what comes after is saved."""
     options = ["--max-steps", 80, "--checkpoint-every", 10, "--keep-checkpoints", 9, "--out", "a"]
-    words = "python", FAULTS, fault, *options
+    words = "python", DISK_FAULTS, fault, *options
     run = request.getfixturevalue("mpirun") if ranks else jobs.run
     done = run(ranks, *words) if ranks else run(*words)
     assert "training goes on" in done.stderr

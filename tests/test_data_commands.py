@@ -3,8 +3,9 @@
 import h5py
 import numpy as np
 import pytest
-from test_data_dataset import IMAGES, LABELS, write
-from test_data_idx import folder
+
+from tests.helpers.datasets import IMAGES, LABELS, write
+from tests.helpers.idx import folder
 
 
 def test_info_tells_what_a_file_holds(tmp_path, run):

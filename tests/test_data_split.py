@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from test_data_dataset import IMAGES, LABELS, write
 
 from distcnn.data import split
 from distcnn.data.dataset import load
 from distcnn.data.split import move_to_end, validation_mask
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
+from tests.helpers.datasets import IMAGES, LABELS, write
 
 
 @pytest.mark.parametrize(

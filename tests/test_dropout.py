@@ -1,15 +1,15 @@
 """Dropout: masks are a function of seed, epoch, sample and layer; and the generator behind them."""
 
 import numpy as np
-import oracle
 import pytest
-from test_layers import normal
 
 from distcnn import Net
 from distcnn.errors import NetError
 from distcnn.kernels.jit import kernel
 from distcnn.lanes import store_tile, uniform
 from distcnn.layers import Dense, Dropout, Flatten
+from tests.helpers import oracle
+from tests.helpers.arrays import normal
 
 SHAPE = (3, 5, 7)
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from test_models import SMALLEST
 
 from distcnn import layers
 from distcnn.config.settings import Config
@@ -33,6 +32,7 @@ from distcnn.models import MODELS, Model
 from distcnn.parallel.collective import barrier
 from distcnn.run import checkpoint
 from distcnn.training.trainer import Trainer
+from tests.helpers.nets import SMALLEST
 
 # A batch of nine blocks, the ninth not full, and one of one block.
 SAMPLES, BATCH_SIZE, STOP, STEPS = 150, 136, 1, 2

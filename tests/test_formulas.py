@@ -1,9 +1,7 @@
 """Layers against their formula in float64, its numerical derivative, and PyTorch where it has the layer."""
 
 import numpy as np
-import oracle
 import pytest
-from test_layers import close, normal
 
 from distcnn import Net
 from distcnn.errors import NetError
@@ -25,6 +23,8 @@ from distcnn.layers import (
     TrainablePool2D,
 )
 from distcnn.models.lenet5_1998 import TABLE
+from tests.helpers import oracle
+from tests.helpers.arrays import close, normal
 
 
 def check(layer, formula, shape, n=3, theirs=None):

@@ -4,8 +4,9 @@ import shutil
 import time
 from pathlib import Path
 
-import jobs
 import pytest
+
+from tests.helpers import jobs
 
 PLANTED = """
 import os, signal, time
@@ -36,13 +37,30 @@ def planted(tmp_path):
     """Write a folder of tests with this conftest, where `test_planted` has the given body."""
 
     def write(body):
-        for name in ("conftest.py", "jobs.py"):
-            shutil.copy(Path(__file__).with_name(name), tmp_path)
+        shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
         (tmp_path / "test_planted.py").write_text(PLANTED.format(body=body))
         return tmp_path
 
     return write
+
+
+SEVERAL = """
+import os, time
+import pytest
+
+@pytest.mark.mpi(ranks=(2,), timeout=6)
+@pytest.mark.parametrize("name", ["first", "death", "next", "hang", "failure", "skip", "last"])
+def test_planted(comm, name):
+    comm.Barrier()
+    if name == "skip":
+        pytest.skip("planted")
+    if comm.rank:
+        assert name != "failure"
+        name == "hang" and time.sleep(1000)
+        name == "death" and os._exit(3)
+    comm.Barrier()
+"""
 
 
 def alive(pid: str) -> bool:
@@ -71,6 +89,42 @@ def test_a_test_runs_alone_and_with_company(run, mpirun, planted):
     assert "4 passed" in done.stdout, done.stdout
     assert all(f"test_planted[{name}] PASSED" in done.stdout for name in ("1-rank", "2-ranks", "3-ranks"))
     assert len(list(folder.glob("*.pid"))) == 6
+
+
+def test_a_failure_in_a_batch_is_that_of_one_test(run, mpirun, planted):
+    """A test that ends the job fails; those before it have passed, those after it run in another job."""
+    folder = planted("pass")
+    (folder / "test_planted.py").write_text(SEVERAL)
+    done = run("python", "-m", "pytest", "-v", cwd=folder, timeout=60)
+    assert "3 failed, 3 passed, 1 skipped" in done.stdout, done.stdout
+    found = {
+        "FAILED": ("death", "hang", "failure"),
+        "PASSED": ("first", "next", "last"),
+        "SKIPPED": ("skip",),
+    }
+    for outcome, names in found.items():
+        assert all(f"test_planted[2-ranks-{name}] {outcome}" in done.stdout for name in names)
+    assert "exit code 3" in done.stdout
+    assert "still running after 6 s" in done.stdout
+    assert done.stdout.count("rank 1 of 2 failed") == 1
+
+
+def test_a_batch_is_one_job(run, mpirun, planted):
+    folder = planted("pass")
+    five = "@pytest.mark.parametrize('k', range(5))\ndef test_planted(k, comm)"
+    test = folder / "test_planted.py"
+    test.write_text(test.read_text().replace("def test_planted(comm)", five))
+    done = run("python", "-m", "pytest", "-k", "2-ranks", cwd=folder)
+    assert "5 passed" in done.stdout
+    assert len(list(folder.glob("*.pid"))) == 2
+
+
+def test_a_failure_at_the_end_of_a_batch_is_that_of_its_last_test(run, mpirun, planted):
+    done = run(
+        "python", "-m", "pytest", "-k", "2-ranks", cwd=planted("import atexit; atexit.register(os._exit, 4)")
+    )
+    assert "1 failed" in done.stdout
+    assert "exit code 4" in done.stdout
 
 
 def test_a_skip_on_the_ranks_is_a_skip(run, mpirun, planted):

@@ -10,12 +10,12 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-import chaos
-import jobs
 import pytest
-from test_bits import GOLDEN, digest
 
 from distcnn.config.settings import NUMERICS
+from tests.helpers import jobs
+from tests.helpers.digests import GOLDEN, digest
+from tests.programs import chaos
 
 NET = "10.77.0"
 HOSTS = f"{NET}.1", f"{NET}.2"

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from test_layers import close, normal
-from test_net import OTHERS, PLAIN
 
 from distcnn import Net, models
 from distcnn.data.dataset import Split
@@ -14,6 +12,8 @@ from distcnn.parallel.serial import SerialComm
 from distcnn.training import evaluation
 from distcnn.training.evaluation import evaluate, means
 from distcnn.training.workers import WorkerPool
+from tests.helpers.arrays import close, normal
+from tests.helpers.nets import OTHERS, PLAIN
 
 NORMS = [
     *(Conv2D(8, 3, padding=1, bias=False), BatchNorm2D(), ReLU(), SaveAs("a"), Conv2D(8, 3, padding=1)),

@@ -4,8 +4,9 @@ import os
 import shlex
 import sys
 
-import jobs
 import pytest
+
+from tests.helpers import jobs
 
 LAUNCH = jobs.ROOT / "launch"
 SCRIPTS = {  # script: what it finds in its environment, how it is given options, how it asks to be run again

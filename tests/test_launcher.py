@@ -8,13 +8,13 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import jobs
 import pytest
-from test_bits import digest
 
 from distcnn import launch
 from distcnn.run import checkpoint
 from distcnn.system import job_status, mpirun
+from tests.helpers import jobs
+from tests.helpers.digests import digest
 
 RANKS = 2
 

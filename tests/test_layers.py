@@ -1,7 +1,6 @@
 """Every layer, forward and backward, against the naive formulas: odd shapes, partial blocks, every option."""
 
 import numpy as np
-import oracle
 import pytest
 
 from distcnn import Net
@@ -11,6 +10,8 @@ from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, MeanPool2D, ReLU, 
 from distcnn.layers.convolution import direct, matmul
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import LOSS, QUANTUM
+from tests.helpers import oracle
+from tests.helpers.arrays import close, normal
 
 CONVOLUTIONS = [  # out_channels, kernel_size, stride, padding, input shape, samples
     (6, 5, 1, 2, (1, 28, 28), 17),
@@ -59,16 +60,6 @@ CASES = [  # layer, input shape, samples
     (Conv2D(12, 5, 1, 2, groups=6), (6, 9, 21), 2),
     (Conv2D(4, (1, 3), 1, (0, 2), 2, 4), (4, 3, 6), 1),
 ]
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-
-def close(ours, wanted, summands=0):
-    """Tell whether two arrays agree to float32 rounding, relative to the largest number or what it is the sum of."""
-    assert ours.shape == wanted.shape
-    return np.abs(ours - wanted).max() <= 2e-6 * max(np.abs(wanted).max(), np.abs(summands).sum()) + 1e-30
 
 
 def fill(net):

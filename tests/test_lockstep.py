@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from test_layers import normal
 
 from distcnn import models
 from distcnn.config.settings import Config
@@ -20,6 +19,7 @@ from distcnn.layers import (
 )
 from distcnn.network.plan import Block
 from distcnn.training.optimizers import SGD
+from tests.helpers.arrays import normal
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: it belongs to the extra `bench`")
 

@@ -5,7 +5,6 @@ import tracemalloc
 import h5py
 import numpy as np
 import pytest
-from test_net import OTHERS
 
 from distcnn import Net, layers, models
 from distcnn.config.settings import Config
@@ -13,6 +12,7 @@ from distcnn.errors import NetError
 from distcnn.network import memory
 from distcnn.network.shapes import infer_shapes, parameter_counts
 from distcnn.training.optimizers import AdamW
+from tests.helpers.nets import OTHERS
 
 
 @pytest.mark.parametrize(

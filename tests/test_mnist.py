@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
-from test_bits import digest
 
 import distcnn
+from tests.helpers.digests import digest
 
 DATA = Path(os.environ.get("DISTCNN_TEST_DATA", Path(distcnn.__file__).parents[2] / "shared/data"))
 

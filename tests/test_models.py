@@ -5,10 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import h5py
-import jobs
 import numpy as np
 import pytest
-from test_layers import normal
 
 from distcnn.errors import ConfigError, NetError
 from distcnn.layers import Add, Conv2D, Dense
@@ -16,6 +14,9 @@ from distcnn.models import MODELS, build, check, size
 from distcnn.models.lenet5_1998 import TABLE, centres
 from distcnn.network.plan import Block
 from distcnn.network.shapes import infer_shapes
+from tests.helpers import jobs
+from tests.helpers.arrays import normal
+from tests.helpers.nets import SMALLEST
 
 SIZES = {  # parameters and FLOPs, worked out by hand
     "mlp": (784 * 300 + 300 + 300 * 100 + 100 + 1010, 2 * (784 * 300 + 300 * 100 + 1000)),
@@ -63,7 +64,6 @@ def test_layers_of_resnets_are_those_of_the_paper(name, n):
     assert sum(isinstance(layer, Add) for layer in layers) == 3 * n
 
 
-SMALLEST = {"vgg16": (3, 32, 32), "alexnet": (1, 63, 63)}
 STEPS = [
     (name, shape)
     for name in MODELS

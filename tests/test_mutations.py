@@ -1,17 +1,17 @@
-"""Damaged files, in short; `python tests/mutations.py` tries ten thousand."""
+"""Damaged files, in short; `python -m tests.programs.mutations` tries ten thousand."""
 
 import sys
 
-import mutations
 import pytest
 
 from distcnn.data import sandbox
 from distcnn.errors import DataError
+from tests.programs import MUTATIONS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
 def test_damaged_files_are_refused_or_harmless(run):
-    done = run("python", mutations.__file__, 150, "--seed", 7, timeout=300)
+    done = run("python", MUTATIONS, 150, "--seed", 7, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "150 mutations, 0 did harm" in done.stdout
 

@@ -4,33 +4,24 @@ from functools import cached_property
 
 import numpy as np
 import pytest
-from test_layers import normal
 
 from distcnn import Net, models
 from distcnn.errors import Diverged, NetError
 from distcnn.layers import (
-    GELU,
     Add,
     BatchNorm2D,
-    Concatenate,
     Conv2D,
     Dense,
-    Dropout,
     Flatten,
-    GaussianPool2D,
-    GlobalMeanPool2D,
-    LocallyConnected2D,
     MaxPool2D,
-    MeanPool2D,
     ReLU,
     SaveAs,
-    Sigmoid,
-    SiLU,
     Softmax,
     Tanh,
-    TrainablePool2D,
 )
 from distcnn.network.shapes import infer_shapes
+from tests.helpers.arrays import normal
+from tests.helpers.nets import OTHERS, PLAIN, small_net
 
 
 def random_net(seed):
@@ -121,21 +112,6 @@ def test_lenet5_has_its_61706_parameters():
     assert models.build("lenet5", (1, 32, 32), 10, seed=0).weights.size == 61706
 
 
-def small_net():
-    layers = [
-        Conv2D(3, 3, padding=1),
-        ReLU(),
-        MaxPool2D(2),
-        Conv2D(4, 3),
-        ReLU(),
-        Flatten(),
-        Dense(5),
-        ReLU(),
-        Dense(3),
-    ]
-    return Net(layers, (2, 8, 8), seed=3)
-
-
 def test_what_is_written_into_parameters_holds_from_the_next_call_on():
     net, x = small_net(), normal(4, 2, 8, 8)
     before = net.predict(x)
@@ -162,29 +138,6 @@ def test_blocks_add_up_in_any_order():
     second = net.loss_and_gradients(x[blocks], labels[blocks])
     assert first[0] == second[0]
     assert all(map(np.array_equal, first[1].values(), second[1].values()))
-
-
-PLAIN = small_net().layers
-OTHERS = [
-    *(
-        LocallyConnected2D(3, 3, padding=1),
-        Sigmoid(),
-        MeanPool2D(2),
-        Tanh(),
-        GaussianPool2D(2, 0.7, 1),
-        SaveAs("a"),
-    ),
-    *(
-        Dropout(0.9),
-        BatchNorm2D(),
-        Add("a"),
-        TrainablePool2D(1),
-        Concatenate("a"),
-        Softmax(),
-        GlobalMeanPool2D(),
-    ),
-    *(Flatten(), Sigmoid(), SiLU(), GELU(), Tanh(), Dropout(0.9), Softmax(), Dense(3)),
-]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from test_layers import normal
-from test_optimizers import bits, train
 
 from distcnn import Net, models
 from distcnn.config.settings import parse
@@ -18,6 +16,8 @@ from distcnn.network.shapes import infer_shapes, parameter_counts
 from distcnn.parallel.serial import SerialComm
 from distcnn.resilience.diagnose import diagnose
 from distcnn.training import trainer
+from tests.helpers.arrays import normal
+from tests.helpers.recipes import bits, train
 
 LAYERS = [Conv2D(4, 3, stride=2), BatchNorm2D(), ReLU(), MaxPool2D(2), SaveAs("x"), Conv2D(4, 3, padding=1)]
 LAYERS += [BatchNorm2D(), Add("x"), ReLU(), Flatten(), Dense(10)]

@@ -1,14 +1,11 @@
 """Optimisers against PyTorch and the papers' formulas; all in global terms, so that ranks change nothing."""
 
 import json
-import os
 import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_bits import digest
-from test_layers import normal
 
 from distcnn import Net
 from distcnn.config.settings import Config, parse
@@ -21,6 +18,10 @@ from distcnn.run.state import pack, unpack
 from distcnn.training.ema import WeightEMA
 from distcnn.training.optimizers import OPTIMIZERS
 from distcnn.training.trainer import Trainer
+from tests.helpers.arrays import normal
+from tests.helpers.digests import digest
+from tests.helpers.processors import AVX2, on_x86
+from tests.helpers.recipes import RECIPES, bits, train
 
 SAMPLES, RATES = 37, (0.1, 0.07, 0.2, 0.01, 0.05)
 PLAIN = Config(momentum=0.8, weight_decay=0.0)
@@ -177,42 +178,6 @@ def test_without_decay_weights_are_their_own_result():
 
 # ---- whole training ----
 
-REGULARISED = [
-    "--weight-decay",
-    "0.001",
-    "--decay",
-    "weights",
-    "--clip-norm",
-    "0.5",
-    "--label-smoothing",
-    "0.1",
-]
-RECIPES = {
-    "nesterov": ["--optimizer", "nesterov", "--schedule", "polynomial", "--power", "0.9", *REGULARISED],
-    "adam": ["--optimizer", "adamw", "--learning-rate", "0.002", "--ema-decay", "0.8", *REGULARISED],
-    "lars": ["--optimizer", "lars", "--learning-rate", "3", "--schedule", "one-cycle", "--ema-decay", "0.9"],
-    "steps": ["--schedule", "step", "--milestones", "1,2", "--clip-norm", "1", "--model", "mlp"],
-}
-
-
-def train(argv, comm, begin=None, steps=14):
-    """Train from the beginning, or from a state, up to a step of the second epoch; return the training."""
-    trainer = Trainer(parse(argv, "test").config, load(None, comm), comm)
-    if begin:
-        trainer.restore(begin, "here")
-    for blocks in trainer.remaining():
-        trainer.step(blocks)
-        if trainer.epoch_done:
-            trainer.next_epoch()
-        if trainer.steps == steps:
-            return trainer
-    raise AssertionError("too few steps")
-
-
-def bits(trainer):
-    """Return the digest, and everything else that a replica holds."""
-    return trainer.digest, [array.tobytes() for array in trainer.arrays]
-
 
 @pytest.mark.mpi(ranks=(2, 3, 8))
 def test_the_number_of_ranks_changes_nothing(comm):
@@ -228,14 +193,12 @@ def test_a_state_in_the_middle_of_an_epoch_holds_everything(recipe):
     assert bits(resumed) == bits(train(recipe, SerialComm()))
 
 
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="only x86 has several instruction sets here")
+@on_x86
 def test_code_for_avx2(run):
-    env = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2,+f16c"}
-    script = (
-        f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import json, test_optimizers as t"
-    )
-    script += "; print(json.dumps([t.train(each, t.Alone(), steps=4).digest for each in t.RECIPES.values()]))"
-    done = run("python", "-c", script, env=env, timeout=120)
+    script = "import json; from distcnn.parallel.serial import SerialComm; from tests.helpers import recipes as r; "
+    script += "trained = [r.train(each, SerialComm(), steps=4) for each in r.RECIPES.values()]; "
+    script += "print(json.dumps([each.digest for each in trained]))"
+    done = run("python", "-c", script, env=AVX2, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [train(each, SerialComm(), steps=4).digest for each in RECIPES.values()]
 

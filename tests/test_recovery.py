@@ -5,14 +5,14 @@ import random
 import re
 from pathlib import Path
 
-import chaos
-import jobs
 import pytest
-from test_bits import GOLDEN, digest
-from test_optimizers import RECIPES, train
 
 from distcnn.config.settings import NUMERICS
 from distcnn.parallel.serial import SerialComm
+from tests.helpers import jobs
+from tests.helpers.digests import GOLDEN, digest
+from tests.helpers.recipes import RECIPES, train
+from tests.programs import chaos
 
 pytestmark = [
     pytest.mark.mpirun,

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-import jobs
 import pytest
-from test_bits import GOLDEN, digest
 
 from distcnn.config.settings import NUMERICS
+from tests.helpers import jobs
+from tests.helpers.digests import GOLDEN, digest
+from tests.programs import FAULTS
 
-FAULTS = Path(__file__).with_name("faults.py")
 pytestmark = pytest.mark.mpirun
 
 

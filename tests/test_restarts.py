@@ -1,10 +1,11 @@
-"""Whole jobs die under the launcher, in short; `python tests/restarts.py` lets blows fall at random."""
+"""Whole jobs die under the launcher, in short; `python -m tests.programs.restarts` lets blows fall at random."""
 
 import random
 
 import pytest
-import restarts
-from test_bits import digest
+
+from tests.helpers.digests import digest
+from tests.programs import restarts
 
 RANKS, STEPS = 3, 300
 COURSES = {  # blows, each so many seconds after the one before

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_checkpoint import state
 
 from distcnn.config.settings import NUMERICS, Config, from_toml, parse, to_toml
 from distcnn.errors import CheckpointError, ConfigError, OutputError
 from distcnn.run import checkpoint, run_folder
+from tests.helpers.states import state
 
 
 @pytest.fixture(autouse=True)

@@ -121,3 +121,20 @@ def test_one_process_works_without_an_mpi_library(run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "weights_sha256" in done.stdout
     assert sys.version_info >= (3, 10)
+
+
+def test_no_test_file_imports_another():
+    """What several of them need lies in tests/helpers."""
+    folder = Path(__file__).parent
+    for path in folder.rglob("*.py"):
+        names = [name for name in imported_names(path) if "test_" in name or name == "tests"]
+        assert not names, f"{path.name} imports {names}"
+
+
+def imported_names(path):
+    """Yield all that a file imports, as module.name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

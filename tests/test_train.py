@@ -9,14 +9,13 @@ from pathlib import Path
 from subprocess import PIPE
 
 import h5py
-import jobs
 import numpy as np
 import pytest
-from test_bits import digest
 
 from distcnn.run.checkpoint import load
-
-FAULTS = Path(__file__).with_name("faults.py")
+from tests.helpers import jobs
+from tests.helpers.digests import digest
+from tests.programs import DISK_FAULTS, FAULTS
 
 
 @pytest.fixture(autouse=True)
@@ -292,5 +291,5 @@ def test_float32_reduction_trains_too(train):
 
 def test_the_newest_checkpoints_are_kept(run):
     options = ["--max-steps", 30, "--checkpoint-every", 4, "--out", "a"]
-    digest(run("python", FAULTS.with_name("disk_faults.py"), "none", *options))
+    digest(run("python", DISK_FAULTS, "none", *options))
     assert sorted(int(path.stem[5:]) for path in Path("a/checkpoints").iterdir()) == [24, 28, 30]

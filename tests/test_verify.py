@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import jobs
 import numpy as np
 import pytest
-from test_bits import digest
 
 from distcnn.run import checkpoint
+from tests.helpers import jobs
+from tests.helpers.digests import digest
 
 
 @pytest.fixture(autouse=True)

@@ -1,32 +1,17 @@
 """Winograd's algorithm against the naive formulas in float64: any size and padding, and the same bits on AVX2."""
 
-import hashlib
-import os
-import subprocess
-import sys
-
 import numpy as np
-import oracle
 import pytest
-from test_layers import normal
 
 from distcnn import Net, models
 from distcnn.errors import Diverged
 from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from distcnn.layers.convolution import winograd
 from distcnn.numerics.fixed_point import QUANTUM
-
-CASES = [  # out_channels, padding, input shape, samples
-    (16, 1, (16, 8, 8), 17),
-    (32, 1, (16, 7, 9), 5),
-    (17, 0, (19, 10, 5), 3),
-    (20, 2, (33, 3, 6), 2),  # the last group of 16 channels overlaps the one before
-    (16, 3, (16, 5, 4), 2),  # more padding than filter: dx begins inside dy
-    (16, 5, (16, 2, 3), 33),
-    (48, 0, (16, 3, 3), 1),  # one output
-    (64, 1, (64, 16, 16), 16),
-    (5, 1, (3, 6, 10), 2),  # direct for the weights alone
-]
+from tests.helpers import oracle
+from tests.helpers.arrays import distance, normal
+from tests.helpers.processors import AVX2, on_x86
+from tests.helpers.winograd_cases import TILE_CASES, tile_digest
 
 
 @pytest.fixture
@@ -36,12 +21,7 @@ def always(monkeypatch):
     monkeypatch.setattr(winograd, "pays_for_weights", lambda channels, *shape: channels >= 16)
 
 
-def distance(ours, wanted):
-    """Return the difference's norm relative to the wanted array's."""
-    return np.linalg.norm(ours - wanted) / np.linalg.norm(wanted)
-
-
-@pytest.mark.parametrize(("outputs", "padding", "shape", "n"), CASES)
+@pytest.mark.parametrize(("outputs", "padding", "shape", "n"), TILE_CASES)
 @pytest.mark.usefixtures("always")
 def test_one_layer_agrees_with_the_formulas(outputs, padding, shape, n):
     net = Net([Conv2D(outputs, 3, padding=padding)], shape)
@@ -149,24 +129,9 @@ def test_nan_in_the_gradient_alone_is_noticed():
     net.backward(np.zeros_like(dy))
 
 
-def digest():
-    """Return a hash of what odd layers and a whole net compute."""
-    found = hashlib.sha256()
-    for outputs, padding, shape, n in CASES:
-        net = Net([Conv2D(outputs, 3, padding=padding), ReLU(), Conv2D(16, 3, padding=1)], shape)
-        y = net.forward(normal(n, *shape))
-        found.update(y.tobytes() + net.backward(normal(*y.shape)).tobytes() + net.sums.tobytes())
-    net = Net(models.vgg_small((3, 16, 16), 10), (3, 16, 16))
-    net.loss_and_gradients(normal(18, 3, 16, 16), np.arange(18) % 10)
-    found.update(net.sums.tobytes())
-    return found.hexdigest()
-
-
-def test_the_bits_are_those_of_avx2():
-    environment = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2"}
-    script = "import test_winograd; print(test_winograd.digest())"
-    environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(__file__), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split()[-1] == digest()
+@on_x86
+def test_the_bits_are_those_of_avx2(run):
+    script = "from tests.helpers import winograd_cases; print(winograd_cases.tile_digest())"
+    done = run("python", "-c", script, env=AVX2, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == tile_digest()

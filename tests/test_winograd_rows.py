@@ -1,42 +1,21 @@
 """Winograd's algorithm along rows against the naive formulas in float64, and the same bits on AVX2."""
 
-import hashlib
-import os
-import subprocess
-import sys
-
 import numpy as np
-import oracle
 import pytest
-from test_layers import normal
-from test_winograd import distance
 
-from distcnn import Net, models
+from distcnn import Net
 from distcnn.errors import Diverged
 from distcnn.layers import Conv2D, Dense, Flatten, ReLU, TableConv2D
 from distcnn.layers.convolution import winograd_rows
-
-CASES = [  # out_channels, kernel_size, padding, input shape, samples
-    (16, 5, 0, (6, 14, 14), 17),  # LeNet-5
-    (17, 5, 2, (7, 6, 9), 3),  # an odd number of columns, and of outputs
-    (16, (3, 5), (4, 3), (5, 4, 5), 2),  # windows that lie outside, above and below
-    (3, (1, 5), (0, 1), (8, 2, 4), 33),  # one pair
-    (9, 5, (0, 4), (3, 5, 3), 2),  # more padding than image
-    (48, 5, 2, (8, 3, 40), 2),  # many outputs
-    (48, 5, 2, (9, 3, 40), 2),  # the same, and tiles that overlap
-]
+from tests.helpers import oracle
+from tests.helpers.arrays import distance, normal
+from tests.helpers.processors import AVX2, on_x86
+from tests.helpers.winograd_cases import ROW_CASES, convolution_net, row_digest
 
 
-def made(outputs, kernel_size, padding, shape, conv="winograd"):
-    """Return a net of one layer with a bias."""
-    net = Net([Conv2D(outputs, kernel_size, padding=padding)], shape, conv=conv)
-    net.parameters["0.bias"][:] = normal(outputs, seed=5)
-    return net
-
-
-@pytest.mark.parametrize(("outputs", "kernel_size", "padding", "shape", "n"), CASES)
+@pytest.mark.parametrize(("outputs", "kernel_size", "padding", "shape", "n"), ROW_CASES)
 def test_one_layer_agrees_with_the_formulas(outputs, kernel_size, padding, shape, n):
-    net = made(outputs, kernel_size, padding, shape)
+    net = convolution_net(outputs, kernel_size, padding, shape)
     assert net.layers[0].kept(shape), "this is to be done along rows"
     weight, bias = net.parameters["0.weight"], net.parameters["0.bias"]
     x = normal(n, *shape)
@@ -85,7 +64,7 @@ def test_a_table_of_connections_is_done_along_rows_too():
 
 
 def test_what_is_written_into_weights_holds_from_the_next_call_on():
-    net, x = made(16, 5, 0, (6, 14, 14)), normal(2, 6, 14, 14)
+    net, x = convolution_net(16, 5, 0, (6, 14, 14)), normal(2, 6, 14, 14)
     net.parameters["0.bias"][:] = 0
     y = net.forward(x)
     dx = net.backward(y)
@@ -104,33 +83,16 @@ def test_nan_is_noticed(where):
 
 
 def test_nan_in_the_gradient_alone_is_noticed():
-    net, x = made(16, 5, 0, (6, 14, 14)), normal(18, 6, 14, 14)
+    net, x = convolution_net(16, 5, 0, (6, 14, 14)), normal(18, 6, 14, 14)
     dy = np.zeros_like(net.forward(x))
     dy[17, 3, 2, 1] = np.nan
     with pytest.raises(Diverged):
         net.backward(dy)
 
 
-def digest():
-    """Return a hash of what odd layers and a whole net compute."""
-    found = hashlib.sha256()
-    for outputs, kernel_size, padding, shape, n in CASES[:3]:
-        net = made(outputs, kernel_size, padding, shape)
-        y = net.forward(normal(n, *shape))
-        for scale in (1, 3e4):  # sums beyond 2**14, which AVX2 converts in another way
-            dx = net.backward(np.float32(scale) * normal(*y.shape))
-            found.update(y.tobytes() + dx.tobytes() + net.sums.tobytes())
-    net = Net(models.lenet5((1, 28, 28), 10), (1, 28, 28))
-    net.loss_and_gradients(normal(18, 1, 28, 28), np.arange(18) % 10)
-    found.update(net.sums.tobytes())
-    return found.hexdigest()
-
-
-def test_the_bits_are_those_of_avx2():
-    environment = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2"}
-    script = "import test_winograd_rows; print(test_winograd_rows.digest())"
-    environment["PYTHONPATH"] = os.pathsep.join([os.path.dirname(__file__), *sys.path])
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split()[-1] == digest()
+@on_x86
+def test_the_bits_are_those_of_avx2(run):
+    script = "from tests.helpers import winograd_cases; print(winograd_cases.row_digest())"
+    done = run("python", "-c", script, env=AVX2, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == row_digest()

@@ -5,9 +5,6 @@ import threading
 
 import numpy as np
 import pytest
-from test_bits import GOLDEN, STEPS, TRAIN, digest, train_here
-from test_layers import normal
-from test_net import OTHERS
 
 from distcnn import Net
 from distcnn.config.settings import NUMERICS
@@ -17,6 +14,9 @@ from distcnn.parallel import cores
 from distcnn.parallel.serial import SerialComm
 from distcnn.training.evaluation import evaluate
 from distcnn.training.workers import WorkerPool
+from tests.helpers.arrays import normal
+from tests.helpers.digests import GOLDEN, STEPS, TRAIN, digest, train_here
+from tests.helpers.nets import OTHERS
 
 IMAGES, LABELS = normal(75, 2, 8, 8), np.arange(75, dtype=np.int32) % 3
 BLOCKS = [Block.of(IMAGES, LABELS, np.arange(k, min(k + 16, 75))) for k in range(0, 75, 16)]

@@ -1,4 +1,4 @@
-"""Damage checkpoints and data files at random and read them: `python tests/mutations.py [COUNT] [--seed S]`.
+"""Damage checkpoints and data files at random and read them: `python -m tests.programs.mutations [COUNT] [--seed S]`.
 
 Each damaged file is read in a process of its own, which has limited memory and time. It must be refused in one
 line, or give just what the whole file gives; then it is harmless. Six of ten mutations hit metadata, half of these
@@ -30,6 +30,7 @@ from distcnn.data.schema import seal
 from distcnn.errors import UserError
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
+from tests.helpers.states import state
 
 SECONDS, MEMORY = 20, 2**30  # what a reader may take, beyond what it begins with
 METADATA = 0.6  # of the mutations
@@ -56,9 +57,6 @@ def dataset(path, dtype=np.uint8, classes=True, libver=None, **storage):
 
 def saved(path):
     """Write a small checkpoint."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from test_checkpoint import state
-
     checkpoint.save(path, state())
 
 

@@ -1,4 +1,4 @@
-"""Run the training command while the disk fails: `python tests/disk_faults.py FAULT [options of training]`.
+"""Run the training command while the disk fails: `python tests/programs/disk_faults.py FAULT [options of training]`.
 
 Every checkpoint is written before training goes on, so that the speed of the disk has no say in which there are.
 """

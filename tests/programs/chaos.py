@@ -1,6 +1,6 @@
 """Kill ranks at injected and at random moments, and see that the run ends with the bits of the undisturbed one.
 
-    python tests/chaos.py [--random 100] [--ranks 8] [--seed 0] [--table FILE]    # needs Open MPI 5
+    python -m tests.programs.chaos [--random 100] [--ranks 8] [--seed 0] [--table FILE]    # needs Open MPI 5
 
 It prints a table: of how many trials the job survived, which steps and how many seconds were lost, and whether the
 weights and the lines of metrics.jsonl are those of a run that nobody disturbs; with `--table`, several calls add up.
@@ -19,12 +19,11 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import jobs
-from tally import Tally
-
 from distcnn.system import job_status
+from tests.helpers import jobs
+from tests.programs import FAULTS
+from tests.programs.tally import Tally
 
-FAULTS = Path(__file__).with_name("faults.py")
 RECOVERED = {  # name: faults, of which all ranks but the dead recover
     "a step": "death@step:1:5",
     "rank 0, a step": "death@step:0:5",

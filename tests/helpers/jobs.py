@@ -39,36 +39,66 @@ def launcher() -> str | None:
     return shutil.which("mpirun", path=str(Path(sys.executable).parent)) or shutil.which("mpirun")
 
 
-def run(*command, env=None, cwd=None, timeout=60, meanwhile=None) -> subprocess.CompletedProcess:
-    """Run a command to its end and return its exit code and output; "python" means this Python.
+class Job:
+    """A command and all that it starts; "python" means this Python, and `env` is added to the environment."""
 
-    `env` is added to the environment. After `timeout` seconds the command and all that it started are killed
-    and an AssertionError shows the output so far. `meanwhile` is called with the job's name, for `members`.
-    """
-    name = uuid.uuid4().hex
-    words = [sys.executable if word == "python" else str(word) for word in command]
-    with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
-        process = subprocess.Popen(
-            words,
-            env=clean_environment(env or {}) | {MARK: name},
+    def __init__(self, *command, env=None, cwd=None):
+        self.name = uuid.uuid4().hex
+        self.words = [sys.executable if word == "python" else str(word) for word in command]
+        self._output = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115  (as long as this object)
+        self._process = subprocess.Popen(
+            self.words,
+            env=clean_environment(env or {}) | {MARK: self.name},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=self._output[0],
+            stderr=self._output[1],
             start_new_session=True,
         )
-        try:
-            if meanwhile:
-                meanwhile(name)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout)
-            late = process.returncode is None
-        finally:
-            _end(process, name)
-        done = subprocess.CompletedProcess(words, process.returncode, _text(stdout), _text(stderr))
-    if late:
-        raise AssertionError(f"still running after {timeout} s: {show(done)}")
-    return done
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the end of the command; return whether it came in time, in seconds."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
+        return self._process.returncode is not None
+
+    def end(self) -> None:
+        """Stop the command, gently at first so that a launcher can tidy up, then whatever is left of it."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            if not self.wait(2):
+                self._process.kill()
+        for pid in members(self.name):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+    def result(self, since=(0, 0)) -> subprocess.CompletedProcess:
+        """Return the exit code, None before the end, and the output, from the given places in it on."""
+        texts = map(_text, self._output, since)
+        return subprocess.CompletedProcess(self.words, self._process.returncode, *texts)
+
+    def places(self) -> tuple[int, int]:
+        """Return how much has been written so far, for `result`."""
+        return tuple(os.fstat(file.fileno()).st_size for file in self._output)
+
+
+def run(*command, env=None, cwd=None, timeout=60, meanwhile=None) -> subprocess.CompletedProcess:
+    """Run a command to its end and return its exit code and output.
+
+    After `timeout` seconds the command and all that it started are killed and an AssertionError shows the output
+    so far. `meanwhile` is called with the job's name, for `members`.
+    """
+    job = Job(*command, env=env, cwd=cwd)
+    try:
+        if meanwhile:
+            meanwhile(job.name)
+        in_time = job.wait(timeout)
+    finally:
+        job.end()
+    if not in_time:
+        raise AssertionError(f"still running after {timeout} s: {show(job.result())}")
+    return job.result()
 
 
 def mpirun(ranks: int, *command, **options) -> subprocess.CompletedProcess:
@@ -77,7 +107,7 @@ def mpirun(ranks: int, *command, **options) -> subprocess.CompletedProcess:
 
 
 def survivable(ranks: int, *command, **options) -> subprocess.CompletedProcess:
-    """Run a command on several ranks, whose death the others survive: only where `tolerant`."""
+    """Run a command on several ranks, each of which may die without the others: only where `tolerant`."""
     return run(launcher(), "--with-ft", "ulfm", "-n", ranks, *command, **options)
 
 
@@ -107,20 +137,6 @@ def clean_environment(extra: dict) -> dict:
     return OPEN_MPI | inherited | {"PYTHONPATH": path} | {name: str(value) for name, value in extra.items()}
 
 
-def _end(process: subprocess.Popen, name: str) -> None:
-    """Stop the job, gently at first so that the launcher can tidy up, then whatever is left of it."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(2)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    for pid in members(name):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
 def members(name: str) -> list[int]:
     """Return the job's processes, by their environment: launchers give ranks groups and sessions anew."""
     mark = f"{MARK}={name}".encode()
@@ -134,6 +150,8 @@ def members(name: str) -> list[int]:
     return found
 
 
-def _text(file) -> str:
-    file.seek(0)
-    return file.read()
+def _text(file, since: int) -> str:
+    """Return what has been written to a file, without moving the place at which its other users write."""
+    size = os.fstat(file.fileno()).st_size
+    text = os.pread(file.fileno(), size - since, since).decode(errors="replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")  # Open MPI gives ranks a terminal

@@ -1,4 +1,4 @@
-"""Run the training command with faults planted: `python tests/faults.py FAULTS [options of training]`.
+"""Run the training command with faults planted: `python tests/programs/faults.py FAULTS [options of training]`.
 
 FAULTS are joined by commas: "death", or with the place, the rank and the step at which it happens, as in
 "death@sum:0:7,exception@step:2:9". Steps count from 0; a place within recovery or evaluation has no step: it happens

@@ -1,6 +1,6 @@
 """Kill whole jobs under `distcnn.launch`, at random moments from their start on, and see what becomes of them.
 
-    python tests/restarts.py [--trials 50] [--ranks 8] [--seed 0] [--table FILE]      # with either MPI
+    python -m tests.programs.restarts [--trials 50] [--ranks 8] [--seed 0] [--table FILE]      # with either MPI
 
 In each trial one or two of `BLOWS` fall. A launcher that has ended, because it was asked to or was killed, is started
 again with `--resume auto`. Counted as lost are steps that were trained and then trained again, from an earlier
@@ -23,10 +23,10 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-import jobs
-from tally import Tally
+from tests.helpers import jobs
+from tests.programs import FAULTS
+from tests.programs.tally import Tally
 
-FAULTS = Path(__file__).with_name("faults.py")
 LAUNCHER = (  # the launcher, but ranks note every step that they begin
     "import sys; from distcnn import launch; launch.TRAIN[1:] = sys.argv.pop(1), 'note@step:0:0'; "
     "sys.exit(launch.main())"

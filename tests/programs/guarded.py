@@ -1,4 +1,4 @@
-"""Train and predict with arrays that end, or begin, at forbidden memory: `python tests/guarded.py end|start`.
+"""Train and predict with arrays that end, or begin, at forbidden memory: `python tests/programs/guarded.py end|start`.
 
 The kernels address memory without checks; here whoever reads or writes beyond an array crashes at once.
 """
@@ -36,12 +36,11 @@ def guarded(shape, dtype=np.float32):
 types.aligned = lanes.aligned = guarded  # before anybody takes it from there
 
 if __name__ == "__main__":
-    from test_net import OTHERS
-
     from distcnn import Net
     from distcnn.config.augment_spec import read
     from distcnn.data.augmentation import Augmentation
     from distcnn.models import build
+    from tests.helpers.nets import OTHERS
 
     rng = np.random.default_rng(0)
     for name in sys.argv[2:]:

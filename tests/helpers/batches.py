@@ -1,0 +1,131 @@
+"""Tests on several ranks, many in one job of mpirun: starting the ranks takes longer than most of the tests.
+
+The process of pytest that a person started has a `Batch` for each number of ranks. It starts mpirun once, with one
+pytest a rank that runs all tests of the batch, and each rank's `Reporter` writes to a file what it begins and how
+it ends. When a rank fails, hangs or dies, the job ends, the test that was running fails with the ranks' output,
+and the tests after it run in a new job.
+"""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.helpers import jobs
+
+FOLDER = "DISTCNN_TEST_REPORTS"  # an environment variable: where the ranks of a batch report
+START = 60  # seconds in which all ranks must have collected the tests
+COMMAND = "python", "-m", "pytest", "--with-mpi", "-q", "--no-header", "-p", "no:cacheprovider", "--color=no"
+QUICK_START = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": 1}  # plugins take longer to start than most tests
+
+
+class Outcome(NamedTuple):
+    """How a test ended on all ranks."""
+
+    kind: str  # passed, skipped, failed
+    text: str = ""
+
+
+class Batch:
+    """Runs tests on a number of ranks, one after another, in as few jobs as possible.
+
+    root: the folder that the tests' ids begin at.
+    timeouts: the seconds that each test may take, by its id, in the order of the tests.
+    """
+
+    def __init__(self, ranks: int, root: Path, timeouts: dict[str, float]):
+        self.ranks, self.root, self.timeouts = ranks, root, timeouts
+        self.outcomes: dict[str, Outcome] = {}
+        self.job = None
+
+    def outcome(self, test: str) -> Outcome:
+        """Wait until a test has run, and return how it ended."""
+        while test not in self.outcomes:
+            if self.job is None:
+                self._start()
+            self._observe()
+        if self.job and not self._left():
+            self._finish(test)
+        return self.outcomes[test]
+
+    def end(self) -> None:
+        """Stop the job, if there is one."""
+        if self.job:
+            self.job.end()
+            self.job = None
+            self.folder.cleanup()
+
+    def _left(self) -> list[str]:
+        return [test for test in self.timeouts if test not in self.outcomes]
+
+    def _start(self) -> None:
+        self.folder = tempfile.TemporaryDirectory(prefix="distcnn-tests-")
+        command = (jobs.launcher(), "-n", self.ranks, *COMMAND, *self._left())
+        self.job = jobs.Job(*command, cwd=self.root, env=QUICK_START | {FOLDER: self.folder.name})
+        self.seen, self.begun = self.job.places(), time.monotonic()
+
+    def _observe(self) -> None:
+        """Take in what the ranks have reported; end the job, and fail its test, when there is no more to come."""
+        ended = self.job.wait(0.01)
+        reports = [read(Path(self.folder.name, str(rank))) for rank in range(self.ranks)]
+        started = [test for report in reports for test in report]
+        for test in self._left():
+            ends = [report.get(test) for report in reports]
+            if all(ends):
+                self.outcomes[test] = Outcome(*ends[0])
+                self.seen, self.begun = self.job.places(), time.monotonic()
+        running = next((test for test in self._left() if test in started), None)
+        limit = self.timeouts[running] if running else START
+        late = time.monotonic() > self.begun + limit
+        if self._left() and (ended or late):
+            self._fail(running or self._left()[0], f"still running after {limit} s: " if not ended else "")
+
+    def _fail(self, test: str, why: str) -> None:
+        self.job.end()
+        self.outcomes[test] = Outcome("failed", why + jobs.show(self.job.result(self.seen)))
+        self.end()
+
+    def _finish(self, test: str) -> None:
+        """Let the job end by itself after its last test, which fails if the job does."""
+        in_time = self.job.wait(self.timeouts[test])
+        if not in_time or self.job.result().returncode:
+            self._fail(test, "" if in_time else f"still running after {self.timeouts[test]} s: ")
+        self.end()
+
+
+def read(path: Path) -> dict[str, list]:
+    """Return what a rank has reported: for each test that it began the end, as in Outcome, or nothing yet."""
+    found = {}
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        if line.endswith("\n"):
+            test, *outcome = json.loads(line)
+            found[test] = outcome
+    return found
+
+
+class Reporter:
+    """A plugin of pytest on a rank of a batch: writes what begins and how it ends."""
+
+    def __init__(self, comm, folder: str):
+        self.comm, self.path, self.outcome = comm, Path(folder, str(comm.rank)), []
+
+    def write(self, *line) -> None:
+        with open(self.path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def pytest_runtest_logstart(self, nodeid):
+        """Begin a test when all ranks have reported on the one before."""
+        self.comm.Barrier()
+        self.outcome = ["passed"]
+        self.write(nodeid)
+
+    def pytest_runtest_logreport(self, report):
+        """Remember that a phase of the test did not pass."""
+        if not report.passed:
+            reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longreprtext
+            self.outcome = [report.outcome, reason]
+
+    def pytest_runtest_logfinish(self, nodeid):
+        """Report the end; a failure has ended the whole job before."""
+        self.write(nodeid, *self.outcome)

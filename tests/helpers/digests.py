@@ -1,0 +1,31 @@
+"""The digests of weights that trainings must print, and short trainings that print them."""
+
+from distcnn.config.settings import parse
+from distcnn.data.dataset import load
+from distcnn.parallel.serial import SerialComm
+from distcnn.training.trainer import Trainer
+
+# The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
+GOLDEN = {2: "fa60b7cc08c3af170688c410289aca570239cc3031c6433da7c46cfc37bc845f"}
+STEPS = 20
+TRAIN = ("python", "-m", "distcnn.train", "--out", "run", "--progress", "none")
+
+
+def digest(done):
+    """Return what a training command printed in its last line."""
+    assert done.returncode == 0, done.stderr
+    name, value = done.stdout.splitlines()[-1].split()
+    assert name == "weights_sha256"
+    return value
+
+
+def train_here(steps=STEPS, argv=()):
+    """Train for some steps in this process; return the digest."""
+    trainer = Trainer(parse(argv, "test").config, load(None, SerialComm()), SerialComm())
+    for blocks in trainer.remaining():
+        trainer.step(blocks)
+        if trainer.epoch_done:
+            trainer.next_epoch()
+        if trainer.steps == steps:
+            return trainer.net.digest
+    raise AssertionError("too few steps")

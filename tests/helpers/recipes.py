@@ -1,0 +1,41 @@
+"""Ways to train that together use every optimizer, schedule and option of the update."""
+
+from distcnn.config.settings import parse
+from distcnn.data.dataset import load
+from distcnn.training.trainer import Trainer
+
+REGULARISED = [
+    "--weight-decay",
+    "0.001",
+    "--decay",
+    "weights",
+    "--clip-norm",
+    "0.5",
+    "--label-smoothing",
+    "0.1",
+]
+RECIPES = {
+    "nesterov": ["--optimizer", "nesterov", "--schedule", "polynomial", "--power", "0.9", *REGULARISED],
+    "adam": ["--optimizer", "adamw", "--learning-rate", "0.002", "--ema-decay", "0.8", *REGULARISED],
+    "lars": ["--optimizer", "lars", "--learning-rate", "3", "--schedule", "one-cycle", "--ema-decay", "0.9"],
+    "steps": ["--schedule", "step", "--milestones", "1,2", "--clip-norm", "1", "--model", "mlp"],
+}
+
+
+def train(argv, comm, begin=None, steps=14):
+    """Train from the beginning, or from a state, up to a step of the second epoch; return the training."""
+    trainer = Trainer(parse(argv, "test").config, load(None, comm), comm)
+    if begin:
+        trainer.restore(begin, "here")
+    for blocks in trainer.remaining():
+        trainer.step(blocks)
+        if trainer.epoch_done:
+            trainer.next_epoch()
+        if trainer.steps == steps:
+            return trainer
+    raise AssertionError("too few steps")
+
+
+def bits(trainer):
+    """Return the digest, and everything else that a replica holds."""
+    return trainer.digest, [array.tobytes() for array in trainer.arrays]
