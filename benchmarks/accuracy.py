@@ -2,9 +2,9 @@
 
 python benchmarks/accuracy.py [--seeds 5] [--ranks 1] [--runs DIR] -- --data mnist.h5 --model lenet5-1998 ...
 
-What stands behind -- are options of distcnn.train. With --validation-split 0.1 among them the error on that part is
-shown, too: choose settings by it, and look at the test error once. Runs that are in DIR already, finished or not, are
-gone on with.
+What stands behind -- are options of distcnn.train. With --validation-split 0.1 among them the error on that split is
+shown, too: choose settings by it, and look at the test error once. Runs that lie in DIR already are
+resumed, or read if they are finished.
 """
 
 import argparse
@@ -15,16 +15,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-PARTS = ("validation", "test")
+SPLITS = ("validation", "test")
 
 
 def train(seed, ranks, folder, options):
-    """Train with a seed, or go on with it, and return the last line of metrics."""
+    """Train with a seed, or resume that run, and return the last record of its metrics."""
     words = [sys.executable, "-m", "distcnn.train", *options, "--seed", str(seed), "--out", str(folder)]
     words += ["--resume", "auto", "--progress", "none"]
     if ranks > 1:
-        beside = shutil.which("mpirun", path=str(Path(sys.executable).parent))
-        words = [beside or "mpirun", "-n", str(ranks), *words]
+        ours = shutil.which("mpirun", path=str(Path(sys.executable).parent))
+        words = [ours or "mpirun", "-n", str(ranks), *words]
     done = subprocess.run(words, stdout=subprocess.DEVNULL)
     if done.returncode:
         sys.exit(done.returncode)
@@ -32,24 +32,25 @@ def train(seed, ranks, folder, options):
 
 
 def main():
+    """Train with every seed, and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="0 to this, excluded [5]")
     parser.add_argument("--ranks", type=int, default=1, help="above 1 by mpirun [1]")
     parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"), help="where runs are kept")
-    parser.add_argument("options", nargs="*", help="of distcnn.train, behind --")
-    asked = parser.parse_args()
-    errors = {part: [] for part in PARTS}
-    for seed in range(asked.seeds):
-        record = train(seed, asked.ranks, asked.runs / f"seed-{seed}", asked.options)
-        for part in PARTS:
-            accuracy = record.get(f"{part}_accuracy")
-            errors[part] += [] if accuracy is None else [100 * (1 - accuracy)]
-        shown = "  ".join(f"{part} error {errors[part][-1]:.2f} %" for part in PARTS if errors[part])
+    parser.add_argument("train", nargs="*", metavar="OPTION", help="an option of distcnn.train, behind --")
+    options = parser.parse_args()
+    errors = {split: [] for split in SPLITS}
+    for seed in range(options.seeds):
+        record = train(seed, options.ranks, options.runs / f"seed-{seed}", options.train)
+        for split in SPLITS:
+            accuracy = record.get(f"{split}_accuracy")
+            errors[split] += [] if accuracy is None else [100 * (1 - accuracy)]
+        shown = "  ".join(f"{split} error {errors[split][-1]:.2f} %" for split in SPLITS if errors[split])
         print(f"seed {seed}  {shown}  {record['weights_sha256'][:16]}", flush=True)
-    for part in PARTS:
-        if len(errors[part]) > 1:
-            mean, spread = statistics.mean(errors[part]), statistics.stdev(errors[part])
-            print(f"{part} error: mean {mean:.3f} %, standard deviation {spread:.3f} %")
+    for split in SPLITS:
+        if len(errors[split]) > 1:
+            mean, spread = statistics.mean(errors[split]), statistics.stdev(errors[split])
+            print(f"{split} error: mean {mean:.3f} %, standard deviation {spread:.3f} %")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,8 @@ def main():
         return Run(words, watched=True).memory
 
     what = f"LeNet-5 on MNIST, {RANKS} ranks, an epoch"
-    peers = {
-        "PyTorch DDP": missing("peer_ddp") or (lambda: used(theirs(RANKS, "--data", data, "--epochs", 1)))
-    }
+    words = theirs(RANKS, "--data", data, "--epochs", 1)
+    peers = {"PyTorch DDP": missing("peer_ddp") or (lambda: used(words))}
     table.row(what, lambda: used(ours(RANKS, "--data", data, "--epochs", 1, *last)), peers, unit="bytes")
     table.save()
 

@@ -31,10 +31,10 @@ class Ours:
         words = ours(RANKS, "--data", self.data, "--epochs", self.epochs, *RECIPE, "--seed", seed)
         run, out = Run(words), Path(words[words.index("--out") + 1])
         epochs = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        trainer = sum((e["step"] - b["step"]) / e["samples_per_second"] for b, e in pairs(epochs)) * 128
+        training = sum((e["step"] - b["step"]) / e["samples_per_second"] for b, e in pairs(epochs)) * 128
         self.accuracies.append(epochs[-1]["test_accuracy"])
-        rest = run.seconds - run.ready - trainer
-        self.parts.append({"start-up": run.ready, "training": trainer, "evaluation and files": rest})
+        rest = run.seconds - run.ready - training
+        self.parts.append({"start-up": run.ready, "training": training, "evaluation and files": rest})
         return run.seconds
 
 
@@ -74,11 +74,8 @@ def main():
     row["parts"] = {name: median(each[name] for each in runs.parts) for name in runs.parts[0]}
     print("  ours:", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in row["parts"].items()))
     for name, found in row["accuracies"].items():
-        missed = sum(each < WANTED for each in found)
-        print(
-            f"  {name}: {', '.join(f'{each:.2%}' for each in found)}"
-            + f"; not reached: {missed}" * bool(missed)
-        )
+        missed, listed = sum(each < WANTED for each in found), ", ".join(f"{each:.2%}" for each in found)
+        print(f"  {name}: {listed}" + f"; not reached: {missed}" * bool(missed))
     table.save()
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/peer_ddp.py --data mnist.h5 --ranks 2 --epochs 6 [--layout channels_last]
 
-The same net, initialisation family, schedule, batches and evaluations. One process loads PyTorch and the images, as one
-normalised tensor in shared memory, then forks into the ranks, which slice it: the cheapest way that we know.
+The same net, initialization family, schedule, batches and evaluations. One process loads PyTorch and the images, as one
+normalized tensor in shared memory, then forks into the ranks, which slice it: the cheapest way that we know.
 """
 
 import argparse
@@ -45,23 +45,20 @@ def learning_rate(options, step, steps_an_epoch):
 
 
 def data(path):
-    """Return the parts of a dataset: images [n, 1, h, w], normalised, and labels, in shared memory."""
+    """Return the train and test splits of a dataset: images [n, 1, h, w], normalized, and labels, in shared memory."""
     with h5py.File(path) as file:
-        parts = {
-            name: [torch.from_numpy(file[name][kind][:]) for kind in ("images", "labels")] for name in file
-        }
-    pixels = parts["train"][0].float()
+        kinds = "images", "labels"
+        splits = {name: [torch.from_numpy(file[name][kind][:]) for kind in kinds] for name in file}
+    pixels = splits["train"][0].float()
     mean, std = pixels.mean(), pixels.std()
-    for part in parts.values():
-        images = part[0].float().sub_(mean).div_(std)
-        part[:] = (
-            images.view(len(images), 1, *images.shape[-2:]).share_memory_(),
-            part[1].long().share_memory_(),
-        )
-    return parts["train"], parts["test"]
+    for split in splits.values():
+        images = split[0].float().sub_(mean).div_(std)
+        split[0] = images.view(len(images), 1, *images.shape[-2:]).share_memory_()
+        split[1] = split[1].long().share_memory_()
+    return splits["train"], splits["test"]
 
 
-def train(rank, options, store, train_part, test_part):
+def train(rank, options, store, train_split, test_split):
     """Train as one of the ranks; the first prints the test accuracy after every epoch."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=options.ranks)
@@ -69,45 +66,44 @@ def train(rank, options, store, train_part, test_part):
     layout = LAYOUTS[options.layout]
     net = nn.parallel.DistributedDataParallel(lenet5().to(memory_format=layout), gradient_as_bucket_view=True)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.0, momentum=MOMENTUM, fused=True)
-    cross_entropy, (images, labels) = nn.CrossEntropyLoss(), train_part
+    cross_entropy, (images, labels) = nn.CrossEntropyLoss(), train_split
     steps_an_epoch, step = -(-len(images) // options.batch_size), 0
     for epoch in range(options.epochs):
-        order = torch.randperm(
-            len(images), generator=torch.Generator().manual_seed(epoch + 1000 * options.seed)
-        )
+        generator = torch.Generator().manual_seed(epoch + 1000 * options.seed)
+        order = torch.randperm(len(images), generator=generator)
         for batch in order.split(options.batch_size):
             mine = batch.chunk(options.ranks)[rank]
             x, y = images[mine].contiguous(memory_format=layout), labels[mine]
             optimizer.param_groups[0]["lr"] = learning_rate(options, step, steps_an_epoch)
             if step == 0:
-                tell_ready(rank, options)
+                announce_ready(rank, options)
             optimizer.zero_grad()
             cross_entropy(net(x), y).backward()
             optimizer.step()
             step += 1
-        accuracy = evaluate(net.module, test_part, rank, options.ranks, layout)
+        accuracy = evaluate(net.module, test_split, rank, options.ranks, layout)
         if rank == 0:
             print(f"{time.monotonic():.3f} accuracy {accuracy:.4f}", flush=True)
 
 
-def tell_ready(rank, options):
-    """Make the file that says that all ranks are ready for the first step."""
+def announce_ready(rank, options):
+    """Write the file that says that all ranks are ready for the first step."""
     if options.ready:
         distributed.barrier()
         if rank == 0:
             Path(options.ready).write_text("training\n")
 
 
-def evaluate(net, part, rank, ranks, layout):
-    """Return the accuracy on a part, the work shared by all ranks."""
-    images, labels = (each.chunk(ranks)[rank] for each in part)
+def evaluate(net, split, rank, ranks, layout):
+    """Return the accuracy on a split, the work shared by all ranks."""
+    images, labels = (each.chunk(ranks)[rank] for each in split)
     with torch.inference_mode():
         right = sum(
             (net(x.contiguous(memory_format=layout)).argmax(1) == y).sum()
             for x, y in zip(images.split(500), labels.split(500), strict=True)
         )
     distributed.all_reduce(right)
-    return right.item() / len(part[1])
+    return right.item() / len(split[1])
 
 
 def main():
@@ -122,9 +118,9 @@ def main():
         parser.add_argument(f"--{name}", type=float, default=default)
     options = parser.parse_args()
     torch.set_num_threads(1)  # also: a process that has more cannot fork
-    parts = data(options.data)
+    splits = data(options.data)
     with tempfile.TemporaryDirectory() as folder:
-        arguments = options, f"{folder}/store", *parts
+        arguments = options, f"{folder}/store", *splits
         torch.multiprocessing.start_processes(train, arguments, options.ranks, start_method="fork")
 
 

@@ -11,7 +11,7 @@ jax.config.update("jax_platforms", "cpu")
 DIMENSIONS = ("NHWC", "OIHW", "NHWC")
 
 
-def chain(net):
+def logits_of(net):
     """Return logits(parameters, x) for x [n, h, w, c]; parameters as in net.parameters."""
 
     def logits(parameters, x):
@@ -21,10 +21,8 @@ def chain(net):
                 case ours.Conv2D():
                     stride = tuple(axis.stride for axis in layer.axes)
                     padding = [(axis.padding, axis.padding) for axis in layer.axes]
-                    x = (
-                        lax.conv_general_dilated(x, weight, stride, padding, dimension_numbers=DIMENSIONS)
-                        + bias
-                    )
+                    x = lax.conv_general_dilated(x, weight, stride, padding, dimension_numbers=DIMENSIONS)
+                    x = x + bias
                 case ours.MaxPool2D():
                     window, stride = (1, *layer.taps, 1), (1, *(axis.stride for axis in layer.axes), 1)
                     x = lax.reduce_window(x, -jnp.inf, lax.max, window, stride, "VALID")
@@ -43,7 +41,7 @@ def steps(net, images, labels, quick):
     """Return the training step with momentum; nothing when it is to be quick, for compiling takes long."""
     if quick:
         return {}
-    logits = chain(net)
+    logits = logits_of(net)
 
     def loss(parameters, x, y):
         scores = jax.nn.log_softmax(logits(parameters, x))
@@ -69,5 +67,5 @@ def steps(net, images, labels, quick):
 def predictions(net, images, quick):
     """Return the forward pass."""
     parameters = {name: jnp.array(array) for name, array in net.parameters.items()}
-    compiled, x = jax.jit(chain(net)), jnp.asarray(images.transpose(0, 2, 3, 1))
+    compiled, x = jax.jit(logits_of(net)), jnp.asarray(images.transpose(0, 2, 3, 1))
     return {} if quick else {"JAX": lambda: np.asarray(compiled(parameters, x))}

@@ -13,9 +13,8 @@ def predictions(net, images, quick):
     """Return the forward pass."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        graph(net, len(images)).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    model = graph(net, len(images)).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return {"ONNX Runtime": lambda: session.run(None, {"0": images})[0]}
 
 
@@ -23,14 +22,15 @@ def graph(net, samples):
     """Return the model for a fixed number of samples; value k is the input of layer k."""
     nodes = [_node(layer, str(k), str(k + 1)) for k, layer in enumerate(net.layers)]
     weights = [numpy_helper.from_array(array.copy(), name) for name, array in net.parameters.items()]
-    ends = [
-        helper.make_tensor_value_info(str(k), TensorProto.FLOAT, (samples, *net.shapes[k]))
-        for k in (0, len(net.layers))
-    ]
-    made = helper.make_graph(nodes, "net", ends[:1], ends[1:], weights)
+    x, y = (_value(str(k), (samples, *net.shapes[k])) for k in (0, len(net.layers)))
+    made = helper.make_graph(nodes, "net", [x], [y], weights)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     onnx.checker.check_model(model)
     return model
+
+
+def _value(name, shape):
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 def _node(layer, x, y):

@@ -10,15 +10,13 @@ LAYOUTS = {"PyTorch": torch.contiguous_format, "PyTorch channels_last": torch.ch
 
 
 def windows(layer):
-    """Return how a layer's windows lie, as PyTorch names it."""
-    return {
-        name: tuple(getattr(axis, name) for axis in layer.axes)
-        for name in ("kernel_size", "stride", "padding")
-    }
+    """Return the arguments that describe a layer's windows in PyTorch."""
+    names = "kernel_size", "stride", "padding"
+    return {name: tuple(getattr(axis, name) for axis in layer.axes) for name in names}
 
 
-def twin(layer, shape):
-    """Return PyTorch's version of a layer whose input has `shape` (without samples)."""
+def torch_layer(layer, shape):
+    """Return PyTorch's layer for one of ours whose input has `shape`, without samples."""
     match layer:
         case ours.Conv2D():
             return nn.Conv2d(shape[0], layer.out_channels, **windows(layer))
@@ -38,9 +36,9 @@ def twin(layer, shape):
             return nn.Flatten()
 
 
-def twin_of(net):
-    """Return a net with the same layers and a copy of the weights."""
-    made = nn.Sequential(*(twin(*pair) for pair in zip(net.layers, net.shapes, strict=False)))
+def torch_net(net):
+    """Return a PyTorch net with the layers and a copy of the weights of one of ours."""
+    made = nn.Sequential(*(torch_layer(*pair) for pair in zip(net.layers, net.shapes, strict=False)))
     made.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in net.parameters.items()})
     return made
 
@@ -48,12 +46,12 @@ def twin_of(net):
 def steps(net, images, labels, quick):
     """Return training steps with momentum."""
     images, labels = torch.from_numpy(images), torch.from_numpy(labels).long()
-    return {name: _step(twin_of(net), images, labels, layout) for name, layout in LAYOUTS.items()}
+    return {name: _step(torch_net(net), images, labels, layout) for name, layout in LAYOUTS.items()}
 
 
 def compiled_step(net, images, labels):
     """Return the training step, compiled."""
-    return _step(twin_of(net), torch.from_numpy(images), torch.from_numpy(labels).long(), None)
+    return _step(torch_net(net), torch.from_numpy(images), torch.from_numpy(labels).long(), None)
 
 
 def _step(model, images, labels, layout):
@@ -81,14 +79,14 @@ def predictions(net, images, quick):
     """Return forward passes."""
     images, calls = torch.from_numpy(images), {}
     for name, layout in LAYOUTS.items():
-        model, x = twin_of(net).eval().to(memory_format=layout), images.contiguous(memory_format=layout)
+        model, x = torch_net(net).eval().to(memory_format=layout), images.contiguous(memory_format=layout)
         calls[name] = _without_gradients(model, x)
     return calls
 
 
 def compiled_prediction(net, images):
     """Return the forward pass, compiled."""
-    return _without_gradients(torch.compile(twin_of(net).eval()), torch.from_numpy(images))
+    return _without_gradients(torch.compile(torch_net(net).eval()), torch.from_numpy(images))
 
 
 def _without_gradients(model, images):
@@ -107,7 +105,7 @@ def directions(layer, shape, samples):
 
 
 def _convolution(layer, shape, samples, layout):
-    made = twin(layer, shape).to(memory_format=layout)
+    made = torch_layer(layer, shape).to(memory_format=layout)
     x = torch.randn(samples, *shape).contiguous(memory_format=layout)
     with torch.no_grad():
         dy = torch.randn_like(made(x))
@@ -128,19 +126,18 @@ def _convolution(layer, shape, samples, layout):
 
 
 def _dense(layer, shape, samples, layout):
-    made = twin(layer, shape).requires_grad_(False)
+    made = torch_layer(layer, shape).requires_grad_(False)
     x, dy = torch.randn(samples, *shape), torch.randn(samples, layer.out_features)
     return {"forward": lambda: made(x), "dx": lambda: dy @ made.weight, "dW": lambda: dy.T @ x}
 
 
 def layers(layer, shape, samples):
     """Return forward and backward of one layer in training, by layout."""
-    return {
-        name: _there_and_back(twin(layer, shape), shape, samples, layout) for name, layout in LAYOUTS.items()
-    }
+    made = {name: torch_layer(layer, shape) for name in LAYOUTS}
+    return {name: _forward_and_backward(made[name], shape, samples, LAYOUTS[name]) for name in LAYOUTS}
 
 
-def _there_and_back(made, shape, samples, layout):
+def _forward_and_backward(made, shape, samples, layout):
     made = made.to(memory_format=layout)
     x = torch.randn(samples, *shape)
     x = (x.contiguous(memory_format=layout) if len(shape) == 3 else x).requires_grad_()

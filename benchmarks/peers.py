@@ -28,9 +28,8 @@ def predictions(net, images, quick=False):
 def directions(layer, shape, samples):
     """Return for forward, dx and dW of a layer the calls; input shape without samples."""
     found = _collect(("peer_pytorch",), "directions", layer, shape, samples)
-    return {
-        d: {n: c if isinstance(c, str) else c[d] for n, c in found.items()} for d in ("forward", "dx", "dW")
-    }
+    names = "forward", "dx", "dW"
+    return {d: {n: c if isinstance(c, str) else c[d] for n, c in found.items()} for d in names}
 
 
 def layers(layer, shape, samples):

@@ -60,7 +60,7 @@ class Table:
         print(f"{name}: {self.machine['processor']}, {self.machine['instructions']}, {self.rounds} rounds")
 
     def wants(self, what):
-        """Tell whether a row of this name is asked for."""
+        """Return whether a row of this name is asked for."""
         return self.options.only in what
 
     def compare(self, what, ours, peers=None, flops=None, others=None):
