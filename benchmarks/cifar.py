@@ -47,7 +47,7 @@ def ours(trainer):
         trainer.step(blocks)
         if trainer.epoch_done:
             trainer.next_epoch()
-    return trainer.evaluations()["test"][1]
+    return trainer.evaluations()["test"]["accuracy"]
 
 
 def pytorch(trainer):
@@ -55,7 +55,7 @@ def pytorch(trainer):
     import peer_resnet
 
     config, length = trainer.config, trainer.batches.length
-    settings = trainer.dataset, trainer.mean, trainer.std, config
+    settings = trainer.dataset, trainer.replica.mean, trainer.replica.std, config
     return peer_resnet.train(*settings, lambda step: learning_rate(config, step, length), BORDER)
 
 

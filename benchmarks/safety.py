@@ -19,7 +19,7 @@ from work import stepping, training_on_noise
 
 from distcnn.lanes import LANES
 from distcnn.lanes.sums import Guard
-from distcnn.parallel.watch import COMPUTING, WAITING
+from distcnn.parallel.heartbeat import COMPUTING, WAITING
 from distcnn.resilience.replicas import Copy
 from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.state import digest
@@ -67,12 +67,12 @@ def main():
         for _ in range(STEPS):
             step()
 
-    def notes():
+    def heartbeats():
         for _ in range(STEPS):
             _ = request.requested
-            trainer.watch.note(COMPUTING, trainer.steps)
-            trainer.watch.note(WAITING)
-            trainer.watch.note(COMPUTING)
+            trainer.heartbeat.beat(COMPUTING, trainer.steps)
+            trainer.heartbeat.beat(WAITING)
+            trainer.heartbeat.beat(COMPUTING)
 
     def compare():
         arrays = trainer.arrays
@@ -85,14 +85,14 @@ def main():
     steps()
     with tempfile.TemporaryDirectory() as folder:
         writer = CheckpointWriter(Path(folder), keep=3)
-        calls = steps, guarded, bare, notes, compare, saving
+        calls = steps, guarded, bare, heartbeats, compare, saving
         found = np.array([[seconds(call) for call in calls] for _ in range(table.rounds)])
         writer.close()
-    plain, guarded_, bare_, notes_, compare_, with_one = found.transpose(1, 2, 0)
+    plain, guarded_, bare_, heartbeats_, compare_, with_one = found.transpose(1, 2, 0)
     whole, used = np.median(plain, axis=1)
     parts = {
         "the guard of exact sums": np.median(guarded_[1] - bare_[1]) / used,
-        f"notes for the watch, {STEPS} steps": np.median(notes_[0]) / whole,
+        f"heartbeats, {STEPS} steps": np.median(heartbeats_[0]) / whole,
         f"a comparison in {STEPS} steps": np.median(compare_[0]) / whole,
         f"a checkpoint in {STEPS} steps, processor": np.median(with_one[1] - plain[1]) / used,
     }

@@ -39,7 +39,7 @@ def stepping(trainer):
 def batch_of(trainer):
     """Return a batch: images as they are, float32 (n, c, h, w), the same normalised, as peers take them, and labels."""
     part, n = trainer.dataset.train, trainer.config.batch_size
-    mean, std = (each[:, None, None] for each in (trainer.mean, trainer.std))
+    mean, std = (each[:, None, None] for each in (trainer.replica.mean, trainer.replica.std))
     images = part.images[:n].astype(np.float32)
     return images, (images - mean) / std, part.labels[:n]
 

@@ -9,6 +9,7 @@
     │   ├── OutputError               a folder or file that cannot be written, or holds a run
     │   └── LaunchError               ranks, hosts or MPI libraries that do not fit the job
     ├── Diverged                  3   NaN or overflow: every rank stops at the same step
+    │   └── StepDiverged              the same before it is known which layer and samples are at fault
     └── Stopped                   75  stopped on request after saving: run me again
 
 A message names what was found, what was wanted and the remedy, in one line.
@@ -16,9 +17,16 @@ A message names what was found, what was wanted and the remedy, in one line.
 
 
 class DistcnnError(Exception):
-    """Base of all errors that distcnn raises on purpose."""
+    """Base of all errors that distcnn raises on purpose.
+
+    exit_code: of a command that ends with it.
+    collective_rank: where every rank raises it together, the rank on which it happened; None if only this rank does.
+    is_remote: whether it happened on another rank.
+    """
 
     exit_code = 1
+    collective_rank: int | None = None
+    is_remote = False
 
 
 class UserError(DistcnnError):
@@ -55,6 +63,21 @@ class Diverged(DistcnnError):
     """NaN or overflow in loss or gradients: all ranks stop at the same step, before its update."""
 
     exit_code = 3
+
+
+class StepDiverged(Diverged):
+    """A step whose loss or gradients are NaN or overflow: its update was not applied, its cause is not known yet.
+
+    step: its number, from 1.
+    blocks: this rank's part of the batch; see `distcnn.resilience.diagnose`, which finds the cause.
+    """
+
+    def __init__(self, step, blocks=()):
+        super().__init__(
+            f"diverged at step {step}, whose update was not applied: a loss or gradient is NaN or beyond 2**27; try a "
+            f"lower --learning-rate"
+        )
+        self.step, self.blocks = step, blocks
 
 
 class Stopped(DistcnnError):

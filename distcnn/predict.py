@@ -8,7 +8,7 @@ from distcnn.data.images import Images, load_images
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.world import run as run_command
 from distcnn.run.predictions import Predictions, require_free, told, write
-from distcnn.training.load import PARTS, crew_of, find, parser, part_of, require_fitting
+from distcnn.training.load import SPLITS, check_images, find, load_pool, load_split, parser
 from distcnn.training.prediction import predict
 
 
@@ -16,7 +16,7 @@ def parse(words):
     """Return the options of the command line."""
     ours = parser("predict", "What a checkpoint takes images for, labelled or not.")
     ours.add_argument(
-        "--split", choices=PARTS, help="which images [test, or /images of a file without parts]"
+        "--split", choices=SPLITS, help="which images [test, or /images of a file without parts]"
     )
     ours.add_argument("--out", metavar="FILE", help="write all predictions to a .h5 or .csv file")
     ours.add_argument("--force", action="store_true", help="replace FILE if it is there")
@@ -26,11 +26,11 @@ def parse(words):
 def images_of(comm, state, where, options):
     """Return the Images that the options name, which fit the state."""
     if options.split == "validation":
-        dataset, part = part_of(comm, state, where, options.split, options.data)
-        return Images(part.images, part.labels, dataset.classes, dataset.name, options.split)
+        dataset, split = load_split(comm, state, where, options.split, options.data)
+        return Images(split.images, split.labels, dataset.classes, dataset.name, options.split)
     config = on_root(comm, from_toml, state.config_toml, where)
     found = load_images(options.data or config.data, comm, options.split)
-    on_all(comm, require_fitting, found.name, found.images, found.classes, state, where)
+    on_all(comm, check_images, found.name, found.images, found.classes, state, where)
     return found
 
 
@@ -40,7 +40,7 @@ def main(comm):
     on_root(comm, lambda: options.out and require_free(options.out, options.force))
     path, state = on_root(comm, find, options.checkpoint)
     found = images_of(comm, state, path, options)
-    pool = crew_of(comm, state, path, found.images, options.threads)
+    pool = load_pool(comm, state, path, found.images, options.threads)
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
     about |= {"part": found.part, "weights_sha256": pool.net.digest}

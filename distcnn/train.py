@@ -1,91 +1,126 @@
-"""Train a network: `mpirun -n 8 python -m distcnn.train`, or without mpirun; --help tells the options."""
+"""Train a network: `mpirun -n 8 python -m distcnn.train`, or without mpirun; --help lists the options."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from itertools import count
 
 from distcnn import models
 from distcnn.config.checks import check_consistency
-from distcnn.config.settings import parse
-from distcnn.errors import Stopped
+from distcnn.config.settings import Config, Request, parse
+from distcnn.errors import StepDiverged, Stopped
+from distcnn.network.plan import Block
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root
-from distcnn.parallel.ulfm import retry_on_rank_failure
-from distcnn.parallel.watch import IDLE, WAITING, WRITING
+from distcnn.parallel.heartbeat import IDLE, WAITING, WRITING
+from distcnn.parallel.retry import retry_on_rank_failure
 from distcnn.parallel.world import run as run_command
+from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.resilience.recovery import Recovery
+from distcnn.resilience.replicas import Replicas
+from distcnn.resilience.watchdog import Watchdog
 from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
+from distcnn.run.run_folder import Run
 from distcnn.system.signals import StopRequest
-from distcnn.training.trainer import Trainer, data_of
+from distcnn.training.setup import load_data
+from distcnn.training.trainer import Trainer
 
 
-def train(trainer, recorder, stop, config):
-    """Train until all epochs are done, `config.max_steps` are, or any rank was asked to stop: then return True.
+def train(trainer: Trainer, replicas: Replicas, recorder: Recorder, stop: StopRequest) -> bool:
+    """Train until all epochs are done, `max_steps` are, or any rank was asked to stop: then return True.
 
-    What is due after a step comes first, for a rank that has died may have left it undone.
+    What is due after a step may be done twice, and is done before the first step, too: after a recovery, a rank that
+    has died may not have done it.
     """
     batches = trainer.remaining()
-    while True:
-        last = config.max_steps is not None and trainer.steps >= config.max_steps
-        over = last or trainer.stop_requested or trainer.finished
-        saves = over or trainer.between_epochs or every(config.checkpoint_every, trainer)
-        if saves or every(config.replica_check_every, trainer) or not trainer.replicas.compared:
-            trainer.replicas.compare()
-        if saves:
-            trainer.require_finite()
-        if trainer.epoch_done or (last and not trainer.between_epochs):
-            recorder.epoch(trainer, trainer.evaluations(), trainer.waits())
-        if trainer.epoch_done:
-            trainer.next_epoch()
-        if saves:
-            recorder.save(trainer)
-        if over or trainer.finished:
-            return trainer.stop_requested and not trainer.finished
-        trainer.step(next(batches), stop.requested)
-        recorder.step(trainer)
+    over = after_step(trainer, replicas, recorder)
+    while not over:
+        step(trainer, replicas, next(batches), stop.requested)
+        recorder.step(trainer.progress)
+        over = after_step(trainer, replicas, recorder)
+    return trainer.progress.stop_requested and not trainer.finished
 
 
-def every(steps, trainer):
-    """Tell whether the number of finished steps is a multiple of `steps`; 0: never."""
+def step(trainer: Trainer, replicas: Replicas, blocks: Sequence[Block], stop: bool) -> None:
+    """Do a step; if it diverges, find out in which layer and on which samples, unless it is a fault of one replica."""
+    try:
+        trainer.step(blocks, stop)
+    except StepDiverged as error:
+        replicas.check_equal(trainer.arrays, trainer.progress)
+        finding = trainer.recompute(error.blocks, diagnose)
+        raise explained(trainer.comm, error.step, finding) from None
+
+
+def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> bool:
+    """Do what is due: compare replicas, evaluate, begin the next epoch, save. Return whether training is over."""
+    config = trainer.config
+    last = enough_steps(trainer, config)
+    over = last or trainer.progress.stop_requested or trainer.finished
+    saves = over or trainer.between_epochs or every(config.checkpoint_every, trainer)
+    if saves or every(config.replica_check_every, trainer) or not replicas.compared:
+        replicas.compare(trainer.arrays, trainer.progress)
+    if saves:
+        trainer.replica.require_finite()
+    if trainer.epoch_done or (last and not trainer.between_epochs):
+        recorder.epoch(trainer.progress, trainer.evaluations(), waited_seconds(trainer), trainer.digest)
+    if trainer.epoch_done:
+        trainer.next_epoch()
+    if saves:
+        recorder.save(trainer.steps, trainer.state)
+    return over or trainer.finished
+
+
+def every(steps: int, trainer: Trainer) -> bool:
+    """Return whether the number of finished steps is a multiple of `steps`; 0: never."""
     return bool(steps) and trainer.steps % steps == 0
 
 
-def enough(trainer, config):
-    """Tell whether all the steps that this call may take are done."""
-    return trainer.finished or (config.max_steps is not None and trainer.steps >= config.max_steps)
+def enough_steps(trainer: Trainer, config: Config) -> bool:
+    """Return whether all the steps are done that `max_steps` allows."""
+    return config.max_steps is not None and trainer.steps >= config.max_steps
 
 
-def train_in(run, trainer):
-    """Train in the run's folder, whoever dies; return whether training was asked to stop."""
-    recorder = Recorder(run, trainer)
+def waited_seconds(trainer: Trainer) -> list[float]:
+    """Return how many seconds of this epoch each rank has waited for the others. Collective."""
+    trainer.heartbeat.beat(WAITING)
+    return trainer.comm.allgather(round(trainer.heartbeat.waited, 3))
+
+
+def train_in(run: Run, trainer: Trainer) -> bool:
+    """Train in the run's folder, whatever rank fails; return whether training was asked to stop."""
+    comm, heartbeat, data = trainer.comm, trainer.heartbeat, trainer.dataset
+    watchdog, replicas = Watchdog(comm, heartbeat, run.config.hang_timeout), Replicas(comm, heartbeat)
+    recorder = Recorder(run, comm, heartbeat, data.name, len(data.train.labels), trainer.progress)
 
     def work():
-        trainer.watch.note(IDLE)
+        heartbeat.beat(IDLE)
         trainer.compile()
-        barrier(trainer.comm)  # for those that still load kernels
+        barrier(comm)  # for those that still load kernels
         recorder.start()
-        asked = train(trainer, recorder, stop, run.config)
-        trainer.watch.note(WRITING)
+        stop_requested = train(trainer, replicas, recorder, stop)
+        heartbeat.beat(WRITING)
         recorder.finish()
-        tell_digest(trainer)
-        trainer.watch.note(WAITING)
-        on_root(trainer.comm, recorder.require_saved)
-        return asked
+        print_digest(trainer)
+        heartbeat.beat(WAITING)
+        on_root(comm, recorder.require_saved)
+        return stop_requested
 
-    with StopRequest(run.config.max_time).listening() as stop, trainer.watch.watching():
+    with StopRequest(run.config.max_time).listening() as stop, watchdog.watching():
         try:
             recorder.say(summary(run, trainer))
-            return Recovery(trainer, recorder).run(work)
+            return Recovery(comm, trainer, replicas, recorder, watchdog).run(work)
         finally:
             recorder.finish()
 
 
-def tell_digest(trainer):
+def print_digest(trainer: Trainer) -> None:
     """Print the line that two people compare."""
     if trainer.comm.rank == 0:
         print(f"weights_sha256 {trainer.digest}", flush=True)
 
 
-def summary(run, trainer):
+def summary(run: Run, trainer: Trainer) -> str:
     """Return what is about to happen, in a line."""
     images, ranks = trainer.dataset.train.images, trainer.comm.size
     shape = " x ".join(map(str, images.shape[1:]))
@@ -96,20 +131,20 @@ def summary(run, trainer):
     )
 
 
-def prepare(comm, request):
-    """Check everything, and return the Run and its Training; nothing is written."""
+def prepare(comm, request: Request) -> tuple[Run, Trainer]:
+    """Check everything, and return the Run and its Trainer; nothing is written."""
     on_root(comm, models.check, request.config.model)
     run = on_root(comm, run_folder.find, request, warn)
     config = run.config
     on_root(comm, check_consistency, config)
-    trainer = Trainer(config, data_of(config, comm), comm)
+    trainer = Trainer(config, load_data(config, comm), comm)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
     return run, trainer
 
 
-def create(comm, run):
-    """Make the run's folder, whoever dies, and return the Run."""
+def create(comm, run: Run) -> Run:
+    """Make the run's folder, whatever rank fails, and return the Run."""
     attempts = count()
 
     def attempt():
@@ -119,26 +154,29 @@ def create(comm, run):
     return retry_on_rank_failure(comm, attempt)
 
 
-def main(comm):
-    """Check everything, then write, then train: a mistake is told before anything is written."""
-    request = retry_on_rank_failure(
-        comm, lambda: on_root(comm, parse, sys.argv[1:], "python -m distcnn.train")
-    )
+def main(comm) -> None:
+    """Check everything, then write, then train: so a mistake is reported before anything is written."""
+    request = retry_on_rank_failure(comm, on_root, comm, parse, sys.argv[1:], "python -m distcnn.train")
     if request.list_models:
-        return on_root(comm, lambda: print(models.list_models()))
-    run, trainer = retry_on_rank_failure(comm, lambda: prepare(comm, request))
-    if enough(trainer, run.config):
-        return tell_digest(trainer)
+        return on_root(comm, print_models)
+    run, trainer = retry_on_rank_failure(comm, prepare, comm, request)
+    if trainer.finished or enough_steps(trainer, run.config):
+        return print_digest(trainer)
     run = create(comm, run)
-    trainer.repartition()  # by those that are left
+    trainer.repartition()  # among the ranks that are alive
     if train_in(run, trainer):
         raise mark_collective(
             Stopped(f"stopped as asked after step {trainer.steps}: --resume auto goes on from there")
         )
 
 
-def warn(text):
-    """Tell what is not as it should be."""
+def print_models() -> None:
+    """Print the list of models."""
+    print(models.list_models())
+
+
+def warn(text: str) -> None:
+    """Print a warning."""
     print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
 
 

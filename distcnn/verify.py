@@ -5,7 +5,11 @@
 It begins at the checkpoint before the newest, or with the run's initial weights if there is only one.
 """
 
+from __future__ import annotations
+
+import argparse
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,25 +17,30 @@ import numpy as np
 
 from distcnn.config.parser import Parser
 from distcnn.config.settings import NUMERICS, from_toml
-from distcnn.errors import CheckpointError, Diverged
+from distcnn.errors import CheckpointError, Diverged, StepDiverged
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.world import run as run_command
+from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.run import checkpoint
-from distcnn.training.trainer import Trainer, data_of
+from distcnn.run.state import State
+from distcnn.training.setup import load_data
+from distcnn.training.trainer import Trainer
+
+Saved = tuple[Path, State]
 
 
-def parse(words):
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = Parser(
         "python -m distcnn.verify", description="Train a run's last steps again and compare the bits."
     )
     parser.add_argument("run", metavar="RUN", help="the run's folder")
     parser.add_argument("--data", metavar="FILE.h5", help="where its dataset is now, if not where it was")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
-def last_two(folder):
-    """Return (path, State) of a run's last two good checkpoints; (None, None) stands for a first that is not there."""
+def last_two(folder: Path) -> tuple[Saved | tuple[None, None], Saved]:
+    """Return (path, State) of a run's last two good checkpoints; (None, None) in place of the first if there is one."""
     place = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
     found = checkpoint.good(place, lambda text: print(f"distcnn: warning: {text}", file=sys.stderr))
     newest = next(found, None)
@@ -45,40 +54,43 @@ def last_two(folder):
     return next(found, (None, None)), newest
 
 
-def retrain(trainer, step):
-    """Train up to a step."""
+def retrain(trainer: Trainer, step: int) -> None:
+    """Train up to a step. Raises Diverged, which names layer and samples."""
     for blocks in trainer.remaining():
-        trainer.step(blocks)
+        try:
+            trainer.step(blocks)
+        except StepDiverged as error:
+            raise explained(trainer.comm, error.step, trainer.recompute(blocks, diagnose)) from None
         if trainer.epoch_done:
             trainer.next_epoch()
         if trainer.steps >= step:
             return
 
 
-def differences(found, wanted):
+def differences(found: State, wanted: State) -> Iterator[str]:
     """Yield in words what differs between two states."""
     if wanted.digest != checkpoint.digest(wanted.result):
-        yield "the digest that is saved is not that of the weights beside it"
+        yield "the saved digest is not that of the saved weights"
     for kind, theirs in wanted.arrays.items():
         ours, end = found.arrays[kind], 0
         for name, shape in wanted.names_and_shapes:
             begin, end = end, end + int(np.prod(shape))
-            unlike = np.count_nonzero(ours[begin:end].view(np.uint32) != theirs[begin:end].view(np.uint32))
-            if unlike:
-                yield f"{kind}/{name}: {unlike} of {end - begin} values"
+            different = np.count_nonzero(ours[begin:end].view(np.uint32) != theirs[begin:end].view(np.uint32))
+            if different:
+                yield f"{kind}/{name}: {different} of {end - begin} values"
     for key in ("step", "epoch", "epoch_sums"):
         if getattr(found, key) != getattr(wanted, key):
             yield f"{key} is {getattr(found, key)}, the run has {getattr(wanted, key)}"
 
 
-def main(comm):
-    """Verify on all ranks together; rank 0 tells the verdict."""
+def main(comm) -> int:
+    """Verify on all ranks together; rank 0 prints the verdict. Return the exit code."""
     options = on_root(comm, parse, sys.argv[1:])
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
     config = on_root(comm, from_toml, last.config_toml, path)
     if options.data:
         config = replace(config, data=options.data)
-    trainer = Trainer(config, data_of(config, comm), comm)
+    trainer = Trainer(config, load_data(config, comm), comm)
     on_all(comm, trainer.restore, last, path)  # of the same data and net, if this goes well
     trainer = Trainer(config, trainer.dataset, comm)
     if first:
@@ -87,19 +99,17 @@ def main(comm):
     trainer.compile()
     try:
         retrain(trainer, last.step)
-        unlike = list(differences(trainer.state(), last))
+        different = list(differences(trainer.state(), last))
     except Diverged as error:
-        unlike = [str(error)]
-    ranks = f"{comm.size} rank{'s' * (comm.size > 1)}"
-    if comm.rank == 0 and unlike:
-        more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
-        print(
-            f"DIFFERENT: steps {begin + 1} to {last.step} on {ranks} do not give {path}: {'; '.join(unlike[:3])}{more}"
-        )
+        different = [str(error)]
+    what = f"steps {begin + 1} to {last.step} on {comm.size} rank{'s' * (comm.size > 1)}"
+    if comm.rank == 0 and different:
+        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+        print(f"DIFFERENT: {what} do not give {path}: {'; '.join(different[:3])}{more}")
     elif comm.rank == 0:
-        print(f"verified: steps {begin + 1} to {last.step} on {ranks} give the bits of {path}")
+        print(f"verified: {what} give the bits of {path}")
         print(f"weights_sha256 {trainer.digest}")
-    return int(bool(unlike))
+    return int(bool(different))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from distcnn.network.plan import Block
 from distcnn.network.shapes import infer_shapes, parameter_counts
 from distcnn.parallel.serial import SerialComm
 from distcnn.resilience.diagnose import diagnose
-from distcnn.training import trainer
+from distcnn.training import setup
+from distcnn.training.trainer import Trainer
 from tests.helpers.arrays import normal
 from tests.helpers.recipes import bits, train
 
@@ -133,8 +134,8 @@ def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
 def test_threads_have_so_many_blocks_in_memory(monkeypatch, group, threads, blocks):
     """The data fills 91 blocks of a batch that is larger than that."""
     wanted = []
-    monkeypatch.setattr(trainer, "check_memory", lambda *given: wanted.append(given[3:4] + given[-1:]))
+    monkeypatch.setattr(setup, "check_memory", lambda *given: wanted.append(given[3:4] + given[-1:]))
     options = "--model", "small", "--batch-size", "3000", "--norm-group", group, "--threads", str(threads)
     config = parse(options, "test").config
-    trainer.Trainer(config, load(None, SerialComm()), SerialComm())
+    Trainer(config, load(None, SerialComm()), SerialComm())
     assert wanted == [(threads, blocks)]

@@ -216,10 +216,10 @@ def test_evaluation_uses_the_averages_and_leaves_the_weights():
     before, found = bits(trainer), trainer.evaluations()["test"]
     assert bits(trainer) == before
     assert trainer.digest == trainer.state().digest or trainer.state().digest == ""
-    trainer.net.weights[:] = trainer.ema.result
+    trainer.net.weights[:] = trainer.replica.ema.result
     assert trainer.evaluations()["test"] == found
     trainer.net.weights[:] = 0
-    trainer.ema.result[:] = 0
+    trainer.replica.ema.result[:] = 0
     assert trainer.evaluations()["test"] != found
 
 
@@ -245,7 +245,7 @@ def test_memory_does_not_grow_with_the_batch():
         trainer.step(blocks)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert trainer.epoch_sums[2] == 1442
+    assert trainer.progress.totals.samples == 1442
     assert peaks[1] < peaks[0] + 2**19
 
 

@@ -1,4 +1,4 @@
-"""Ranks that work by messages between pairs get what a communicator gives, and none waits for one that has given up."""
+"""Ranks that work by messages between pairs get what a communicator gives, and none waits for one that has revoked."""
 
 import time
 
@@ -16,27 +16,27 @@ def everybody(comm, number=1):
 
 @pytest.mark.mpi
 def test_sums_and_copies_arrive_on_all_ranks(comm):
-    letters = everybody(comm)
+    ranks = everybody(comm)
     for shape, dtype in [((0,), np.int64), ((1,), np.uint8), ((3, 2), np.int32), ((70_001,), np.float32)]:
         array = np.full(shape, comm.rank + 1, dtype)
-        letters.Allreduce(None, array)
+        ranks.Allreduce(None, array)
         assert (array == comm.size * (comm.size + 1) / 2).all()
         for root in range(comm.size):
             array = np.full(shape, comm.rank, dtype)
-            letters.Bcast(array, root)
+            ranks.Bcast(array, root)
             assert (array == root).all()
-    barrier(letters)
+    barrier(ranks)
 
 
 @pytest.mark.mpi(ranks=(2, 3))
 def test_those_that_are_left_do_without_the_others(comm):
     if comm.rank:
-        letters = PointToPointComm(comm, [*range(1, comm.size)], 2)
+        ranks = PointToPointComm(comm, [*range(1, comm.size)], 2)
         array = np.arange(5)
-        request = letters.Iallreduce(None, array)
+        request = ranks.Iallreduce(None, array)
         assert request.Wait()
-        assert array.tolist() == [k * letters.size for k in range(5)]
-        assert (letters.rank, letters.size) == (comm.rank - 1, comm.size - 1)
+        assert array.tolist() == [k * ranks.size for k in range(5)]
+        assert (ranks.rank, ranks.size) == (comm.rank - 1, comm.size - 1)
     barrier(comm)
 
 
@@ -44,14 +44,14 @@ def test_those_that_are_left_do_without_the_others(comm):
 def test_one_that_revokes_frees_who_waits_for_it(comm):
     from mpi4py import MPI
 
-    letters = everybody(comm)
-    barrier(letters)
+    ranks = everybody(comm)
+    barrier(ranks)
     if comm.rank == 0:
-        letters.Revoke()
+        ranks.Revoke()
     for _ in range(2):
         with pytest.raises(MPI.Exception):
-            letters.Allreduce(None, np.zeros(100_000))
-    assert letters.Is_revoked()
+            ranks.Allreduce(None, np.zeros(100_000))
+    assert ranks.Is_revoked()
     after = everybody(comm, 2)  # what the first have left unfinished does not disturb the next
     array = np.ones(100_000)
     after.Allreduce(None, array)
@@ -61,7 +61,7 @@ def test_one_that_revokes_frees_who_waits_for_it(comm):
 
 
 @pytest.mark.mpi
-def test_what_survivors_collect_arrives(comm, monkeypatch):
+def test_what_ranks_collect_under_ulfm_arrives(comm, monkeypatch):
     monkeypatch.setattr(ulfm, "MOST_BYTES", 1000)
     ranks = ulfm.UlfmComm(comm)
     values = [b"x" * (3000 * rank) for rank in range(comm.size)]

@@ -1,4 +1,4 @@
-"""Ranks die, hang and fail, bits flip, and the run ends with the bits of the undisturbed one (Open MPI 5)."""
+"""Ranks die, hang and fail, bits flip, and the run ends with the bits of a run without failures (Open MPI 5)."""
 
 import json
 import random
@@ -24,7 +24,7 @@ RECORDS = [12, 20]  # an epoch has 12 steps
 
 @pytest.fixture
 def survive(tmp_path):
-    """Train with faults planted, under an mpirun that lets the survivors go on."""
+    """Train with faults planted, under an mpirun that lets the remaining ranks go on."""
 
     def command(faults, *options, ranks=RANKS, timeout=90, steps=STEPS):
         words = "python", chaos.FAULTS, faults, "--out", "run", "--progress", "none", "--max-steps", steps
@@ -56,27 +56,27 @@ def test_ranks_killed_at_random_moments_cost_no_bit(tmp_path, seed):
     assert result.steps_lost == 0
 
 
-def test_what_an_optimiser_keeps_and_averages_survive(survive):
+def test_optimizer_state_and_averages_survive(survive):
     """One rank dies within a step, one while the others evaluate the averages in the place of the weights."""
-    done = survive("soon@sum:2:7,death@evaluation:0", *RECIPES["adam"])
+    done = survive("soon@allreduce:2:7,death@evaluation:0", *RECIPES["adam"])
     assert digest(done) == train(RECIPES["adam"], SerialComm(), steps=STEPS).digest
 
 
-def test_deaths_where_norms_over_the_whole_batch_meet(survive):
-    """One rank dies before such a meeting, one within it; each rank has two threads."""
+def test_deaths_where_norms_over_the_whole_batch_exchange_statistics(survive):
+    """One rank dies before such an exchange, one within it; each rank has two threads."""
     recipe = ["--model", "resnet20", "--batch-size", "100", "--norm-group", "global", "--threads"]
-    done = survive("death@meeting:1:1,soon@meeting:0:2", *recipe, "2", steps=3)
+    done = survive("death@exchange:1:1,soon@exchange:0:2", *recipe, "2", steps=3)
     assert digest(done) == train([*recipe, "1"], SerialComm(), steps=3).digest
     assert "2 of 4 go on with step 3" in done.stderr
 
 
-def test_the_dead_are_named(survive):
+def test_failed_ranks_are_named(survive):
     done = survive("death@step:2:5,death@step:0:7")
     assert "rank 2 of 4 died in step 6; 3 of 4 go on with step 6 after" in done.stderr
     assert "rank 0 of 4 died in step 8; 2 of 4 go on with step 8 after" in done.stderr
 
 
-def test_a_failing_rank_tells_why_it_dies(survive):
+def test_a_failing_rank_prints_why_it_dies(survive):
     done = survive("exception@step:1:5")
     assert digest(done) == GOLDEN[NUMERICS]
     assert done.stderr.count("RuntimeError: planted") == 1
@@ -92,10 +92,10 @@ def test_a_rank_that_fails_before_training_ends_the_job(survive):
     assert "weights_sha256" not in done.stdout
 
 
-ALARMS = ",".join(f"alarm@step:{step % 4}:{step}" for step in range(3, 15, 2))
+SPURIOUS = ",".join(f"spurious@step:{step % 4}:{step}" for step in range(3, 15, 2))
 
 
-@pytest.mark.parametrize("faults", ["alarm@prepare:2", "alarm@sum:0:4", ALARMS])
+@pytest.mark.parametrize("faults", ["spurious@prepare:2", "spurious@allreduce:0:4", SPURIOUS])
 def test_errors_of_mpi_without_a_death_cost_nothing(survive, faults):
     """Nor does it matter that there are many, as long as steps are done between them."""
     done = survive(faults)
@@ -103,7 +103,7 @@ def test_errors_of_mpi_without_a_death_cost_nothing(survive, faults):
     assert "died" not in done.stderr
 
 
-@pytest.mark.parametrize("faults", ["alarms@prepare:1", "alarms@step:1:5"])
+@pytest.mark.parametrize("faults", ["spurious_always@prepare:1", "spurious_always@step:1:5"])
 def test_errors_of_mpi_without_end_end_the_job(survive, faults):
     done = survive(faults)
     assert done.returncode == 1, done.stderr
@@ -123,7 +123,7 @@ def test_a_death_in_an_evaluation_leaves_the_speed_of_its_epoch(survive, tmp_pat
     assert all(each["samples_per_second"] > 0 for each in records(tmp_path))
 
 
-def test_a_death_before_training_is_told(survive):
+def test_a_death_before_training_is_reported(survive):
     done = survive("death@prepare:2")
     assert "warning: rank 2 of 4 died before training; 3 of 4 go on" in done.stderr
     assert digest(done) == GOLDEN[NUMERICS]

@@ -12,11 +12,13 @@ import pytest
 
 from distcnn.config.settings import Config
 from distcnn.errors import OutputError
+from distcnn.parallel.heartbeat import Heartbeat
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import curves, recorder, terminal
 from distcnn.run.metrics import Metrics
 from distcnn.run.progress import Bar, Lines, Quiet, epoch_line, progress
 from distcnn.run.run_folder import Run
+from distcnn.run.training_progress import TrainingProgress
 
 ROOT = Path(__file__).parents[1]
 
@@ -141,15 +143,8 @@ def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     drawn, config = [], Config(progress="none", epochs=2)
     run = Run(tmp_path, config)
     monkeypatch.setattr(curves.Curves, "draw", lambda self: drawn.append(len(Metrics(run.metrics).records())))
-    part = SimpleNamespace(labels=[0] * 8)
-    trainer = SimpleNamespace(
-        steps=0,
-        epoch=0,
-        epoch_sums=(0, 0, 0),
-        comm=SerialComm(),
-        dataset=SimpleNamespace(name="x", train=part),
-    )
-    ours = recorder.Recorder(run, trainer)
+    comm = SerialComm()
+    ours = recorder.Recorder(run, comm, Heartbeat(comm), "x", 8, TrainingProgress())
     for step in (1, 2):
         ours.record = record(step)
         ours._write_record()
@@ -162,11 +157,10 @@ def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
 def test_a_score_goes_to_the_state_that_it_was_found_for(tmp_path, steps, score):
     """Rank 0 has died `steps` steps after the start; this rank takes its place, and has the record of step 10."""
     run, comm = Run(tmp_path, Config(progress="none", epochs=9)), SimpleNamespace(rank=1)
-    dataset = SimpleNamespace(name="x", train=SimpleNamespace(labels=[0] * 8))
-    trainer = SimpleNamespace(steps=steps, epoch=1, epoch_sums=(0, 0, 0), comm=comm, dataset=dataset)
-    ours = recorder.Recorder(run, trainer)
+    done = TrainingProgress(steps, epoch=1)
+    ours = recorder.Recorder(run, comm, Heartbeat(SerialComm()), "x", 8, done)
     comm.rank = 0
-    ours.resume(trainer, record(1, validation_accuracy=0.9, validation_loss=0.3))
+    ours.resume(done, record(1, validation_accuracy=0.9, validation_loss=0.3))
     assert [each["step"] for each in ours.metrics.records()] == [10]
     assert ours.score == score
 
@@ -186,7 +180,7 @@ def test_curves_that_fail_are_a_warning(records, path):
 
 SHOW = """
 import sys
-from distcnn.report.progress import progress
+from distcnn.run.progress import progress
 show = progress(sys.argv[1], 2, 200)
 for epoch in (1, 2):
     show.step(epoch, 0.5, 0.75, 100)

@@ -86,6 +86,8 @@ def test_only_commands_lie_loose():
         ("layers", {"network", "parallel", "data", "run"}),
         ("network", {"parallel", "data", "run"}),
         ("data.order", {"data", "run"}),
+        ("training", {"resilience.recovery", "resilience.replicas", "resilience.watchdog"}),
+        ("run", {"resilience"}),
     ],
 )
 def test_what_must_not_know_what(who, never):

@@ -10,10 +10,10 @@ from distcnn import Net
 from distcnn.config.settings import NUMERICS
 from distcnn.data.dataset import Split
 from distcnn.network.plan import Block
-from distcnn.parallel import cores
+from distcnn.parallel import node
 from distcnn.parallel.serial import SerialComm
 from distcnn.training.evaluation import evaluate
-from distcnn.training.workers import WorkerPool
+from distcnn.training.workers import StepHooks, WorkerPool
 from tests.helpers.arrays import normal
 from tests.helpers.digests import GOLDEN, STEPS, TRAIN, digest, train_here
 from tests.helpers.nets import OTHERS
@@ -22,15 +22,20 @@ IMAGES, LABELS = normal(75, 2, 8, 8), np.arange(75, dtype=np.int32) % 3
 BLOCKS = [Block.of(IMAGES, LABELS, np.arange(k, min(k + 16, 75))) for k in range(0, 75, 16)]
 
 
-def sums(threads, note=lambda blocks: None, norm_group=1):
-    """Return the exact sums of a batch of five blocks, of a net with every kind of layer, and of its evaluation."""
-    net = Net(OTHERS, (2, 8, 8), seed=2, norm_group=norm_group)
-    pool = WorkerPool(net, threads)
+def pool_of(threads, norm_group=1):
+    """Return the workers of a net with every kind of layer."""
+    pool = WorkerPool(Net(OTHERS, (2, 8, 8), seed=2, norm_group=norm_group), threads)
     pool.compile()
-    for _ in range(2):  # sums start anew, for all hands
-        net.sums[:] = 0
-        pool.train(BLOCKS, len(BLOCKS), 3, note, None, add=lambda rows: None)
-    return net.sums.copy(), evaluate(pool, Split(IMAGES, LABELS), SerialComm())
+    return pool
+
+
+def sums(threads, norm_group=1):
+    """Return the exact sums of a batch of five blocks, and what its evaluation gives."""
+    pool = pool_of(threads, norm_group)
+    for _ in range(2):  # sums start anew, for all workers
+        pool.net.sums[:] = 0
+        pool.train(BLOCKS, len(BLOCKS), 3)
+    return pool.net.sums.copy(), evaluate(pool, Split(IMAGES, LABELS), SerialComm())
 
 
 @pytest.mark.parametrize("norm_group", [1, 2, "global"])
@@ -42,15 +47,15 @@ def test_sums_do_not_depend_on_threads(threads, norm_group):
 
 
 def test_blocks_are_computed_by_several_threads():
-    """All three have a block in hand at the same time, or the barrier breaks."""
+    """All three compute a block at the same time, or the barrier breaks."""
     together, names = threading.Barrier(3, timeout=60), set()
 
-    def note(blocks):
+    def before_group(blocks):
         if threading.current_thread().name not in names:
             names.add(threading.current_thread().name)
             together.wait()
 
-    sums(3, note)
+    pool_of(3).train(BLOCKS, len(BLOCKS), 3, StepHooks(before_group))
     assert len(names) == 3
 
 
@@ -64,41 +69,42 @@ def test_ranks_with_threads_give_it_too(mpirun, tmp_path):
     assert digest(done) == GOLDEN[NUMERICS]
 
 
-def test_finished_sums_are_told_by_a_single_hand_alone():
-    told = []
-    WorkerPool(Net(OTHERS, (2, 8, 8))).train(BLOCKS, 5, 0, lambda blocks: None, told.append)
-    assert told
-    WorkerPool(Net(OTHERS, (2, 8, 8)), 2).train(BLOCKS, 5, 0, lambda blocks: None, pytest.fail)
+def test_final_sums_are_reported_by_a_single_worker_alone():
+    offsets = []
+    WorkerPool(Net(OTHERS, (2, 8, 8))).train(BLOCKS, 5, 0, StepHooks(gradients_ready=offsets.append))
+    assert offsets
+    WorkerPool(Net(OTHERS, (2, 8, 8)), 2).train(BLOCKS, 5, 0, StepHooks(gradients_ready=pytest.fail))
 
 
 @pytest.mark.parametrize("norm_group", [1, "global"])
 @pytest.mark.parametrize("place", [0, -1])
 def test_what_one_thread_raises_is_raised(place, norm_group):
-    """Also where the other one waits for it at a meeting."""
+    """Also where the other one waits for it in an exchange of statistics."""
 
-    def note(blocks):
+    def before_group(blocks):
         if blocks[place] is BLOCKS[place]:
             raise RuntimeError("planted")
 
-    with pytest.raises(RuntimeError, match="planted") as caught:
-        sums(2, note, norm_group)
-    if norm_group == 1:  # otherwise a thread has all its blocks in hand
+    pool = pool_of(2, norm_group)
+    with pytest.raises(RuntimeError, match="planted"):
+        pool.train(BLOCKS, len(BLOCKS), 3, StepHooks(before_group))
+    if norm_group == 1:  # otherwise a thread computes all its blocks at once
         numbers = "64, 65, 66, 67, 68, 69, 70, 71, 72, 73, 74" if place else ", ".join(map(str, range(16)))
-        assert caught.value.in_hand == f"block {place % 5}, samples {numbers}"
+        assert pool.failed_blocks == f"block {place % 5}, samples {numbers}"
 
 
 @pytest.mark.mpi(ranks=(1, 2))
 def test_ranks_divide_the_cores(comm, monkeypatch):
-    monkeypatch.setattr(cores, "QUOTA", cores.Path("/nowhere"))
+    monkeypatch.setattr(node, "QUOTA", node.Path("/nowhere"))
     for masks, shares in (([range(8)] * 2, (4, 4)), ([range(6), range(6, 8)], (6, 2)), ([[0]] * 2, (1, 1))):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, masks=masks: set(masks[comm.rank]))
         wanted = shares[comm.rank] if comm.size == 2 else len(masks[0])
-        assert cores.share_of_cores(comm) == wanted
+        assert node.share_of_cores(comm) == wanted
 
 
 def test_a_container_has_a_quota(monkeypatch, tmp_path):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr(cores, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(node, "QUOTA", tmp_path / "cpu.max")
     for text, wanted in (("250000 100000\n", 2), ("50000 100000", 1), ("max 100000\n", 64)):
         (tmp_path / "cpu.max").write_text(text)
-        assert cores.share_of_cores(SerialComm()) == wanted
+        assert node.share_of_cores(SerialComm()) == wanted

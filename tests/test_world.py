@@ -7,7 +7,7 @@ import pytest
 PROGRAM = """
 import sys
 from distcnn.errors import DataError, Diverged
-from distcnn.parallel.world import agreed, on_all, on_root, run, wait
+from distcnn.parallel.world import barrier, mark_collective, on_all, on_root, run
 
 def fail(error):
     raise error
@@ -28,14 +28,14 @@ class Ending(NamedTuple):
     unsaid: str = "distcnn: "
 
 
-ALIKE = {
+TOGETHER = {
     "done": Ending("print('done')", 0),
     "code": Ending("return 7", 7),
     "help": Ending("on_root(comm, lambda: sys.exit(0))", 0),
     "user error": Ending(
         "on_root(comm, lambda: fail(DataError('no data')))", 2, "distcnn: error: no data\n", "Traceback"
     ),
-    "diverged": Ending("raise agreed(Diverged('NaN'))", 3, "distcnn: error: NaN\n", "Traceback"),
+    "diverged": Ending("raise mark_collective(Diverged('NaN'))", 3, "distcnn: error: NaN\n", "Traceback"),
     "crash of rank 0": Ending("on_root(comm, lambda: 1 / 0)", 1, "ZeroDivisionError", "distcnn: rank 1"),
     "interrupted": Ending("raise KeyboardInterrupt", 130, "", "Traceback"),
 }
@@ -72,14 +72,14 @@ def check(done, ending):
     assert ending.unsaid not in done.stderr
 
 
-@pytest.mark.parametrize("name", ALIKE)
+@pytest.mark.parametrize("name", TOGETHER)
 def test_ending_of_one_process(run, program, name):
-    check(run(*program(ALIKE[name].body)), ALIKE[name])
+    check(run(*program(TOGETHER[name].body)), TOGETHER[name])
 
 
-@pytest.mark.parametrize("name", ALIKE)
-def test_ending_of_ranks_that_do_alike(mpirun, program, name):
-    check(mpirun(2, *program(ALIKE[name].body), timeout=20), ALIKE[name])
+@pytest.mark.parametrize("name", TOGETHER)
+def test_ending_of_ranks_together(mpirun, program, name):
+    check(mpirun(2, *program(TOGETHER[name].body), timeout=20), TOGETHER[name])
 
 
 @pytest.mark.parametrize("name", ON_ONE)
@@ -88,22 +88,20 @@ def test_ending_of_ranks_when_one_fails(mpirun, program, name):
     check(mpirun(2, *program(ending.body), timeout=20), ending)
 
 
-@pytest.mark.parametrize(("rank", "told"), [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("rank", "times"), [(0, 1), (1, 0)])
 @pytest.mark.parametrize("library", [{}, {"MPI4PY_LIBMPI": "/nonexistent"}], ids=["other MPI", "no MPI"])
-def test_ranks_that_do_not_see_each_other_are_refused(run, program, library, rank, told):
+def test_ranks_that_do_not_see_each_other_are_refused(run, program, library, rank, times):
     """Stand in for the mpirun of another MPI: the launcher says 2, the library sees 1."""
     env = {"SLURM_STEP_NUM_TASKS": 2, "SLURM_PROCID": rank} | library
     done = run(*program("print('trains')"), env=env)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr.count("distcnn: error: 2 ranks were started") == told
+    assert done.stderr.count("distcnn: error: 2 ranks were started") == times
     assert "Traceback" not in done.stderr
 
 
 def test_one_process_needs_no_mpi_library(run, program):
-    body = (
-        "wait(comm); print(comm.size, on_root(comm, lambda: 5), on_all(comm, lambda: 6), comm.allgather(7))"
-    )
+    body = "barrier(comm); print(comm.size, on_root(comm, lambda: 5), on_all(comm, lambda: 6), comm.allgather(7))"
     done = run(*program(body), env={"MPI4PY_LIBMPI": "/nonexistent"})
     assert done.stdout == "1 5 6 [7]\n", done.stderr
 
@@ -111,7 +109,7 @@ def test_one_process_needs_no_mpi_library(run, program):
 def test_importing_needs_no_mpi_and_no_numba(run):
     code = """
 import sys
-from distcnn.parallel import agreement, alone, blocks, reduction, shared, world
+from distcnn.parallel import allreduce, collective, partition, serial, shared_memory, world
 print({"mpi4py.MPI", "numba"} & set(sys.modules))
 """
     assert run("python", "-c", code).stdout == "set()\n"

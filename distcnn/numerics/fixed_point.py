@@ -5,6 +5,10 @@ parameter's gradient in declaration order. Integer addition has no order, so nei
 MPI's algorithm can change a bit of the total.
 """
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
 SUM_BITS = 36  # a quantum of 1.5e-11 is five orders finer than a weight's own rounding
 QUANTUM = 2.0**-SUM_BITS
 RANGE_BITS = 27  # a batch's total stays below 2**27 in magnitude, or an overflow is flagged
@@ -39,6 +43,10 @@ class Counters:
         return int(self.slots[SAMPLES]) >> SUM_BITS
 
     @property
+    def totals(self) -> Totals:
+        return Totals(self.loss, self.correct, self.samples)
+
+    @property
     def overflows(self) -> int:
         return int(self.slots[OVERFLOWS])
 
@@ -57,6 +65,28 @@ class Counters:
     def clear(self) -> None:
         """Set all counters to 0."""
         self.slots[:] = 0
+
+
+class Totals(NamedTuple):
+    """What is added up over samples: the loss in quanta of 2**-36, the right answers, and the samples themselves."""
+
+    loss: int = 0
+    correct: int = 0
+    samples: int = 0
+
+    @property
+    def mean_loss(self) -> float:
+        """The loss of a sample; 0 without samples."""
+        return self.loss * QUANTUM / max(self.samples, 1)
+
+    @property
+    def accuracy(self) -> float:
+        """The part of the samples that is answered right; 0 without samples."""
+        return self.correct / max(self.samples, 1)
+
+    def plus(self, other: Totals) -> Totals:
+        """Return the totals over the samples of both."""
+        return Totals(self.loss + other.loss, self.correct + other.correct, self.samples + other.samples)
 
 
 def block_limit(blocks: int) -> int:

@@ -1,18 +1,36 @@
-"""What ranks do together: the same result or the same exception on all, so that none waits for ever."""
+"""What ranks do together: every rank gets the same result or the same exception, so that none waits for ever."""
+
+from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from distcnn import errors
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two looks of a waiting rank
 LONGER = 1.03  # from one pause to the next, so that a rank wakes late by 3 % of its wait: each wait delays all others
 
+T = TypeVar("T")
 
-def on_root(comm, function, *arguments):
+
+class CollectiveError(errors.DistcnnError):
+    """An exception that is not distcnn's, raised by every rank together.
+
+    cause: the exception; on other ranks than the one it happened on, one like it that could be sent.
+    """
+
+    def __init__(self, cause: BaseException):
+        super().__init__(f"{type(cause).__name__}: {cause}")
+        self.cause = cause
+
+
+def on_root(comm, function: Callable[..., T], *arguments: Any) -> T:
     """Call `function(*arguments)` on rank 0; return its result, or raise its exception, on every rank.
 
-    The other ranks sleep meanwhile. The result must pickle. An exception that is neither distcnn's nor
-    Python's reaches them as a RuntimeError that names it: those of libraries often do not survive pickling.
+    The other ranks sleep meanwhile. The result must pickle. An exception that is not distcnn's is the `cause` of a
+    CollectiveError; if it is not Python's either, other ranks get a RuntimeError that names it in its place, for the
+    exceptions of libraries often do not survive pickling.
     """
     if comm.rank > 0:
         barrier(comm)
@@ -32,7 +50,7 @@ def on_root(comm, function, *arguments):
         raise mark_collective(error) from error.__cause__
 
 
-def on_all(comm, function, *arguments):
+def on_all(comm, function: Callable[..., T], *arguments: Any) -> T:
     """Call `function(*arguments)` on every rank and return its own result on each, once all have it.
 
     If some raise a UserError, every rank raises that of the lowest. Any other exception is the rank's own.
@@ -50,7 +68,7 @@ def on_all(comm, function, *arguments):
     raise mark_collective(failure, first) if first == comm.rank else _rebuilt(failures[first], first)
 
 
-def barrier(comm):
+def barrier(comm) -> None:
     """Return when every rank has called this; sleep meanwhile, as MPI's own barrier keeps the core busy.
 
     So 7 ranks that wait for one to compile, on 2 cores, leave it a whole core.
@@ -58,7 +76,7 @@ def barrier(comm):
     sleep_until(comm.Ibarrier().Test)
 
 
-def sleep_until(done):
+def sleep_until(done: Callable[[], bool]) -> None:
     """Return when `done()` is true; look again and again, after longer and longer pauses."""
     pause = SHORTEST_PAUSE
     while not done():
@@ -66,27 +84,35 @@ def sleep_until(done):
         pause = min(LONGER * pause, LONGEST_PAUSE)
 
 
-def mark_collective(error, rank=0, remote=False):
-    """Mark and return an exception that every rank raises alike, so that `world.run` tells it once.
+def mark_collective(error: BaseException, rank: int = 0, remote: bool = False) -> errors.DistcnnError:
+    """Return the exception to raise on every rank together, of which `world.run` then prints one message.
 
-    `rank` is where it happened; elsewhere it is an echo.
+    It is `error` itself if that is a DistcnnError, otherwise a CollectiveError.
+
+    error: what happened.
+    rank: where it happened.
+    remote: whether that is another rank than this one.
     """
+    if not isinstance(error, errors.DistcnnError):
+        error = CollectiveError(error)
     error.collective_rank, error.is_remote = rank, remote
     return error
 
 
-def collective_rank(error) -> int | None:
-    """Return on which rank an agreed exception happened, None for one that other ranks do not know of."""
-    return getattr(error, "collective_rank", None)
+def collective_rank(error: BaseException) -> int | None:
+    """Return the rank on which a collective exception happened, None for one that other ranks do not know of."""
+    return error.collective_rank if isinstance(error, errors.DistcnnError) else None
 
 
-def is_remote(error) -> bool:
+def is_remote(error: BaseException) -> bool:
     """Return whether the exception happened on another rank."""
-    return getattr(error, "is_remote", False)
+    return isinstance(error, errors.DistcnnError) and error.is_remote
 
 
 def _portable(error):
     """Return a class and arguments to make the exception from, where it may not unpickle itself."""
+    if isinstance(error, CollectiveError):
+        error = error.cause
     kind, arguments = error.__reduce__()[:2]
     plain = all(isinstance(argument, str | bytes | int | None) for argument in arguments)
     if plain and kind.__module__ in ("builtins", errors.__name__):

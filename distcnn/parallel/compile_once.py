@@ -1,11 +1,13 @@
 """Kernels on all ranks: from the cache at once, or compiled by the first of each node while the others sleep."""
 
+from collections.abc import Callable
+
 from distcnn.kernels.jit import NotCached, cached_only
 from distcnn.parallel.collective import barrier
 from distcnn.parallel.node import node
 
 
-def compile_in_turns(comm, function):
+def compile_in_turns(comm, function: Callable[[], object]) -> None:
     """Call `function()`, which makes kernels ready, on every rank; at most one rank of a node compiles them.
 
     An exception on a first rank leaves the others waiting: it must end the job, as `world.run` does.
@@ -21,7 +23,7 @@ def compile_in_turns(comm, function):
 
 
 def _found(comm, function):
-    """Call `function()` and tell whether it has found all kernels in the cache."""
+    """Call `function()` and return whether it has found all kernels in the cache."""
     try:
         with cached_only():
             function()

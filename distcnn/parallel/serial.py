@@ -1,6 +1,9 @@
 """A communicator of one rank without MPI, so that one process runs on machines that have no MPI library."""
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
 
 class SerialComm:
@@ -9,42 +12,42 @@ class SerialComm:
     rank = 0
     size = 1
 
-    def bcast(self, value, root=0):
+    def bcast(self, value: Any, root: int = 0) -> Any:
         return value
 
-    def gather(self, value, root=0):
+    def gather(self, value: Any, root: int = 0) -> list:
         return [value]
 
-    def allgather(self, value):
+    def allgather(self, value: Any) -> list:
         return [value]
 
-    def Allreduce(self, send, receive):
+    def Allreduce(self, send, receive) -> None:
         """Copy `send` to `receive`; None stands for in place, as in mpi4py."""
         if send is not None:
             receive[...] = send
 
-    def Bcast(self, buffer, root=0):
+    def Bcast(self, buffer, root: int = 0) -> None:
         pass
 
-    def Iallreduce(self, send, receive):
+    def Iallreduce(self, send, receive) -> Done:
         self.Allreduce(send, receive)
         return Done()
 
-    def Barrier(self):
+    def Barrier(self) -> None:
         pass
 
-    def Ibarrier(self):
+    def Ibarrier(self) -> Done:
         return Done()
 
-    def Abort(self, code=1):
+    def Abort(self, code: int = 1) -> None:
         sys.exit(code)
 
 
 class Done:
     """A request that is complete."""
 
-    def Test(self):
+    def Test(self) -> bool:
         return True
 
-    def Wait(self):
+    def Wait(self) -> bool:
         return True

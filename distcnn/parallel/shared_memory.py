@@ -1,9 +1,12 @@
 """Large arrays that all ranks read: one copy per node, in a file in memory that its ranks map."""
 
+from __future__ import annotations
+
 import mmap
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 
@@ -11,12 +14,12 @@ import numpy as np
 
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all
-from distcnn.parallel.node import MEMORY, node
+from distcnn.parallel.node import MEMORY, Node, node
 
 ALIGNMENT = 64  # bytes: a cache line, and an AVX-512 register
 
 
-def share(comm, fields, fill) -> list[np.ndarray]:
+def share(comm, fields: Sequence[tuple], fill: Callable[..., None]) -> list[np.ndarray]:
     """Return read-only arrays that hold what `fill` has written, on every rank of `comm`.
 
     fields: (shape, dtype) of each array, the same on every rank.
@@ -35,11 +38,14 @@ def share(comm, fields, fill) -> list[np.ndarray]:
     return arrays
 
 
-def common_memory(comm, here, size: int, all_write=False) -> mmap.mmap:
-    """Return the same `size` bytes, 0 at first, on all ranks of a node; only the first may write, unless all may.
+def common_memory(comm, here: Node, size: int, all_write: bool = False) -> mmap.mmap:
+    """Return the same `size` bytes, 0 at first, on all ranks of a node. Collective over `comm`.
 
-    They are a file, unless a rank is alone on its node, that has lost its name when this returns: its memory goes with
-    the last rank, however that ends. Collective over `comm`, whose ranks need not all be `here`.
+    They lie in a file that has lost its name when this returns, so that its memory goes with the last rank, however
+    that ends; where a rank is alone on its node, there is no file.
+
+    here: this rank's node.
+    all_write: whether all ranks may write, or only the first of the node.
     """
     with ExitStack() as names:
         makes = here.first and len(here.ranks) > 1
@@ -60,9 +66,9 @@ def _layout(fields) -> tuple[list[int], int]:
 
 @contextmanager
 def _reserved(size: int):
-    """Create a file and yield its name, which it loses in the end.
+    """Create a file and yield its name; remove the name in the end.
 
-    It has all its memory, as a rank that later touched a missing page would be killed.
+    All of its memory is reserved, as a rank that later touched a missing page would be killed.
     """
     free = shutil.disk_usage(MEMORY).free
     if size > free:

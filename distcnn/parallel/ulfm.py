@@ -1,67 +1,65 @@
-"""A communicator that goes on with the ranks that are left when some die: MPI's fault tolerance (ULFM).
+"""A communicator that shrinks to the remaining ranks when some die: MPI's fault tolerance (ULFM).
 
 Open MPI 5 has it under `mpirun --with-ft ulfm`. Elsewhere the death of a rank ends the job, and nothing here is used.
 """
 
+from __future__ import annotations
+
 import os
-import sys
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
-from distcnn.errors import DistcnnError
-from distcnn.parallel.collective import collective_rank, mark_collective, sleep_until
-from distcnn.parallel.point_to_point import EMPTY, MEETING, PointToPointComm
+from distcnn.parallel.collective import sleep_until
+from distcnn.parallel.point_to_point import EMPTY, RENDEZVOUS, PointToPointComm
 
 ENABLED = "OMPI_MCA_mpi_ft_enable"  # set to 1 by `mpirun --with-ft ulfm`
 BITS = 24  # of an int, which Agree takes
 MOST_BYTES = 2**30  # in a message: MPI's counts are ints
-MAX_SPURIOUS_FAILURES = 3  # MPI errors in a row without a death
 
 
 class UlfmComm:
-    """MPI's communicator of the ranks that are alive, under its own names; `close_ranks` leaves out the dead.
+    """The communicator of the ranks that are alive, with the names of mpi4py; `shrink` leaves out those that have died.
 
-    Whoever holds it sees rank and size change then. lost: how many ranks have died so far. all: the communicator that
-    the job began with, never revoked, on which ranks meet and agree; comm: what they do everything else with, one of
-    MPI's own until the first error. living: the numbers that the ranks had when the job began, by which people know
-    them.
+    Its rank and size change then.
+
+    all: the communicator that the job began with. It is never revoked; on it ranks rendezvous and agree.
+    comm: what everything else goes through: one of MPI's own until the first error, then a PointToPointComm.
+    alive: the ranks of `all` that are alive, in order. Messages name ranks by these numbers.
     """
 
     def __init__(self, comm):
         self.all, self.comm = comm, comm.Dup()
         self.alive, self.groups = [*range(comm.size)], 0
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.comm, name)
 
-    @property
-    def lost(self):
-        return self.all.size - len(self.alive)
-
-    def allgather(self, value):
+    def allgather(self, value: Any) -> list:
         """Return every rank's value, collected by sums.
 
-        When a rank dies within Open MPI's own Allgatherv, others are told of success and given garbage (5.0.11, seen
-        in 2 of 3 small runs; in none of 210 deaths within Allreduce).
+        When a rank dies within Open MPI's own Allgatherv, other ranks get garbage and no error (5.0.11, seen in 2 of 3
+        small runs; in none of 210 deaths within Allreduce).
         """
         from mpi4py import MPI
 
         return [MPI.pickle.loads(row) for row in self._rows(MPI.pickle.dumps(value))]
 
-    def gather(self, value, root=0):
+    def gather(self, value: Any, root: int = 0) -> list | None:
         """Return every rank's value on one rank, None on the others."""
         values = self.allgather(value)
         return values if self.rank == root else None
 
-    def bcast(self, value, root=0):
+    def bcast(self, value: Any, root: int = 0) -> Any:
         """Return the value of one rank, on all."""
         from mpi4py import MPI
 
         return MPI.pickle.loads(self._rows(MPI.pickle.dumps(value) if self.rank == root else b"")[root])
 
     def _rows(self, data):
-        """Return every rank's bytes, added up where the others have zeros."""
+        """Return every rank's bytes: each rank adds its own to zeros."""
         sizes = np.zeros(self.size, np.int64)
         sizes[self.rank] = len(data)
         self.comm.Allreduce(None, sizes)
@@ -72,38 +70,38 @@ class UlfmComm:
             self.comm.Allreduce(None, row[start : start + MOST_BYTES])
         return [row[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True)]
 
-    def rendezvous(self, given_up=lambda: False):
-        """Return who is alive, when each has called this as often as this rank; sleep meanwhile.
+    def rendezvous(self, cancelled: Callable[[], bool] = lambda: False) -> set[int]:
+        """Return which ranks of `all` are alive, once each of them has called this as often as this rank has.
 
-        A rank tells every other one, and waits for word from each or the news of its death: so none depends on what
-        another hears, nor on one that has left. In Open MPI's own Agree some ranks wait for ever if others die while a
-        late one is waited for (5.0.11: 10 of 13 small runs, and none of 40 in which all met before).
-        given_up(): whether there is no point in waiting any longer.
+        A rank sends a message to every other one, and sleeps until each has sent one or has died: so no rank depends on
+        what another one receives, nor on one that has left. In Open MPI's own Agree some ranks wait for ever if others
+        die while a late one is waited for (5.0.11: 10 of 13 small runs, and none of 40 in which all met before).
+
+        cancelled: cancelled() is whether to stop waiting.
         """
-        here, left = {self.all.rank}, {}
+        here, pending = {self.all.rank}, {}
         for other in self.alive:
             with suppress(failures(self)):
                 if other != self.all.rank:
-                    arrival = self.all.Irecv(EMPTY.copy(), other, MEETING)
-                    left[other] = arrival, self.all.Isend(EMPTY, other, MEETING)
+                    arrival = self.all.Irecv(EMPTY.copy(), other, RENDEZVOUS)
+                    pending[other] = arrival, self.all.Isend(EMPTY, other, RENDEZVOUS)
 
         def all_met():
-            for other, requests in [*left.items()]:
+            for other, requests in [*pending.items()]:
                 with suppress(failures(self)):
                     if not all(request.Test() for request in requests):
                         continue
                     here.add(other)
-                del left[other]
-            return not left or given_up()
+                del pending[other]
+            return not pending or cancelled()
 
         sleep_until(all_met)
         return here
 
-    def shrink(self):
-        """Leave out whoever has died; every rank that is left must call this. Returns the numbers of the dead.
+    def shrink(self) -> list[int]:
+        """Leave out the ranks that have died, and return their numbers in `all`; every other rank must call this.
 
         `Revoke` comes first: it makes every other rank's pending and later calls fail, so that all come here.
-        Numbers are those that ranks had when the job began.
         """
         before, seen = self.alive, None
         while seen is None:
@@ -116,10 +114,10 @@ class UlfmComm:
         self.comm = PointToPointComm(self.all, self.alive, self.groups)
         return [rank for rank in before if rank not in self.alive]
 
-    def failure_message(self, dead, when) -> str:
-        """Return words on the ranks of these numbers, and on the others."""
+    def failure_message(self, failed: list[int], when: str) -> str:
+        """Return words on ranks of `all` that have failed, and on how many go on."""
         size = self.all.size
-        who = f"rank{'s' * (len(dead) > 1)} {', '.join(map(str, dead))} of {size}"
+        who = f"rank{'s' * (len(failed) > 1)} {', '.join(map(str, failed))} of {size}"
         return f"{who} died {when}; {self.size} of {size} go on"
 
     def agree(self, ended: bool, sound: bool = True) -> tuple[bool, bool]:
@@ -136,12 +134,12 @@ class UlfmComm:
 
 
 def _masks(ranks, size):
-    """Return these ranks as bits, BITS of them in a number, so that ranks can agree on those that all have seen."""
+    """Return these ranks as bits, BITS of them in a number: Agree then leaves those that all ranks have seen."""
     return [sum((start + k in ranks) << k for k in range(BITS)) for start in range(0, size, BITS)]
 
 
 def ulfm_comm(comm):
-    """Return a communicator that can lose ranks, or `comm` itself where the death of one is the end of all."""
+    """Return a UlfmComm of the ranks of `comm`, or `comm` itself where the death of one rank ends the job."""
     if os.environ.get(ENABLED) != "1" or comm.size == 1:
         return comm
     from mpi4py import MPI
@@ -149,67 +147,19 @@ def ulfm_comm(comm):
     return UlfmComm(comm) if MPI.ERR_PROC_FAILED != MPI.ERR_REVOKED else comm
 
 
-def retry_on_rank_failure(comm, function):
-    """Return `function()`, or raise what it raises alike on all ranks, when all ranks have come so far.
-
-    If some die meanwhile, those that are left begin anew: so it must do no harm when it is done twice. An exception of
-    one rank alone ends the job: the others raise one of MPI.
-    """
-    if not isinstance(comm, UlfmComm):
-        return function()
-    spurious_failures = 0
-    while True:
-        result = failure = None
-        try:
-            result = function()
-        except (Exception, SystemExit) as error:
-            failure = error
-        known = failure is None or collective_rank(failure) is not None
-        if not known:
-            comm.Revoke()
-        ended, sound = comm.agree(known, sound=known or isinstance(failure, failures(comm)))
-        if failure and (ended or not sound):
-            raise failure
-        if ended:
-            return result
-        if not sound:
-            raise _revoked()
-        dead = comm.shrink()
-        spurious_failures = 0 if dead else spurious_failures + 1
-        if spurious_failures > MAX_SPURIOUS_FAILURES:
-            raise mark_collective(too_many(spurious_failures))
-        if dead and comm.rank == 0:
-            print(
-                f"distcnn: warning: {comm.failure_message(dead, 'before training')}",
-                file=sys.stderr,
-                flush=True,
-            )
-
-
-def too_many(spurious_failures):
-    """Return the exception that ends a job in which MPI fails again and again for no such reason as a death."""
-    return DistcnnError(f"MPI failed {spurious_failures} times in a row, but no rank has died")
-
-
-def _revoked():
-    from mpi4py import MPI
-
-    return MPI.Exception(MPI.ERR_REVOKED)
-
-
-def rank_number(comm, rank=None):
-    """Return the number that a rank, this one unless given, had when the job began: people know it by that."""
+def rank_number(comm, rank: int | None = None) -> int:
+    """Return the number that a rank, by default this one, had when the job began: messages name it so."""
     rank = comm.rank if rank is None else rank
     return comm.alive[rank] if isinstance(comm, UlfmComm) else rank
 
 
-def rank_name(comm, rank=None):
-    """Return words on a rank, this one unless given, and how many the job began with."""
+def rank_name(comm, rank: int | None = None) -> str:
+    """Return "rank 2 of 4": a rank, by default this one, by its number and how many ranks the job began with."""
     return f"rank {rank_number(comm, rank)} of {comm.all.size if isinstance(comm, UlfmComm) else comm.size}"
 
 
-def failures(comm):
-    """Return the exceptions that mean "find out who is left": whichever MPI raises, for their classes tell little."""
+def failures(comm) -> tuple[type[BaseException], ...]:
+    """Return the exceptions that mean "find out who is alive": all of MPI, for their classes say little."""
     if not isinstance(comm, UlfmComm):
         return ()
     from mpi4py import MPI

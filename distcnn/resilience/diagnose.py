@@ -1,46 +1,80 @@
-"""Which layer and which samples made a step diverge: looked up afterwards, so that it costs nothing before."""
+"""Which layer and which samples made a step diverge: the step is computed again, so that this costs nothing before."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from distcnn.errors import Diverged
 from distcnn.kernels.jit import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.layers.base import TRAINING
+from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import RANGE_BITS
+from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.ulfm import rank_name
+
+Allgather = Callable[[np.ndarray], np.ndarray]
+Finding = tuple[int, str]
 
 
-def diagnose(net, blocks, positions, epoch, exchange=None):
-    """Return words on the first group of these blocks that has a value beyond the range of exact sums, or None.
+def explained(comm, step: int, finding: Finding | None) -> Diverged:
+    """Return the exception that names the layer, the samples and the rank at which step `step` diverged. Collective.
 
-    Before the words stands a number: how far on the way forward and back that is. The weights must be those of the
-    step; what is in `net.sums` is lost. exchange: see Group; with it, all ranks call this together.
+    finding: what `diagnose` has returned on this rank.
+    """
+    found = [(*each, rank) for rank, each in enumerate(comm.allgather(finding)) if each]
+    _, what, rank = min(found, key=operator.itemgetter(0), default=(0, "the sum over all ranks", 0))
+    return mark_collective(
+        Diverged(
+            f"diverged at step {step}, whose update was not applied: {what}, on {rank_name(comm, rank)}; try a lower "
+            f"--learning-rate"
+        )
+    )
+
+
+def diagnose(
+    net, blocks: Sequence[Block], positions: int, epoch: int, allgather: Allgather | None = None
+) -> Finding | None:
+    """Return (place, words) on the first group of blocks that has a value beyond the range of exact sums, or None.
+
+    The place is a number that grows along the forward pass and then the backward pass. The weights must be those of
+    the step; the contents of `net.sums` are lost. Collective if there is an allgather.
+
+    blocks: this rank's part of the batch.
+    positions: how many blocks the batch has over all ranks.
+    epoch: from 0.
+    allgather: of batch norms over the whole batch, see `distcnn.training.sync_batchnorm`.
     """
     net.context.settings[TRAINING] = True
     for group in net.groups(blocks):
         net.start(positions, epoch)
         with ieee_mode():
             net.load(group)
-            ways = _forward(net, group, exchange), _backward(net, group, exchange)
-        found = next(filter(None, ways), None)
+            passes = _forward(net, group, allgather), _backward(net, group, allgather)
+        found = next(filter(None, passes), None)
         if found:
             return found
     return None
 
 
-def note_blocks(error, blocks, place):
-    """Let an exception tell over which blocks it happened; place: that of the first of them in the batch."""
+def block_names(blocks: Sequence[Block], place: int) -> str:
+    """Return words on blocks and their samples; place: the position in the batch of the first block."""
     places = ", ".join(str(place + k) for k in range(len(blocks)))
-    error.in_hand = f"block{'s' * (len(blocks) > 1)} {places}, {samples(blocks)}" if blocks else None
+    return f"block{'s' * (len(blocks) > 1)} {places}, {sample_names(blocks)}"
 
 
-def samples(blocks, lanes=None):
+def sample_names(blocks: Sequence[Block], lanes: np.ndarray | None = None) -> str:
     """Return words on the samples of some blocks, or on those in some lanes, bool [blocks, 16]."""
     chosen = np.array([block.weight > 0 for block in blocks])
     numbers = np.array([block.index for block in blocks])[chosen if lanes is None else lanes & chosen]
     return f"sample{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
-def _forward(net, blocks, exchange):
-    net.group.forward(exchange)
+def _forward(net, blocks, allgather):
+    net.group.forward(allgather)
     for k in range(len(net.layers) if blocks else 0):
         values = np.array([plan.values[k + 1].inside for plan in net.group.plans])
         wild = ~(np.abs(values) < 2.0**RANGE_BITS)  # so that NaN counts, too
@@ -48,18 +82,19 @@ def _forward(net, blocks, exchange):
         if lanes.any():
             finite = np.isfinite(values).all()
             what = f"values beyond 2**{RANGE_BITS}" if finite else "NaN or infinity"
-            return k, f"{_name(net, k)} gives {what}, {samples(blocks, lanes)}"
+            return k, f"{_name(net, k)} gives {what}, {sample_names(blocks, lanes)}"
     net.group.loss(net.label_smoothing)
-    return (len(net.layers), f"the loss is out of range, {samples(blocks)}") if net.guard[1] else None
+    overflows = net.guard[1]
+    return (len(net.layers), f"the loss is out of range, {sample_names(blocks)}") if overflows else None
 
 
-def _backward(net, blocks, exchange):
-    refused = []
-    net.group.backward(lambda k: refused.append(k) if net.guard[1] else None, exchange)
-    if not refused:
+def _backward(net, blocks, allgather):
+    overflowed = []
+    net.group.backward(lambda k: overflowed.append(k) if net.guard[1] else None, allgather)
+    if not overflowed:
         return None
-    words = f"a gradient of {_name(net, refused[0])} is out of range, {samples(blocks)}"
-    return 2 * len(net.layers) - refused[0], words
+    k = overflowed[0]
+    return 2 * len(net.layers) - k, f"a gradient of {_name(net, k)} is out of range, {sample_names(blocks)}"
 
 
 def _name(net, k):

@@ -1,26 +1,29 @@
-"""What becomes of a run when ranks die, or bits: those that are left go on from one state, and the same bits follow.
+"""Recovery from rank failure and memory corruption: the remaining ranks resume from one state; final bits are the same.
 
-The protocol, for Open MPI under `mpirun --with-ft ulfm` (elsewhere one death ends the job):
+The protocol, for Open MPI under `mpirun --with-ft ulfm` (elsewhere one failed rank ends the job):
 
-1.  Any MPI error, in any call, means: find out who is left. The rank revokes the communicator, so that all others'
-    calls on it fail, too. There is one communicator alone for `work`, so nobody can wait on another.
+1.  Any MPI error, in any call, means: find out who is alive. The rank revokes the communicator, so that all others'
+    calls on it fail, too. All of `work` uses one communicator, so that no rank can wait on another one.
 2.  Every rank, whether its `work` has ended, failed, or was made to fail, meets all others, each pair by itself, and
-    agrees with them on whether all is well. The answer is the same everywhere: the run has ended on all ranks, or all
-    go on with 3.
-3.  Requests under way are completed, whatever their result, before their buffers are touched. All agree on who is
-    alive; from now on these do by messages between pairs what MPI's communicator did, see `parallel/letters.py`.
-4.  Each tells where it stands. A sum needs all ranks, so nobody is ahead by more than one step; the furthest shares its
-    replica and its record of the last epoch. Nothing of what a rank had is touched before all of it has arrived.
-5.  The sums are cleared, blocks divided anew. A new rank 0 writes what the old one has not.
-6.  `work` is begun anew: it does what is still due after the last finished step, then the next step. An error in 3 to 5
-    leads back to 1, on the newest communicator.
+    agrees with them on the outcome (`parallel/retry.py`). It is the same everywhere: the run has ended on all ranks, or
+    all go on with 3.
+3.  Pending requests are completed, whatever their result, before their buffers are touched. All agree on who is
+    alive; from now on these ranks send messages between pairs in place of MPI's collective calls, see
+    `parallel/point_to_point.py`.
+4.  Each sends its progress. A sum needs all ranks, so none is ahead by more than one step; the furthest sends its
+    replica and its record of the last epoch. No rank overwrites anything before all of it has arrived.
+5.  The sums are cleared, and blocks partitioned among the ranks. A new rank 0 writes what the old one has not.
+6.  `work` is called again: it does what is still due after the last finished step, then the next step. An error in 3
+    to 5 leads back to 1, on the newest communicator.
 
-What comes before `work` leaves nothing behind, and is begun anew as a whole: see `undisturbed`.
+What comes before `work` leaves nothing behind and is repeated as a whole: see `retry_on_rank_failure`.
 
-A rank's own exception becomes such a death: it takes part in 1 to 4 to tell the others, and then kills itself. If its
-step has cost a rank already, the sample may be at fault, and would kill one rank after the other: then all end, and so
-they do if no rank is sound. A replica that differs from the others sends all back to the last common state.
+A rank with an exception of its own takes part in 1 to 4 to tell the others, and then kills itself. If its step has cost
+a rank before, the sample may be at fault and would kill one rank after the other: then all end, and so they do if no
+rank is sound. If replicas differ, all go back to the last state that was the same on all.
 """
+
+from __future__ import annotations
 
 import os
 import signal
@@ -28,62 +31,96 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
 
 from distcnn.errors import DistcnnError
 from distcnn.parallel.collective import collective_rank, mark_collective
-from distcnn.parallel.ulfm import MAX_SPURIOUS_FAILURES, UlfmComm, failures, rank_name, rank_number, too_many
-from distcnn.parallel.watch import WAITING
-from distcnn.resilience.replicas import ReplicaMismatch
+from distcnn.parallel.heartbeat import WAITING, Heartbeat
+from distcnn.parallel.retry import MAX_SPURIOUS_FAILURES, Outcome, retry, too_many
+from distcnn.parallel.ulfm import UlfmComm, failures, rank_name, rank_number
+from distcnn.resilience.replicas import ReplicaMismatch, Replicas
+from distcnn.resilience.watchdog import Watchdog
+from distcnn.run.training_progress import TrainingProgress
+
+T = TypeVar("T")
+
+
+class Replica(Protocol):
+    """What recovery needs of a trainer.
+
+    arrays: what a replica consists of.
+    failed_blocks: words on the blocks in which this rank has failed, or None.
+    cancel: ends pending requests.
+    restart: goes on from a progress, for which the arrays have been written, with the ranks that there are now.
+    """
+
+    arrays: list[np.ndarray]
+    progress: TrainingProgress
+    heartbeat: Heartbeat
+    failed_blocks: str | None
+
+    def cancel(self) -> None: ...
+    def restart(self, progress: TrainingProgress) -> None: ...
+
+
+class Log(Protocol):
+    """What recovery needs of a recorder.
+
+    record: of the last epoch.
+    resume: goes on from a progress, with the record of the last epoch before it.
+    warn: shows a warning.
+    """
+
+    record: Any
+
+    def resume(self, progress: TrainingProgress, record: Any) -> None: ...
+    def warn(self, text: str) -> None: ...
 
 
 class Recovery:
-    """Keeps a training going; `recorder` tells and writes."""
+    """Calls the work of a training again after failures.
 
-    def __init__(self, trainer, recorder):
-        self.trainer, self.recorder, self.comm = trainer, recorder, trainer.comm
+    comm: of all ranks.
+    trainer: this rank's replica.
+    replicas: compares it with the others.
+    log: what the run writes and shows.
+    watchdog: of this rank.
+    """
+
+    def __init__(self, comm, trainer: Replica, replicas: Replicas, log: Log, watchdog: Watchdog):
+        self.comm, self.trainer, self.replicas = comm, trainer, replicas
+        self.log, self.watchdog = log, watchdog
         self.last_failed_step = None  # the step that has cost a rank
-        self.dead, self.fault, self.reason = [], None, None
+        self.failed, self.fault = [], None  # ranks to report; what this rank has raised
         self.spurious_failures, self.furthest = 0, 0  # in a row, without a step further than the furthest
-        self.since = time.perf_counter()  # of the last time that ranks met
+        self.since = time.perf_counter()  # when this rank's last attempt ended
 
-    def run(self, work):
-        """Return `work()`, begun anew as often as ranks die or replicas differ, once all ranks have ended it."""
-        repair = None
-        while True:
-            result = problem = None
-            try:
-                if repair:
-                    repair()
-                result = work()
-            except Exception as error:
-                problem = error
-            if not self._known_to_all(problem):
-                repair = self._shrink_and_resume
-            elif isinstance(problem, ReplicaMismatch):
-                self.reason, repair = problem, self._rollback
-            elif problem:
-                raise problem
-            else:
-                return result
+    def run(self, work: Callable[[], T]) -> T:
+        """Return `work()`, called again as often as ranks die or replicas differ, once all ranks have ended it."""
+        return retry(self.comm, work, self._repair_of, self._attempt_ended)
 
-    def _known_to_all(self, problem):
-        """Return, when all ranks have come so far, whether each knows how `work` has ended: the same on all ranks."""
-        self.since, known = time.perf_counter(), True
-        if problem and not isinstance(problem, ReplicaMismatch) and collective_rank(problem) is None:
-            known = False
-            if not isinstance(problem, failures(self.comm)):
-                self._note_fault(problem)
-        if not isinstance(self.comm, UlfmComm):
-            return True
-        self.trainer.watch.note(WAITING)
-        if not known:
-            self.comm.Revoke()
-        return self.comm.agree(known)[0]
+    def _attempt_ended(self, error):
+        """Report an exception of which the other ranks know nothing, before waiting for them."""
+        self.since = time.perf_counter()
+        if error and collective_rank(error) is None and not isinstance(error, failures(self.comm)):
+            self._report_fault(error)
+        if isinstance(self.comm, UlfmComm):
+            self.trainer.heartbeat.beat(WAITING)
 
-    def _note_fault(self, error):
-        """Tell of an exception that the other ranks do not know of; raise it where they cannot hear."""
-        trainer, comm = self.trainer, self.comm
-        where = ", ".join(filter(None, (f"in step {trainer.steps + 1}", getattr(error, "in_hand", None))))
+    def _repair_of(self, outcome, error):
+        """Return what the next attempt begins with, or None for the end."""
+        if outcome is not Outcome.ENDED:
+            return self._shrink_and_resume
+        return partial(self._rollback, error) if isinstance(error, ReplicaMismatch) else None
+
+    def _report_fault(self, error):
+        """Print an exception of this rank alone; raise it where the others cannot be told."""
+        comm, where = self.comm, [f"in step {self.trainer.progress.steps + 1}"]
+        where = ", ".join([*where, *filter(None, [self.trainer.failed_blocks])])
         who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed {where}"
         if not isinstance(comm, UlfmComm) or comm.size == 1 or self.fault:
             print(who, file=sys.stderr, flush=True)
@@ -92,46 +129,47 @@ class Recovery:
         self.fault = f"{type(error).__name__} {where}: {error}"
 
     def _shrink_and_resume(self):
-        """Go on with the ranks that are left, from the furthest step that one of them has finished."""
-        trainer, comm, before = self.trainer, self.comm, self.trainer.steps
-        trainer.reduction.cancel()
+        """Go on with the ranks that are alive, from the furthest step that one of them has finished."""
+        trainer, comm, before = self.trainer, self.comm, self.trainer.progress.steps
+        trainer.cancel()
         self._record_failed(comm.shrink())
-        self._abort_if_hopeless(comm.allgather((self.fault, trainer.steps, self.spurious_failures)))
-        source = trainer.replicas.sync_to_latest()
-        trainer.repartition()
-        self.recorder.resume(trainer, comm.bcast(self.recorder.record, source))
-        if self.dead:
-            self.last_failed_step = trainer.steps
+        self._abort_if_hopeless(comm.allgather((self.fault, before, self.spurious_failures)))
+        progress, source = self.replicas.sync_to_latest(trainer.arrays, trainer.progress)
+        trainer.restart(progress)
+        self.log.resume(progress, comm.bcast(self.log.record, source))
+        if self.failed:
+            self.last_failed_step = progress.steps
             milliseconds = (time.perf_counter() - self.since) * 1e3
-            words = comm.failure_message(self.dead, f"in step {before + 1}")
-            self.recorder.warn(f"{words} with step {trainer.steps + 1} after {milliseconds:.0f} ms")
-            self.dead = []
+            message = comm.failure_message(self.failed, f"in step {before + 1}")
+            self.log.warn(f"{message} with step {progress.steps + 1} after {milliseconds:.0f} ms")
+            self.failed = []
 
-    def _record_failed(self, dead):
-        """Note who has died.
+    def _record_failed(self, failed):
+        """Remember the ranks that have died.
 
-        A rank that was stopped for so long that the others may have given it up does not take their absence for their
-        death: it ends, as another job may be at work in the run's folder.
+        A rank that was stopped for so long that the others may have gone on without it cannot conclude from their
+        absence that they have died: it ends, as another job may be at work in the run's folder.
         """
-        if dead and self.trainer.watch.woke_late():
+        if failed and self.watchdog.woke_late():
             print("distcnn: a rank wakes late, when others have gone: it ends", file=sys.stderr, flush=True)
-            time.sleep(0.1)
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.dead += dead
-        self.spurious_failures = 0 if dead else self.spurious_failures + 1
+            self._kill_this_rank()
+        self.failed += failed
+        self.spurious_failures = 0 if failed else self.spurious_failures + 1
 
-    def _rollback(self):
-        """Go back to the last state that all replicas shared."""
-        trainer, step = self.trainer, self.trainer.steps
-        trainer.replicas.rollback()
-        self.recorder.resume(trainer, self.recorder.record)
-        self.recorder.warn(f"step {step}: {self.reason}; all go back to step {trainer.steps}")
+    def _rollback(self, mismatch):
+        """Go back to the last state that was the same on all ranks."""
+        trainer, step = self.trainer, self.trainer.progress.steps
+        progress = self.replicas.rollback(trainer.arrays)
+        trainer.restart(progress)
+        self.log.resume(progress, self.log.record)
+        self.log.warn(f"step {step}: {mismatch}; all go back to step {progress.steps}")
 
     def _abort_if_hopeless(self, found):
-        """End this rank if it has failed, or all, if that would help nobody.
+        """End this rank if it has failed, or all ranks, if that would help none of them.
 
-        found: fault, step and number of false alarms of each rank. Raises DistcnnError on every rank if MPI fails
-        again and again though nobody dies.
+        found: fault, step and number of spurious failures of each rank.
+
+        Raises DistcnnError on every rank if MPI fails again and again though no rank dies.
         """
         _, steps, spurious_failures = zip(*found, strict=True)
         if max(spurious_failures) > MAX_SPURIOUS_FAILURES:
@@ -145,5 +183,8 @@ class Recovery:
             why = "; the step has cost a rank before" if again else " on all ranks"
             raise mark_collective(DistcnnError(found[rank][0] + why), rank_number(self.comm, rank))
         if self.fault:
-            time.sleep(0.1)  # Open MPI may lose what was written just before
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._kill_this_rank()
+
+    def _kill_this_rank(self):
+        time.sleep(0.1)  # Open MPI may lose what was written just before
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -4,105 +4,119 @@ One case is not covered: a bit is lost in a replica, and before the next compari
 this replica's rank has finished. Then all take over its state.
 """
 
+from __future__ import annotations
+
 import socket
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from distcnn.errors import DistcnnError
 from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.heartbeat import COMPUTING, WAITING, Heartbeat
 from distcnn.parallel.ulfm import rank_number
-from distcnn.parallel.watch import COMPUTING, WAITING
 from distcnn.run.state import digest
+from distcnn.run.training_progress import TrainingProgress
 
-MOST_RETURNS = 3  # to one state; then the machine must be looked at
+MAX_ROLLBACKS = 3  # to one state; then somebody must look at the machine
+
+Arrays = Sequence[np.ndarray]
 
 
-class ReplicaMismatch(Exception):
-    """Replicas differ; known to all ranks."""
+class ReplicaMismatch(DistcnnError):
+    """Replicas differ; every rank raises it."""
 
 
 class Copy(NamedTuple):
-    """A replica as it was: where it stood, its arrays, and their digest."""
+    """A replica as it was: its progress, its arrays, and their digest."""
 
-    progress: tuple
+    progress: TrainingProgress
     arrays: list[np.ndarray]
     digest: str
 
 
 class Replicas:
-    """This rank's replica beside those of the others, and a copy of the last state in which all were the same."""
+    """Keeps this rank's replica the same as those of the others; all methods are collective.
 
-    def __init__(self, trainer):
-        self.trainer, self.comm = trainer, trainer.comm
-        self.good, self.compared, self.returns = None, False, 0
+    A replica is handed over as its arrays, float32, which are written in place, and its progress.
 
-    def compare(self):
-        """Keep a copy of the state if it is the same on all ranks; raise Spoilt on every rank otherwise."""
+    comm: of all ranks.
+    heartbeat: of this rank.
+    compared: whether replicas have been compared since they were last brought to one state.
+    """
+
+    def __init__(self, comm, heartbeat: Heartbeat):
+        self.comm, self.heartbeat, self.compared = comm, heartbeat, False
+        self._good, self._rollbacks = None, 0  # a copy of the last state in which all replicas were the same
+
+    def compare(self, arrays: Arrays, progress: TrainingProgress) -> None:
+        """Copy the state if it is the same on all ranks; raise ReplicaMismatch on every rank otherwise."""
         self.compared = True
         if self.comm.size == 1:
             return
-        own, progress = self.check_equal(), self.trainer.progress
-        if self.good and self.good.progress != progress:
-            self.returns = 0
-        self.good = Copy(progress, [array.copy() for array in self.trainer.arrays], own)
+        own = self.check_equal(arrays, progress)
+        if self._good and self._good.progress != progress:
+            self._rollbacks = 0
+        self._good = Copy(progress, [array.copy() for array in arrays], own)
 
-    def check_equal(self):
-        """Return the digest of all replicas; raise Spoilt on every rank, naming who differs, if some do."""
-        own = digest(*self.trainer.arrays)
-        self.trainer.watch.note(WAITING)
-        found = self.comm.allgather((self.trainer.progress, own))
-        self.trainer.watch.note(COMPUTING)
+    def check_equal(self, arrays: Arrays, progress: TrainingProgress) -> str:
+        """Return the digest of all replicas; raise ReplicaMismatch on every rank, which names those that differ."""
+        own = digest(*arrays)
+        self.heartbeat.beat(WAITING)
+        found = self.comm.allgather((progress, own))
+        self.heartbeat.beat(COMPUTING)
         if any(each != found[0] for each in found):
-            raise ReplicaMismatch(self._differing(found))
+            raise mark_collective(ReplicaMismatch(self._difference(found)))
         return own
 
-    def sync_to_latest(self):
-        """Bring all ranks to where the furthest stands, by a step or less; return which rank that was.
+    def sync_to_latest(self, arrays: Arrays, progress: TrainingProgress) -> tuple[TrainingProgress, int]:
+        """Bring all ranks to the furthest replica, by a step or less; return its progress and its rank.
 
-        Raises whatever MPI raises when yet another rank dies; the replica is then as it was, or as it shall be.
+        Raises whatever MPI raises when yet another rank dies; the arrays are then as they were.
         """
-        standings = self.comm.allgather(self.trainer.progress)
-        furthest = max(standings)
-        source = standings.index(furthest)
-        if min(standings) != furthest:
-            self._adopt(source, self.trainer.arrays, furthest)
-        self._begin()
-        return source
+        every = self.comm.allgather(progress)
+        furthest = max(every)
+        source = every.index(furthest)
+        if min(every) != furthest:
+            self._copy_from(source, arrays, arrays)
+        self.compared = False
+        return furthest, source
 
-    def rollback(self):
-        """Go back, on all ranks, to the last state that was the same on all."""
-        good = self.good if self.good and digest(*self.good.arrays) == self.good.digest else None
-        found = self.comm.allgather((good and good.progress, self.returns))
-        standings = [progress for progress, _ in found]
-        # One rank may have heard of a return that has failed on another.
-        self.returns = max(returns for _, returns in found) + 1
-        if self.returns > MOST_RETURNS or not any(standings):
+    def rollback(self, arrays: Arrays) -> TrainingProgress:
+        """Bring all ranks back to the last state that was the same on all, and return its progress.
+
+        Raises DistcnnError on every rank if that has happened too often.
+        """
+        good = self._good if self._good and digest(*self._good.arrays) == self._good.digest else None
+        found = self.comm.allgather((good and good.progress, self._rollbacks))
+        every = [progress for progress, _ in found]
+        # One rank may have counted a rollback that has failed on another.
+        self._rollbacks = max(rollbacks for _, rollbacks in found) + 1
+        if self._rollbacks > MAX_ROLLBACKS or not any(every):
             raise mark_collective(
                 DistcnnError("replicas differ again and again: have the memory of the hosts tested")
             )
-        last = max(filter(None, standings))
-        source = standings.index(last)
-        self._adopt(source, good.arrays if self.comm.rank == source else self.trainer.arrays, last)
-        self._begin()
+        last = max(filter(None, every))
+        source = every.index(last)
+        self._copy_from(source, good.arrays if self.comm.rank == source else arrays, arrays)
+        self.compared = False
+        return last
 
-    def _adopt(self, source, arrays, progress):
-        """Take over the arrays of one rank; all of them arrive before one is touched, as ranks may die on the way."""
-        arrived = [array.copy() for array in arrays]
+    def _copy_from(self, source, sent, arrays):
+        """Copy the arrays `sent` of one rank into all ranks' `arrays`.
+
+        All of them arrive before one is overwritten, as ranks may die meanwhile.
+        """
+        arrived = [array.copy() for array in sent]
         for array in arrived:
             self.comm.Bcast(array, source)
-        for own, array in zip(self.trainer.arrays, arrived, strict=True):
+        for own, array in zip(arrays, arrived, strict=True):
             own[:] = array
-        self.trainer.progress = progress
 
-    def _begin(self):
-        """Clear what an unfinished step has left; the next comparison is due at once, on every rank."""
-        self.trainer.pool.clear()
-        self.compared = False
-
-    def _differing(self, found):
-        """Return words on who has other bits than most."""
+    def _difference(self, found):
+        """Return words on the ranks that have other bits than most."""
         hosts = self.comm.allgather(socket.gethostname())
         counts = Counter(found).most_common()
         tie = len(counts) > 1 and counts[0][1] == counts[1][1]

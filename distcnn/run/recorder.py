@@ -1,183 +1,223 @@
 """What rank 0 writes and shows while a run goes on; the other ranks are ready to take its place."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Callable
+from typing import Any
 
 from distcnn.errors import OutputError
-from distcnn.parallel.watch import WRITING
+from distcnn.parallel.heartbeat import WRITING, Heartbeat
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.curves import Curves
 from distcnn.run.metrics import Metrics
 from distcnn.run.progress import Quiet, progress
+from distcnn.run.run_folder import Run
+from distcnn.run.state import State
+from distcnn.run.training_progress import TrainingProgress
 from distcnn.system import job_status
 
 REDRAW = 60  # seconds between two pictures of a run that goes on
 
+Record = dict[str, Any]
+
 
 class Recorder:
-    """What a run writes and shows: rank 0 does so, and every other rank stands by to take its place."""
+    """Writes and shows a run on rank 0; on every other rank it is ready to take rank 0's place.
 
-    def __init__(self, run, trainer):
-        self.run, self.metrics, self.record = run, Metrics(run.metrics), None
-        title = f"{run.config.model} on {trainer.dataset.name}"
-        self.curves = Curves(run.metrics, run.curves, title, self.warn)
+    run: the run's folder and settings.
+    comm: of all ranks.
+    heartbeat: of this rank.
+    dataset: the name of the dataset.
+    samples: how many samples an epoch has.
+    done: how far training is.
+
+    record: of the last epoch, the same on all ranks.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        comm,
+        heartbeat: Heartbeat,
+        dataset: str,
+        samples: int,
+        done: TrainingProgress,
+    ):
+        self.run, self.comm, self.heartbeat, self.record = run, comm, heartbeat, None
+        self.metrics, self._epoch_samples = Metrics(run.metrics), samples
+        self.curves = Curves(run.metrics, run.curves, f"{run.config.model} on {dataset}", self.warn)
         self.progress = self.writer = self.score = None
-        self.saved, self.lost = trainer.steps, None
-        self.seconds, self.samples = 0.0, 0  # in this epoch so far, and trained by this process
-        self.drawn, self.news = time.perf_counter(), True  # news: what the picture does not show yet
-        self.resume(trainer)
+        self._saved, self._unsaved = (
+            done.steps,
+            None,
+        )  # the step of the last checkpoint, why it was not written
+        self._seconds, self._samples = 0.0, 0  # in this epoch so far, and trained by this process
+        self._drawn, self._undrawn = time.perf_counter(), True  # when, and whether the picture lacks a record
+        self.resume(done)
 
     @property
-    def is_writer(self):
+    def is_writer(self) -> bool:
         """Whether this rank is the one that writes and shows."""
         return self.progress is not None
 
-    def resume(self, trainer, record=None):
-        """Begin, or go on with other ranks or from an earlier step; `record` is the last that there shall be."""
-        self.record = record
-        self.seen = trainer.epoch_sums[2]
-        if trainer.comm.rank == 0 and not self.is_writer:
-            self._take_over(trainer)
-        self.mark = time.perf_counter()
+    def resume(self, done: TrainingProgress, record: Record | None = None) -> None:
+        """Begin, or go on with other ranks or from an earlier step.
 
-    def start(self):
+        done: how far training is.
+        record: of the last epoch before that; later ones are removed from the metrics.
+        """
+        self.record = record
+        self._counted = done.totals.samples
+        if self.comm.rank == 0 and not self.is_writer:
+            self._take_over(done)
+        self._since = time.perf_counter()
+
+    def start(self) -> None:
         """Begin to measure time."""
         if self.is_writer:
             job_status.tell(job_status.TRAINING)
-        self.mark = time.perf_counter()
+        self._since = time.perf_counter()
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Show a line."""
         if self.is_writer:
             self.progress.say(text)
 
-    def warn(self, text):
+    def warn(self, text: str) -> None:
         """Show a warning."""
         if self.is_writer:
             self.progress.warn(text)
 
-    def step(self, trainer):
-        """Take note of a finished step."""
-        now = time.perf_counter()
-        done = trainer.epoch_sums[2] - self.seen
-        self.seconds, self.samples, self.mark = self.seconds + now - self.mark, self.samples + done, now
-        self.seen = trainer.epoch_sums[2]
+    def step(self, done: TrainingProgress) -> None:
+        """Count a finished step and show how far training is."""
+        now, samples = time.perf_counter(), done.totals.samples - self._counted
+        self._seconds, self._since = self._seconds + now - self._since, now
+        self._samples, self._counted = self._samples + samples, done.totals.samples
         if self.is_writer:
-            self._tell()
-            self.progress.step(trainer.epoch + 1, *trainer.means, done)
+            self._show_warnings()
+            self.progress.step(done.epoch + 1, done.totals.mean_loss, done.totals.accuracy, samples)
 
-    def epoch(self, trainer, evaluations, waited):
+    def epoch(
+        self,
+        done: TrainingProgress,
+        evaluations: dict[str, dict[str, float]],
+        waited: list[float],
+        digest: str,
+    ) -> None:
         """Record an epoch, or the part of one that was done.
 
-        evaluations: (loss, accuracy) by part; waited: seconds that each rank has waited for the others.
+        done: how far training is.
+        evaluations: metrics by split.
+        waited: seconds that each rank has waited for the others.
+        digest: of the weights.
         """
-        trainer.watch.note(WRITING)
-        loss, accuracy = trainer.means
-        validation = evaluations.get("validation")
-        test_loss, test_accuracy = evaluations.get("test", (None, None))
+        self.heartbeat.beat(WRITING)
         self.record = {
-            "epoch": trainer.epoch + 1,
-            "step": trainer.steps,
-            "train_loss": loss,
-            "train_accuracy": accuracy,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-            "samples_per_second": self.samples / self.seconds if self.samples else None,
-            "ranks": trainer.comm.size,
+            "epoch": done.epoch + 1,
+            "step": done.steps,
+            "train_loss": done.totals.mean_loss,
+            "train_accuracy": done.totals.accuracy,
+            **_metrics(evaluations, "test"),
+            "samples_per_second": self._samples / self._seconds if self._samples else None,
+            "ranks": self.comm.size,
             "waited_seconds": waited,
             "waited_for": waited.index(min(waited)) if len(waited) > 1 else None,
-            "weights_sha256": trainer.digest,
+            "weights_sha256": digest,
         }
-        if validation:
-            self.record |= {"validation_loss": validation[0], "validation_accuracy": validation[1]}
-        self.seconds, self.samples, self.seen = 0.0, 0, 0
+        if "validation" in evaluations:
+            self.record |= _metrics(evaluations, "validation")
+        self._seconds, self._samples, self._counted = 0.0, 0, 0
         if self.is_writer:
             self._write_record()
-        self.mark = time.perf_counter()
+        self._since = time.perf_counter()
 
-    def save(self, trainer):
-        """Have a checkpoint written, unless that was done; if it fails, say so and go on."""
-        trainer.watch.note(WRITING)
-        if self.is_writer and self.saved != trainer.steps:
-            self.saved = trainer.steps
-            self.writer = self.writer or CheckpointWriter(
-                self.run.checkpoints, self.run.config.keep_checkpoints, self._best()
-            )
-            self.writer.save(trainer.state(), self.score)
+    def save(self, steps: int, state: Callable[[], State]) -> None:
+        """Have the state after so many steps written, unless that was done; if it fails, warn and go on."""
+        self.heartbeat.beat(WRITING)
+        if self.is_writer and self._saved != steps:
+            self._saved = steps
+            most = self.run.config.keep_checkpoints
+            self.writer = self.writer or CheckpointWriter(self.run.checkpoints, most, self._best())
+            self.writer.save(state(), self.score)
             self.score = None
-        self.mark = time.perf_counter()
+        self._since = time.perf_counter()
 
-    def finish(self):
+    def finish(self) -> None:
         """Return when all is written and drawn; more may follow when a rank has died meanwhile."""
         if not self.is_writer:
             return
-        if self.news:
+        if self._undrawn:
             self._draw()
         if self.writer:
-            self.lost = self.writer.close()
-            self._tell()
+            self._unsaved = self.writer.close()
+            self._show_warnings()
             self.writer = None
         self.progress.close()
         self.progress = Quiet(self.run.config.epochs)
         self.curves.finish()
 
-    def require_saved(self):
+    def require_saved(self) -> None:
         """Raise OutputError if the last state could not be written."""
-        if self.lost:
-            raise OutputError(f"{self.run.folder}: {self.lost}: make room, and go on with --resume auto")
+        if self._unsaved:
+            raise OutputError(f"{self.run.folder}: {self._unsaved}: make room, and go on with --resume auto")
 
-    def _take_over(self, trainer):
+    def _take_over(self, done):
         """Become the rank that writes, and write what the last one has not."""
-        config, samples = self.run.config, len(trainer.dataset.train.labels)
-        done = trainer.epoch * samples + trainer.epoch_sums[2]
-        self.progress = progress(config.progress, config.epochs, config.epochs * samples, done)
-        self._carefully(lambda: self.metrics.truncate_after(trainer.steps))
+        config, samples = self.run.config, self._epoch_samples
+        shown = done.epoch * samples + done.totals.samples
+        self.progress = progress(config.progress, config.epochs, config.epochs * samples, shown)
+        self._unless_disk_fails(self.metrics.truncate_after, done.steps)
         if self.record:
-            self.saved = None
+            self._saved = None
             self._write_record()
-            if self.record["step"] != trainer.steps:
+            if self.record["step"] != done.steps:
                 self.score = None  # it is not that of the state that is saved next
 
     def _write_record(self):
         """Write the last record, unless it is there."""
-        record, self.score = self.record, score(self.record)
-
-        def append():
-            if all(each["step"] < record["step"] for each in self.metrics.records()[-1:]):
-                self.news = True
-                self.progress.epoch(record)
-                self.metrics.append(record)
-
-        self._carefully(append)
-        if time.perf_counter() - self.drawn > REDRAW:
+        self.score = score(self.record)
+        self._unless_disk_fails(self._append_record)
+        if time.perf_counter() - self._drawn > REDRAW:
             self._draw()
+
+    def _append_record(self):
+        if all(each["step"] < self.record["step"] for each in self.metrics.records()[-1:]):
+            self._undrawn = True
+            self.progress.epoch(self.record)
+            self.metrics.append(self.record)
 
     def _draw(self):
         self.curves.draw()
-        self.drawn, self.news = time.perf_counter(), False
+        self._drawn, self._undrawn = time.perf_counter(), False
 
     def _best(self):
         """Return (score, step) of the best epoch whose checkpoint is there, or None."""
-        kept = [(score(each), each["step"]) for each in self.metrics.records() if score(each) is not None]
-        return max(
-            (best for best in kept if (self.run.checkpoints / checkpoint.name(best[1])).exists()),
-            default=None,
-        )
+        scores = [(score(each), each["step"]) for each in self.metrics.records() if score(each) is not None]
+        there = [best for best in scores if (self.run.checkpoints / checkpoint.name(best[1])).exists()]
+        return max(there, default=None)
 
-    def _tell(self):
-        """Show what the thread that writes checkpoints has met with."""
+    def _show_warnings(self):
+        """Show the warnings of the thread that writes checkpoints."""
         while self.writer and self.writer.warnings:
             self.warn(self.writer.warnings.popleft())
 
-    def _carefully(self, write):
-        """Do not let a full disk end a run."""
+    def _unless_disk_fails(self, write, *arguments):
+        """Call write(*arguments); a full disk is a warning and does not end the run."""
         try:
-            write()
+            write(*arguments)
         except (OutputError, OSError) as error:
             self.warn(f"{error} (training goes on)")
 
 
-def score(record):
-    """Return what an epoch is judged by, the higher the better, or None without a validation part."""
+def score(record: Record) -> tuple[float, float] | None:
+    """Return the score of an epoch, the higher the better, or None without a validation split."""
     accuracy, loss = record.get("validation_accuracy"), record.get("validation_loss")
     return None if accuracy is None or loss is None else (accuracy, -loss)
+
+
+def _metrics(evaluations, split):
+    """Return the metrics over a split by their names in a record; loss and accuracy are None without it."""
+    found = {"loss": None, "accuracy": None} | evaluations.get(split, {})
+    return {f"{split}_{name}": value for name, value in found.items()}

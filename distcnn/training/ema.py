@@ -1,6 +1,11 @@
-"""The mean of the weights over the steps so far: less noisy than the last ones, it often does better."""
+"""An exponential moving average of the weights: less noisy than the last ones, it often does better."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from contextlib import contextmanager
+
+import numpy as np
 
 from distcnn.kernels.jit import ieee_mode
 from distcnn.kernels.optimizers import ema_update
@@ -8,31 +13,35 @@ from distcnn.numerics.portable_math import whole_power
 
 
 class WeightEMA:
-    """The weighted mean of flat weights after each step so far, those of k steps ago weighing decay**k.
+    """The weighted mean of flat weights after each step so far, in which those of k steps ago weigh decay**k.
 
     That is an exponential moving average without a bias towards its start (Kingma and Ba 2015, section 7.2). Running
-    statistics are averaged alike. arrays: by name, the mean, float32 of the weights' size; none if decay is 0.
+    statistics are averaged in the same way.
+
+    weights: float32, flat; all parameters, then running statistics.
+    decay: 0 for no average.
+    arrays: the average by the name that it has in checkpoints; empty without one.
     """
 
-    def __init__(self, weights, decay):
+    def __init__(self, weights: np.ndarray, decay: float):
         self.weights, self.decay = weights, decay
         self.arrays = {"averages": weights.copy()} if decay else {}
 
     @property
-    def result(self):
-        """The weights to evaluate and to use: the means where they are kept."""
+    def result(self) -> np.ndarray:
+        """The weights to evaluate and to use: the average, or without one the weights themselves."""
         return self.arrays.get("averages", self.weights)
 
-    def update(self, step):
-        """Take in the weights after step `step`, from 1."""
+    def update(self, step: int) -> None:
+        """Add the weights after step `step`, from 1, to the average."""
         if self.arrays:
             share = (1.0 - self.decay) / (1.0 - whole_power(self.decay, step))
             with ieee_mode():
                 ema_update(self.result, self.weights, share)
 
     @contextmanager
-    def in_use(self):
-        """Have the result in the place of the weights inside the block."""
+    def in_use(self) -> Iterator[None]:
+        """Put the average in the place of the weights inside the block."""
         weights = self.weights.copy()
         self.weights[:] = self.result
         try:

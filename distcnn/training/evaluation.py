@@ -1,63 +1,80 @@
-"""Loss and accuracy over a part of a dataset: the work shared by all ranks, the sums exact."""
+"""Loss, accuracy and other metrics over a split of a dataset: all ranks share the work, and all sums are exact."""
+
+from __future__ import annotations
 
 import numpy as np
 
+from distcnn.data.dataset import Split
 from distcnn.errors import Diverged
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
-from distcnn.numerics.fixed_point import CORRECT, HEAD, LOSS, OVERFLOWS, QUANTUM, SAMPLES, SUM_BITS
+from distcnn.numerics.fixed_point import HEAD, Counters, Totals
 from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.heartbeat import EVALUATING, WAITING, Heartbeat
 from distcnn.parallel.partition import block_range
-from distcnn.parallel.watch import EVALUATING, WAITING
+from distcnn.training.metrics import METRICS
+from distcnn.training.workers import WorkerPool
 
-ROUND = 4096  # blocks whose exact sums are taken together: their range then bounds no part's size
+ROUND = 4096  # blocks whose exact sums are taken together, so that their range does not limit a split's size
 
 
-def evaluate(pool, part, comm, where="the evaluation", watch=None):
-    """Return the sums over a part: loss in quanta, right answers, samples; the same on every rank.
+def evaluate(
+    pool: WorkerPool,
+    split: Split,
+    comm,
+    where: str = "the evaluation",
+    heartbeat: Heartbeat | None = None,
+) -> dict[str, float]:
+    """Return the mean loss, the accuracy and all `METRICS` over a split, by name: the same on every rank. Collective.
 
-    `watch` is told what this rank does.
+    where: how a message names this evaluation.
+    heartbeat: of this rank.
 
-    Raises Diverged, naming `where`, on every rank if a loss is NaN or out of range.
+    Raises Diverged on every rank if a loss is NaN or out of range.
     """
-    positions = -(-len(part.labels) // LANES)
+    positions = -(-len(split.labels) // LANES)
     share = block_range(positions, comm.rank, comm.size)
-    sums = np.zeros(HEAD, object)  # whole numbers without a limit
+    sums = np.zeros(HEAD + len(METRICS), object)  # whole numbers without a limit
     for first in range(0, len(share), ROUND):
-        some = share[first : first + ROUND]
-
-        def work(k, worker, some=some):
-            worker.start_evaluation(min(positions, ROUND))
-            for i in block_range(len(some), k, pool.threads):
-                if watch:
-                    watch.note(EVALUATING)
-                worker.evaluate_block(_block(part, some[i]))
-
-        pool.map(work)
-        for worker in pool.workers:
-            sums += worker.sums[:HEAD]
-    if watch:
-        watch.note(WAITING)
-    return totals(sum(np.array(each, object) for each in comm.allgather(sums.tolist())), where)
+        sums += _round(pool, split, share[first : first + ROUND], min(positions, ROUND), heartbeat)
+    if heartbeat:
+        heartbeat.beat(WAITING)
+    sums = sum(np.array(each, object) for each in comm.allgather(sums.tolist()))
+    totals = checked_totals(Counters(sums), where)
+    counts = zip(METRICS, sums[HEAD:], strict=True)
+    more = {name: count / max(totals.samples, 1) for name, count in counts}
+    return {"loss": totals.mean_loss, "accuracy": totals.accuracy} | more
 
 
-def _block(part, position):
-    """Return the block at a position of a part in the order of the file."""
+def _round(pool, split, positions, most, heartbeat):
+    """Return the counters and the metrics' counts over some positions of a split; at most `most` over all ranks."""
+    counts = np.zeros((pool.threads, len(METRICS)), object)
+
+    def work(k, worker):
+        worker.start_evaluation(most)
+        for i in block_range(len(positions), k, pool.threads):
+            if heartbeat:
+                heartbeat.beat(EVALUATING)
+            block, labels = _block(split, positions[i])
+            worker.evaluate_block(block)
+            if METRICS:
+                logits = worker.inference.y.samples(len(labels))
+                counts[k] += [int(count(logits, labels)) for count in METRICS.values()]
+
+    pool.map(work)
+    counters = sum(worker.sums[:HEAD].astype(object) for worker in pool.workers)
+    return np.concatenate([counters, counts.sum(axis=0)])
+
+
+def _block(split, position):
+    """Return the block at a position of a split in the order of the file, and the labels of its samples."""
     start = LANES * position
-    return Block.of(part.images, part.labels, np.arange(start, min(start + LANES, len(part.labels))))
+    numbers = np.arange(start, min(start + LANES, len(split.labels)))
+    return Block.of(split.images, split.labels, numbers), split.labels[numbers]
 
 
-def totals(sums, where):
-    """Return loss (in quanta), right answers and samples from the head of exact sums.
-
-    Raises Diverged, marked as known to all ranks, if any value was refused.
-    """
-    if sums[OVERFLOWS]:
+def checked_totals(counters: Counters, where: str) -> Totals:
+    """Return the totals of counters. Raises Diverged on every rank, naming `where`, if any value overflowed."""
+    if counters.overflows:
         raise mark_collective(Diverged(f"diverged at {where}: a loss or gradient is NaN or beyond 2**27"))
-    return int(sums[LOSS]), int(sums[CORRECT]) >> SUM_BITS, int(sums[SAMPLES]) >> SUM_BITS
-
-
-def means(sums):
-    """Return mean loss and accuracy from what `totals` gives, or from sums of it."""
-    loss, correct, samples = sums
-    return loss * QUANTUM / max(samples, 1), correct / max(samples, 1)
+    return counters.totals

@@ -1,4 +1,9 @@
-"""Optimisers: each moves the flat weights by the mean of exact sums, with the same arithmetic on every rank."""
+"""Optimizers: each moves the flat weights by the mean of exact sums, with the same arithmetic on every rank.
+
+To add an optimizer: its kernel, name and settings in `distcnn.kernels.optimizers`; its class here and in `OPTIMIZERS`.
+"""
+
+from __future__ import annotations
 
 import math
 from itertools import groupby
@@ -6,80 +11,97 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distcnn.kernels import optimizers
-from distcnn.kernels.jit import ieee_mode
+from distcnn.config.settings import Config
+from distcnn.kernels.jit import Kernel, ieee_mode
+from distcnn.kernels.optimizers import CHAINS, UPDATES, squares_of_sums, squares_of_weights
 from distcnn.lanes import aligned
 from distcnn.numerics.fixed_point import HEAD, QUANTUM
 from distcnn.numerics.portable_math import whole_power
 
 
-class Part(NamedTuple):
-    """Neighbouring parameters that move alike: views of them, of what is kept beside them, and of their sums."""
+class ParameterGroup(NamedTuple):
+    """Neighbouring parameters that are updated in the same way: flat views of their arrays.
 
-    weights: np.ndarray  # float32, flat
-    slots: list[np.ndarray]  # float32, one for each array that the optimiser keeps
-    sums: np.ndarray  # int64
+    weights: float32, what is updated.
+    slots: float32, one for each of the optimizer's `slot_names`.
+    sums: int64, the exact sums of the gradients.
+    decay: the weight decay.
+    is_weight: whether they are weights, that is, no biases and not those of a norm.
+    """
+
+    weights: np.ndarray
+    slots: list[np.ndarray]
+    sums: np.ndarray
     decay: float
-    adapts: bool  # to its own norm, under LARS
+    is_weight: bool
 
 
 class Optimizer:
-    """Base of all: what an optimiser needs and keeps.
+    """Base of all optimizers.
 
-    net: whose parameters it moves; config: the settings. arrays: by name, what it keeps from step to step, flat float32
-    of the size of the weights: a part of the state.
+    net: whose parameters it updates.
+    config: the settings.
+    arrays: the optimizer's state by slot name, flat float32 of the size of the weights; a part of every checkpoint.
     """
 
-    slot_names = ("velocities",)
-    by_parameter = False  # or in as few parts as decay allows
+    name: str  # in kernels.optimizers.UPDATES, which has its kernel and the settings that it reads
+    slot_names: tuple[str, ...] = ("velocities",)
+    by_parameter = (
+        False  # whether each parameter is a group of its own; otherwise there are as few as decay allows
+    )
 
-    def __init__(self, net, config):
+    def __init__(self, net, config: Config):
         self.net, self.config = net, config
+        self.kernel = UPDATES[self.name].kernel
         self.arrays = {name: aligned(net.weights.shape) for name in self.slot_names}
-        self.parts = [self._part(*span) for span in self._spans()]
+        self.groups = [self._group(*span) for span in self._spans()]
 
-    def update(self, samples, learning_rate, step):
+    def update(self, samples: int, learning_rate: float, step: int) -> None:
         """Do step `step`, from 1: apply the mean of `samples` gradients, whose sums the net has, and clear the sums."""
         with ieee_mode():
             scale = self._clipped(QUANTUM / samples)
-            for part in self.parts:
-                self.move(part, scale, learning_rate, step)
+            for group in self.groups:
+                self.move(group, scale, learning_rate, step)
 
-    def move(self, part, scale, learning_rate, step):
-        """Move a part of the parameters."""
+    def move(self, group: ParameterGroup, scale: float, learning_rate: float, step: int) -> None:
+        """Update a group of parameters; scale: what makes sums mean gradients."""
         raise NotImplementedError
 
     @property
-    def kernels(self):
-        """The kernels that an update takes."""
-        return [self.kernel, *([optimizers.squares_of_sums] if self.config.clip_norm else [])]
+    def kernels(self) -> list[Kernel]:
+        """The kernels that an update calls."""
+        return [self.kernel, *([squares_of_sums] if self.config.clip_norm else [])]
 
     def _spans(self):
-        """Return (start, stop, whether they are weights) of the parts."""
+        """Return (start, stop, whether they are weights) of the groups."""
         if self.by_parameter:
             return self.net.spans
         decays = self.config.decay == "weights"
         groups = [list(group) for _, group in groupby(self.net.spans, lambda span: decays and span[2])]
         return [(group[0][0], group[-1][1], group[0][2]) for group in groups]
 
-    def _part(self, start, stop, is_weight):
+    def _group(self, start, stop, is_weight):
         span, decays = slice(start, stop), is_weight or self.config.decay == "all"
         slots = [array[span] for array in self.arrays.values()]
         sums = self.net.sums[HEAD + start : HEAD + stop]
-        return Part(self.net.weights[span], slots, sums, self.config.weight_decay * decays, is_weight)
+        decay = self.config.weight_decay * decays
+        return ParameterGroup(self.net.weights[span], slots, sums, decay, is_weight)
 
     def _clipped(self, scale):
         """Return the scale of the sums that makes the norm of all gradients at most `clip_norm`, if that is not 0."""
         most = self.config.clip_norm
         if most:
-            size = norm(optimizers.squares_of_sums, self.net.sums[HEAD : HEAD + self.net.trained]) * scale
+            size = norm(squares_of_sums, self.net.sums[HEAD : HEAD + self.net.trained]) * scale
             scale *= most / size if size > most else 1.0
         return scale
 
 
-def norm(kernel, x):
-    """Return the root of the sum of squares: in an order of its own, and rounded correctly, as IEEE 754 wants roots."""
-    totals = np.empty(optimizers.CHAINS)
+def norm(kernel: Kernel, x: np.ndarray) -> float:
+    """Return the root of the sum of squares, added in an order of the kernel's own.
+
+    The root is rounded correctly, as IEEE 754 requires.
+    """
+    totals = np.empty(CHAINS)
     kernel(x, totals)
     return math.sqrt(totals[0])
 
@@ -87,34 +109,34 @@ def norm(kernel, x):
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Polyak 1964, in PyTorch's form)."""
 
-    kernel = optimizers.momentum_update
+    name = "sgd"
 
-    def move(self, part, scale, learning_rate, step):
-        rates = learning_rate, self.config.momentum, part.decay
-        self.kernel(part.weights, *part.slots, part.sums, scale, *rates)
+    def move(self, group: ParameterGroup, scale: float, learning_rate: float, step: int) -> None:
+        rates = learning_rate, self.config.momentum, group.decay
+        self.kernel(group.weights, *group.slots, group.sums, scale, *rates)
 
 
 class Nesterov(SGD):
-    """Momentum that looks a step ahead (Nesterov 1983; Sutskever et al. 2013, in PyTorch's form)."""
+    """Momentum with the gradient a step ahead (Nesterov 1983; Sutskever et al. 2013, in PyTorch's form)."""
 
-    kernel = optimizers.nesterov_update
+    name = "nesterov"
 
 
 class AdamW(Optimizer):
-    """Adam (Kingma and Ba 2015); decay is decoupled: it shrinks weights by itself (Loshchilov and Hutter 2019: AdamW).
+    """Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019).
 
-    `momentum` and `beta2` are the shares of the mean gradient and of the mean square that a step keeps.
+    `momentum` is the paper's beta1.
     """
 
+    name = "adamw"
     slot_names = ("means", "squares")
-    kernel = optimizers.adam_update
 
-    def move(self, part, scale, learning_rate, step):
+    def move(self, group: ParameterGroup, scale: float, learning_rate: float, step: int) -> None:
         betas = self.config.momentum, self.config.beta2
         rate = learning_rate / (1.0 - whole_power(betas[0], step))
         correction = 1.0 / math.sqrt(1.0 - whole_power(betas[1], step))
-        rates = rate, 1.0 - learning_rate * part.decay, *betas, correction, self.config.epsilon
-        self.kernel(part.weights, *part.slots, part.sums, scale, *rates)
+        rates = rate, 1.0 - learning_rate * group.decay, *betas, correction, self.config.epsilon
+        self.kernel(group.weights, *group.slots, group.sums, scale, *rates)
 
 
 class Lars(Optimizer):
@@ -123,24 +145,24 @@ class Lars(Optimizer):
     Biases and the parameters of norms, whose norm says little, move at the learning rate itself.
     """
 
+    name = "lars"
     by_parameter = True
-    kernel = optimizers.lars_update
 
-    def move(self, part, scale, learning_rate, step):
-        rates = learning_rate * self._trust(part, scale), self.config.momentum, part.decay
-        self.kernel(part.weights, *part.slots, part.sums, scale, *rates)
+    def move(self, group: ParameterGroup, scale: float, learning_rate: float, step: int) -> None:
+        rates = learning_rate * self._trust(group, scale), self.config.momentum, group.decay
+        self.kernel(group.weights, *group.slots, group.sums, scale, *rates)
 
     @property
-    def kernels(self):
-        return [self.kernel, optimizers.squares_of_sums, optimizers.squares_of_weights]
+    def kernels(self) -> list[Kernel]:
+        return [self.kernel, squares_of_sums, squares_of_weights]
 
-    def _trust(self, part, scale):
+    def _trust(self, group, scale):
         """Return the local learning rate, equation 6; 1 where there is no weight or no gradient yet."""
-        if not part.adapts:
+        if not group.is_weight:
             return 1.0
-        size = norm(optimizers.squares_of_weights, part.weights)
-        change = norm(optimizers.squares_of_sums, part.sums) * scale + part.decay * size
+        size = norm(squares_of_weights, group.weights)
+        change = norm(squares_of_sums, group.sums) * scale + group.decay * size
         return self.config.trust_coefficient * size / change if size and change else 1.0
 
 
-OPTIMIZERS = {"sgd": SGD, "nesterov": Nesterov, "adamw": AdamW, "lars": Lars}
+OPTIMIZERS = {each.name: each for each in (SGD, Nesterov, AdamW, Lars)}

@@ -1,4 +1,6 @@
-"""What a net takes images for: the work shared by all ranks, and their threads."""
+"""The classes that a net predicts for images: all ranks and their threads share the work."""
+
+from __future__ import annotations
 
 import numpy as np
 
@@ -7,13 +9,16 @@ from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from distcnn.parallel.collective import mark_collective
 from distcnn.parallel.partition import block_range
+from distcnn.training.workers import WorkerPool
+
+Predicted = tuple[np.ndarray, np.ndarray] | tuple[None, None]
 
 
-def predict(pool, images, comm):
+def predict(pool: WorkerPool, images: np.ndarray, comm) -> Predicted:
     """Return on rank 0 the classes, int32 [n], and probabilities, float32 [n, classes], of images [n, c, h, w].
 
-    A class is the first of the largest that the last layer gives, a probability its softmax, the same bits on any
-    number of ranks. None on other ranks. Raises Diverged on every rank if a probability is not a number.
+    A class is the first of the largest outputs of the last layer, a probability its softmax: the same bits on any
+    number of ranks. On other ranks both are None. Raises Diverged on every rank if a probability is not a number.
     """
     share = block_range(-(-len(images) // LANES), comm.rank, comm.size)
     first, last = (min(LANES * position, len(images)) for position in (share.start, share.stop))

@@ -1,13 +1,21 @@
-"""The learning rate as a function of the step, in epochs; of products and sums alone, for libm differs by machine."""
+"""The learning rate as a function of the step, from products and sums alone, for libm differs between machines.
 
+To add a schedule: a function here and in `SCHEDULES`, and its name among the choices in `distcnn.config.settings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from distcnn.config.settings import Config
 from distcnn.numerics.portable_math import half_cosine, power, whole_power
 
 
-def learning_rate(config, step, steps_per_epoch):
+def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     """Return the learning rate of `step`, from 0, by `config.schedule`.
 
-    It rises linearly over `config.warmup_epochs` and then goes as the schedule says, up to the end of `config.epochs`;
-    what the steps of "step" count are all epochs, from the beginning. "one-cycle" has a way up of its own.
+    It rises linearly over `config.warmup_epochs` and then follows the schedule up to the end of `config.epochs`; the
+    epochs that "step" counts are all epochs, from the beginning. "one-cycle" has a rise of its own.
     """
     warmup, total = config.warmup_epochs * steps_per_epoch, config.epochs * steps_per_epoch
     if config.schedule == "one-cycle":
@@ -15,11 +23,14 @@ def learning_rate(config, step, steps_per_epoch):
     if step < warmup:
         return config.learning_rate * min(1.0, (step + 1) / warmup)
     done = (step - warmup) / max(total - warmup, 1)
-    return config.learning_rate * AFTER_WARMUP[config.schedule](config, done, step / steps_per_epoch)
+    return config.learning_rate * SCHEDULES[config.schedule](config, done, step / steps_per_epoch)
+
+
+# After the warmup: done is the part of the steps behind it that is done, 0 to 1, epoch the finished epochs.
 
 
 def _constant(config, done, epoch):
-    """Stay."""
+    """Stay the same."""
     return 1.0
 
 
@@ -29,21 +40,26 @@ def _cosine(config, done, epoch):
 
 
 def _polynomial(config, done, epoch):
-    """Fall as a power of what is left."""
+    """Fall as a power of the part of the steps that is left."""
     return _between(config.final_lr_fraction, power(max(1.0 - done, 0.0), config.power))
 
 
 def _step(config, done, epoch):
-    """Drop by a factor: every so many epochs, or at the epochs that are named."""
+    """Drop by a factor: every `step_size` epochs, or at the `milestones`."""
     drops = epoch // config.step_size if config.step_size else sum(at <= epoch for at in config.milestones)
     return whole_power(config.gamma, int(drops))
 
 
-AFTER_WARMUP = {"constant": _constant, "cosine": _cosine, "polynomial": _polynomial, "step": _step}
+SCHEDULES: dict[str, Callable[[Config, float, float], float]] = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "polynomial": _polynomial,
+    "step": _step,
+}
 
 
 def _one_cycle(config, step, warmup, total):
-    """Rise along half a cosine while others warm up, then fall along another (Smith and Topin 2018, as in PyTorch)."""
+    """Rise along half a cosine during the warmup, then fall along another (Smith and Topin 2018, as in PyTorch)."""
     peak, last = max(warmup - 1, 0), total - 1
     if step <= peak:
         return _between(config.initial_lr_fraction, 1.0 - half_cosine(step / peak) if peak else 1.0)

@@ -1,61 +1,65 @@
-"""A table that the threads of all ranks fill together: where norms over a whole batch meet.
+"""Batch norm over a whole batch: the threads of all ranks exchange the statistics of their blocks.
 
-It has a row for every block of the batch, which one thread of one rank fills and all others leave 0, so that its bits,
-seen as integers, add up to themselves, in any order and on any number of ranks.
+The statistics of the batch are a table with a row for every block. Each row is filled by one thread of one rank and 0
+on all other ranks, so that an allreduce of the rows' bits, as integers, gives the same bits on any number of ranks.
 """
 
+from __future__ import annotations
+
 import threading
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 
 import numpy as np
 
-from distcnn.config.types import GLOBAL
 
+class SyncBatchNorm:
+    """The exchange of one step.
 
-def exchanges(norm_group, parts, first, rows, add):
-    """Return for each thread a context that gives it its exchange; None unless the group is the whole batch.
-
-    parts: how many blocks each thread of this rank has, of the batch's from `first` on; rows: of the table, as many as
-    the batch has blocks, or more; add(array): adds up int32 over all ranks, in place; the first thread alone calls it.
+    block_counts: how many blocks each worker of this rank has.
+    first: the position in the batch of this rank's first block.
+    positions: how many blocks the batch has over all ranks, or more.
+    allreduce: allreduce(array) adds up int32 over all ranks, in place; only the first worker calls it.
     """
-    if norm_group != GLOBAL:
-        return [nullcontext() for _ in parts]
-    table = Table(parts, first, rows, add)
-    return [table.exchange_of(k) for k in range(len(parts))]
 
-
-class Table:
-    """The table of one step; arguments as in `seats`."""
-
-    def __init__(self, parts, first, rows, add):
-        self._starts, self._count, self._add = [*accumulate(parts, initial=first)], rows, add
-        self._barrier, self._parts, self._whole = threading.Barrier(len(parts)), [None] * len(parts), None
+    def __init__(
+        self,
+        block_counts: Sequence[int],
+        first: int,
+        positions: int,
+        allreduce: Callable[[np.ndarray], None],
+    ):
+        self._starts, self._positions = [*accumulate(block_counts, initial=first)], positions
+        self._allreduce, self._barrier = allreduce, threading.Barrier(len(block_counts))
+        self._rows, self._table = [None] * len(block_counts), None
 
     @contextmanager
-    def exchange_of(self, k):
-        """Give thread k its exchange(rows), which returns all rows for its own, float32 [blocks, ...].
+    def worker(self, k: int) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+        """Give worker k its allgather(rows), which returns the rows of all blocks for its own, float32 [blocks, ...].
 
-        Whoever fails inside frees the other threads, which would wait for it: they raise BrokenBarrierError.
+        All workers of all ranks call it as often. One that fails inside the context frees the others of its rank, which
+        would wait for it: they raise BrokenBarrierError.
         """
 
-        def exchange(rows):
-            self._parts[k] = rows
+        def allgather(rows):
+            self._rows[k] = rows
             self._barrier.wait()
             if k == 0:
-                self._whole = self._put_together()
+                self._table = self._filled()
             self._barrier.wait()
-            return self._whole
+            return self._table
 
         try:
-            yield exchange
+            yield allgather
         except BaseException:
             self._barrier.abort()
             raise
 
-    def _put_together(self):
-        whole = np.zeros((self._count, *self._parts[0].shape[1:]), np.float32)
-        for start, rows in zip(self._starts, self._parts, strict=False):
-            whole[start : start + len(rows)] = rows
-        self._add(whole.view(np.int32))
-        return whole
+    def _filled(self):
+        """Return the rows of all blocks of the batch."""
+        table = np.zeros((self._positions, *self._rows[0].shape[1:]), np.float32)
+        for start, rows in zip(self._starts, self._rows, strict=False):
+            table[start : start + len(rows)] = rows
+        self._allreduce(table.view(np.int32))
+        return table

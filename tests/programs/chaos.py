@@ -1,9 +1,9 @@
-"""Kill ranks at injected and at random moments, and see that the run ends with the bits of the undisturbed one.
+"""Kill ranks at injected and at random moments, and see that the run ends with the bits of a run without kills.
 
     python -m tests.programs.chaos [--random 100] [--ranks 8] [--seed 0] [--table FILE]    # needs Open MPI 5
 
 It prints a table: of how many trials the job survived, which steps and how many seconds were lost, and whether the
-weights and the lines of metrics.jsonl are those of a run that nobody disturbs; with `--table`, several calls add up.
+weights and the lines of metrics.jsonl are those of a run without kills; with `--table`, several calls add up.
 `RECOVERED` is what the tests run, too. Kills of whole jobs: see restarts.py.
 """
 
@@ -24,11 +24,11 @@ from tests.helpers import jobs
 from tests.programs import FAULTS
 from tests.programs.tally import Tally
 
-RECOVERED = {  # name: faults, of which all ranks but the dead recover
+RECOVERED = {  # name: faults, of which all ranks but the killed ones recover
     "a step": "death@step:1:5",
     "rank 0, a step": "death@step:0:5",
-    "within a sum": "soon@sum:2:7",
-    "rank 0, within a sum": "soon@sum:0:7",
+    "within a sum": "soon@allreduce:2:7",
+    "rank 0, within a sum": "soon@allreduce:0:7",
     "two at once": "death@step:0:7,death@step:2:7",
     "three, one after another": "death@step:0:3,death@step:1:9,death@step:2:15",
     "the first step": "death@step:0:0",
@@ -58,24 +58,24 @@ RECOVERED = {  # name: faults, of which all ranks but the dead recover
     "a second while they revoke": "death@step:1:5,soon@agree:2",
     "a second before shrinking": "death@step:1:5,death@shrink:0",
     "a second within shrinking": "death@step:1:5,soon@shrink:2",
-    "a second before agreeing": "death@step:1:5,death@level:0",
-    "a second within agreeing": "death@step:1:5,soon@level:2",
-    "a second after agreeing": "death@step:1:5,death@divide:2",
+    "a second before agreeing": "death@step:1:5,death@sync:0",
+    "a second within agreeing": "death@step:1:5,soon@sync:2",
+    "a second after agreeing": "death@step:1:5,death@repartition:2",
     "an exception": "exception@step:1:5",
-    "an exception on rank 0": "exception@sum:0:5",
+    "an exception on rank 0": "exception@allreduce:0:5",
 }
 BEFORE = re.compile(r"ranks? ([\d, ]+) of \d+ died before training")
 MESSAGE = re.compile(
     r"ranks? ([\d, ]+) of \d+ died in step (\d+); \d+ of \d+ go on with step (\d+) after (\d+) ms"
 )
-COLUMNS = "survived", "dead", "steps lost", "seconds lost", "digests", "records"
+COLUMNS = "survived", "failed", "steps lost", "seconds lost", "digests", "records"
 
 
 class Result(NamedTuple):
     """What became of one trial."""
 
     survived: bool
-    dead: int
+    failed: int
     steps_lost: int
     seconds_lost: float
     digest: str | None
@@ -85,13 +85,13 @@ class Result(NamedTuple):
 
 def train(faults, ranks, steps, folder, disturb=None, timeout=90):
     """Run a training with faults planted in a folder, let `disturb(pids by rank)` go at it, and return the Result."""
-    told = Path(folder, "outcome")
-    told.touch()
+    status = Path(folder, "job_status")
+    status.touch()
     words = ["python", FAULTS, faults] if faults else ["python", "-m", "distcnn.train"]
     words += ["--out", "run", "--progress", "none", "--max-steps", steps, "--checkpoint-every", 7]
-    options = {"cwd": folder, "env": {job_status.FILE: told}, "timeout": timeout}
+    options = {"cwd": folder, "env": {job_status.FILE: status}, "timeout": timeout}
     if disturb:
-        options["meanwhile"] = lambda name: _when_training(told, name, disturb)
+        options["meanwhile"] = lambda name: _when_training(status, name, disturb)
     try:
         return _result(jobs.survivable(ranks, *words, **options), folder)
     except AssertionError as error:  # it hung
@@ -103,10 +103,10 @@ def _result(done, folder):
     last = done.stdout.splitlines()[-1:] or [""]
     lines = Path(folder, "run/metrics.jsonl")
     records = [json.loads(line)["step"] for line in lines.read_text().splitlines()] if lines.exists() else []
-    dead = [ranks for ranks, *_ in deaths] + BEFORE.findall(done.stderr)
+    failed = [ranks for ranks, *_ in deaths] + BEFORE.findall(done.stderr)
     return Result(
         done.returncode == 0,
-        sum(len(ranks.split(",")) for ranks in dead),
+        sum(len(ranks.split(",")) for ranks in failed),
         sum(max(0, int(step) - int(next_step)) for _, step, next_step, _ in deaths),
         sum(int(milliseconds) for *_, milliseconds in deaths) / 1e3,
         last[0].removeprefix("weights_sha256 ") if "weights_sha256" in last[0] else None,
@@ -115,10 +115,10 @@ def _result(done, folder):
     )
 
 
-def _when_training(told, name, disturb):
+def _when_training(status, name, disturb):
     """Wait until training has begun, then call `disturb` with the job's processes by rank."""
     for _ in range(9000):  # kernels may have to be compiled
-        if told.exists() and job_status.TRAINING in told.read_text():
+        if status.exists() and job_status.TRAINING in status.read_text():
             return disturb(_ranks(name))
         time.sleep(0.01)
 
@@ -155,7 +155,7 @@ def random_kills(chance, ranks, seconds):
 
 
 class Trials:
-    """Trials that are compared with an undisturbed run."""
+    """Trials that are compared with a run without kills."""
 
     def __init__(self, group, ranks, steps, tally):
         self.group, self.size, self.tally, self.bad = group, (ranks, steps), tally, 0
@@ -163,7 +163,7 @@ class Trials:
             begun = []
             self.wanted = train(None, ranks, steps, folder, lambda _: begun.append(time.monotonic()))
             self.seconds = time.monotonic() - begun[0]
-        print(f"{group}, undisturbed: {self.wanted.digest}, {self.seconds:.1f} s", flush=True)
+        print(f"{group}, without kills: {self.wanted.digest}, {self.seconds:.1f} s", flush=True)
 
     def injected(self, name, faults):
         """Try planted faults."""
@@ -174,7 +174,7 @@ class Trials:
         while True:
             disturb, words = random_kills(chance, self.size[0], self.seconds)
             result = self._train(None, disturb)
-            if result.dead or not result.survived:
+            if result.failed or not result.survived:
                 return self._count(words, result, len(words.split()))
 
     def _train(self, *what):
@@ -186,9 +186,9 @@ class Trials:
         """Take in a result; most: how many were to die."""
         same = result.digest == self.wanted.digest, result.records == self.wanted.records
         self.tally.add(
-            self.group, name, result.survived, result.dead, result.steps_lost, result.seconds_lost, *same
+            self.group, name, result.survived, result.failed, result.steps_lost, result.seconds_lost, *same
         )
-        if not (result.survived and all(same) and result.dead <= most):
+        if not (result.survived and all(same) and result.failed <= most):
             self.bad += 1
             print(result.output, result.records, flush=True)
 

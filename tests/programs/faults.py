@@ -1,8 +1,8 @@
 """Run the training command with faults planted: `python tests/programs/faults.py FAULTS [options of training]`.
 
 FAULTS are joined by commas: "death", or with the place, the rank and the step at which it happens, as in
-"death@sum:0:7,exception@step:2:9". Steps count from 0; a place within recovery or evaluation has no step: it happens
-when the rank gets there first.
+"death@allreduce:0:7,exception@step:2:9". Steps count from 0; a place within recovery or evaluation has no step: the
+fault happens when the rank first gets there.
 """
 
 import os
@@ -31,7 +31,7 @@ from distcnn.training.trainer import Trainer
 
 STEP = 5  # the step in which it happens, from 0
 RANK = 1
-NOW = {}  # "comm"; "trainer": the one that goes on
+NOW = {}  # "comm"; "trainer": the newest
 
 
 def nan_weight():
@@ -60,7 +60,7 @@ def exception():
 
 
 def failing():
-    """All ranks make the same mistake, once each has left the step before: none hears of it from another."""
+    """All ranks make the same mistake, after each has left the step before: no rank learns of it from another."""
     time.sleep(1)
     exception()
 
@@ -113,7 +113,7 @@ def stop_again():
 
 
 def terminate():
-    """The rank is told to end."""
+    """The rank is asked to end."""
     stop(signal.SIGTERM)
 
 
@@ -127,21 +127,21 @@ def slow():
     time.sleep(0.2)
 
 
-def note():
-    """The first rank notes in a file how many steps are done."""
+def log_step():
+    """The first rank writes into a file how many steps are done."""
     if NOW["trainer"].comm.rank == 0:
-        with open("noted", "a") as file:
+        with open("steps_begun", "a") as file:
             file.write(f"{NOW['trainer'].steps}\n")
 
 
-def alarm():
+def spurious():
     """MPI fails, though nobody has died."""
     NOW["comm"].Revoke()
 
 
-def alarms():
+def spurious_always():
     """MPI fails so again and again."""
-    alarm()
+    spurious()
 
 
 def hang():
@@ -162,14 +162,14 @@ def freeze_once():
         freeze()
 
 
-EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing", "note"
-ALWAYS = "slow", "note", "alarms"
-STEPPED = "step", "block", "meeting", "sum", "divide"  # places that belong to a step
+EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing", "log_step"
+ALWAYS = "slow", "log_step", "spurious_always"
+STEPPED = "step", "block", "exchange", "allreduce", "repartition"  # places that belong to a step
 PLACES = {  # before which function it happens, and, if not always, when
     "step": (Trainer, "step"),
     "block": (Net, "train_group"),
-    "meeting": (Trainer, "_add"),
-    "sum": (GradientAllreduce, "finish"),
+    "exchange": (Trainer, "_add_up"),
+    "allreduce": (GradientAllreduce, "finish"),
     "evaluation": (Trainer, "evaluations"),
     "record": (Metrics, "append"),
     "save": (CheckpointWriter, "_write"),
@@ -177,12 +177,12 @@ PLACES = {  # before which function it happens, and, if not always, when
     "compare": (Replicas, "compare"),
     "recovery": (Recovery, "_shrink_and_resume"),
     "shrink": (UlfmComm, "shrink"),
-    "level": (Replicas, "sync_to_latest"),
-    "adopt": (Replicas, "_adopt"),
-    "divide": (Trainer, "repartition"),
-    "agree": (Recovery, "_known_to_all"),
+    "sync": (Replicas, "sync_to_latest"),
+    "copy": (Replicas, "_copy_from"),
+    "repartition": (Trainer, "repartition"),
+    "agree": (Recovery, "_attempt_ended"),
     "prepare": (train, "prepare"),
-    "data": (train, "data_of"),
+    "data": (train, "load_data"),
     "create": (run_folder, "create"),
     "compile": (Trainer, "compile"),
     "finish": (Recorder, "finish"),

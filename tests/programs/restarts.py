@@ -4,7 +4,7 @@
 
 In each trial one or two of `BLOWS` fall. A launcher that has ended, because it was asked to or was killed, is started
 again with `--resume auto`. Counted as lost are steps that were trained and then trained again, from an earlier
-checkpoint, and seconds beyond those of a run that nobody disturbs; as tidy, trials that leave no process and no file
+checkpoint, and seconds beyond those of a run without kills; as tidy, trials that leave no process and no file
 in shared memory behind. With `--table`, several calls add up.
 """
 
@@ -27,8 +27,8 @@ from tests.helpers import jobs
 from tests.programs import FAULTS
 from tests.programs.tally import Tally
 
-LAUNCHER = (  # the launcher, but ranks note every step that they begin
-    "import sys; from distcnn import launch; launch.TRAIN[1:] = sys.argv.pop(1), 'note@step:0:0'; "
+LAUNCHER = (  # the launcher, but rank 0 writes down every step that it begins
+    "import sys; from distcnn import launch; launch.TRAIN[1:] = sys.argv.pop(1), 'log_step@step:0:0'; "
     "sys.exit(launch.main())"
 )
 MOST = 2  # blows in a trial: after three jobs in a row without a checkpoint the launcher gives up
@@ -126,7 +126,7 @@ def one_rank(job, chance):
 
 
 def the_whole_job(job, chance):
-    job.ranks  # noqa: B018  notes what they share
+    job.ranks  # noqa: B018  remembers what they share
     kill(*job.others)
 
 
@@ -180,9 +180,9 @@ def trial(folder, ranks, steps, moments, blows, chance):
 
 def course(folder):
     """Return how many steps were trained in vain; ValueError unless the rest is every step once, in order."""
-    path, lost = Path(folder, "noted"), 0
-    noted = [int(line) for line in path.read_text().splitlines()] if path.exists() else []
-    for done, then in itertools.pairwise(noted):
+    path, lost = Path(folder, "steps_begun"), 0
+    begun = [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+    for done, then in itertools.pairwise(begun):
         if then > done + 1:
             raise ValueError(f"step {then} begins after step {done}")
         lost += done + 1 - then if then <= done else 0
@@ -196,7 +196,7 @@ def summary(code, job):
 
 
 def records(folder):
-    """Return the steps at which a run has told its course, or None."""
+    """Return the steps at which a run has recorded an epoch, or None."""
     path = Path(folder, "run/metrics.jsonl")
     return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else None
 
@@ -218,8 +218,8 @@ def main():
         code, job = trial(folder, *size, [], [], chance)
         seconds, wanted = time.monotonic() - begin, summary(code, job)
         if code != 0:
-            sys.exit(f"undisturbed: exit code {code}\n{job.said()}")
-    print(f"undisturbed: {wanted[0]}, {seconds:.1f} s", flush=True)
+            sys.exit(f"without kills: exit code {code}\n{job.said()}")
+    print(f"without kills: {wanted[0]}, {seconds:.1f} s", flush=True)
     tally = Tally(f"{arguments.ranks} ranks", COLUMNS, arguments.table)
     for _ in range(arguments.trials):
         blows = [chance.choice(BLOWS) for _ in range(chance.randint(1, MOST))]

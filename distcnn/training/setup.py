@@ -1,0 +1,79 @@
+"""What a trainer is made of, each part a function of the settings and the data: batches, net, memory, normalization."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from distcnn.config import augment_spec
+from distcnn.config.settings import Config
+from distcnn.config.types import GLOBAL
+from distcnn.data.augmentation import Augmentation
+from distcnn.data.batches import Batches
+from distcnn.data.dataset import Dataset, load
+from distcnn.data.statistics import channel_statistics
+from distcnn.errors import ConfigError
+from distcnn.models import build, check_memory
+from distcnn.network.group_plan import partition_unit
+from distcnn.network.net import Net
+from distcnn.training.optimizers import OPTIMIZERS
+
+
+def load_data(config: Config, comm) -> Dataset:
+    """Return the dataset that the settings name, split as they say. Collective."""
+    return load(config.data, comm, config.validation_split, config.seed)
+
+
+def make_batches(config: Config, dataset: Dataset, comm) -> Batches:
+    """Return the batches of the training split, partitioned among the ranks that there are now."""
+    unit = partition_unit(config.norm_group)
+    return Batches(dataset.train, config.batch_size, config.seed, comm.rank, comm.size, unit)
+
+
+def most_workers(config: Config, batches: Batches) -> int:
+    """Return how many threads of this rank can have work at the same time."""
+    return -(-len(batches.share) // partition_unit(config.norm_group))
+
+
+def require_memory(config: Config, dataset: Dataset, batches: Batches, workers: int, ranks: int) -> None:
+    """Raise NetError unless the ranks of this node have the memory to train the model; it is not made for that.
+
+    workers: threads of this rank.
+    ranks: of this node.
+    """
+    slots = len(OPTIMIZERS[config.optimizer].slot_names) + bool(config.ema_decay)
+    shape, classes = dataset.train.images.shape[1:], len(dataset.classes)
+    blocks = config.norm_group
+    if blocks == GLOBAL:
+        most = min(batches.most, batches.share.stop) - batches.share.start
+        blocks = -(-most // workers)
+    check_memory(config.model, shape, classes, workers, slots, ranks, max(blocks, 1))
+
+
+def make_net(config: Config, dataset: Dataset) -> Net:
+    """Return the net with its initial weights and its augmentation. Raises ConfigError and NetError."""
+    images = dataset.train.images
+    shape, classes = images.shape[1:], len(dataset.classes)
+    net = build(config.model, shape, classes, config.seed, config.conv, config.norm_group)
+    if config.norm_group != 1 and not any(layer.synchronizes for layer in net.layers):
+        raise ConfigError(
+            f"--norm-group {config.norm_group} does nothing with --model {config.model}, which has no batch norm: "
+            f"leave it out"
+        )
+    net.label_smoothing = config.label_smoothing
+    if config.augment != augment_spec.NONE:
+        spec = augment_spec.read(config.augment)
+        net.augmentation = Augmentation(spec, shape, images.dtype, net.context)
+    return net
+
+
+def normalization(config: Config, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and standard deviation of each channel, float32 [c].
+
+    Without normalization they are such that bytes become 0 to 1, and other images stay as they are.
+    """
+    images = dataset.train.images
+    if config.normalize == "channel":
+        mean, std = channel_statistics(images)
+        return mean.astype(np.float32), std.astype(np.float32)
+    zeros = np.zeros(images.shape[1], np.float32)
+    return zeros, zeros + np.float32(255 if images.dtype == np.uint8 else 1)
