@@ -4,12 +4,12 @@
     python benchmarks/cifar.py --data cifar10.h5 [--images 50000 --epochs 30] [--norm-group 8] [--seeds 0 1 2]
         [--sides ours]
 
-Both train with momentum, a linear rise of the learning rate and half a cosine, batches of 128, weight decay on all
-parameters, `crop=4,flip`, initial weights after He et al. 2015, and images normalised per channel; each in one process
-with one thread. Two things differ: the random numbers; and the statistics of batch norm, which in training are those of
-a block of 16 samples with ours, of the whole batch of 128 with PyTorch. With --norm-group 8 ours are those of eight
-blocks, the same 128 samples, and only the random numbers differ. Results are kept in results/MACHINE/cifar.json,
-or cifar-norm-group-8.json, beside those of other seeds and of the other side by the same recipe.
+Both train by SGD with momentum, a linear rise of the learning rate and half a cosine, batches of 128, weight decay on
+all parameters, `crop=4,flip`, initial weights after He et al. 2015, and images normalized per channel; each in one
+process with one thread. Two things differ: the random numbers; and the statistics of batch norm, which in training are
+those of a block of 16 samples with ours, of the whole batch of 128 with PyTorch. With --norm-group 8 ours are those of
+eight blocks, the same 128 samples, and only the random numbers differ. Results are saved in results/MACHINE/cifar.json,
+or cifar-norm-group-8.json, with those of other seeds and of the other side by the same recipe.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def ours(trainer):
 
 
 def pytorch(trainer):
-    """Do the same with PyTorch; of our training only its settings are used."""
+    """Do the same with PyTorch; of our trainer only the settings and the data are used."""
     import peer_resnet
 
     config, length = trainer.config, trainer.batches.length
@@ -62,8 +62,8 @@ def pytorch(trainer):
 SIDES = {"ours": ours, "PyTorch": pytorch}
 
 
-def keep(recipe, seed, side, accuracy, seconds):
-    """Put a result beside those by the same recipe; return the rows, of a seed each."""
+def save(recipe, seed, side, accuracy, seconds):
+    """Add a result to the file of those by the same recipe; return its rows, one a seed."""
     here = machine()
     group = recipe.get("norm_group")
     path = RESULTS / here["name"] / ("cifar.json" if group is None else f"cifar-norm-group-{group}.json")
@@ -104,28 +104,28 @@ def main():
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="[0]")
     parser.add_argument("--sides", choices=SIDES, nargs="+", default=[*SIDES], help="[both]")
-    asked = parser.parse_args()
-    if "PyTorch" in asked.sides and (why := peers.missing("peer_resnet")):
+    options = parser.parse_args()
+    if "PyTorch" in options.sides and (why := peers.missing("peer_resnet")):
         parser.error(f"PyTorch is {why}: it belongs to the extra `bench`")
-    dataset = data(asked.data, asked.images)
+    dataset = data(options.data, options.images)
     config = Config(
         model="resnet20",
-        epochs=asked.epochs,
-        learning_rate=asked.learning_rate,
-        warmup_epochs=min(1.0, asked.epochs / 3),
+        epochs=options.epochs,
+        learning_rate=options.learning_rate,
+        warmup_epochs=min(1.0, options.epochs / 3),
         weight_decay=1e-4,
         augment=f"crop={BORDER},flip",
-        norm_group=asked.norm_group,
+        norm_group=options.norm_group,
         threads=1,
     )
-    recipe = {name: vars(asked)[name] for name in ("images", "epochs", "learning_rate")}
-    recipe |= {"norm_group": asked.norm_group} if asked.norm_group != Config.norm_group else {}
-    for seed in asked.seeds:
-        for side in asked.sides:
+    recipe = {name: vars(options)[name] for name in ("images", "epochs", "learning_rate")}
+    recipe |= {"norm_group": options.norm_group} if options.norm_group != Config.norm_group else {}
+    for seed in options.seeds:
+        for side in options.sides:
             trainer, begin = Trainer(replace(config, seed=seed), dataset, SerialComm()), time.monotonic()
             accuracy = SIDES[side](trainer)
             seconds = time.monotonic() - begin
-            rows = keep(recipe, seed, side, accuracy, seconds)
+            rows = save(recipe, seed, side, accuracy, seconds)
             print(f"seed {seed}  {side} {accuracy:.2%} in {seconds:.0f} s", flush=True)
     print(summary(rows))
 

@@ -3,7 +3,7 @@
     python benchmarks/exact.py
 
 The kernels that add to gradients, and the update that reads them, are compiled a second time for float32 arrays, where
-they add without rounding to quanta and without a guard. What this saves, is taken off the step's time.
+they add without rounding to quanta and without a guard. The time that this saves is subtracted from that of a step.
 """
 
 import sys
@@ -102,7 +102,7 @@ def in_float32(kernel, given, sums):
 
 
 def adding_calls(net, otherwise=in_float32):
-    """Return the calls of one block that add to sums, and their like: otherwise(kernel, arguments, sums) of each."""
+    """Return the calls of one block that add to sums, and otherwise(kernel, arguments, sums) of each."""
     exact, plain = [], []
     for layer, shape in zip(net.layers, net.shapes, strict=False):
         buffers = wiring_of(layer, shape)
@@ -115,20 +115,20 @@ def adding_calls(net, otherwise=in_float32):
 
 
 def updating_calls(size):
-    """Return the call that updates so many parameters from exact sums, and its like in float32."""
+    """Return the call that updates so many parameters from exact sums, and the same in float32."""
     given = *np.zeros((2, size), np.float32), np.zeros(size, np.int64), 1.0, 0.01, 0.9, 0.0
     return (momentum_update.compiled, given), in_float32(momentum_update, given, given[2:3])
 
 
 def adds_to(buffers, given):
-    """Tell whether a kernel's argument is one of the sums that a layer adds to, or a view of it."""
+    """Return whether a kernel's argument is one of the sums that a layer adds to, or a view of it."""
     return isinstance(given, np.ndarray) and any(
         np.may_share_memory(given, sums) for sums in buffers.sums.values()
     )
 
 
 def main():
-    """Measure, print and keep."""
+    """Measure, print and save."""
     table = Table("exact", arguments(__doc__), rounds=15)
     trainer = training_on_noise("lenet5", BATCH_SIZE)
     step, exact, plain = stepping(trainer), *adding_calls(trainer.net)

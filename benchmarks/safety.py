@@ -2,9 +2,10 @@
 
     python benchmarks/safety.py
 
-The guard of exact sums is what the kernels that add to them save when they are compiled without its test. A comparison
-is counted without its messages. Steps with and without a checkpoint take turns: processor time counts what the writing
-thread uses, too, elapsed time what training had to wait for. All together counts all of a checkpoint's processor time.
+The cost of the guard of exact sums is what the kernels that add to them save when they are compiled without its test. A
+comparison is counted without its messages. Steps with and without a checkpoint take turns: processor time counts what
+the writing thread uses, too, elapsed time what training had to wait for. All together counts all of a checkpoint's
+processor time.
 """
 
 import tempfile
@@ -36,7 +37,7 @@ def seconds(call):
 
 
 def unguarded(kernel, given, sums):
-    """Return (function, arguments) of a kernel that takes every value for one that sums can hold."""
+    """Return (function, arguments) of a kernel that adds every value to its sums without a test of its range."""
     convert = Guard.convert
     Guard.convert = lambda guard, values, add: add([guard._converted(each, usual=True) for each in values])
     try:
@@ -47,7 +48,7 @@ def unguarded(kernel, given, sums):
 
 
 def repeated(calls):
-    """Return a function that does the calls of a block as often as some steps do."""
+    """Return a function that makes the calls of a block as often as `STEPS` steps do."""
 
     def run():
         for _ in range(STEPS * BATCH_SIZE // LANES):
@@ -58,7 +59,7 @@ def repeated(calls):
 
 
 def main():
-    """Measure, print and keep."""
+    """Measure, print and save."""
     table = Table("safety", arguments(__doc__), rounds=21)
     trainer, request = training_on_noise("lenet5", BATCH_SIZE), StopRequest(1e9)
     step, (guarded, bare) = stepping(trainer), map(repeated, adding_calls(trainer.net, unguarded))

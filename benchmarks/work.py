@@ -12,7 +12,7 @@ SAMPLES, CLASSES = 4096, 10
 
 
 def training_on_noise(model, batch_size):
-    """Return a training of a model by name, on random uint8 images and labels, its kernels compiled."""
+    """Return a Trainer of a model by name, on random uint8 images and labels, its kernels compiled."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (SAMPLES, *MODELS[model].input_shape), dtype=np.uint8)
     part = Split(images, rng.integers(0, CLASSES, SAMPLES).astype(np.int32))
@@ -37,7 +37,7 @@ def stepping(trainer):
 
 
 def batch_of(trainer):
-    """Return a batch: images as they are, float32 (n, c, h, w), the same normalised, as peers take them, and labels."""
+    """Return a batch: images as they are, float32 (n, c, h, w), the same normalized, as peers need them, and labels."""
     part, n = trainer.dataset.train, trainer.config.batch_size
     mean, std = (each[:, None, None] for each in (trainer.replica.mean, trainer.replica.std))
     images = part.images[:n].astype(np.float32)
@@ -57,7 +57,7 @@ def flops(net):
 
 
 def checked(calls, wanted, tolerance=1e-4):
-    """Return the calls; in place of one that raises an exception, for want of a compiler or the like, its name.
+    """Return the calls by name; a call that raises an exception is replaced by a string that names it.
 
     Raises SystemExit unless the first result of every call is `wanted`: otherwise, other things would be compared.
     """

@@ -1,25 +1,28 @@
 """Evaluate a checkpoint on a dataset: `python -m distcnn.evaluate CHECKPOINT --data FILE.h5 [--json]`."""
 
+import argparse
 import json
 import sys
+from collections.abc import Sequence
 
 from distcnn.parallel.collective import on_root
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
 from distcnn.training.evaluation import evaluate
 from distcnn.training.load import SPLITS, find, load_pool, load_split, parser
 from distcnn.training.metrics import METRICS
 
 
-def parse(words):
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
     ours = parser("evaluate", "Loss and accuracy of a checkpoint on a dataset.")
     ours.add_argument(
         "--split", choices=SPLITS, default="test", help="test, or train or validation as in training [test]"
     )
-    return ours.parse_args(words)
+    return ours.parse_args(argv)
 
 
-def main(comm):
+def main(comm: Comm) -> None:
     """Evaluate on all ranks together; rank 0 prints."""
     options = on_root(comm, parse, sys.argv[1:])
     path, state = on_root(comm, find, options.checkpoint)

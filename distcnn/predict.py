@@ -6,6 +6,7 @@ import sys
 from distcnn.config.settings import from_toml
 from distcnn.data.images import Images, load_images
 from distcnn.parallel.collective import on_all, on_root
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
 from distcnn.run.predictions import Predictions, require_free, told, write
 from distcnn.training.load import SPLITS, check_images, find, load_pool, load_split, parser
@@ -23,7 +24,7 @@ def parse(words):
     return ours.parse_args(words)
 
 
-def images_of(comm, state, where, options):
+def images_of(comm: Comm, state, where, options):
     """Return the Images that the options name, which fit the state."""
     if options.split == "validation":
         dataset, split = load_split(comm, state, where, options.split, options.data)
@@ -34,7 +35,7 @@ def images_of(comm, state, where, options):
     return found
 
 
-def main(comm):
+def main(comm: Comm) -> None:
     """Predict on all ranks together; rank 0 writes and prints."""
     options = on_root(comm, parse, sys.argv[1:])
     on_root(comm, lambda: options.out and require_free(options.out, options.force))

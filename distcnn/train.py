@@ -12,6 +12,7 @@ from distcnn.config.settings import Config, Request, parse
 from distcnn.errors import StepDiverged, Stopped
 from distcnn.network.plan import Block
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import IDLE, WAITING, WRITING
 from distcnn.parallel.retry import retry_on_rank_failure
 from distcnn.parallel.world import run as run_command
@@ -131,7 +132,7 @@ def summary(run: Run, trainer: Trainer) -> str:
     )
 
 
-def prepare(comm, request: Request) -> tuple[Run, Trainer]:
+def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
     """Check everything, and return the Run and its Trainer; nothing is written."""
     on_root(comm, models.check, request.config.model)
     run = on_root(comm, run_folder.find, request, warn)
@@ -143,7 +144,7 @@ def prepare(comm, request: Request) -> tuple[Run, Trainer]:
     return run, trainer
 
 
-def create(comm, run: Run) -> Run:
+def create(comm: Comm, run: Run) -> Run:
     """Make the run's folder, whatever rank fails, and return the Run."""
     attempts = count()
 
@@ -154,7 +155,7 @@ def create(comm, run: Run) -> Run:
     return retry_on_rank_failure(comm, attempt)
 
 
-def main(comm) -> None:
+def main(comm: Comm) -> None:
     """Check everything, then write, then train: so a mistake is reported before anything is written."""
     request = retry_on_rank_failure(comm, on_root, comm, parse, sys.argv[1:], "python -m distcnn.train")
     if request.list_models:

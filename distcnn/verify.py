@@ -19,6 +19,7 @@ from distcnn.config.parser import Parser
 from distcnn.config.settings import NUMERICS, from_toml
 from distcnn.errors import CheckpointError, Diverged, StepDiverged
 from distcnn.parallel.collective import on_all, on_root
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
 from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.run import checkpoint
@@ -83,7 +84,7 @@ def differences(found: State, wanted: State) -> Iterator[str]:
             yield f"{key} is {getattr(found, key)}, the run has {getattr(wanted, key)}"
 
 
-def main(comm) -> int:
+def main(comm: Comm) -> int:
     """Verify on all ranks together; rank 0 prints the verdict. Return the exit code."""
     options = on_root(comm, parse, sys.argv[1:])
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))

@@ -1,1 +1,1 @@
-"""All that knows about ranks: the world they form, the blocks each owns, what they add up and share."""
+"""All that knows about ranks: communicators, the partition of blocks, sums over ranks, shared memory, heartbeats."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 import numpy as np
 
 from distcnn.numerics.fixed_point import HEAD, RANGE_BITS, SUM_BITS, Counters
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.node import node
 
 BUCKET_BYTES = 2**20  # smaller messages cost more in latency than they hide
@@ -29,7 +30,7 @@ class GradientAllreduce:
 
     def __init__(
         self,
-        comm,
+        comm: Comm,
         sums: np.ndarray,
         offsets: Sequence[int] = (),
         mode: str = "exact",

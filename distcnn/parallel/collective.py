@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from distcnn import errors
+from distcnn.parallel.comm import Comm
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two looks of a waiting rank
 LONGER = 1.03  # from one pause to the next, so that a rank wakes late by 3 % of its wait: each wait delays all others
@@ -25,7 +26,7 @@ class CollectiveError(errors.DistcnnError):
         self.cause = cause
 
 
-def on_root(comm, function: Callable[..., T], *arguments: Any) -> T:
+def on_root(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
     """Call `function(*arguments)` on rank 0; return its result, or raise its exception, on every rank.
 
     The other ranks sleep meanwhile. The result must pickle. An exception that is not distcnn's is the `cause` of a
@@ -50,7 +51,7 @@ def on_root(comm, function: Callable[..., T], *arguments: Any) -> T:
         raise mark_collective(error) from error.__cause__
 
 
-def on_all(comm, function: Callable[..., T], *arguments: Any) -> T:
+def on_all(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
     """Call `function(*arguments)` on every rank and return its own result on each, once all have it.
 
     If some raise a UserError, every rank raises that of the lowest. Any other exception is the rank's own.
@@ -68,7 +69,7 @@ def on_all(comm, function: Callable[..., T], *arguments: Any) -> T:
     raise mark_collective(failure, first) if first == comm.rank else _rebuilt(failures[first], first)
 
 
-def barrier(comm) -> None:
+def barrier(comm: Comm) -> None:
     """Return when every rank has called this; sleep meanwhile, as MPI's own barrier keeps the core busy.
 
     So 7 ranks that wait for one to compile, on 2 cores, leave it a whole core.

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from distcnn.kernels.jit import NotCached, cached_only
 from distcnn.parallel.collective import barrier
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.node import node
 
 
-def compile_in_turns(comm, function: Callable[[], object]) -> None:
+def compile_in_turns(comm: Comm, function: Callable[[], object]) -> None:
     """Call `function()`, which makes kernels ready, on every rank; at most one rank of a node compiles them.
 
     An exception on a first rank leaves the others waiting: it must end the job, as `world.run` does.

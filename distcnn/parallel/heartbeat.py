@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.node import node
 from distcnn.parallel.shared_memory import common_memory
 
@@ -28,7 +29,7 @@ class Heartbeat:
     waited: seconds that this rank has waited for others, since somebody last set it to 0.
     """
 
-    def __init__(self, comm):
+    def __init__(self, comm: Comm):
         self.node, self.waited = node(comm), 0.0
         ranks = len(self.node.ranks)
         words = memoryview(common_memory(comm, self.node, 8 * WORDS * ranks, all_write=True)).cast("q")

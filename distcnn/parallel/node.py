@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from distcnn.parallel.comm import Comm
+
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # tells apart hosts of one name
 # The processor time that a container may use, as "200000 100000" for two cores, or "max 100000":
@@ -42,14 +44,14 @@ class Node:
         return [values[rank] for rank in self.ranks]
 
 
-def node(comm) -> Node:
+def node(comm: Comm) -> Node:
     """Return this rank's node. Collective."""
     homes = comm.allgather(_home())
     ranks = tuple(rank for rank, home in enumerate(homes) if home == homes[comm.rank])
     return Node(ranks, ranks.index(comm.rank), len(set(homes)))
 
 
-def share_of_cores(comm) -> int:
+def share_of_cores(comm: Comm) -> int:
     """Return this rank's share of the node's cores, at least 1. Collective.
 
     A core that k ranks may run on counts 1 / k for each of them, whether their launcher has bound them or not.

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distcnn.parallel.collective import sleep_until
 from distcnn.parallel.serial import Done
 
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
 RENDEZVOUS, REVOKE, DATA, KINDS = 0, 1, 2, 3  # tags, KINDS of them for each group of ranks
 EMPTY = np.empty(0, np.uint8)
-ABANDONED = []  # requests that nobody waits for any more: MPI may use their memory as long as the process lives
+ABANDONED = []  # requests that no rank waits for any more: MPI may use their memory as long as the process lives
 
 
 class PointToPointComm:
@@ -27,10 +31,10 @@ class PointToPointComm:
 
     comm: MPI's communicator, which carries the messages.
     alive: ranks of `comm`, in order.
-    number: of this group of ranks, by which its messages are told from those of earlier groups.
+    number: of this group of ranks, so that its messages differ in their tags from those of earlier groups.
     """
 
-    def __init__(self, comm, alive: list[int], number: int):
+    def __init__(self, comm: MPI.Comm, alive: list[int], number: int):
         self.comm, self.rank, self.size = comm, alive.index(comm.rank), len(alive)
         self.others, self.tag = [rank for rank in alive if rank != comm.rank], KINDS * number
         self._revoke_notices, self._revoked = [], False

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from distcnn.errors import DistcnnError
 from distcnn.parallel.collective import collective_rank, mark_collective
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.ulfm import UlfmComm, failures
 
 MAX_SPURIOUS_FAILURES = 3  # MPI errors in a row without a failed rank
@@ -21,7 +22,7 @@ class Outcome(Enum):
 
     ENDED: every rank has returned, or every rank has raised the same exception.
     RANK_FAILURE: a rank has died, or MPI has failed on some rank.
-    FAULT: some rank has raised an exception of its own, of which the others know nothing.
+    FAULT: a rank has raised an exception that the others do not know of.
     """
 
     ENDED = auto()
@@ -30,7 +31,7 @@ class Outcome(Enum):
 
 
 def retry(
-    comm,
+    comm: Comm,
     work: Callable[[], T],
     recover: Callable[[Outcome, BaseException | None], Callable[[], None] | None],
     before_agreement: Callable[[BaseException | None], None] = lambda error: None,
@@ -59,7 +60,7 @@ def retry(
             return result
 
 
-def agree_on_outcome(comm, error: BaseException | None) -> Outcome:
+def agree_on_outcome(comm: Comm, error: BaseException | None) -> Outcome:
     """Return how all ranks have ended an attempt, when every rank has; error: what this rank has raised, or None.
 
     Without fault tolerance no rank waits: an exception of one rank ends the job.
@@ -75,7 +76,7 @@ def agree_on_outcome(comm, error: BaseException | None) -> Outcome:
     return Outcome.RANK_FAILURE if sound else Outcome.FAULT
 
 
-def retry_on_rank_failure(comm, function: Callable[..., T], *arguments: Any) -> T:
+def retry_on_rank_failure(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
     """Return `function(*arguments)`, or raise what it raises on all ranks together, when all ranks have ended it.
 
     If some ranks die meanwhile, the others call it again: so it must do no harm when it is done twice. An exception
@@ -87,7 +88,7 @@ def retry_on_rank_failure(comm, function: Callable[..., T], *arguments: Any) -> 
 class _Shrinking:
     """Recovery of work that leaves nothing behind: leave out the failed ranks, and begin again."""
 
-    def __init__(self, comm):
+    def __init__(self, comm: Comm):
         self.comm, self.spurious_failures = comm, 0
 
     def recover(self, outcome, error):

@@ -14,12 +14,13 @@ import numpy as np
 
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.node import MEMORY, Node, node
 
 ALIGNMENT = 64  # bytes: a cache line, and an AVX-512 register
 
 
-def share(comm, fields: Sequence[tuple], fill: Callable[..., None]) -> list[np.ndarray]:
+def share(comm: Comm, fields: Sequence[tuple], fill: Callable[..., None]) -> list[np.ndarray]:
     """Return read-only arrays that hold what `fill` has written, on every rank of `comm`.
 
     fields: (shape, dtype) of each array, the same on every rank.
@@ -38,7 +39,7 @@ def share(comm, fields: Sequence[tuple], fill: Callable[..., None]) -> list[np.n
     return arrays
 
 
-def common_memory(comm, here: Node, size: int, all_write: bool = False) -> mmap.mmap:
+def common_memory(comm: Comm, here: Node, size: int, all_write: bool = False) -> mmap.mmap:
     """Return the same `size` bytes, 0 at first, on all ranks of a node. Collective over `comm`.
 
     They lie in a file that has lost its name when this returns, so that its memory goes with the last rank, however

@@ -8,12 +8,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distcnn.parallel.collective import sleep_until
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.point_to_point import EMPTY, RENDEZVOUS, PointToPointComm
+from distcnn.parallel.serial import SerialComm
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 ENABLED = "OMPI_MCA_mpi_ft_enable"  # set to 1 by `mpirun --with-ft ulfm`
 BITS = 24  # of an int, which Agree takes
@@ -30,7 +35,7 @@ class UlfmComm:
     alive: the ranks of `all` that are alive, in order. Messages name ranks by these numbers.
     """
 
-    def __init__(self, comm):
+    def __init__(self, comm: MPI.Comm):
         self.all, self.comm = comm, comm.Dup()
         self.alive, self.groups = [*range(comm.size)], 0
 
@@ -138,7 +143,7 @@ def _masks(ranks, size):
     return [sum((start + k in ranks) << k for k in range(BITS)) for start in range(0, size, BITS)]
 
 
-def ulfm_comm(comm):
+def ulfm_comm(comm: MPI.Comm | SerialComm) -> Comm:
     """Return a UlfmComm of the ranks of `comm`, or `comm` itself where the death of one rank ends the job."""
     if os.environ.get(ENABLED) != "1" or comm.size == 1:
         return comm
@@ -147,18 +152,18 @@ def ulfm_comm(comm):
     return UlfmComm(comm) if MPI.ERR_PROC_FAILED != MPI.ERR_REVOKED else comm
 
 
-def rank_number(comm, rank: int | None = None) -> int:
+def rank_number(comm: Comm, rank: int | None = None) -> int:
     """Return the number that a rank, by default this one, had when the job began: messages name it so."""
     rank = comm.rank if rank is None else rank
     return comm.alive[rank] if isinstance(comm, UlfmComm) else rank
 
 
-def rank_name(comm, rank: int | None = None) -> str:
+def rank_name(comm: Comm, rank: int | None = None) -> str:
     """Return "rank 2 of 4": a rank, by default this one, by its number and how many ranks the job began with."""
     return f"rank {rank_number(comm, rank)} of {comm.all.size if isinstance(comm, UlfmComm) else comm.size}"
 
 
-def failures(comm) -> tuple[type[BaseException], ...]:
+def failures(comm: Comm) -> tuple[type[BaseException], ...]:
     """Return the exceptions that mean "find out who is alive": all of MPI, for their classes say little."""
     if not isinstance(comm, UlfmComm):
         return ()

@@ -25,6 +25,7 @@ from distcnn.parallel.collective import (
     on_all,
     on_root,
 )
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.retry import retry_on_rank_failure
 from distcnn.parallel.serial import SerialComm
 from distcnn.parallel.ulfm import UlfmComm, failures, rank_name, ulfm_comm
@@ -41,11 +42,11 @@ LAUNCHERS = (  # where a launcher says how many ranks it has started, and which 
 )
 
 
-def world():
+def world() -> Comm:
     """Return the communicator of all ranks: COMM_WORLD, or a SerialComm for one process without an MPI library.
 
     Raises LaunchError when more ranks were started than the MPI library sees: under the mpirun of another MPI
-    every rank is a world of its own, and all would do the whole work and overwrite each other's files.
+    every rank sees itself alone, and all would do the whole work and overwrite each other's files.
     """
     started, _ = _launched(os.environ)
     try:
@@ -76,7 +77,7 @@ def _launched(environ) -> tuple[int, int]:
     return 1, 0
 
 
-def run(main: Callable[..., int | None]) -> NoReturn:
+def run(main: Callable[[Comm], int | None]) -> NoReturn:
     """Call `main(comm)` and exit with the code that it returns (None: 0), or that its exception stands for.
 
     Rank 0 prints an exception that all ranks raise together, in one line. The rank on which any other exception

@@ -11,16 +11,18 @@ from distcnn.errors import Diverged
 from distcnn.kernels.jit import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.layers.base import TRAINING
+from distcnn.network.net import Net
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import RANGE_BITS
 from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.ulfm import rank_name
 
 Allgather = Callable[[np.ndarray], np.ndarray]
 Finding = tuple[int, str]
 
 
-def explained(comm, step: int, finding: Finding | None) -> Diverged:
+def explained(comm: Comm, step: int, finding: Finding | None) -> Diverged:
     """Return the exception that names the layer, the samples and the rank at which step `step` diverged. Collective.
 
     finding: what `diagnose` has returned on this rank.
@@ -36,7 +38,7 @@ def explained(comm, step: int, finding: Finding | None) -> Diverged:
 
 
 def diagnose(
-    net, blocks: Sequence[Block], positions: int, epoch: int, allgather: Allgather | None = None
+    net: Net, blocks: Sequence[Block], positions: int, epoch: int, allgather: Allgather | None = None
 ) -> Finding | None:
     """Return (place, words) on the first group of blocks that has a value beyond the range of exact sums, or None.
 

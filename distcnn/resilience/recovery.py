@@ -18,9 +18,9 @@ The protocol, for Open MPI under `mpirun --with-ft ulfm` (elsewhere one failed r
 
 What comes before `work` leaves nothing behind and is repeated as a whole: see `retry_on_rank_failure`.
 
-A rank with an exception of its own takes part in 1 to 4 to tell the others, and then kills itself. If its step has cost
-a rank before, the sample may be at fault and would kill one rank after the other: then all end, and so they do if no
-rank is sound. If replicas differ, all go back to the last state that was the same on all.
+A rank that raises an exception takes part in 1 to 4, so that the others learn of it, and then kills itself. If its step
+has cost a rank before, the sample may be at fault and would kill one rank after the other: then all end, and so they do
+if no rank is sound. If replicas differ, all go back to the last state that was the same on all.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ import numpy as np
 
 from distcnn.errors import DistcnnError
 from distcnn.parallel.collective import collective_rank, mark_collective
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import WAITING, Heartbeat
 from distcnn.parallel.retry import MAX_SPURIOUS_FAILURES, Outcome, retry, too_many
 from distcnn.parallel.ulfm import UlfmComm, failures, rank_name, rank_number
@@ -91,7 +92,7 @@ class Recovery:
     watchdog: of this rank.
     """
 
-    def __init__(self, comm, trainer: Replica, replicas: Replicas, log: Log, watchdog: Watchdog):
+    def __init__(self, comm: Comm, trainer: Replica, replicas: Replicas, log: Log, watchdog: Watchdog):
         self.comm, self.trainer, self.replicas = comm, trainer, replicas
         self.log, self.watchdog = log, watchdog
         self.last_failed_step = None  # the step that has cost a rank
@@ -118,7 +119,7 @@ class Recovery:
         return partial(self._rollback, error) if isinstance(error, ReplicaMismatch) else None
 
     def _report_fault(self, error):
-        """Print an exception of this rank alone; raise it where the others cannot be told."""
+        """Print an exception of this rank alone; raise it where the other ranks cannot learn of it."""
         comm, where = self.comm, [f"in step {self.trainer.progress.steps + 1}"]
         where = ", ".join([*where, *filter(None, [self.trainer.failed_blocks])])
         who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed {where}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from distcnn.errors import DistcnnError
 from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import COMPUTING, WAITING, Heartbeat
 from distcnn.parallel.ulfm import rank_number
 from distcnn.run.state import digest
@@ -38,16 +39,16 @@ class Copy(NamedTuple):
 
 
 class Replicas:
-    """Keeps this rank's replica the same as those of the others; all methods are collective.
+    """Compares this rank's replica with the others and makes them equal; all methods are collective.
 
-    A replica is handed over as its arrays, float32, which are written in place, and its progress.
+    A replica consists of its arrays, float32, which are overwritten in place, and its progress.
 
     comm: of all ranks.
     heartbeat: of this rank.
     compared: whether replicas have been compared since they were last brought to one state.
     """
 
-    def __init__(self, comm, heartbeat: Heartbeat):
+    def __init__(self, comm: Comm, heartbeat: Heartbeat):
         self.comm, self.heartbeat, self.compared = comm, heartbeat, False
         self._good, self._rollbacks = None, 0  # a copy of the last state in which all replicas were the same
 

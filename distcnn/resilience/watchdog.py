@@ -1,9 +1,10 @@
 """The watchdog: a thread on each rank that ends a rank which hangs, and prints which one and where.
 
-It reads the heartbeats of its node. A rank that computes for too long hangs, for ranks that wait for it say so. Its own
-watchdog prints its stack and kills it. Where that thread cannot run, because the process is stopped or stuck in a
-library, the watchdog of another rank of its node does the same from outside. A killed rank overwrites nothing when it
-wakes. What follows is the matter of `recovery`, or of the launcher where one failed rank ends the job.
+It reads the heartbeats of its node. A rank that computes for too long hangs: ranks that wait for it are in the phase
+WAITING. Its own watchdog prints its stack and kills it. Where that thread cannot run, because the process is stopped or
+stuck in a library, the watchdog of another rank of its node does the same from outside. A killed rank overwrites
+nothing when it wakes. The remaining ranks recover, see `recovery`; where one failed rank ends the job, the launcher
+starts it again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import CLOCK, IDLE, PHASES, WAITING, Heartbeat
 
 GRACE = 1.0  # seconds that a hung rank's own watchdog has before that of another rank helps
@@ -31,7 +33,7 @@ class Watchdog:
     timeout: seconds without a heartbeat after which a rank hangs; 0: no rank is ended.
     """
 
-    def __init__(self, comm, heartbeat: Heartbeat, timeout: float = 0.0):
+    def __init__(self, comm: Comm, heartbeat: Heartbeat, timeout: float = 0.0):
         self._heartbeat, self._node, self._size = heartbeat, heartbeat.node, comm.size
         self._processes = [_handle(pid) for pid in self._node.own(comm.allgather(os.getpid()))]
         self._timeout, self._ended = timeout, threading.Event()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from distcnn.errors import OutputError
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import WRITING, Heartbeat
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CheckpointWriter
@@ -39,7 +40,7 @@ class Recorder:
     def __init__(
         self,
         run: Run,
-        comm,
+        comm: Comm,
         heartbeat: Heartbeat,
         dataset: str,
         samples: int,

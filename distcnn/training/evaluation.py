@@ -10,6 +10,7 @@ from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import HEAD, Counters, Totals
 from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import EVALUATING, WAITING, Heartbeat
 from distcnn.parallel.partition import block_range
 from distcnn.training.metrics import METRICS
@@ -21,7 +22,7 @@ ROUND = 4096  # blocks whose exact sums are taken together, so that their range 
 def evaluate(
     pool: WorkerPool,
     split: Split,
-    comm,
+    comm: Comm,
     where: str = "the evaluation",
     heartbeat: Heartbeat | None = None,
 ) -> dict[str, float]:

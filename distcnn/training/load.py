@@ -19,6 +19,7 @@ from distcnn.kernels.pointwise import pack
 from distcnn.models import build
 from distcnn.network.net import Net
 from distcnn.parallel.collective import on_all, on_root
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.node import share_of_cores
 from distcnn.run import checkpoint
@@ -74,7 +75,9 @@ def load_net(state: State, where: str | Path) -> Net:
     return net
 
 
-def load_pool(comm, state: State, where: str | Path, images: np.ndarray, threads: int = 0) -> WorkerPool:
+def load_pool(
+    comm: Comm, state: State, where: str | Path, images: np.ndarray, threads: int = 0
+) -> WorkerPool:
     """Return the workers of the net that a state holds, with all kernels to evaluate such images. Collective.
 
     where: how messages name the state.
@@ -92,7 +95,7 @@ def load_pool(comm, state: State, where: str | Path, images: np.ndarray, threads
 
 
 def load_split(
-    comm, state: State, where: str | Path, name: str, data: str | None = None
+    comm: Comm, state: State, where: str | Path, name: str, data: str | None = None
 ) -> tuple[Dataset, Split]:
     """Return (dataset, split): the split of this name of the file `data`, or of the data that the state was trained on.
 

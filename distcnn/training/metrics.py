@@ -1,4 +1,4 @@
-"""What an evaluation measures beside loss and accuracy; each metric is declared here, and nowhere else.
+"""What an evaluation measures besides loss and accuracy; each metric is declared here, and nowhere else.
 
 A metric is a function count(logits, labels) of one block, float32 [n, classes] and int [n], that returns a whole
 number. The numbers are added up over all blocks and divided by the samples, so that any number of ranks gives the same

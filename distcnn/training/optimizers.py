@@ -15,6 +15,7 @@ from distcnn.config.settings import Config
 from distcnn.kernels.jit import Kernel, ieee_mode
 from distcnn.kernels.optimizers import CHAINS, UPDATES, squares_of_sums, squares_of_weights
 from distcnn.lanes import aligned
+from distcnn.network.net import Net
 from distcnn.numerics.fixed_point import HEAD, QUANTUM
 from distcnn.numerics.portable_math import whole_power
 
@@ -46,11 +47,9 @@ class Optimizer:
 
     name: str  # in kernels.optimizers.UPDATES, which has its kernel and the settings that it reads
     slot_names: tuple[str, ...] = ("velocities",)
-    by_parameter = (
-        False  # whether each parameter is a group of its own; otherwise there are as few as decay allows
-    )
+    by_parameter = False  # whether each parameter is a group of its own
 
-    def __init__(self, net, config: Config):
+    def __init__(self, net: Net, config: Config):
         self.net, self.config = net, config
         self.kernel = UPDATES[self.name].kernel
         self.arrays = {name: aligned(net.weights.shape) for name in self.slot_names}
@@ -97,7 +96,7 @@ class Optimizer:
 
 
 def norm(kernel: Kernel, x: np.ndarray) -> float:
-    """Return the root of the sum of squares, added in an order of the kernel's own.
+    """Return the root of the sum of squares of x, by a kernel that fixes the order of the sum.
 
     The root is rounded correctly, as IEEE 754 requires.
     """

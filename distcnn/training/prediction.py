@@ -8,13 +8,14 @@ from distcnn.errors import Diverged
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.partition import block_range
 from distcnn.training.workers import WorkerPool
 
 Predicted = tuple[np.ndarray, np.ndarray] | tuple[None, None]
 
 
-def predict(pool: WorkerPool, images: np.ndarray, comm) -> Predicted:
+def predict(pool: WorkerPool, images: np.ndarray, comm: Comm) -> Predicted:
     """Return on rank 0 the classes, int32 [n], and probabilities, float32 [n, classes], of images [n, c, h, w].
 
     A class is the first of the largest outputs of the last layer, a probability its softmax: the same bits on any

@@ -48,7 +48,7 @@ class Replica:
 
     @property
     def auxiliary_state(self) -> dict[str, np.ndarray]:
-        """The arrays beside the weights, by their names in checkpoints."""
+        """The state of optimizer and EMA, by the names that its arrays have in checkpoints."""
         return self.optimizer.arrays | self.ema.arrays
 
     @property
@@ -91,7 +91,7 @@ class Replica:
             )
 
     def state(self) -> State:
-        """Return everything that later bits depend on, copied, but for the digest, which takes long."""
+        """Return everything that later bits depend on, copied; without the digest, which takes long."""
         return State(
             **self._constants,
             mean=self.mean,

@@ -26,7 +26,7 @@ def learning_rate(config: Config, step: int, steps_per_epoch: int) -> float:
     return config.learning_rate * SCHEDULES[config.schedule](config, done, step / steps_per_epoch)
 
 
-# After the warmup: done is the part of the steps behind it that is done, 0 to 1, epoch the finished epochs.
+# done: the fraction of the steps after the warmup that is done, 0 to 1. epoch: the finished epochs.
 
 
 def _constant(config, done, epoch):
@@ -40,7 +40,7 @@ def _cosine(config, done, epoch):
 
 
 def _polynomial(config, done, epoch):
-    """Fall as a power of the part of the steps that is left."""
+    """Fall as a power of the fraction of the steps that is left."""
     return _between(config.final_lr_fraction, power(max(1.0 - done, 0.0), config.power))
 
 

@@ -1,4 +1,4 @@
-"""What a trainer is made of, each part a function of the settings and the data: batches, net, memory, normalization."""
+"""Functions that make what a trainer consists of from the settings and the data: batches, net, normalization."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from distcnn.errors import ConfigError
 from distcnn.models import build, check_memory
 from distcnn.network.group_plan import partition_unit
 from distcnn.network.net import Net
+from distcnn.parallel.comm import Comm
 from distcnn.training.optimizers import OPTIMIZERS
 
 
-def load_data(config: Config, comm) -> Dataset:
+def load_data(config: Config, comm: Comm) -> Dataset:
     """Return the dataset that the settings name, split as they say. Collective."""
     return load(config.data, comm, config.validation_split, config.seed)
 
 
-def make_batches(config: Config, dataset: Dataset, comm) -> Batches:
+def make_batches(config: Config, dataset: Dataset, comm: Comm) -> Batches:
     """Return the batches of the training split, partitioned among the ranks that there are now."""
     unit = partition_unit(config.norm_group)
     return Batches(dataset.train, config.batch_size, config.seed, comm.rank, comm.size, unit)

@@ -18,6 +18,7 @@ from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import Counters
 from distcnn.parallel.allreduce import GradientAllreduce
 from distcnn.parallel.collective import mark_collective, on_all, on_root
+from distcnn.parallel.comm import Comm
 from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.heartbeat import COMPUTING, WAITING, Heartbeat
 from distcnn.parallel.node import node, share_of_cores
@@ -37,7 +38,7 @@ class Trainer:
     """Trains a replica. Making one, compiling, stepping and evaluating are collective.
 
     config, dataset, comm: as given.
-    replica: the net, what the optimizer and the EMA keep beside it, and the progress.
+    replica: the net, the state of optimizer and EMA, and the progress.
     batches: the batches of an epoch, and which blocks of each are this rank's.
     pool: the workers of this rank.
     heartbeat: of this rank.
@@ -45,7 +46,7 @@ class Trainer:
     Raises ConfigError, NetError and LaunchError, the same on every rank.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, comm):
+    def __init__(self, config: Config, dataset: Dataset, comm: Comm):
         self.config, self.dataset, self.comm = config, dataset, comm
         self.batches = on_all(comm, make_batches, config, dataset, comm)
         workers = min(config.threads or share_of_cores(comm), most_workers(config, self.batches))

@@ -17,6 +17,7 @@ from distcnn.config.types import GLOBAL
 from distcnn.kernels.jit import ieee_mode
 from distcnn.kernels.pointwise import move_sums
 from distcnn.network.group_plan import partition_unit
+from distcnn.network.net import Net
 from distcnn.network.plan import Block
 from distcnn.parallel.partition import block_range
 from distcnn.resilience.diagnose import block_names
@@ -46,7 +47,7 @@ class WorkerPool:
     failed_blocks: words on the blocks in which the last call of `train` has failed, otherwise None.
     """
 
-    def __init__(self, net, threads: int = 1):
+    def __init__(self, net: Net, threads: int = 1):
         self.net, self.workers = net, [net, *(net.worker_copy() for _ in range(threads - 1))]
         self.failed_blocks = None
         self._pool = _pool(threads - 1) if threads > 1 else None
@@ -99,7 +100,7 @@ class WorkerPool:
         if self.threads > 1:
             move_sums.compiled  # noqa: B018
 
-    def map(self, work: Callable[[int, object], None]) -> None:
+    def map(self, work: Callable[[int, Net], None]) -> None:
         """Call work(k, worker) for all workers in parallel; raise what one of them raises when all have ended."""
         others = [self._pool.submit(work, k, worker) for k, worker in enumerate(self.workers) if k]
         failures = []
