@@ -91,7 +91,7 @@ def waited_seconds(trainer: Trainer) -> list[float]:
 def train_in(run: Run, trainer: Trainer) -> bool:
     """Train in the run's folder, whatever rank fails; return whether training was asked to stop."""
     comm, heartbeat, data = trainer.comm, trainer.heartbeat, trainer.dataset
-    watchdog, replicas = Watchdog(comm, heartbeat, run.config.hang_timeout), Replicas(comm, heartbeat)
+    watchdog, replicas = Watchdog(heartbeat, comm.size, run.config.hang_timeout), Replicas(comm, heartbeat)
     recorder = Recorder(run, comm, heartbeat, data.name, len(data.train.labels), trainer.progress)
 
     def work():

@@ -1,5 +1,6 @@
-"""Norms over groups of blocks in training: one result on any number of ranks and threads, samples are blamed still."""
+"""Norms over groups of blocks in training: one result on any number of ranks and threads, and samples are still named."""
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -8,13 +9,13 @@ import pytest
 from distcnn import Net, models
 from distcnn.config.settings import parse
 from distcnn.data.dataset import load
-from distcnn.errors import ConfigError, Diverged, LaunchError, NetError
+from distcnn.errors import ConfigError, LaunchError, NetError, StepDiverged
 from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, SaveAs
 from distcnn.network import memory
 from distcnn.network.plan import Block
 from distcnn.network.shapes import infer_shapes, parameter_counts
 from distcnn.parallel.serial import SerialComm
-from distcnn.resilience.diagnose import diagnose
+from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.training import setup
 from distcnn.training.trainer import Trainer
 from tests.helpers.arrays import normal
@@ -64,7 +65,7 @@ def test_a_state_in_the_middle_of_an_epoch_holds_everything(recipe):
 
 
 @pytest.mark.parametrize("norm_group", [1, 2, 3, "global"])
-def test_the_sample_at_fault_is_blamed(norm_group):
+def test_the_sample_at_fault_is_named(norm_group):
     """Behind the first norm its NaN is in all samples of the group."""
     images, labels = normal(90, 1, 28, 28), np.arange(90, dtype=np.int32) % 10
     images[[33, 36], 0, 5, 5] = np.nan
@@ -75,7 +76,7 @@ def test_the_sample_at_fault_is_blamed(norm_group):
 
 
 @pytest.mark.mpi(ranks=(1, 3))
-def test_the_sample_at_fault_is_blamed_wherever_it_is(comm):
+def test_the_sample_at_fault_is_named_wherever_it_is(comm):
     """A NaN on the last rank, which a norm over the whole batch has brought to all."""
     run = train(RECIPES["all"], comm, steps=2)
     net, last = run.net, comm.rank == comm.size - 1
@@ -88,8 +89,9 @@ def test_the_sample_at_fault_is_blamed_wherever_it_is(comm):
     net.load, blocks = load, next(run.remaining())
     number = comm.bcast(int(blocks[1].index[3]), comm.size - 1)
     words = rf"layer 0 \(Conv2D\) gives NaN or infinity, sample {number}, on rank {comm.size - 1} of"
-    with pytest.raises(Diverged, match=words):
+    with pytest.raises(StepDiverged) as caught:
         run.step(blocks)
+    assert re.search(words, str(explained(comm, caught.value.step, run.recompute(blocks, diagnose))))
 
 
 def test_more_ranks_than_groups_are_refused():

@@ -114,7 +114,7 @@ def test_other_data_has_no_validation_part(command, trained):
     test = trained[1].dataset.test
     write(train__images=test.images, train__labels=test.labels)
     assert json.loads(command(evaluate, "--data", "data.h5", "--split", "train", "--json"))["samples"] == 355
-    with pytest.raises(DataError, match="no validation part"):
+    with pytest.raises(DataError, match="no validation split"):
         command(evaluate, "--data", "data.h5", "--split", "validation")
 
 

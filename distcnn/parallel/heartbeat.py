@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import NamedTuple
 
@@ -26,11 +27,14 @@ class Beat(NamedTuple):
 class Heartbeat:
     """The heartbeats of the ranks of this node. Making one is collective.
 
+    node: this rank's node.
+    pids: the processes of its ranks, in order.
     waited: seconds that this rank has waited for others, since somebody last set it to 0.
     """
 
     def __init__(self, comm: Comm):
         self.node, self.waited = node(comm), 0.0
+        self.pids = self.node.own(comm.allgather(os.getpid()))
         ranks = len(self.node.ranks)
         words = memoryview(common_memory(comm, self.node, 8 * WORDS * ranks, all_write=True)).cast("q")
         self._rows = [words[WORDS * k : WORDS * (k + 1)] for k in range(ranks)]

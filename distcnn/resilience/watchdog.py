@@ -19,23 +19,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import CLOCK, IDLE, PHASES, WAITING, Heartbeat
 
 GRACE = 1.0  # seconds that a hung rank's own watchdog has before that of another rank helps
 
 
 class Watchdog:
-    """Ends the ranks of this node that hang, inside `watching()`. Making one is collective.
+    """Ends the ranks of this node that hang, inside `watching()`.
 
-    comm: of all ranks.
     heartbeat: of this rank.
+    size: how many ranks the job has.
     timeout: seconds without a heartbeat after which a rank hangs; 0: no rank is ended.
     """
 
-    def __init__(self, comm: Comm, heartbeat: Heartbeat, timeout: float = 0.0):
-        self._heartbeat, self._node, self._size = heartbeat, heartbeat.node, comm.size
-        self._processes = [_handle(pid) for pid in self._node.own(comm.allgather(os.getpid()))]
+    def __init__(self, heartbeat: Heartbeat, size: int, timeout: float = 0.0):
+        self._heartbeat, self._node, self._size = heartbeat, heartbeat.node, size
+        self._processes = [_handle(pid) for pid in heartbeat.pids]
         self._timeout, self._ended = timeout, threading.Event()
         self._thread, self._looked = None, CLOCK()  # when the thread last looked at the heartbeats
         self._woken_in = None  # the step in which it found that this process had been stopped for long
