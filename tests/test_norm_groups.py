@@ -1,4 +1,4 @@
-"""Norms over groups of blocks in training: one result on any number of ranks and threads, and samples are still named."""
+"""Norms over groups of blocks in training: one result on any number of ranks and threads; samples are still named."""
 
 import re
 import tracemalloc
