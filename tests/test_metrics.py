@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from test_layers import normal
 
 from distcnn import Net
 from distcnn.data.dataset import Split
@@ -14,6 +13,7 @@ from distcnn.parallel.serial import SerialComm
 from distcnn.training.evaluation import evaluate
 from distcnn.training.metrics import METRICS
 from distcnn.training.workers import WorkerPool
+from tests.helpers.arrays import normal
 
 SAMPLES, CLASSES = 75, 6
 SPLIT = Split(normal(SAMPLES, 1, 3, 3), np.arange(SAMPLES, dtype=np.int32) % CLASSES)
