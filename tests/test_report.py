@@ -146,8 +146,7 @@ def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     comm = SerialComm()
     ours = recorder.Recorder(run, comm, Heartbeat(comm), "x", 8, TrainingProgress())
     for step in (1, 2):
-        ours.record = record(step)
-        ours._write_record()
+        ours._write(record(step))
         ours.finish()
         ours.finish()
     assert drawn == [1, 2]

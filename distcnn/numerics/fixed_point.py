@@ -84,6 +84,10 @@ class Totals(NamedTuple):
         """The part of the samples that is answered right; 0 without samples."""
         return self.correct / max(self.samples, 1)
 
+    def plain(self) -> tuple[int, int, int]:
+        """Return them as a tuple without names."""
+        return self.loss, self.correct, self.samples
+
     def plus(self, other: Totals) -> Totals:
         """Return the totals over the samples of both."""
         return Totals(self.loss + other.loss, self.correct + other.correct, self.samples + other.samples)

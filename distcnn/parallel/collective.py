@@ -56,7 +56,8 @@ def on_all(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
 
     If some raise a UserError, every rank raises that of the lowest. Any other exception is the rank's own.
     """
-    result = failure = None
+    result: Any = None
+    failure = None
     try:
         result = function(*arguments)
     except errors.UserError as error:
@@ -66,7 +67,11 @@ def on_all(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
     first = next((rank for rank, found in enumerate(failures) if found), None)
     if first is None:
         return result
-    raise mark_collective(failure, first) if first == comm.rank else _rebuilt(failures[first], first)
+    raise (
+        mark_collective(failure, first)
+        if failure and first == comm.rank
+        else _rebuilt(failures[first], first)
+    )
 
 
 def barrier(comm: Comm) -> None:

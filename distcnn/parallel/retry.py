@@ -45,7 +45,8 @@ def retry(
     """
     repair = None
     while True:
-        result = error = None
+        result: Any = None
+        error: BaseException | None = None
         try:
             if repair:
                 repair()

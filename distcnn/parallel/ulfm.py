@@ -15,7 +15,6 @@ import numpy as np
 from distcnn.parallel.collective import sleep_until
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.point_to_point import EMPTY, RENDEZVOUS, PointToPointComm
-from distcnn.parallel.serial import SerialComm
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -36,7 +35,8 @@ class UlfmComm:
     """
 
     def __init__(self, comm: MPI.Comm):
-        self.all, self.comm = comm, comm.Dup()
+        self.all: MPI.Comm = comm
+        self.comm: MPI.Comm | PointToPointComm = comm.Dup()
         self.alive, self.groups = [*range(comm.size)], 0
 
     def __getattr__(self, name: str) -> Any:
@@ -86,14 +86,14 @@ class UlfmComm:
         """
         here, pending = {self.all.rank}, {}
         for other in self.alive:
-            with suppress(failures(self)):
+            with suppress(*failures(self)):
                 if other != self.all.rank:
                     arrival = self.all.Irecv(EMPTY.copy(), other, RENDEZVOUS)
                     pending[other] = arrival, self.all.Isend(EMPTY, other, RENDEZVOUS)
 
         def all_met():
             for other, requests in [*pending.items()]:
-                with suppress(failures(self)):
+                with suppress(*failures(self)):
                     if not all(request.Test() for request in requests):
                         continue
                     here.add(other)
@@ -111,7 +111,7 @@ class UlfmComm:
         before, seen = self.alive, None
         while seen is None:
             here = self.rendezvous()
-            with suppress(failures(self)):  # another has died: all go round again
+            with suppress(*failures(self)):  # another has died: all go round again
                 self.all.Ack_failed()
                 seen = [self.all.Agree(mask) for mask in _masks(here, self.all.size)]
         self.alive = [rank for rank in before if seen[rank // BITS] >> rank % BITS & 1]
@@ -143,7 +143,7 @@ def _masks(ranks, size):
     return [sum((start + k in ranks) << k for k in range(BITS)) for start in range(0, size, BITS)]
 
 
-def ulfm_comm(comm: MPI.Comm | SerialComm) -> Comm:
+def ulfm_comm(comm: Any) -> Comm:
     """Return a UlfmComm of the ranks of `comm`, or `comm` itself where the death of one rank ends the job."""
     if os.environ.get(ENABLED) != "1" or comm.size == 1:
         return comm
@@ -163,7 +163,7 @@ def rank_name(comm: Comm, rank: int | None = None) -> str:
     return f"rank {rank_number(comm, rank)} of {comm.all.size if isinstance(comm, UlfmComm) else comm.size}"
 
 
-def failures(comm: Comm) -> tuple[type[BaseException], ...]:
+def failures(comm: Comm) -> tuple[type[Exception], ...]:
     """Return the exceptions that mean "find out who is alive": all of MPI, for their classes say little."""
     if not isinstance(comm, UlfmComm):
         return ()

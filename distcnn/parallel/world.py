@@ -115,9 +115,9 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     """Return the exit code that a collective exception stands for, and what to print."""
     cause = _cause(error)
     if isinstance(cause, SystemExit):
-        return cause.code or 0, ""
+        return int(cause.code or 0), ""
     where = f" (on rank {collective_rank(error)})" if collective_rank(error) else ""
-    return error.exit_code, f"distcnn: error: {error}{where}"
+    return getattr(error, "exit_code", 1), f"distcnn: error: {error}{where}"
 
 
 def _leave(comm, code: int, message: str, prints: bool) -> NoReturn:
@@ -136,10 +136,10 @@ def _fail(comm, error: BaseException, remote: bool) -> NoReturn:
     """End the job for an exception of this rank alone, or one that distcnn does not expect."""
     if remote:
         time.sleep(PAUSE)
-    planned = isinstance(error, DistcnnError)
-    what = f"distcnn: error: {error}\n" if planned else "".join(traceback.format_exception(error))
+    what = "".join(traceback.format_exception(error))
     who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed"
-    if planned:
+    if isinstance(error, DistcnnError):
+        what = f"distcnn: error: {error}\n"
         job_status.tell(f"{job_status.EXIT} {error.exit_code}")
     _end(comm, getattr(error, "exit_code", 1), what + who)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from distcnn.errors import Diverged
+from distcnn.errors import DistcnnError, Diverged
 from distcnn.kernels.jit import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.layers.base import TRAINING
@@ -22,8 +22,8 @@ Allgather = Callable[[np.ndarray], np.ndarray]
 Finding = tuple[int, str]
 
 
-def explained(comm: Comm, step: int, finding: Finding | None) -> Diverged:
-    """Return the exception that names the layer, the samples and the rank at which step `step` diverged. Collective.
+def explained(comm: Comm, step: int, finding: Finding | None) -> DistcnnError:
+    """Return the Diverged that names the layer, the samples and the rank at which step `step` diverged. Collective.
 
     finding: what `diagnose` has returned on this rank.
     """

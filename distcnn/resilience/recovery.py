@@ -59,11 +59,14 @@ class Replica(Protocol):
     restart: goes on from a progress, for which the arrays have been written, with the ranks that there are now.
     """
 
-    arrays: list[np.ndarray]
-    progress: TrainingProgress
     heartbeat: Heartbeat
-    failed_blocks: str | None
 
+    @property
+    def arrays(self) -> list[np.ndarray]: ...
+    @property
+    def progress(self) -> TrainingProgress: ...
+    @property
+    def failed_blocks(self) -> str | None: ...
     def cancel(self) -> None: ...
     def restart(self, progress: TrainingProgress) -> None: ...
 

@@ -50,7 +50,8 @@ class Replicas:
 
     def __init__(self, comm: Comm, heartbeat: Heartbeat):
         self.comm, self.heartbeat, self.compared = comm, heartbeat, False
-        self._good, self._rollbacks = None, 0  # a copy of the last state in which all replicas were the same
+        self._good: Copy | None = None  # the last state in which all replicas were the same
+        self._rollbacks = 0  # to it
 
     def compare(self, arrays: Arrays, progress: TrainingProgress) -> None:
         """Copy the state if it is the same on all ranks; raise ReplicaMismatch on every rank otherwise."""
@@ -101,7 +102,7 @@ class Replicas:
             )
         last = max(filter(None, every))
         source = every.index(last)
-        self._copy_from(source, good.arrays if self.comm.rank == source else arrays, arrays)
+        self._copy_from(source, good.arrays if good and self.comm.rank == source else arrays, arrays)
         self.compared = False
         return last
 

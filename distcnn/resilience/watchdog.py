@@ -36,8 +36,11 @@ class Watchdog:
         self._heartbeat, self._node, self._size = heartbeat, heartbeat.node, size
         self._processes = [_handle(pid) for pid in heartbeat.pids]
         self._timeout, self._ended = timeout, threading.Event()
-        self._thread, self._looked = None, CLOCK()  # when the thread last looked at the heartbeats
-        self._woken_in = None  # the step in which it found that this process had been stopped for long
+        self._thread: threading.Thread | None = None
+        self._looked = CLOCK()  # when the thread last looked at the heartbeats
+        self._woken_in: int | None = (
+            None  # the step in which it found that this process had been stopped for long
+        )
 
     @contextmanager
     def watching(self) -> Iterator[None]:

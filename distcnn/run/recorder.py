@@ -13,7 +13,7 @@ from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.curves import Curves
 from distcnn.run.metrics import Metrics
-from distcnn.run.progress import Quiet, progress
+from distcnn.run.progress import Lines, Quiet, progress
 from distcnn.run.run_folder import Run
 from distcnn.run.state import State
 from distcnn.run.training_progress import TrainingProgress
@@ -46,10 +46,13 @@ class Recorder:
         samples: int,
         done: TrainingProgress,
     ):
-        self.run, self.comm, self.heartbeat, self.record = run, comm, heartbeat, None
+        self.run, self.comm, self.heartbeat = run, comm, heartbeat
+        self.record: Record | None = None
         self.metrics, self._epoch_samples = Metrics(run.metrics), samples
         self.curves = Curves(run.metrics, run.curves, f"{run.config.model} on {dataset}", self.warn)
-        self.progress = self.writer = self.score = None
+        self.progress: Lines | None = None  # on the rank that writes
+        self.writer: CheckpointWriter | None = None
+        self.score: tuple[float, float] | None = None
         self._saved, self._unsaved = (
             done.steps,
             None,
@@ -83,12 +86,12 @@ class Recorder:
 
     def say(self, text: str) -> None:
         """Show a line."""
-        if self.is_writer:
+        if self.progress:
             self.progress.say(text)
 
     def warn(self, text: str) -> None:
         """Show a warning."""
-        if self.is_writer:
+        if self.progress:
             self.progress.warn(text)
 
     def step(self, done: TrainingProgress) -> None:
@@ -96,7 +99,7 @@ class Recorder:
         now, samples = time.perf_counter(), done.totals.samples - self._counted
         self._seconds, self._since = self._seconds + now - self._since, now
         self._samples, self._counted = self._samples + samples, done.totals.samples
-        if self.is_writer:
+        if self.progress:
             self._show_warnings()
             self.progress.step(done.epoch + 1, done.totals.mean_loss, done.totals.accuracy, samples)
 
@@ -115,7 +118,7 @@ class Recorder:
         digest: of the weights.
         """
         self.heartbeat.beat(WRITING)
-        self.record = {
+        self.record = record = {
             "epoch": done.epoch + 1,
             "step": done.steps,
             "train_loss": done.totals.mean_loss,
@@ -128,10 +131,10 @@ class Recorder:
             "weights_sha256": digest,
         }
         if "validation" in evaluations:
-            self.record |= _metrics(evaluations, "validation")
+            record |= _metrics(evaluations, "validation")
         self._seconds, self._samples, self._counted = 0.0, 0, 0
         if self.is_writer:
-            self._write_record()
+            self._write(record)
         self._since = time.perf_counter()
 
     def save(self, steps: int, state: Callable[[], State]) -> None:
@@ -147,7 +150,7 @@ class Recorder:
 
     def finish(self) -> None:
         """Return when all is written and drawn; more may follow when a rank has died meanwhile."""
-        if not self.is_writer:
+        if not self.progress:
             return
         if self._undrawn:
             self._draw()
@@ -172,22 +175,22 @@ class Recorder:
         self._unless_disk_fails(self.metrics.truncate_after, done.steps)
         if self.record:
             self._saved = None
-            self._write_record()
+            self._write(self.record)
             if self.record["step"] != done.steps:
                 self.score = None  # it is not that of the state that is saved next
 
-    def _write_record(self):
-        """Write the last record, unless it is there."""
-        self.score = score(self.record)
-        self._unless_disk_fails(self._append_record)
+    def _write(self, record):
+        """Write and show the record of an epoch, unless that was done."""
+        self.score = score(record)
+        self._unless_disk_fails(self._append, record)
         if time.perf_counter() - self._drawn > REDRAW:
             self._draw()
 
-    def _append_record(self):
-        if all(each["step"] < self.record["step"] for each in self.metrics.records()[-1:]):
+    def _append(self, record):
+        if all(each["step"] < record["step"] for each in self.metrics.records()[-1:]):
             self._undrawn = True
-            self.progress.epoch(self.record)
-            self.metrics.append(self.record)
+            self.progress.epoch(record)
+            self.metrics.append(record)
 
     def _draw(self):
         self.curves.draw()

@@ -40,7 +40,7 @@ def evaluate(
         sums += _round(pool, split, share[first : first + ROUND], min(positions, ROUND), heartbeat)
     if heartbeat:
         heartbeat.beat(WAITING)
-    sums = sum(np.array(each, object) for each in comm.allgather(sums.tolist()))
+    sums = np.sum([np.array(each, object) for each in comm.allgather(sums.tolist())], axis=0)
     totals = checked_totals(Counters(sums), where)
     counts = zip(METRICS, sums[HEAD:], strict=True)
     more = {name: count / max(totals.samples, 1) for name, count in counts}

@@ -41,4 +41,6 @@ def predict(pool: WorkerPool, images: np.ndarray, comm: Comm) -> Predicted:
         raise mark_collective(
             Diverged("the net gives NaN for some images: their values may be out of all proportion")
         )
-    return (None, None) if pieces is None else tuple(map(np.concatenate, zip(*pieces, strict=True)))
+    if pieces is None:
+        return None, None
+    return np.concatenate([each[0] for each in pieces]), np.concatenate([each[1] for each in pieces])

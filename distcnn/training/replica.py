@@ -100,7 +100,7 @@ class Replica:
             auxiliary_state={name: array.copy() for name, array in self.auxiliary_state.items()},
             epoch=self.progress.epoch,
             step=self.progress.steps,
-            epoch_sums=tuple(self.progress.totals),
+            epoch_sums=self.progress.totals.plain(),
         )
 
     def restore(self, state: State, where: str) -> None:

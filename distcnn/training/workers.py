@@ -49,8 +49,8 @@ class WorkerPool:
 
     def __init__(self, net: Net, threads: int = 1):
         self.net, self.workers = net, [net, *(net.worker_copy() for _ in range(threads - 1))]
-        self.failed_blocks = None
-        self._pool = _pool(threads - 1) if threads > 1 else None
+        self.failed_blocks: str | None = None
+        self._threads = _executor(threads - 1) if threads > 1 else None
 
     @property
     def threads(self) -> int:
@@ -90,6 +90,7 @@ class WorkerPool:
 
     def clear(self) -> None:
         """Clear all sums, of which a step that failed may have left some."""
+        self.failed_blocks = None
         for worker in self.workers:
             worker.sums[:] = 0
 
@@ -102,7 +103,9 @@ class WorkerPool:
 
     def map(self, work: Callable[[int, Net], None]) -> None:
         """Call work(k, worker) for all workers in parallel; raise what one of them raises when all have ended."""
-        others = [self._pool.submit(work, k, worker) for k, worker in enumerate(self.workers) if k]
+        others = []
+        if self._threads:
+            others = [self._threads.submit(work, k, worker) for k, worker in enumerate(self.workers) if k]
         failures = []
         try:
             work(0, self.net)
@@ -138,7 +141,7 @@ class WorkerPool:
             move_sums(self.net.sums[share.start : share.stop], other.sums[share.start : share.stop])
 
 
-def _pool(threads):
+def _executor(threads):
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(threads, "worker")
