@@ -1,11 +1,17 @@
 """Train a network: `mpirun -n 8 python -m distcnn.train`, or without mpirun; --help tells the options."""
 
 import sys
+
+from distcnn.config.versions import answer_version
+
+if __name__ == "__main__":
+    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+
 from itertools import count
 
 from distcnn import models
 from distcnn.config.checks import check_consistency
-from distcnn.config.settings import parse
+from distcnn.config.parser import parse
 from distcnn.errors import Stopped
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root
 from distcnn.parallel.ulfm import retry_on_rank_failure

@@ -6,13 +6,20 @@ It begins at the checkpoint before the newest, or with the run's initial weights
 """
 
 import sys
+
+from distcnn.config.versions import answer_version
+
+if __name__ == "__main__":
+    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from distcnn.config.parser import Parser
-from distcnn.config.settings import NUMERICS, from_toml
+from distcnn.config.settings import NUMERICS
+from distcnn.config.toml import from_toml
 from distcnn.errors import CheckpointError, Diverged
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.world import run as run_command

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from distcnn import Net, models
-from distcnn.config.settings import parse
+from distcnn.config.parser import parse
 from distcnn.data.dataset import load
 from distcnn.errors import ConfigError, Diverged, LaunchError, NetError
 from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, SaveAs

@@ -6,6 +6,7 @@ they can no longer move a weight, and denormals are slow.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -103,3 +104,19 @@ def _squares(code, name):
 
 squares_of_sums = _squares("i8", "squares_of_sums")
 squares_of_weights = _squares("f4", "squares_of_weights")
+
+
+class Update(NamedTuple):
+    """What moves the weights under an optimizer of this name, and which settings it reads."""
+
+    kernel: Kernel
+    settings: tuple[str, ...]
+
+
+# The names of optimizers are declared here; training/optimizers.py has a class for each.
+UPDATES = {
+    "sgd": Update(momentum_update, ("momentum",)),
+    "nesterov": Update(nesterov_update, ("momentum",)),
+    "adamw": Update(adam_update, ("momentum", "beta2", "epsilon")),
+    "lars": Update(lars_update, ("momentum", "trust_coefficient")),
+}

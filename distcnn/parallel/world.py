@@ -82,7 +82,7 @@ def run(main) -> NoReturn:
     try:
         retry_on_rank_failure(comm, lambda: barrier(comm))
         if comm.rank == 0:
-            job_status.tell(job_status.STARTED)
+            job_status.write(job_status.STARTED)
         code, message = main(comm) or 0, ""
     except KeyboardInterrupt:
         _end(comm, INTERRUPTED, "")
@@ -108,7 +108,7 @@ def _leave(comm, code: int, message: str, tell: bool) -> NoReturn:
     """Exit together, as launchers end the job at the first rank that exits with an error."""
     _say(message if tell else "")
     if tell:
-        job_status.tell(f"{job_status.EXIT} {code}")
+        job_status.write(f"{job_status.EXIT} {code}")
     if isinstance(comm, UlfmComm):
         comm.rendezvous(comm.Is_revoked)
     else:
@@ -124,7 +124,7 @@ def _fail(comm, error) -> NoReturn:
     what = f"distcnn: error: {error}\n" if planned else "".join(traceback.format_exception(error))
     who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed"
     if planned:
-        job_status.tell(f"{job_status.EXIT} {error.exit_code}")
+        job_status.write(f"{job_status.EXIT} {error.exit_code}")
     _end(comm, getattr(error, "exit_code", 1), what + who)
 
 

@@ -43,7 +43,7 @@ class Recorder:
     def start(self):
         """Begin to measure time."""
         if self.is_writer:
-            job_status.tell(job_status.TRAINING)
+            job_status.write(job_status.TRAINING)
         self.mark = time.perf_counter()
 
     def say(self, text):

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from distcnn.config.parser import Parser
-from distcnn.config.settings import from_toml
+from distcnn.config.toml import from_toml
 from distcnn.data.dataset import load
 from distcnn.errors import CheckpointError, DataError
 from distcnn.kernels.activations import softmax_forward

@@ -33,8 +33,11 @@ class Optimizer:
     slot_names = ("velocities",)
     by_parameter = False  # or in as few parts as decay allows
 
+    name: str  # in kernels.optimizers.UPDATES, which has its kernel and the settings that it reads
+
     def __init__(self, net, config):
         self.net, self.config = net, config
+        self.kernel = optimizers.UPDATES[self.name].kernel
         self.arrays = {name: aligned(net.weights.shape) for name in self.slot_names}
         self.parts = [self._part(*span) for span in self._spans()]
 
@@ -87,7 +90,7 @@ def norm(kernel, x):
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Polyak 1964, in PyTorch's form)."""
 
-    kernel = optimizers.momentum_update
+    name = "sgd"
 
     def move(self, part, scale, learning_rate, step):
         rates = learning_rate, self.config.momentum, part.decay
@@ -97,7 +100,7 @@ class SGD(Optimizer):
 class Nesterov(SGD):
     """Momentum that looks a step ahead (Nesterov 1983; Sutskever et al. 2013, in PyTorch's form)."""
 
-    kernel = optimizers.nesterov_update
+    name = "nesterov"
 
 
 class AdamW(Optimizer):
@@ -106,8 +109,8 @@ class AdamW(Optimizer):
     `momentum` and `beta2` are the shares of the mean gradient and of the mean square that a step keeps.
     """
 
+    name = "adamw"
     slot_names = ("means", "squares")
-    kernel = optimizers.adam_update
 
     def move(self, part, scale, learning_rate, step):
         betas = self.config.momentum, self.config.beta2
@@ -123,8 +126,8 @@ class Lars(Optimizer):
     Biases and the parameters of norms, whose norm says little, move at the learning rate itself.
     """
 
+    name = "lars"
     by_parameter = True
-    kernel = optimizers.lars_update
 
     def move(self, part, scale, learning_rate, step):
         rates = learning_rate * self._trust(part, scale), self.config.momentum, part.decay
@@ -143,4 +146,4 @@ class Lars(Optimizer):
         return self.config.trust_coefficient * size / change if size and change else 1.0
 
 
-OPTIMIZERS = {"sgd": SGD, "nesterov": Nesterov, "adamw": AdamW, "lars": Lars}
+OPTIMIZERS = {each.name: each for each in (SGD, Nesterov, AdamW, Lars)}

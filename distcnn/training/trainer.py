@@ -5,7 +5,8 @@ import operator
 import numpy as np
 
 from distcnn.config import augment_spec
-from distcnn.config.settings import NUMERICS, to_toml
+from distcnn.config.settings import NUMERICS
+from distcnn.config.toml import to_toml
 from distcnn.config.types import GLOBAL
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.batches import Batches
