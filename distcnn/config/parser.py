@@ -18,7 +18,9 @@ from distcnn.errors import ConfigError
 class Once(argparse.Action):
     """Store the value of an option, and refuse the option when it comes again."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         if option_string and self.dest in parser.given:
             parser.error(f"{option_string} is given twice; wanted it once")
         parser.given.add(self.dest)
@@ -37,7 +39,7 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=version())
         self.given: set[str] = set()
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse a command line as argparse does, but raise ConfigError on unknown options and arguments."""
         self.given.clear()
         words = sys.argv[1:] if args is None else args
@@ -72,10 +74,10 @@ def parse(argv: Sequence[str], prog: str) -> Request:
         "--config", metavar="FILE", help="read settings from a TOML file; options override it"
     )
     parser.add_argument("--list-models", action="store_true", help="list the models, and do nothing else")
-    shows_help = not {"-h", "--help"}.isdisjoint(argv)
+    shows_help = not {"-h", "--help"}.isdisjoint(argv)  # to show all choices, which import Numba
     for name in SETTINGS:
-        shown = {"metavar": kind(name).placeholder, "help": _help(name)} if shows_help else {}
-        parser.add_argument(option(name), **shown)
+        metavar, text = (kind(name).placeholder, _help(name)) if shows_help else (None, None)
+        parser.add_argument(option(name), metavar=metavar, help=text)
     words = vars(parser.parse_args(argv))
     list_models = words.pop("list_models", False)
     given = read_file(words.pop("config")) if "config" in words else {}

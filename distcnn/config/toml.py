@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 from typing import Any
 
 from distcnn.config.hints import key_hint
@@ -10,9 +11,9 @@ from distcnn.config.old_names import modernized
 from distcnn.config.settings import NUMERICS, SETTINGS, Config, saved_settings, validated
 from distcnn.errors import ConfigError
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:  # Python 3.10
+else:
     import tomli as tomllib
 
 

@@ -91,7 +91,8 @@ def _launcher(ranks: int, environ: Mapping[str, str]) -> tuple[list[str], dict[s
     if mpirun is None:
         raise LaunchError(f"no mpirun in {own} or on the PATH: pip install mpich, or load your cluster's MPI")
     found = subprocess.run([mpirun, "--version"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    words, settings = [mpirun, "-n", str(ranks)], {}
+    words = [mpirun, "-n", str(ranks)]
+    settings: dict[str, str] = {}
     if "Open MPI" in found.stdout or "OpenRTE" in found.stdout:
         settings |= AS_ROOT if os.geteuid() == 0 else {}
         if not any(name in environ for name in BATCH):

@@ -30,7 +30,7 @@ class Optimizer:
     of the size of the weights: a part of the state.
     """
 
-    slot_names = ("velocities",)
+    slot_names: tuple[str, ...] = ("velocities",)
     by_parameter = False  # or in as few parts as decay allows
 
     name: str  # in kernels.optimizers.UPDATES, which has its kernel and the settings that it reads
