@@ -20,12 +20,12 @@ OLD_KEYS = {
     "validation": "validation_split",
 }
 OLD_VALUES = {"optimizer": {"momentum": "sgd", "adam": "adamw"}}  # by setting
-BRITISH = re.compile("(?<=mi|li)s(?=e|ation)")  # of optimise, normalisation, initialiser
+BRITISH = re.compile("(optimi|normali|standardi|initiali|regulari|synchroni)s(?=e|ation)")
 
 
 def american(name: str) -> str:
     """Return the name of an option or key in American spelling, as ours are spelled: optimizer for optimiser."""
-    return BRITISH.sub("z", name).replace("grey", "gray")
+    return BRITISH.sub(r"\1z", name).replace("grey", "gray")
 
 
 def modernized(table: dict[str, Any], where: object) -> dict[str, Any]:
