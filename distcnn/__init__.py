@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from distcnn.system import threads
 
+TYPE_CHECKING = (
+    False  # true for type checkers, as in typing, whose import would take longer than that of distcnn
+)
 if TYPE_CHECKING:
     from distcnn import layers
     from distcnn.config.versions import show_versions
@@ -20,7 +22,7 @@ threads.limit_threads()  # before anything imports NumPy
 HOMES = {"Net": "network.net", "show_versions": "config.versions"}  # where public names are defined
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name on first use, so that `import distcnn` costs nothing and needs no MPI library."""
     if name == "layers":
         return import_module("distcnn.layers")

@@ -10,6 +10,7 @@ if __name__ == "__main__":
 import argparse
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.world import run as run_command
@@ -25,7 +26,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return ours.parse_args(argv)
 
 
-def main(comm) -> None:
+def main(comm: Any) -> None:
     """Evaluate on all ranks together; rank 0 prints."""
     options = on_root(comm, parse, sys.argv[1:])
     path, state = on_root(comm, find, options.checkpoint)

@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from distcnn.config.toml import from_toml
 from distcnn.data.images import Images, load_images
@@ -32,7 +33,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return ours.parse_args(argv)
 
 
-def images_of(comm, state: State, where: Path, options: argparse.Namespace) -> Images:
+def images_of(comm: Any, state: State, where: Path, options: argparse.Namespace) -> Images:
     """Return the images that the options name. Raises DataError, on all ranks, if they do not fit the state.
 
     state: of a trained net
@@ -61,13 +62,13 @@ def report(predictions: Predictions, options: argparse.Namespace) -> None:
     print(*told(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
 
 
-def main(comm) -> None:
+def main(comm: Any) -> None:
     """Predict on all ranks together; rank 0 writes and prints."""
     options = on_root(comm, parse, sys.argv[1:])
     if options.out:
         on_root(comm, require_free, options.out, options.force)
     path, state = on_root(comm, find, options.checkpoint)
-    found = images_of(comm, state, path, options)
+    found = images_of(comm: Any, state, path, options)
     pool = crew_of(comm, state, path, found.images, options.threads)
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}

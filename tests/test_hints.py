@@ -18,7 +18,7 @@ from distcnn.training import schedule
 from distcnn.training.optimizers import OPTIMIZERS
 
 OPTIONS = ["--config", "--list-models", "--version", "--help", *map(option, SETTINGS)]
-OTHERS = ["--split", "--max-restarts"]  # options of evaluate and predict, and of launch
+OTHERS = ["--split", "--max-restarts", "-n"]  # options of evaluate and predict, and of launch
 
 
 def complaint(function, *args):
@@ -141,14 +141,16 @@ def test_hints_name_options_of_the_same_command():
     assert "did you mean --split?" in complaint(predict.parse, ["a.h5", "--part", "test"])
     assert "distcnn.predict --help" in complaint(predict.parse, ["a.h5", "--lr", "1"])
     assert "there is none, because distcnn" in complaint(predict.parse, ["a.h5", "--device", "cpu"])
-    assert "mpirun?" not in complaint(launch.parse, ["-n", "1", "--lr", "1"])
+    assert "did you mean -n?" in complaint(launch.parse, ["-n", "1", "--np", "1"])
+    assert "mpirun -n N starts N ranks" in complaint(parse, ["--np", "1"], "prog")
+    assert "distcnn.launch --help" in complaint(launch.parse, ["-n", "1", "--lr", "1"])
 
 
 @pytest.mark.parametrize("name", SAME)
 def test_every_other_name_leads_to_an_option(name):
-    assert name not in ADVICE
-    assert f"--{name}" not in OPTIONS + OTHERS
-    assert option_hint(f"--{name}", OPTIONS + OTHERS) == f", did you mean --{SAME[name]}?"
+    assert {f"-{name}", f"--{name}"}.isdisjoint(OPTIONS + OTHERS)
+    ours = "-n" if SAME[name] == "n" else f"--{SAME[name]}"
+    assert option_hint(f"--{name}", OPTIONS + OTHERS) == f", did you mean {ours}?"
 
 
 @pytest.mark.parametrize("name", ADVICE)

@@ -47,6 +47,7 @@ OTHER_NAMES = {
     "list-models": "list models",
     "split": "part subset",
     "config": "config-file cfg conf yaml",
+    "n": "np ranks num-ranks nprocs nproc num-processes processes",
     "max-restarts": "restarts retries",
 }
 SAME = {other: ours for ours, others in OTHER_NAMES.items() for other in others.split()}
@@ -63,7 +64,7 @@ _LOG = "there is none, because every run writes metrics.jsonl and curves.png int
 _READERS = "there is none, because every rank reads its own samples from memory; --threads is for computing"
 _MPI = "there is none, because ranks find each other by MPI"
 
-# Where another option, or none, does the work. What an advice names exists, or the advice is not given.
+# Where another option, or none, does the work. An advice is given only by commands that have the options in it.
 ADVICE = {
     "patience": "--hang-timeout is what ends a rank that hangs; there is no early stopping yet",
     "timeout": "--hang-timeout ends a rank that hangs, --max-time ends the run",

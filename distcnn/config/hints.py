@@ -26,7 +26,7 @@ def option_hint(option: str, known: Iterable[str]) -> str:
     option: as typed, such as "--lr"
     known: the options of the command, such as "--learning-rate"
     """
-    names = {each.removeprefix("--"): each for each in known if each.startswith("--")}
+    names = {each.lstrip("-"): each for each in known if each.startswith("-")}
     name = american(option.lstrip("-").replace("_", "-").lower())
     if SAME.get(name) in names:
         return f", did you mean {names[SAME[name]]}?"

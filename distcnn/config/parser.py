@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from distcnn.config.hints import option_hint
+from distcnn.config.hints import option_hint, suggestion
 from distcnn.config.old_names import american
 from distcnn.config.settings import SETTINGS, Config, Request, kind, needs, option, validated
 from distcnn.config.toml import read_file
 from distcnn.config.versions import version
 from distcnn.errors import ConfigError
+
+CHOICES = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")  # how argparse puts it
 
 
 class Once(argparse.Action):
@@ -52,6 +55,9 @@ class Parser(argparse.ArgumentParser):
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        choices = CHOICES.search(message)
+        if choices:
+            message += suggestion(choices[1], re.findall("[a-z0-9-]+", choices[2])).removesuffix("?")
         raise ConfigError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
     def _respelled(self, word: str) -> str:
