@@ -68,7 +68,7 @@ def main(comm: Any) -> None:
     if options.out:
         on_root(comm, require_free, options.out, options.force)
     path, state = on_root(comm, find, options.checkpoint)
-    found = images_of(comm: Any, state, path, options)
+    found = images_of(comm, state, path, options)
     pool = crew_of(comm, state, path, found.images, options.threads)
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
