@@ -6,7 +6,6 @@ import sys
 import venv
 from pathlib import Path
 
-import jobs
 import pytest
 
 import distcnn
@@ -14,6 +13,7 @@ from distcnn import __main__ as command
 from distcnn.config.settings import NUMERICS
 from distcnn.config.toml import tomllib
 from distcnn.config.versions import FACTS
+from tests.helpers import jobs
 
 VERSION = f"distcnn {distcnn.__version__}, numerics {NUMERICS}\n"
 BLOCKED = "numpy", "numba", "llvmlite", "mpi4py", "h5py"
