@@ -25,7 +25,7 @@ def optimizer_settings() -> dict[str, tuple[str, ...]]:
 
 
 FRACTION = Real(0.0, 1.0)
-POSITIVE = Real(0.0)
+NONNEGATIVE = Real(0.0)
 PATH = Word("PATH", "a path")
 RESUME = Word("never|auto|FILE", "never, auto or a checkpoint")
 OPTIMIZER = Choice(lambda: tuple(optimizer_settings()))
@@ -64,16 +64,16 @@ class Config:
     epochs: int = _setting(10, Whole(1), "passes over the training data")
     batch_size: int = _setting(128, Whole(1), "samples a step, over all ranks together", FIXED)
 
-    learning_rate: float = _setting(0.03, POSITIVE, "the highest learning rate", FIXED)
+    learning_rate: float = _setting(0.03, NONNEGATIVE, "the highest learning rate", FIXED)
     schedule: str = _setting("cosine", SCHEDULE, "how the learning rate changes after the warmup", FIXED)
-    warmup_epochs: float = _setting(2.0, POSITIVE, "epochs in which the learning rate rises", FIXED)
+    warmup_epochs: float = _setting(2.0, NONNEGATIVE, "epochs in which the learning rate rises", FIXED)
     final_lr_fraction: float = _setting(
         0.0, FRACTION, "the last learning rate, as a fraction of the highest", FIXED, DECREASING
     )
     initial_lr_fraction: float = _setting(
         0.04, FRACTION, "the first learning rate, as a fraction of the highest", FIXED, ("one-cycle",)
     )
-    power: float = _setting(1.0, POSITIVE, "the exponent of the polynomial decay", FIXED, ("polynomial",))
+    power: float = _setting(1.0, NONNEGATIVE, "the exponent of the polynomial decay", FIXED, ("polynomial",))
     step_size: int | None = _setting(
         None, Whole(1), "epochs between drops of the learning rate", FIXED, ("step",)
     )
@@ -89,13 +89,13 @@ class Config:
     beta2: float = _setting(0.999, FRACTION, "decay of the mean squared gradient per step", FIXED)
     epsilon: float = _setting(1e-8, Real(1e-12), "added to the root of the mean squared gradient", FIXED)
     trust_coefficient: float = _setting(
-        0.001, POSITIVE, "a step's length over its layer's norm, at a learning rate of 1", FIXED
+        0.001, NONNEGATIVE, "a step's length over its layer's norm, at a learning rate of 1", FIXED
     )
     weight_decay: float = _setting(
-        0.0, POSITIVE, "how fast weights shrink: by their gradients, under adamw apart from them", FIXED
+        0.0, NONNEGATIVE, "how fast weights shrink: through their gradients, under adamw directly", FIXED
     )
     decay: str = _setting("all", DECAY, "what decays; weights: no biases and no norms", FIXED)
-    clip_norm: float = _setting(0.0, POSITIVE, "the largest norm of all gradients; 0: no limit", FIXED)
+    clip_norm: float = _setting(0.0, NONNEGATIVE, "the largest norm of all gradients; 0: no limit", FIXED)
     ema_decay: float = _setting(
         0.0, FRACTION, "decay per step of the mean weights, which are evaluated; 0: none", FIXED
     )
@@ -117,13 +117,15 @@ class Config:
     replica_check_every: int = _setting(
         100, Whole(0), "steps between comparisons of all ranks' weights; 0: when saving"
     )
-    hang_timeout: float = _setting(1800.0, POSITIVE, "seconds until a rank that hangs is ended; 0: never")
+    hang_timeout: float = _setting(1800.0, NONNEGATIVE, "seconds until a rank that hangs is ended; 0: never")
     keep_checkpoints: int = _setting(3, Whole(1), "how many checkpoints to keep, besides the best")
     threads: int = _setting(
         0, Whole(0, 1024), "blocks that a rank computes at once; 0: its share of the cores", CALL
     )
     max_steps: int | None = _setting(None, Whole(1), "stop after this many steps in total", CALL)
-    max_time: float | None = _setting(None, POSITIVE, "save and stop before so many seconds are over", CALL)
+    max_time: float | None = _setting(
+        None, NONNEGATIVE, "save and stop before so many seconds are over", CALL
+    )
     progress: str = _setting("auto", PROGRESS, "what is shown", CALL)
 
 
