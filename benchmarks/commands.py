@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import distcnn
-from distcnn.system.job_status import FILE, TRAINING, told
+from distcnn.system.job_status import FILE, TRAINING, read
 
 HERE = Path(__file__).resolve().parent
 DIGITS = HERE.parent / "datasets" / "digits.h5"
@@ -69,7 +69,7 @@ class Run:
                 words, stdout=out, stderr=err, cwd=place, env=settings() | {FILE: str(ready)} | environment
             )
             while process.poll() is None:
-                if self.ready is None and TRAINING in told(ready):
+                if self.ready is None and TRAINING in read(ready):
                     self.ready = time.monotonic() - begin
                     if stop_when_ready:
                         process.terminate()

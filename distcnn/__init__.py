@@ -1,19 +1,31 @@
 """Data-parallel training of convolutional networks on CPU clusters: the same bits on any number of ranks."""
 
+from __future__ import annotations
+
 from importlib import import_module
 
 from distcnn.system import threads
 
+TYPE_CHECKING = (
+    False  # true for type checkers, as in typing, whose import would take longer than that of distcnn
+)
+if TYPE_CHECKING:
+    from distcnn import layers
+    from distcnn.config.versions import show_versions
+    from distcnn.network.net import Net
+
 __version__ = "0.1.0"
-__all__ = ["Net", "layers"]
+__all__ = ["Net", "layers", "show_versions"]
 
 threads.limit_threads()  # before anything imports NumPy
 
+HOMES = {"Net": "network.net", "show_versions": "config.versions"}  # where public names are defined
 
-def __getattr__(name):
-    """Import on first use, so that `import distcnn` costs nothing and needs no MPI library."""
-    if name == "Net":
-        return import_module("distcnn.network.net").Net
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use, so that `import distcnn` costs nothing and needs no MPI library."""
     if name == "layers":
         return import_module("distcnn.layers")
+    if name in HOMES:
+        return getattr(import_module(f"distcnn.{HOMES[name]}"), name)
     raise AttributeError(f"module 'distcnn' has no attribute {name!r}")

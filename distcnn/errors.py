@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code that each kind of failure has, so that every command ends alike.
+"""The errors that distcnn raises, and the exit code that each kind has, the same for every command.
 
     DistcnnError                  1
     ├── UserError                 2   a mistake of the user: one line, nothing written
@@ -15,6 +15,8 @@
 A message names what was found, what was wanted and the remedy, in one line.
 """
 
+from typing import ClassVar
+
 
 class DistcnnError(Exception):
     """Base of all errors that distcnn raises on purpose.
@@ -24,13 +26,13 @@ class DistcnnError(Exception):
     is_remote: whether it happened on another rank.
     """
 
-    exit_code = 1
+    exit_code: ClassVar[int] = 1
     collective_rank: int | None = None
     is_remote = False
 
 
 class UserError(DistcnnError):
-    """A mistake of the user, told in one line by one rank."""
+    """A mistake of the user, which one rank reports in one line."""
 
     exit_code = 2
 

@@ -1,8 +1,14 @@
 """Evaluate a checkpoint on a dataset: `python -m distcnn.evaluate CHECKPOINT --data FILE.h5 [--json]`."""
 
+import sys
+
+from distcnn.config.versions import answer_version
+
+if __name__ == "__main__":
+    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 
 from distcnn.parallel.collective import on_root
@@ -16,9 +22,8 @@ from distcnn.training.metrics import METRICS
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
     ours = parser("evaluate", "Loss and accuracy of a checkpoint on a dataset.")
-    ours.add_argument(
-        "--split", choices=SPLITS, default="test", help="test, or train or validation as in training [test]"
-    )
+    text = "test, or train or validation as in training [test]"
+    ours.add_argument("--split", choices=SPLITS, default="test", help=text)
     return ours.parse_args(argv)
 
 

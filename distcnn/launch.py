@@ -1,50 +1,62 @@
-"""Train until it is done, whatever dies on the way: `python -m distcnn.launch -n 8 -- OPTIONS of distcnn.train`.
+"""Train to the end, whichever ranks or hosts fail: `python -m distcnn.launch -n 8 -- OPTIONS of distcnn.train`.
 
-A job that ended before it was done is started again from its newest good checkpoint, which gives the same bits.
-Whether it was done is what the job itself has told, see `outcome`. MPI is not imported here.
+A job that ended early is started again from its newest good checkpoint, which gives the same bits. Whether it ended
+early is what the job itself reports, see `system.job_status`. MPI is not imported here.
 """
 
+import sys
+
+from distcnn.config.versions import answer_version
+
+if __name__ == "__main__":
+    answer_version(sys.argv[1:])  # before the imports below, which need NumPy
+
+import argparse
 import fcntl
 import os
 import shlex
 import signal
-import sys
 import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
-from distcnn.config import settings
-from distcnn.config.parser import Parser
-from distcnn.config.types import Real, Whole
+from distcnn.config import parser
+from distcnn.config.settings import Config
+from distcnn.config.types import Real, Type, Whole
 from distcnn.errors import ConfigError, DistcnnError, Stopped
 from distcnn.run import checkpoint, run_folder
-from distcnn.system.job_status import BEGUN, STARTED, TRAINING, exit_code, told
+from distcnn.system import job_status
+from distcnn.system.job_status import BEGUN, STARTED, TRAINING
 from distcnn.system.mpirun import Job
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-ATTEMPTS = 3  # in a row without a newer checkpoint, then we give up
+ATTEMPTS = 3  # jobs in a row without a newer checkpoint, after which the launcher gives up
 PAUSE = 0.05  # seconds between two looks at the job
-LAST_WORDS = 10  # seconds that mpirun has to end after its ranks have
+GRACE = 10  # seconds that mpirun has to end after its ranks have ended
 TRAIN = [sys.executable, "-m", "distcnn.train"]
 
 
 @dataclass
-class Asked:
-    """How often we were asked to stop, and whether by a signal that wants us gone."""
+class StopSignals:
+    """How many signals asked the launcher to stop, and how many of them want it to end at once if repeated."""
 
-    times: int = 0
+    count: int = 0
     urgent: int = 0
 
-    def note(self, number, frame):
-        self.times += 1
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Count a signal."""
+        self.count += 1
         self.urgent += number not in (signal.SIGUSR1, signal.SIGUSR2)
 
     @contextmanager
-    def listening(self):
-        """Take note of signals inside the block."""
-        unwanted = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)  # as under nohup
-        previous = {each: signal.signal(each, self.note) for each in SIGNALS if each not in unwanted}
+    def listening(self) -> Iterator["StopSignals"]:
+        """Count signals inside the block; SIGHUP stays ignored where it is, as under nohup."""
+        ignored = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
+        previous = {each: signal.signal(each, self.handle) for each in SIGNALS if each not in ignored}
         try:
             yield self
         finally:
@@ -52,52 +64,49 @@ class Asked:
                 signal.signal(number, handler)
 
 
-def parse(argv):
-    """Return our own options, and those of training behind the `--`."""
-    words, options = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
-    parser = Parser(
-        "python -m distcnn.launch", usage="%(prog)s -n RANKS [options] -- [options of distcnn.train]"
-    )
-    parser.add_argument("-n", dest="ranks", metavar="N", required=True, help="the number of ranks")
-    parser.add_argument("--max-restarts", metavar="R", default="100", help="give up after so many [100]")
-    parser.add_argument(
-        "--start-limit", metavar="SECONDS", default="300", help="for the ranks to find each other [300]"
-    )
-    parser.add_argument("--mpirun", metavar="OPTIONS", default="", help='more for it: "--hostfile hosts"')
-    found = parser.parse_args(words)
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the launcher's options, and those of training, which stand behind the `--`."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    usage = "%(prog)s -n RANKS [options] -- [options of distcnn.train]"
+    ours = parser.Parser("python -m distcnn.launch", usage=usage)
+    ours.add_argument("-n", dest="ranks", metavar="N", required=True, help="the number of ranks")
+    ours.add_argument("--max-restarts", metavar="R", default="100", help="give up after so many [100]")
+    limit = "seconds until all ranks must have found each other [300]"
+    ours.add_argument("--start-limit", metavar="SECONDS", default="300", help=limit)
+    more = 'more options for mpirun: "--hostfile hosts"'
+    ours.add_argument("--mpirun", metavar="OPTIONS", default="", help=more)
+    found = ours.parse_args(argv[:end])
     found.ranks = _number(found.ranks, Whole(1), "-n")
     found.max_restarts = _number(found.max_restarts, Whole(0), "--max-restarts")
     found.start_limit = _number(found.start_limit, Real(0), "--start-limit")
-    return found, options
+    return found, list(argv[end + 1 :])
 
 
-def launch(arguments, options, asked):
-    """Run jobs until one is done, and return its exit code; DistcnnError when that seems hopeless."""
-    request = settings.parse(options, "python -m distcnn.launch -n N --")
+def launch(arguments: argparse.Namespace, options: list[str], signals: StopSignals) -> int:
+    """Run jobs until one is done, and return its exit code.
+
+    arguments, options: as `parse` returns them
+    signals: the requests to stop, which the launcher passes on to the job
+
+    Raises DistcnnError when another job seems hopeless, and Stopped when a job was stopped before it saved.
+    """
+    request = parser.parse(options, "python -m distcnn.launch -n N --")
     run = run_folder.find(request, warn)
     begin, begun, stuck = time.monotonic(), request.config.resume in ("never", "auto"), 0
-    with run_folder.reserved(run) as folder, _outcome(folder) as outcome:
+    with run_folder.reserved(run) as folder, _status_file(folder) as status_file:
         for attempt in range(arguments.max_restarts + 1):
             ours = {"--out": str(folder)} | _time_left(request.config, begin)
             ours |= {"--resume": "auto"} if attempt and begun else {}
-            words = [*TRAIN, *_without(options, ours), *(word for pair in ours.items() for word in pair)]
-            before = _newest(folder)
-            code, how = _attempt(arguments, words, outcome, asked)
+            command = [*TRAIN, *_without(options, ours), *(word for pair in ours.items() for word in pair)]
+            before = _newest_step(folder)
+            code, how = _run_job(arguments, command, status_file, signals)
             if code is not None:
                 return code
-            begun = begun or BEGUN in told(outcome)
-            after = _newest(folder)
+            begun = begun or BEGUN in job_status.read(status_file)
+            after = _newest_step(folder)
             stuck = stuck + 1 if after == before else 0
             where = f"from step {after}" if after else "from the beginning"
-            if asked.times:
-                raise Stopped(
-                    f"stopped as asked, but not after saving ({how}): started again, it goes on {where}"
-                )
-            if stuck == ATTEMPTS:
-                raise DistcnnError(
-                    f"gave up: {ATTEMPTS} times in a row the job ended without a newer checkpoint, last {how}; "
-                    f"see what it says above; started again with --resume auto, it goes on {where}"
-                )
+            _require_hope(signals, stuck, how, where)
             if attempt < arguments.max_restarts:
                 warn(f"the job ended: {how}; restart {attempt + 1} of {arguments.max_restarts}, {where}")
     raise DistcnnError(
@@ -106,49 +115,68 @@ def launch(arguments, options, asked):
     )
 
 
-def _attempt(arguments, words, outcome, asked):
-    """Run one job to its end. Return the exit code that it told, or None, and how it ended."""
-    outcome.write_bytes(b"")
-    job = Job(arguments.ranks, words, outcome, shlex.split(arguments.mpirun))
+def _require_hope(signals: StopSignals, stuck: int, how: str, where: str) -> None:
+    """Raise Stopped or DistcnnError unless another job shall be started.
+
+    stuck: how many jobs in a row ended without a newer checkpoint
+    how: how the last job ended, in words
+    where: from where the next job would go on, in words
+    """
+    if signals.count:
+        raise Stopped(f"stopped as asked, but not after saving ({how}): started again, it goes on {where}")
+    if stuck == ATTEMPTS:
+        raise DistcnnError(
+            f"gave up: {ATTEMPTS} times in a row the job ended without a newer checkpoint, last {how}; "
+            f"see what it says above; started again with --resume auto, it goes on {where}"
+        )
+
+
+def _run_job(
+    arguments: argparse.Namespace, command: list[str], status_file: Path, signals: StopSignals
+) -> tuple[int | None, str]:
+    """Run one job to its end; return the exit code that it reported, or None, and how it ended in words."""
+    status_file.write_bytes(b"")
+    job = Job(arguments.ranks, command, status_file, shlex.split(arguments.mpirun))
     try:
-        how = _watched(job, arguments.start_limit, outcome, asked)
+        how = _watch(job, arguments.start_limit, status_file, signals)
     finally:
         job.end()
-    said = told(outcome)
-    code = exit_code(said)
-    if code is None and STARTED not in said and job.process.returncode == 2:
-        code = 2  # mpirun's own word on a mistake, or that of ranks that found no MPI
+    statuses = job_status.read(status_file)
+    code = job_status.exit_code(statuses)
+    if code is None and STARTED not in statuses and job.process.returncode == 2:
+        code = 2  # a mistake that mpirun itself found, or ranks that found no MPI
     return code, how or f"mpirun ended with exit code {job.process.returncode}"
 
 
-def _watched(job, start_limit, outcome, asked):
-    """Return when the job has ended, or how it is to be ended; hand on what we are asked."""
-    begin, handed, over = time.monotonic(), False, None
+def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals) -> str | None:
+    """Pass requests to stop on to a job until it has ended: then return None, or why it must be ended by force."""
+    begin, asked, over = time.monotonic(), False, None
     while not job.ended:
         time.sleep(PAUSE)
-        said = told(outcome)
+        statuses = job_status.read(status_file)
         now = time.monotonic()
-        if STARTED not in said and now - begin > start_limit:
+        if STARTED not in statuses and now - begin > start_limit:
             return f"not all ranks were there after {start_limit:g} s"
-        if asked.urgent > 1 or (asked.times and TRAINING not in said):
+        if signals.urgent > 1 or (signals.count and TRAINING not in statuses):
             return "killed"
-        if asked.times and not handed:
+        if signals.count and not asked:
             job.ask_to_stop()
-            handed = True
-        if exit_code(said) is not None:
+            asked = True
+        if job_status.exit_code(statuses) is not None:
             over = over or now
-            if now - over > LAST_WORDS:
+            if now - over > GRACE:
                 return "mpirun did not end"
     return None
 
 
 @contextmanager
-def _outcome(folder):
-    """Make the file in which a job tells how far it came, as network file systems remember for long what is missing.
+def _status_file(folder: str | os.PathLike) -> Iterator[Path]:
+    """Make the file into which a job reports how far it has come, and remove it after the block.
 
-    Its launcher holds a lock on it; what a launcher that was killed has left is removed.
+    The file is made here, once, because network file systems remember for long that a file is missing. The launcher
+    holds a lock on it, so that the next launcher can remove the file of one that was killed.
     """
-    for left in folder.glob(".launch-*"):
+    for left in Path(folder).glob(".launch-*"):
         with suppress(OSError), _locked(left):
             left.unlink()
     path = Path(folder, f".launch-{os.getpid()}").resolve()
@@ -164,56 +192,57 @@ def _outcome(folder):
 
 
 @contextmanager
-def _locked(path):
-    """Hold the lock on a file; OSError if another process does."""
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock on a file; raise OSError if another process holds it."""
     with open(path, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
-def _newest(folder):
+def _newest_step(folder: str | os.PathLike) -> int:
     """Return the step of the newest good checkpoint, 0 if there is none."""
     found = checkpoint.newest(Path(folder, "checkpoints"), lambda text: None)
     return found[1].step if found else 0
 
 
-def _time_left(settings, begin):
-    """Return the option with what is left of --max-time, which holds for all jobs together."""
-    if settings.max_time is None:
+def _time_left(config: Config, begin: float) -> dict[str, str]:
+    """Return the option with what is left of --max-time, which limits all jobs together."""
+    if config.max_time is None:
         return {}
-    return {"--max-time": f"{max(settings.max_time - (time.monotonic() - begin), 1e-3):.3f}"}
+    return {"--max-time": f"{max(config.max_time - (time.monotonic() - begin), 1e-3):.3f}"}
 
 
-def _without(options, names):
-    """Return options, "--name=value" or "--name value", without those of these names."""
-    kept, words = [], iter(options)
+def _without(options: Sequence[str], names: Collection[str]) -> list[str]:
+    """Return the options, "--name=value" or "--name value", without those of these names."""
+    left, words = [], iter(options)
     for word in words:
         name, equals, _ = word.partition("=")
-        if name not in names:  # which values cannot be: no value begins with "--"
-            kept.append(word)
+        if name not in names:  # a value is none of them, as no value begins with "--"
+            left.append(word)
         elif not equals:
             next(words)
-    return kept
+    return left
 
 
-def _number(word, domain, option):
-    value = domain.validate(domain.parse(word))
+def _number(word: str, kind: Type, option: str) -> Any:
+    """Return the number that a word means. Raises ConfigError, which names the option, if it is not valid."""
+    value = kind.validate(kind.parse(word))
     if value is None:
-        raise ConfigError(f"{option}: {word!r} is not possible; wanted {domain.wanted}")
+        raise ConfigError(f"{option}: {word!r} is not possible; wanted {kind.wanted}")
     return value
 
 
-def warn(text):
-    """Tell what is not as it should be."""
+def warn(text: str) -> None:
+    """Print a warning."""
     print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
 
 
-def main():
+def main() -> int:
     """Launch, and return the exit code."""
     try:
         arguments, options = parse(sys.argv[1:])
-        with Asked().listening() as asked:
-            return launch(arguments, options, asked)
+        with StopSignals().listening() as signals:
+            return launch(arguments, options, signals)
     except DistcnnError as error:
         print(f"distcnn: error: {error}", file=sys.stderr, flush=True)
         return error.exit_code

@@ -1,31 +1,44 @@
 """Predict classes: `python -m distcnn.predict CHECKPOINT --data FILE.h5 [--out FILE.h5|FILE.csv] [--json]`."""
 
-import json
 import sys
 
-from distcnn.config.settings import from_toml
+from distcnn.config.versions import answer_version
+
+if __name__ == "__main__":
+    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from distcnn.config.toml import from_toml
 from distcnn.data.images import Images, load_images
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
 from distcnn.run.predictions import Predictions, require_free, told, write
+from distcnn.run.state import State
 from distcnn.training.load import SPLITS, check_images, find, load_pool, load_split, parser
 from distcnn.training.prediction import predict
 
 
-def parse(words):
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
-    ours = parser("predict", "What a checkpoint takes images for, labelled or not.")
-    ours.add_argument(
-        "--split", choices=SPLITS, help="which images [test, or /images of a file without parts]"
-    )
+    ours = parser("predict", "The classes that a checkpoint predicts for images, with or without labels.")
+    text = "which images [test, or /images of a file without splits]"
+    ours.add_argument("--split", choices=SPLITS, help=text)
     ours.add_argument("--out", metavar="FILE", help="write all predictions to a .h5 or .csv file")
     ours.add_argument("--force", action="store_true", help="replace FILE if it is there")
-    return ours.parse_args(words)
+    return ours.parse_args(argv)
 
 
-def images_of(comm: Comm, state, where, options):
-    """Return the Images that the options name, which fit the state."""
+def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace) -> Images:
+    """Return the images that the options name. Raises DataError, on all ranks, if they do not fit the state.
+
+    state: of a trained net
+    where: the checkpoint that the state comes from, for messages
+    """
     if options.split == "validation":
         dataset, split = load_split(comm, state, where, options.split, options.data)
         return Images(split.images, split.labels, dataset.classes, dataset.name, options.split)
@@ -35,29 +48,33 @@ def images_of(comm: Comm, state, where, options):
     return found
 
 
+def report(predictions: Predictions, options: argparse.Namespace) -> None:
+    """Write the predictions to the file that the options name, if any, and print a summary."""
+    if options.out:
+        write(options.out, predictions)
+    if options.json:
+        every = {} if options.out else {"predicted": predictions.predicted.tolist()}
+        print(json.dumps(predictions.record | every))
+        return
+    about = predictions.about
+    where = f"{about['checkpoint']}, step {about['step']}"
+    print(f"{where}, on {len(predictions.predicted):,} {about['part']} images of {about['data']}")
+    print(*told(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
+
+
 def main(comm: Comm) -> None:
     """Predict on all ranks together; rank 0 writes and prints."""
     options = on_root(comm, parse, sys.argv[1:])
-    on_root(comm, lambda: options.out and require_free(options.out, options.force))
+    if options.out:
+        on_root(comm, require_free, options.out, options.force)
     path, state = on_root(comm, find, options.checkpoint)
     found = images_of(comm, state, path, options)
     pool = load_pool(comm, state, path, found.images, options.threads)
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
     about |= {"part": found.part, "weights_sha256": pool.net.digest}
-
-    def tell():
-        predictions = Predictions(predicted, probabilities, found.labels, state.classes, about)
-        if options.out:
-            write(options.out, predictions)
-        if options.json:
-            whole = {} if options.out else {"predicted": predicted.tolist()}
-            print(json.dumps(predictions.record | whole))
-            return
-        print(f"{path}, step {state.step}, on {len(predicted):,} {found.part} images of {found.name}")
-        print(*told(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
-
-    on_root(comm, tell)
+    predictions = Predictions(predicted, probabilities, found.labels, state.classes, about)
+    on_root(comm, report, predictions, options)
 
 
 if __name__ == "__main__":

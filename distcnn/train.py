@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+
+from distcnn.config.versions import answer_version
+
+if __name__ == "__main__":
+    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+
 from collections.abc import Sequence
 from itertools import count
 
 from distcnn import models
 from distcnn.config.checks import check_consistency
-from distcnn.config.settings import Config, Request, parse
+from distcnn.config.parser import parse
+from distcnn.config.settings import Config, Request
 from distcnn.errors import StepDiverged, Stopped
 from distcnn.network.plan import Block
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root

@@ -7,8 +7,14 @@ It begins at the checkpoint before the newest, or with the run's initial weights
 
 from __future__ import annotations
 
-import argparse
 import sys
+
+from distcnn.config.versions import answer_version
+
+if __name__ == "__main__":
+    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.config.parser import Parser
-from distcnn.config.settings import NUMERICS, from_toml
+from distcnn.config.settings import NUMERICS
+from distcnn.config.toml import from_toml
 from distcnn.errors import CheckpointError, Diverged, StepDiverged
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm

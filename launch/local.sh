@@ -18,7 +18,7 @@ train() {
 }
 
 set -m                                            # so that Ctrl-C reaches this script alone
-stop=USR1                                         # mpirun hands it to all ranks: they save and exit with 75
+stop=USR1                                         # mpirun forwards it to all ranks: they save and exit with 75
 trap 'asked=yes; kill -USR1 $job' USR1
 trap 'asked=yes; RESTART=no; kill -$stop $job; stop=TERM' INT TERM HUP
 

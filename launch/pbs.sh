@@ -17,11 +17,11 @@ OUT=${OUT:-runs/$PBS_JOBNAME}        # the run's folder
 
 . "$VENV/bin/activate" || exit 2
 
-# PBS gives no sign before it kills, so that `timeout` must; 0: never
+# PBS sends no signal before it kills, so `timeout` must; 0: never
 seconds=$(qstat -f "$PBS_JOBID" | awk '/Resource_List.walltime/ {
     split($3, t, ":"); left = t[1] * 3600 + t[2] * 60 + t[3] - 120; if (left > 0) print left }')
 
-trap 'asked=yes; kill -USR1 $job' USR1    # mpirun hands it to all ranks: they save and exit with 75
+trap 'asked=yes; kill -USR1 $job' USR1    # mpirun forwards it to all ranks: they save and exit with 75
 timeout --foreground --preserve-status --signal=USR1 "${seconds:-0}" \
     mpirun --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" \
     python -m distcnn.train --out "$OUT" --resume auto $OPTIONS &

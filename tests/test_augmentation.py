@@ -7,7 +7,7 @@ import pytest
 
 from distcnn.config import augment_spec
 from distcnn.config.augment_spec import Augment, read, written
-from distcnn.config.settings import parse
+from distcnn.config.parser import parse
 from distcnn.data.augmentation import Augmentation, gaussian
 from distcnn.errors import ConfigError
 from distcnn.lanes import LANES, aligned

@@ -224,10 +224,10 @@ def test_a_hangup_is_ignored_where_it_was(monkeypatch):
     """As under nohup, whose jobs shall outlive the terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with launch.Asked().listening() as asked:
+        with launch.StopSignals().listening() as signals:
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGUSR1)
-            assert (asked.times, asked.urgent) == (1, 0)
+            assert (signals.count, signals.urgent) == (1, 0)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -236,20 +236,20 @@ def test_a_hangup_is_ignored_where_it_was(monkeypatch):
 def test_a_launcher_removes_what_a_dead_one_has_left_and_nothing_else(tmp_path):
     other = tmp_path / ".launch-1"
     other.write_bytes(b"")
-    with launch._locked(other), launch._outcome(tmp_path):
+    with launch._locked(other), launch._status_file(tmp_path):
         assert other.exists()
-    with launch._outcome(tmp_path):
+    with launch._status_file(tmp_path):
         assert not other.exists()
 
 
 def test_what_a_job_tells_survives_nonsense(tmp_path, monkeypatch):
     path = tmp_path / "outcome"
     monkeypatch.setenv(job_status.FILE, str(path))
-    job_status.tell(job_status.STARTED)
+    job_status.write(job_status.STARTED)
     assert not path.exists()  # the launcher has gone
     path.write_bytes(b"\xff\n")
-    job_status.tell("exit 75")
-    assert job_status.exit_code(job_status.told(path)) == 75
+    job_status.write("exit 75")
+    assert job_status.exit_code(job_status.read(path)) == 75
     assert job_status.exit_code([]) is None
 
 

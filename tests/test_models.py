@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from distcnn import models
 from distcnn.errors import ConfigError, NetError
 from distcnn.layers import Add, Conv2D, Dense
 from distcnn.models import MODELS, build, check, size
@@ -128,6 +129,19 @@ def test_pictures_of_classes_differ():
 def test_unknown_names_are_told_the_nearest():
     with pytest.raises(ConfigError, match="did you mean lenet5-1998"):
         check("lenet5_1998")
+
+
+def test_a_file_in_the_folder_is_a_model(tmp_path, monkeypatch):
+    """No list names the modules of distcnn.models."""
+    text = "from distcnn.layers import Dense, Flatten\nfrom distcnn.models.base import Model\n"
+    text += "MODELS = {'linear': Model(lambda shape, classes: [Flatten(), Dense(classes)], (1, 8, 8))}\n"
+    (tmp_path / "linear.py").write_text(text)
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
+    found = models._declared()
+    assert set(found) == {*MODELS, "linear"}
+    assert list(found) == sorted(found)
+    monkeypatch.setitem(MODELS, "linear", found["linear"])
+    assert size("linear") == (650, 2 * 640)
 
 
 def test_list(run):

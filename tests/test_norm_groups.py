@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from distcnn import Net, models
-from distcnn.config.settings import parse
+from distcnn.config.parser import parse
 from distcnn.data.dataset import load
 from distcnn.errors import ConfigError, LaunchError, NetError, StepDiverged
 from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, SaveAs
@@ -126,7 +126,7 @@ def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
     assert taken / 4 < five - one <= taken
     monkeypatch.setattr(memory, "available", lambda: five - 1)  # without what is kept beside parameters
     memory.require(LAYERS, [one])
-    with pytest.raises(NetError, match="use smaller images, a smaller net, a smaller --norm-group, or fewer"):
+    with pytest.raises(NetError, match="use smaller images, a smaller net, a smaller norm group, or fewer"):
         models.check_memory("small", (1, 28, 28), 10, 1, 1, 1, 5)
 
 

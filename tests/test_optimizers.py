@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from distcnn import Net
-from distcnn.config.settings import Config, parse
+from distcnn.config.parser import parse
+from distcnn.config.settings import Config
 from distcnn.data.dataset import load
 from distcnn.errors import CheckpointError, Diverged
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from distcnn import evaluate, predict
-from distcnn.config.settings import parse
+from distcnn.config.parser import parse
 from distcnn.data.dataset import load
 from distcnn.errors import DataError, OutputError, UserError
 from distcnn.parallel.serial import SerialComm

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from distcnn.config.settings import NUMERICS, Config, from_toml, parse, to_toml
+from distcnn.config.parser import parse
+from distcnn.config.settings import NUMERICS, Config
+from distcnn.config.toml import from_toml, to_toml
 from distcnn.errors import CheckpointError, ConfigError, OutputError
 from distcnn.run import checkpoint, run_folder
 from tests.helpers.states import state

@@ -7,7 +7,10 @@ import pytest
 
 from distcnn.config import settings
 from distcnn.config.checks import check_consistency
-from distcnn.config.settings import Config, Request, from_toml, parse, resumed, to_toml
+from distcnn.config.hints import suggestion
+from distcnn.config.parser import parse
+from distcnn.config.settings import Config, Request, resumed
+from distcnn.config.toml import from_toml, to_toml
 from distcnn.errors import ConfigError
 
 
@@ -231,4 +234,4 @@ def test_a_request_can_travel_to_other_ranks():
     ("word", "hint"), [("lenet", ", did you mean lenet5?"), ("lenet6", ", did you mean lenet5?"), ("x", "")]
 )
 def test_suggestions_are_near_or_absent(word, hint):
-    assert settings.suggestion(word, ["lenet5", "vgg16"]) == hint
+    assert suggestion(word, ["lenet5", "vgg16"]) == hint

@@ -2,11 +2,12 @@
 
 import pytest
 
+from distcnn.system import threads
 from distcnn.system.threads import THREADS, limit_threads
 
 
 @pytest.mark.parametrize(
-    ("environ", "threads"),
+    ("environ", "wanted"),
     [
         ({}, "8"),
         ({"MPI_LOCALNRANKS": "2"}, "4"),
@@ -16,10 +17,10 @@ from distcnn.system.threads import THREADS, limit_threads
         ({"MPI_LOCALNRANKS": ""}, "8"),
     ],
 )
-def test_cores_are_shared_by_the_ranks_of_a_node(monkeypatch, environ, threads):
-    monkeypatch.setattr("distcnn.system.threads._cores", lambda: 8)
+def test_cores_are_shared_by_the_ranks_of_a_node(monkeypatch, environ, wanted):
+    monkeypatch.setattr(threads, "cores", lambda: 8)
     limit_threads(environ)
-    assert [environ[name] for name in THREADS] == [threads] * len(THREADS)
+    assert [environ[name] for name in THREADS] == [wanted] * len(THREADS)
 
 
 def test_what_the_user_has_set_stays():

@@ -1,7 +1,13 @@
 """The command `python -m distcnn.bench tiles`: measure the candidate tiles of every kernel on this processor."""
 
-import argparse
 import sys
+
+from distcnn.config.versions import answer_version
+
+if __name__ == "__main__":
+    answer_version(sys.argv[1:])  # before the imports below and in main, which need NumPy and Numba
+
+import argparse
 
 
 def main():

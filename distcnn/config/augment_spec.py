@@ -1,13 +1,18 @@
-"""What --augment asks for, as "shift=2,flip,elastic=34:4": read, checked, and written in one order."""
+"""The value of --augment, such as "shift=2,flip,elastic=34:4": reading it, checking it, and writing it in one order."""
+
+from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 NONE = "none"
 FORMS = "shift=PIXELS, crop=PIXELS, flip, rotate=DEGREES, scale=PART, shear=PART, elastic=ALPHA:SIGMA, "
 FORMS += "brightness=PART, cutout=PIXELS"
-MOST = {  # of each number; for PARTs and degrees the greatest that leave an image recognisable as one
+LARGEST: dict[
+    str, tuple[float, ...]
+] = {  # of each number; of PARTs and degrees what leaves an image recognizable
     "shift": (4096,),
     "flip": (),
     "rotate": (180.0,),
@@ -17,15 +22,18 @@ MOST = {  # of each number; for PARTs and degrees the greatest that leave an ima
     "brightness": (1.0,),
     "cutout": (4096,),
 }
-SAME = {"crop": "shift"}  # a border of zeros and a crop at random is a shift at random
+SAME = {"crop": "shift"}  # a random crop of an image with a border of zeros is a random shift
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How far training images are distorted at most; 0: not at all.
+    """The largest distortions of training images; 0: none.
 
-    shift, cutout: whole pixels; flip: 1 if half of the images are mirrored; rotate: degrees; scale, shear, brightness:
-    parts of 1; elastic: alpha and sigma, in pixels, of Simard et al. 2003.
+    shift, cutout: in whole pixels
+    flip: 1 if half of the images are mirrored
+    rotate: in degrees
+    scale, shear, brightness: fractions of 1
+    elastic: alpha and sigma of Simard et al. 2003, in pixels
     """
 
     shift: int = 0
@@ -38,18 +46,18 @@ class Augment:
     cutout: int = 0
 
     @property
-    def interpolates(self):
-        """Whether pixels come from between pixels."""
+    def interpolates(self) -> bool:
+        """Whether values between pixels are needed."""
         return any((self.rotate, self.scale, self.shear, self.elastic[0]))
 
 
-def read(text):
-    """Return the Augment that a text asks for. Raises ValueError, whose text is for the user."""
-    found = {}
+def read(text: str) -> Augment:
+    """Return the Augment that a text asks for. Raises ValueError, whose message is for the user."""
+    found: dict[str, tuple[float, ...]] = {}
     for word in text.split(",") if text != NONE else ():
         name, _, value = word.strip().partition("=")
-        if name not in MOST and name not in SAME:
-            near = difflib.get_close_matches(name, [*MOST, *SAME], n=1)
+        if name not in LARGEST and name not in SAME:
+            near = difflib.get_close_matches(name, [*LARGEST, *SAME], n=1)
             hint = f"did you mean {near[0]}?" if near else f"wanted some of {FORMS}, or {NONE}"
             raise ValueError(f"unknown augmentation {name[:50]!r}; {hint}")
         numbers = _numbers(name, value)
@@ -58,45 +66,23 @@ def read(text):
             both = "shift and crop are the same: " if name == "shift" else f"{name} is there twice: "
             raise ValueError(f"{both}name it once")
         found[name] = numbers
-    settings = {name: numbers if len(numbers) > 1 else numbers[0] for name, numbers in found.items()}
+    settings: dict = {name: numbers if len(numbers) > 1 else numbers[0] for name, numbers in found.items()}
     return Augment(**settings)
 
 
-def written(augment):
-    """Return the text that asks for an Augment, always the same one."""
+def written(augment: Augment) -> str:
+    """Return the text that asks for an Augment; equal ones have the same text."""
     words = []
-    for name in MOST:
+    for name in LARGEST:
         value = getattr(augment, name)
         numbers = value if isinstance(value, tuple) else (value,)
         if numbers[0]:
-            words.append(name if name == "flip" else f"{name}={':'.join(map(_spelt, numbers))}")
+            words.append(name if name == "flip" else f"{name}={':'.join(map(_format, numbers))}")
     return ",".join(words) or NONE
 
 
-def _spelt(number):
-    return str(int(number)) if number == int(number) else repr(number)
-
-
-def _numbers(name, text):
-    """Return the numbers behind a name, all above 0."""
-    most = MOST[SAME.get(name, name)]
-    words = text.split(":") if text else []
-    try:
-        numbers = [kind(word) for kind, word in zip(map(type, most), words, strict=True)]
-        fine = all(0 < number <= limit for number, limit in zip(numbers, most, strict=True))
-    except ValueError:  # not as many, or no numbers
-        fine = False
-    if not fine:
-        limits = " and, behind a colon, ".join(
-            f"a {'whole ' * isinstance(limit, int)}number up to {_spelt(limit)}" for limit in most
-        )
-        wanted = f"{name}=, above 0: {limits}" if most else f"{name} alone"
-        raise ValueError(f"{name}{'=' * bool(text)}{text[:50]} is not possible; wanted {wanted}")
-    return tuple(numbers) if most else (1,)
-
-
-def refusal(augment, shape):
-    """Return what is senseless about an Augment for images of shape (c, h, w), or None."""
+def refusal(augment: Augment, shape: Sequence[int]) -> str | None:
+    """Return why an Augment makes no sense for images of shape (c, h, w), or None."""
     least = min(shape[1:])
     for name in ("shift", "cutout"):
         if getattr(augment, name) >= least:
@@ -105,6 +91,32 @@ def refusal(augment, shape):
     return None
 
 
-def radians(degrees):
+def radians(degrees: float) -> float:
     """Return the angle in radians."""
     return degrees * (math.pi / 180.0)
+
+
+def _format(number: float) -> str:
+    """Return the number as text, a whole one without a point."""
+    return str(int(number)) if number == int(number) else repr(number)
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    """Return the numbers after a distortion's name, all above 0. Raises ValueError."""
+    largest = LARGEST[SAME.get(name, name)]
+    words = text.split(":") if text else []
+    try:
+        numbers = [type(limit)(word) for limit, word in zip(largest, words, strict=True)]
+        valid = all(0 < number <= limit for number, limit in zip(numbers, largest, strict=True))
+    except ValueError:  # not as many, or no numbers
+        valid = False
+    if not valid:
+        limits = " and, behind a colon, ".join(map(_limit, largest))
+        wanted = f"{name}=, above 0: {limits}" if largest else f"{name} alone"
+        raise ValueError(f"{name}{'=' * bool(text)}{text[:50]} is not possible; wanted {wanted}")
+    return tuple(numbers) if largest else (1,)
+
+
+def _limit(limit: float) -> str:
+    """Return words on the largest value of a number."""
+    return f"a {'whole ' * isinstance(limit, int)}number up to {_format(limit)}"

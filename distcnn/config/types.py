@@ -1,15 +1,44 @@
-"""The values that a setting may take: how a command line spells them, what fits, and how to say so."""
+"""The types of settings: how each is written on a command line, which values are valid, and what to ask for instead.
+
+`parse` turns a word of the command line into a value, `validate` checks a value wherever it comes from.
+"""
+
+from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from distcnn.config import augment_spec
 
 GLOBAL = "global"
-MANY = 2**31 - 1  # no count exceeds it, so that a product of two counts fits into int64
+MAX_COUNT = 2**31 - 1  # no count exceeds it, so that a product of two counts fits into int64
+MAX_REAL = 2.0**1023  # above it, a whole number may not convert to a float
 PLAIN = re.compile("[-+.0-9A-Za-z]+")
 UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters and what is not UTF-8
+
+
+class Type(Protocol):
+    """The type of a setting."""
+
+    @property
+    def placeholder(self) -> str:
+        """What the help shows for the value."""
+
+    @property
+    def wanted(self) -> str:
+        """The valid values in words, for messages."""
+
+    def parse(self, word: str) -> Any:
+        """Return the value that a word of the command line means; a word that means none stays as it is."""
+
+    def validate(self, value: Any) -> Any:
+        """Return the value converted to this type, or None where it is not valid.
+
+        Raises ValueError where a message of its own tells the user more than `wanted` does.
+        """
 
 
 @dataclass(frozen=True)
@@ -19,67 +48,70 @@ class Word:
     placeholder: str
     wanted: str
 
-    def parse(self, word):
-        """Return the value that a word on the command line stands for."""
+    def parse(self, word: str) -> str:
         return word
 
-    def validate(self, value):
-        """Return the value as this domain's type, or None where it does not fit."""
+    def validate(self, value: Any) -> str | None:
         return value if isinstance(value, str) and value and not UNWRITABLE.search(value) else None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few words."""
+    """One of a few words; they may be a function that returns them, where they are costly to import."""
 
-    words: tuple[str, ...]
+    source: tuple[str, ...] | Callable[[], tuple[str, ...]]
 
     @property
-    def placeholder(self):
+    def words(self) -> tuple[str, ...]:
+        """All words that may be chosen."""
+        return self.source() if callable(self.source) else self.source
+
+    @property
+    def placeholder(self) -> str:
         return "|".join(self.words)
 
     @property
-    def wanted(self):
+    def wanted(self) -> str:
         return " or ".join(self.words)
 
-    def parse(self, word):
+    def parse(self, word: str) -> str:
         return word
 
-    def validate(self, value):
+    def validate(self, value: Any) -> str | None:
         return value if value in self.words else None
 
 
 @dataclass(frozen=True)
 class Augmentations:
-    """Distortions of training images, in the one text that asks for them."""
+    """Random distortions of training images, all in one text."""
 
     placeholder = "LIST"
     wanted = f"some of {augment_spec.FORMS}, or {augment_spec.NONE}"
 
-    def parse(self, word):
+    def parse(self, word: str) -> str:
         return word
 
-    def validate(self, value):
-        """Return the text in its usual order. Raises ValueError, whose text is for the user, where it does not fit."""
+    def validate(self, value: Any) -> str | None:
+        """Return the text with its distortions in the usual order. Raises ValueError where it is not valid."""
         return augment_spec.written(augment_spec.read(value)) if isinstance(value, str) else None
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number, both ends included."""
+    """A whole number, both limits included."""
 
     low: int
-    high: int = MANY
+    high: int = MAX_COUNT
     placeholder = "N"
 
     @property
-    def wanted(self):
-        return f"a whole number from {self.low}" + ("" if self.high == MANY else f" to {self.high}")
+    def wanted(self) -> str:
+        return f"a whole number from {self.low}" + ("" if self.high == MAX_COUNT else f" to {self.high}")
 
-    def parse(self, word):
+    def parse(self, word: str) -> int | str:
         return _number(int, word)
 
-    def validate(self, value):
+    def validate(self, value: Any) -> int | None:
         return value if type(value) is int and self.low <= value <= self.high else None
 
 
@@ -90,53 +122,53 @@ class Blocks:
     placeholder = f"N|{GLOBAL}"
     wanted = f"a whole number from 1, or {GLOBAL}"
 
-    def parse(self, word):
+    def parse(self, word: str) -> int | str:
         return _number(int, word)
 
-    def validate(self, value):
+    def validate(self, value: Any) -> int | str | None:
         return value if value == GLOBAL else Whole(1).validate(value)
 
 
 @dataclass(frozen=True)
 class Real:
-    """A finite number, the upper end excluded."""
+    """A finite number, the upper limit excluded."""
 
     low: float
     below: float = math.inf
     placeholder = "X"
 
     @property
-    def wanted(self):
+    def wanted(self) -> str:
         return f"a number from {self.low:g}" + ("" if self.below == math.inf else f", below {self.below:g}")
 
-    def parse(self, word):
+    def parse(self, word: str) -> float | str:
         return _number(float, word)
 
-    def validate(self, value):
-        within = type(value) in (int, float) and self.low <= value < self.below
-        return float(value) if within and value < 2**1023 else None
+    def validate(self, value: Any) -> float | None:
+        valid = type(value) in (int, float) and self.low <= value < self.below and value < MAX_REAL
+        return float(value) if valid else None
 
 
 @dataclass(frozen=True)
 class Wholes:
-    """Whole numbers from 1 that grow: in words with commas between them, in a file a list."""
+    """Ascending whole numbers from 1: on a command line with commas between them, in a file a list."""
 
     placeholder = "N,N,..."
     wanted = "whole numbers from 1, each above the one before"
 
-    def parse(self, word):
+    def parse(self, word: str) -> list[int | str]:
         return [_number(int, part) for part in word.split(",")]
 
-    def validate(self, value):
+    def validate(self, value: Any) -> tuple[int, ...] | None:
         one = Whole(1)
         listed = isinstance(value, (list, tuple)) and all(one.validate(each) is not None for each in value)
         return tuple(value) if listed and value and list(value) == sorted(set(value)) else None
 
 
-def _number(kind, word):
-    """Return the number, or the word itself where it spells none, for `fitting` to refuse.
+def _number(kind: Callable[[str], Any], word: str) -> Any:
+    """Return the number that a word means, or the word itself, which `validate` refuses.
 
-    Python reads 1_0 as 10, and digits of all scripts; who types that has mistyped.
+    Python reads 1_0 as 10, and the digits of all scripts; whoever types these has mistyped.
     """
     try:
         return kind(word) if PLAIN.fullmatch(word) else word

@@ -5,10 +5,16 @@ python -m distcnn.data info FILE.h5            exit code 2 when something is wro
 python -m distcnn.data show FILE.h5 OUT.png    samples, as training sees them with --augment LIST
 """
 
+import sys
+
+from distcnn.config.versions import answer_version
+
+if __name__ == "__main__":
+    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+
 import argparse
 import os
 import re
-import sys
 
 from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser

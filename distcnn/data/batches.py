@@ -27,7 +27,7 @@ class Batches:
             groups = f" in {most} groups, each for one rank" if group > 1 else ""
             raise LaunchError(
                 f"{size} ranks, but a batch of {batch_size} has {self.positions} blocks of {LANES} samples{groups}: "
-                f"start at most {most} ranks, or raise --batch-size to {LANES * group * size}"
+                f"start at most {most} ranks, or raise the batch size to {LANES * group * size}"
             )
 
     def epoch(self, epoch, first=0):

@@ -1,68 +1,61 @@
-"""Whole networks by name."""
+"""Whole networks by name. A module of this folder declares some of them in its MODELS, and is found by itself."""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from importlib import import_module
+from pkgutil import iter_modules
 
-from distcnn.config.settings import suggestion
+from distcnn.config.hints import suggestion
 from distcnn.errors import ConfigError
-from distcnn.models.alexnet import alexnet
-from distcnn.models.lenet5 import lenet5, lenet5_gaussian, lenet5_sigmoid
-from distcnn.models.lenet5_1998 import lenet5_1998
-from distcnn.models.resnet import resnet
-from distcnn.models.simple import convolutional, full, local, mlp
-from distcnn.models.vgg import vgg16, vgg_small
+from distcnn.models.base import Model, Shape
 from distcnn.network import memory
 from distcnn.network.net import Net
 from distcnn.network.shapes import infer_shapes, parameter_counts
 
 
-class Model(NamedTuple):
-    """A network: layers(input_shape, classes) makes them; input_shape and classes: what it was made for."""
-
-    layers: Callable
-    input_shape: tuple[int, int, int]
-    classes: int = 10
-
-
-MODELS = {
-    "mlp": Model(mlp, (1, 28, 28)),
-    "full": Model(full, (1, 28, 28)),
-    "local": Model(local, (1, 28, 28)),
-    "convolutional": Model(convolutional, (1, 28, 28)),
-    "lenet5": Model(lenet5, (1, 28, 28)),
-    "lenet5-sigmoid": Model(lenet5_sigmoid, (1, 28, 28)),
-    "lenet5-gaussian": Model(lenet5_gaussian, (1, 28, 28)),
-    "lenet5-1998": Model(lenet5_1998, (1, 28, 28)),
-    "vgg-small": Model(vgg_small, (3, 32, 32)),
-    "vgg16": Model(vgg16, (3, 224, 224), 1000),
-    "alexnet": Model(alexnet, (3, 224, 224), 1000),
-    "resnet20": Model(resnet(3), (3, 32, 32)),
-    "resnet32": Model(resnet(5), (3, 32, 32)),
-    "resnet56": Model(resnet(9), (3, 32, 32)),
-}
+def _declared() -> dict[str, Model]:
+    """Return the models of all modules of this folder, in the order of their names."""
+    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+    models = [item for module in modules for item in getattr(module, "MODELS", {}).items()]
+    return dict(sorted(models))
 
 
-def check(name):
-    """Raise ConfigError, with the nearest name, unless there is a model of this name."""
+MODELS = _declared()
+
+
+def check(name: str) -> None:
+    """Raise ConfigError, with a similar name if there is one, unless there is a model of this name."""
     if name not in MODELS:
-        wanted = suggestion(name, MODELS) or f"; wanted one of: {', '.join(MODELS)}"
-        raise ConfigError(f"unknown model {name!r}{wanted}")
+        hint = suggestion(name, MODELS) or f"; wanted one of: {', '.join(MODELS)}"
+        raise ConfigError(f"unknown model {name!r}{hint}")
 
 
-def build(name, input_shape, classes, seed, conv="winograd", norm_group=1):
-    """Return the Net of this name for images of `input_shape` (c, h, w); conv, norm_group: as in Net.
+def build(
+    name: str, input_shape: Shape, classes: int, seed: int, conv: str = "winograd", norm_group: int | str = 1
+) -> Net:
+    """Return the Net of a model.
 
-    Raises ConfigError and NetError.
+    input_shape: (c, h, w) of the images
+    seed, conv, norm_group: as in `network.net.Net`
+
+    Raises ConfigError for an unknown name, and NetError for images that the model cannot take.
     """
     check(name)
     return Net(MODELS[name].layers(input_shape, classes), input_shape, seed, conv, norm_group)
 
 
-def check_memory(name, input_shape, classes, workers, slots, ranks=1, blocks=1):
-    """Raise NetError unless there is memory for so many ranks that train this model, with so many hands each.
+def check_memory(
+    name: str, input_shape: Shape, classes: int, workers: int, slots: int, ranks: int = 1, blocks: int = 1
+) -> None:
+    """Raise NetError unless there is memory for the training of a model.
 
-    hands, kept, blocks: as in distcnn.network.memory.of_training. Raises ConfigError, too.
+    workers: threads of each rank
+    slots: arrays of the optimizer, each of the size of the parameters
+    ranks: of this node
+    blocks: as in `network.memory.of_training`
+
+    Raises ConfigError, too, for an unknown name.
     """
     check(name)
     layers = MODELS[name].layers(input_shape, classes)
@@ -72,8 +65,8 @@ def check_memory(name, input_shape, classes, workers, slots, ranks=1, blocks=1):
     memory.require(layers, needs, ranks, blocks)
 
 
-def size(name):
-    """Return a model's number of parameters, and of products and sums in a sample's forward pass."""
+def size(name: str) -> tuple[int, int]:
+    """Return a model's number of parameters, and the additions and multiplications of a sample's forward pass."""
     model = MODELS[name]
     layers = model.layers(model.input_shape, model.classes)
     shapes, parameter_specs, _ = infer_shapes(layers, model.input_shape)
@@ -81,7 +74,7 @@ def size(name):
     return parameters, sum(layer.flops(shape) for layer, shape in zip(layers, shapes, strict=False))
 
 
-def list_models():
+def list_models() -> str:
     """Return a table of all models as text."""
     lines = [f"{'model':<14} {'parameters':>12} {'FLOPs a sample':>16}  input"]
     for name, model in MODELS.items():

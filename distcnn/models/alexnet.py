@@ -1,12 +1,14 @@
 """The network of Krizhevsky, Sutskever and Hinton that won ImageNet's competition of 2012."""
 
 from distcnn.layers import Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
+from distcnn.layers.base import Layer
+from distcnn.models.base import Model, Shape
 
 
-def alexnet(input_shape, classes):
-    """AlexNet in one tower (Krizhevsky 2014), which PyTorch's torchvision has, too; for images from 63 x 63 on.
+def alexnet(input_shape: Shape, classes: int) -> list[Layer]:
+    """Return the layers of AlexNet in one tower (Krizhevsky 2014), as in torchvision; for images from 63 x 63 on.
 
-    The paper of 2012 halves some layers between two GPUs: Conv2D(256, 5, padding=2, groups=2) in this notation.
+    The paper of 2012 splits some layers between two GPUs, which is Conv2D(256, 5, padding=2, groups=2) here.
     """
     return [
         *(Conv2D(64, 11, stride=4, padding=2), ReLU(), MaxPool2D(3, 2)),
@@ -17,3 +19,6 @@ def alexnet(input_shape, classes):
         *(Flatten(), Dropout(0.5), Dense(4096), ReLU()),
         *(Dropout(0.5), Dense(4096), ReLU(), Dense(classes)),
     ]
+
+
+MODELS = {"alexnet": Model(alexnet, (3, 224, 224), 1000)}

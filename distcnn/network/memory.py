@@ -49,7 +49,7 @@ def require(layers, needs, times=1, blocks=1):
     if needed > there:
         k = max(range(len(needs)), key=needs.__getitem__)
         ranks = f" for {times} ranks" if times > 1 else ""
-        group = "a smaller --norm-group, " if blocks > 1 else ""
+        group = "a smaller norm group, " if blocks > 1 else ""
         raise NetError(
             f"layer {k}: {layers[k]} takes {_size(times * needs[k])} of memory{ranks}, the whole net {_size(needed)}, "
             f"but only {_size(there)} are free: use smaller images, a smaller net, {group}or fewer ranks and threads"

@@ -93,7 +93,7 @@ def run(main: Callable[[Comm], int | None]) -> NoReturn:
     try:
         retry_on_rank_failure(comm, barrier, comm)
         if comm.rank == 0:
-            job_status.tell(job_status.STARTED)
+            job_status.write(job_status.STARTED)
         code, message = main(comm) or 0, ""
     except KeyboardInterrupt:
         _end(comm, INTERRUPTED, "")
@@ -124,7 +124,7 @@ def _leave(comm, code: int, message: str, prints: bool) -> NoReturn:
     """Exit together, as launchers end the job at the first rank that exits with an error."""
     _print(message if prints else "")
     if prints:
-        job_status.tell(f"{job_status.EXIT} {code}")
+        job_status.write(f"{job_status.EXIT} {code}")
     if isinstance(comm, UlfmComm):
         comm.rendezvous(comm.Is_revoked)
     else:
@@ -140,7 +140,7 @@ def _fail(comm, error: BaseException, remote: bool) -> NoReturn:
     who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed"
     if isinstance(error, DistcnnError):
         what = f"distcnn: error: {error}\n"
-        job_status.tell(f"{job_status.EXIT} {error.exit_code}")
+        job_status.write(f"{job_status.EXIT} {error.exit_code}")
     _end(comm, getattr(error, "exit_code", 1), what + who)
 
 

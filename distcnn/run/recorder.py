@@ -81,7 +81,7 @@ class Recorder:
     def start(self) -> None:
         """Begin to measure time."""
         if self.is_writer:
-            job_status.tell(job_status.TRAINING)
+            job_status.write(job_status.TRAINING)
         self._since = time.perf_counter()
 
     def say(self, text: str) -> None:

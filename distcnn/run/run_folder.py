@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from distcnn.config.settings import NUMERICS, Config, from_toml, resumed, to_toml
+from distcnn.config.settings import NUMERICS, Config, resumed
+from distcnn.config.toml import from_toml, to_toml
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint import State
@@ -79,7 +80,7 @@ def create(run, again=False):
     if run.state and not run.begun:  # so that what began elsewhere can be gone on with from here
         checkpoint.save(run.checkpoints / checkpoint.name(run.state.step), run.state)
     write_whole(run.folder / "config.toml", to_toml(run.config).encode())
-    job_status.tell(job_status.BEGUN)
+    job_status.write(job_status.BEGUN)
     return run
 
 

@@ -1,24 +1,27 @@
-"""Files that appear whole or not at all, so that a run killed at any moment leaves nothing half written."""
+"""Files that appear whole or not at all, so that a run killed at any moment leaves no file half written."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from distcnn.errors import OutputError
 
 
-def write_whole(path, *pieces):
-    """Write pieces of bytes to a file that appears whole, as `appearing` does."""
+def write_whole(path: str | os.PathLike, *pieces: bytes) -> None:
+    """Write pieces of bytes to a file that appears whole, as by `atomic_path`."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         for piece in pieces:
             file.write(piece)
 
 
 @contextmanager
-def atomic_path(path):
-    """Yield a temporary name in the same folder for what is to be written; then flush it to disk, and rename.
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield the path of a temporary file in the same folder; after the block flush it to disk and rename it to `path`.
 
-    Raises OutputError, and leaves what was there before, when anything fails.
+    Raises OutputError when anything fails, and then leaves the file that was there before.
     """
     path = Path(path)
     if not path.name:
@@ -29,8 +32,9 @@ def atomic_path(path):
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
+        reason = error.strerror or error
         raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}; make room or choose another folder"
+            f"{path}: cannot be written: {reason}; make room or choose another folder"
         ) from None
     finally:
         with suppress(OSError):
@@ -38,18 +42,19 @@ def atomic_path(path):
     _sync(path.parent)
 
 
-def _flush(path):
+def temporary_prefix(name: str) -> str:
+    """Return how the names of temporary files for a file of this name begin: with a dot, unlike the names of runs."""
+    return f".{name}."
+
+
+def _flush(path: Path) -> None:
+    """Flush a file's content to disk."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
-def temporary_prefix(name):
-    """Return how the temporary names for a file begin: hidden, and unlike every name that is looked for."""
-    return f".{name}."
-
-
-def _sync(folder):
-    """Flush a folder's names to disk; where a file system cannot, the rename stands as it is."""
+def _sync(folder: Path) -> None:
+    """Flush a folder's list of names to disk, where the file system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

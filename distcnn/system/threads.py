@@ -1,10 +1,11 @@
-"""Thread counts of the libraries, from what each rank may use, so that ranks do not fight for cores.
+"""The numbers of threads of the libraries, so that the ranks of a node share its cores instead of competing for them.
 
-They are set before NumPy is imported, so this imports nothing heavy.
+They are set before NumPy is imported, so this module imports nothing heavy.
 """
 
 import os
 import re
+from collections.abc import Mapping, MutableMapping
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 LOCAL_RANKS = (  # how many ranks share this node, by launcher
@@ -14,23 +15,25 @@ LOCAL_RANKS = (  # how many ranks share this node, by launcher
 )
 
 
-def limit_threads(environ=os.environ) -> None:
-    """Set the number of threads of every library, except where the user has set it."""
+def limit_threads(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Set the number of threads of every library to this rank's share of the cores, except where the user set one."""
     for name in THREADS:
         environ.setdefault(name, str(threads(environ)))
 
 
-def threads(environ) -> int:
+def threads(environ: Mapping[str, str]) -> int:
     """Return this rank's share of the cores that it may run on, at least 1."""
-    return max(1, _cores() // _local_ranks(environ))
+    return max(1, cores() // _local_ranks(environ))
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _local_ranks(environ) -> int:
+def _local_ranks(environ: Mapping[str, str]) -> int:
+    """Return how many ranks the launcher has started on this node; 1 if it does not say."""
     counts = (re.match(r"[1-9]\d*", environ.get(name, "")) for name in LOCAL_RANKS)
     return next((int(count[0]) for count in counts if count), 1)

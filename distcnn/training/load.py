@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.config.parser import Parser
-from distcnn.config.settings import from_toml
+from distcnn.config.toml import from_toml
 from distcnn.data.dataset import Dataset, Split, load
 from distcnn.errors import CheckpointError, DataError
 from distcnn.kernels.activations import softmax_forward

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from distcnn.config.settings import NUMERICS, Config, to_toml
+from distcnn.config.settings import NUMERICS, Config
+from distcnn.config.toml import to_toml
 from distcnn.data.dataset import Dataset
 from distcnn.errors import CheckpointError, Diverged
 from distcnn.kernels.batchnorm import update_running_stats

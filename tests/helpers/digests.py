@@ -1,6 +1,6 @@
 """The digests of weights that trainings must print, and short trainings that print them."""
 
-from distcnn.config.settings import parse
+from distcnn.config.parser import parse
 from distcnn.data.dataset import load
 from distcnn.parallel.serial import SerialComm
 from distcnn.training.trainer import Trainer

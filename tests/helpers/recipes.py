@@ -1,6 +1,6 @@
 """Ways to train that together use every optimizer, schedule and option of the update."""
 
-from distcnn.config.settings import parse
+from distcnn.config.parser import parse
 from distcnn.data.dataset import load
 from distcnn.training.trainer import Trainer
 

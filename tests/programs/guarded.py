@@ -48,7 +48,9 @@ if __name__ == "__main__":
         net = Net(OTHERS, shape) if name == "others" else build(name, shape, 3, seed=0)
         images, labels = rng.integers(0, 256, (20, *shape)).astype(np.float32), rng.integers(0, 3, 20)
         net.loss_and_gradients(images, labels)
-        net.augmentation = Augmentation(read("shift=2,rotate=30,elastic=40:3"), shape, np.float32, net.context)
+        net.augmentation = Augmentation(
+            read("shift=2,rotate=30,elastic=40:3"), shape, np.float32, net.context
+        )
         net.loss_and_gradients(images, labels)
         net.backward(np.ones_like(net.forward(images)))
         net.predict(images)

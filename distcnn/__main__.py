@@ -1,0 +1,76 @@
+"""The command `distcnn VERB ...`, which is also `python -m distcnn VERB ...` and `python -m distcnn.VERB ...`."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+from distcnn.config.hints import suggestion
+from distcnn.config.versions import answer_version, show_versions
+
+VERBS = {
+    "train": "train a network",
+    "evaluate": "measure loss and accuracy of a checkpoint",
+    "predict": "predict classes by a checkpoint",
+    "verify": "train the last steps of a run again, and compare the bits",
+    "launch": "train on several ranks, and start again what fails",
+    "data": "make a dataset, or show what is in one",
+    "bench": "measure the candidates for the tiles of kernels",
+}
+OTHER_VERBS = {
+    "fit": "train",
+    "run": "launch",
+    "resume": "train",
+    "eval": "evaluate",
+    "test": "evaluate",
+    "validate": "evaluate",
+    "infer": "predict",
+    "inference": "predict",
+    "check": "verify",
+    "import": "data",
+    "info": "data",
+    "show": "data",
+    "benchmark": "bench",
+}
+MISTAKE = 2  # the exit code
+
+
+def usage() -> str:
+    """Return the help on the command."""
+    lines = [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: distcnn VERB ...",
+            "       distcnn --help | --version | --show-versions",
+            "",
+            *lines,
+            "",
+            "distcnn VERB --help shows the options of a verb; --show-versions prints what a report of an error needs.",
+        ]
+    )
+
+
+def main() -> int | None:
+    """Run the command that the words of the command line name; return the exit code, None for 0."""
+    verb, *words = sys.argv[1:] or [""]
+    if verb in VERBS:
+        sys.argv = [f"distcnn {verb}", *words]
+        runpy.run_module(f"distcnn.{verb}", run_name="__main__", alter_sys=True)
+    elif verb in ("-h", "--help"):
+        print(usage())
+    elif verb in ("--show-versions", "show-versions"):
+        show_versions()
+    elif verb in ("--version", "version"):
+        answer_version(["--version"])
+    elif not verb:
+        print(usage(), file=sys.stderr)
+        return MISTAKE
+    else:
+        near = f", did you mean {OTHER_VERBS[verb]}?" if verb in OTHER_VERBS else suggestion(verb, VERBS)
+        print(f"distcnn: error: unknown verb {verb!r}{near or '; see distcnn --help'}", file=sys.stderr)
+        return MISTAKE
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

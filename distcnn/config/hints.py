@@ -1,0 +1,62 @@
+"""The ends of messages on what is unknown: "did you mean ...?", or why there is no such option."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from distcnn.config.foreign_names import ADVICE, OTHER_VALUES, SAME
+from distcnn.config.old_names import american
+from distcnn.config.types import Choice, Type
+
+SIMILAR = 0.76  # of difflib's ratio: with less, a short name finds others that have nothing to do with it
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return ", did you mean ...?" when one of the known words is much like this word, otherwise an empty string."""
+    found = _nearest(word, list(known))
+    return f", did you mean {found}?" if found else ""
+
+
+def option_hint(option: str, known: Iterable[str]) -> str:
+    """Return how a message on an unknown option ends, or an empty string.
+
+    option: as typed, such as "--lr"
+    known: the options of the command, such as "--learning-rate"
+    """
+    names = {each.lstrip("-"): each for each in known if each.startswith("-")}
+    name = american(option.lstrip("-").replace("_", "-").lower())
+    if SAME.get(name) in names:
+        return f", did you mean {names[SAME[name]]}?"
+    advice = ADVICE.get(name, "")
+    if advice and all(each in names for each in re.findall("--([a-z0-9-]+)", advice)):
+        return f"; {advice}"
+    found = _nearest(name, list(names))
+    return f", did you mean {names[found]}?" if found else ""
+
+
+def key_hint(key: str, known: Iterable[str]) -> str:
+    """Return how a message on an unknown key of a configuration file ends, or an empty string."""
+    hint = option_hint(key, ["--" + each.replace("_", "-") for each in known])
+    return re.sub("--([a-z0-9-]+)", lambda found: found[1].replace("-", "_"), hint)
+
+
+def value_hint(name: str, value: Any, kind: Type) -> str:
+    """Return how a message on an invalid value of a setting ends, or an empty string."""
+    if not isinstance(value, str):
+        return ""
+    other = OTHER_VALUES.get(name, {}).get(value.lower().replace("_", "-"))
+    if other:
+        return f"; did you mean {other}?"
+    return suggestion(value, kind.words) if isinstance(kind, Choice) else ""
+
+
+def _nearest(word: str, known: list[str]) -> str | None:
+    """Return the known word that is much like this one, or the only one that begins with it and a dash."""
+    plain = {each.replace("_", "-").lower(): each for each in known}
+    word = word.replace("_", "-").lower()
+    begun = [each for each in plain if each.startswith(f"{word}-")]
+    near = begun if len(begun) == 1 else difflib.get_close_matches(word, plain, n=1, cutoff=SIMILAR)
+    return plain[near[0]] if near else None

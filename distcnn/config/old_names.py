@@ -1,0 +1,44 @@
+"""Keys and values of early versions, which checkpoints and configuration files may hold, and British spelling."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from distcnn.errors import ConfigError
+
+OLD_KEYS = {
+    "average": "ema_decay",
+    "compare_every": "replica_check_every",
+    "drop_at": "milestones",
+    "drop_every": "step_size",
+    "drop_factor": "gamma",
+    "end_fraction": "final_lr_fraction",
+    "keep": "keep_checkpoints",
+    "patience": "hang_timeout",
+    "start_fraction": "initial_lr_fraction",
+    "validation": "validation_split",
+}
+OLD_VALUES = {"optimizer": {"momentum": "sgd", "adam": "adamw"}}  # by setting
+BRITISH = re.compile("(optimi|normali|standardi|initiali|regulari|synchroni)s(?=e|ation)")
+
+
+def american(name: str) -> str:
+    """Return the name of an option or key in American spelling, as ours are spelled: optimizer for optimiser."""
+    return BRITISH.sub(r"\1z", name).replace("grey", "gray")
+
+
+def modernized(table: dict[str, Any], where: object) -> dict[str, Any]:
+    """Return a table of settings with today's keys and values in place of those of early versions.
+
+    Raises ConfigError, which begins with `where`, if a setting is there under two names.
+    """
+    modern: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for key, value in table.items():
+        name = OLD_KEYS.get(key) or american(key)
+        if name in modern:
+            raise ConfigError(f"{where}: {origin[name]!r} and {key!r} are the same setting; keep one of them")
+        renamed = OLD_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
+        modern[name], origin[name] = renamed, key
+    return modern

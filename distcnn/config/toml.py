@@ -1,0 +1,69 @@
+"""Settings in TOML, as configuration files and checkpoints hold them, also with keys and values of early versions."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from typing import Any
+
+from distcnn.config.hints import key_hint
+from distcnn.config.old_names import modernized
+from distcnn.config.settings import NUMERICS, SETTINGS, Config, saved_settings, validated
+from distcnn.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def to_toml(config: Config) -> str:
+    """Return the text of config.toml: all settings that describe the run, except those that are None."""
+    import tomli_w
+
+    return tomli_w.dumps({"numerics": NUMERICS} | saved_settings(config))
+
+
+def from_toml(text: str, where: object) -> Config:
+    """Return the Config in the text of a checkpoint or file named `where`; the caller compares the numerics.
+
+    Raises ConfigError.
+    """
+    return Config(**_validated(_table(text, where), where))
+
+
+def read_file(name: str) -> dict[str, Any]:
+    """Return the settings in a --config file.
+
+    Raises ConfigError, also where the file names other numerics than those of this version.
+    """
+    try:
+        text = pathlib.Path(name).read_bytes().decode()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise ConfigError(f"--config {name}: {reason}; wanted a TOML file of settings") from None
+    table = _table(text, name)
+    found = table.get("numerics", NUMERICS)
+    if type(found) is not int or found != NUMERICS:
+        raise ConfigError(
+            f"{name}: numerics {found}, but this is numerics {NUMERICS}, which gives other bits; "
+            f"remove the line to accept them, or use the version that wrote the file"
+        )
+    return _validated(table, name)
+
+
+def _table(text: str, where: object) -> dict[str, Any]:
+    """Return the table in a text of TOML."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not TOML: {str(error)[:100]!r}") from None
+
+
+def _validated(table: dict[str, Any], where: object) -> dict[str, Any]:
+    """Return the settings in a table, each of its type; `numerics` is not one of them."""
+    table = modernized(table, where)
+    for key in table:
+        if key not in SETTINGS and key != "numerics":
+            raise ConfigError(f"{where}: unknown key {key!r}{key_hint(key, SETTINGS)}")
+    return {key: validated(key, table[key], f"{where}: {key}") for key in table if key in SETTINGS}

@@ -1,0 +1,113 @@
+"""The version of distcnn, and of all that it stands on, for reports of errors."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from distcnn.config.settings import NUMERICS
+
+VECTORS = ("avx", "fma", "f16c", "sse4", "neon", "sve")  # how the names of vector instructions begin
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")  # where launchers name a rank
+LIBRARY = (
+    "import mpi4py; mpi4py.rc.initialize = False; "
+    "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()[0].rstrip(chr(0)))"
+)
+SECONDS = 60  # at most, for an MPI library to be loaded
+
+
+def version() -> str:
+    """Return the line that --version prints."""
+    from distcnn import __version__
+
+    return f"distcnn {__version__}, numerics {NUMERICS}"
+
+
+def answer_version(argv: Sequence[str]) -> None:
+    """Print the version and exit if a command line asks for it; under mpirun rank 0 alone prints it.
+
+    Commands call this before they import NumPy, Numba and MPI, so that it works where one of them does not.
+    """
+    own = list(argv)[: list(argv).index("--")] if "--" in argv else argv
+    if "--version" in own:
+        if all(os.environ.get(name, "0") == "0" for name in RANKS):
+            print(version())
+        sys.exit(0)
+
+
+def show_versions() -> None:
+    """Print what a report of an error should hold: versions, processor, MPI library, threads and the cache's folder.
+
+    What is missing or broken is shown with the exception that it raises.
+    """
+    facts = {name: _outcome(find) for name, find in FACTS.items()}
+    for name, text in facts.items():
+        print(f"{name:<12} {text}")
+
+
+def _outcome(find: Callable[[], str]) -> str:
+    """Return what a function finds, or its exception in words."""
+    try:
+        return find()
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        return f"missing ({type(error).__name__}{': ' + reason[0] if reason else ''})"
+
+
+def _module(name: str) -> Callable[[], str]:
+    """Return a function that finds the version of a module."""
+    return lambda: import_module(name).__version__
+
+
+def _processor() -> str:
+    """Return the processor's name as LLVM knows it, and its vector instructions."""
+    binding = import_module("llvmlite.binding")
+    features = sorted(name for name, there in binding.get_host_cpu_features().items() if there)
+    return f"{binding.get_host_cpu_name()}: {' '.join(x for x in features if x.startswith(VECTORS))}"
+
+
+def _h5py() -> str:
+    """Return the versions of h5py and of its HDF5 library."""
+    h5py = import_module("h5py")
+    return f"{h5py.__version__}, HDF5 {h5py.version.hdf5_version}"
+
+
+def _mpi_library() -> str:
+    """Return the MPI library's own words, from a process of its own, as loading it may end a process."""
+    done = subprocess.run([sys.executable, "-c", LIBRARY], capture_output=True, text=True, timeout=SECONDS)
+    if done.returncode or not done.stdout.strip():
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    return " ".join(done.stdout.split())
+
+
+def _threads() -> str:
+    """Return how many cores this process may use, and how many threads libraries may."""
+    from distcnn.system import threads
+
+    counts = [f"{name}={os.environ[name]}" for name in threads.THREADS if name in os.environ]
+    return ", ".join([f"{threads.cores()} cores", *counts])
+
+
+def _cache() -> str:
+    """Return the folder of compiled kernels and other things that may be lost."""
+    from distcnn.system import cache_dir
+
+    return str(cache_dir.folder(""))
+
+
+FACTS: dict[str, Callable[[], str]] = {
+    "distcnn": lambda: version().removeprefix("distcnn "),
+    "Python": lambda: f"{platform.python_version()}, {sys.executable}",
+    "platform": platform.platform,
+    "processor": _processor,
+    **{name: _module(name) for name in ("numpy", "numba", "llvmlite")},
+    "h5py": _h5py,
+    "mpi4py": _module("mpi4py"),
+    "MPI library": _mpi_library,
+    "threads": _threads,
+    "cache": _cache,
+}
