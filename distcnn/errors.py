@@ -15,6 +15,7 @@
 A message names what was found, what was wanted and the remedy, in one line.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -74,7 +75,7 @@ class StepDiverged(Diverged):
     blocks: this rank's part of the batch; see `distcnn.resilience.diagnose`, which finds the cause.
     """
 
-    def __init__(self, step, blocks=()):
+    def __init__(self, step: int, blocks: Sequence = ()):
         super().__init__(
             f"diverged at step {step}, whose update was not applied: a loss or gradient is NaN or beyond 2**27; try a "
             f"lower --learning-rate"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from distcnn.errors import Diverged
@@ -12,10 +14,8 @@ from distcnn.parallel.comm import Comm
 from distcnn.parallel.partition import block_range
 from distcnn.training.workers import WorkerPool
 
-Predicted = tuple[np.ndarray, np.ndarray] | tuple[None, None]
 
-
-def predict(pool: WorkerPool, images: np.ndarray, comm: Comm) -> Predicted:
+def predict(pool: WorkerPool, images: np.ndarray, comm: Comm) -> tuple[Any, Any]:
     """Return on rank 0 the classes, int32 [n], and probabilities, float32 [n, classes], of images [n, c, h, w].
 
     A class is the first of the largest outputs of the last layer, a probability its softmax: the same bits on any

@@ -43,11 +43,16 @@ def require_memory(config: Config, dataset: Dataset, batches: Batches, workers: 
     """
     slots = len(OPTIMIZERS[config.optimizer].slot_names) + bool(config.ema_decay)
     shape, classes = dataset.train.images.shape[1:], len(dataset.classes)
-    blocks = config.norm_group
-    if blocks == GLOBAL:
-        most = min(batches.most, batches.share.stop) - batches.share.start
-        blocks = -(-most // workers)
-    check_memory(config.model, shape, classes, workers, slots, ranks, max(blocks, 1))
+    blocks = _blocks_in_memory(config, batches, workers)
+    check_memory(config.model, shape, classes, workers, slots, ranks, blocks)
+
+
+def _blocks_in_memory(config, batches, workers):
+    """Return how many blocks a worker has in memory at the same time."""
+    if config.norm_group != GLOBAL:
+        return config.norm_group
+    most = min(batches.most, batches.share.stop) - batches.share.start
+    return max(-(-most // workers), 1)
 
 
 def make_net(config: Config, dataset: Dataset) -> Net:
