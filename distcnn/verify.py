@@ -24,6 +24,7 @@ from distcnn.errors import CheckpointError, Diverged
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.world import run as run_command
 from distcnn.run import checkpoint
+from distcnn.run.state import digest
 from distcnn.training.trainer import Trainer, data_of
 
 
@@ -64,7 +65,7 @@ def retrain(trainer, step):
 
 def differences(found, wanted):
     """Yield in words what differs between two states."""
-    if wanted.digest != checkpoint.digest(wanted.result):
+    if wanted.digest != digest(wanted.result):
         yield "the digest that is saved is not that of the weights beside it"
     for kind, theirs in wanted.arrays.items():
         ours, end = found.arrays[kind], 0

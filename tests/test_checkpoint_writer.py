@@ -12,6 +12,7 @@ import pytest
 from distcnn.errors import OutputError
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CheckpointWriter
+from distcnn.run.hdf5_image import Image
 from distcnn.run.metrics import Metrics
 from distcnn.system import atomic_files
 from tests.helpers import jobs
@@ -33,7 +34,7 @@ def test_the_last_and_the_best_are_kept():
     writer = CheckpointWriter("checkpoints", 2)
     for step, score in [(1, (0.5, -1.0)), (2, (0.9, -1.0)), (3, None), (4, (0.9, -1.0)), (5, (0.9, -2.0))]:
         writer.save(state(step), score)
-        while writer._waiting:
+        while writer._pending:
             pass
     writer.close()
     assert not writer.warnings
@@ -52,7 +53,7 @@ def test_a_run_that_goes_on_remembers_its_best():
 
 
 def test_states_that_share_an_image_come_back():
-    image = checkpoint.Image()
+    image = Image()
     for one in (
         state(1),
         state(2, epoch_sums=(-1, 0, 0)),

@@ -1,4 +1,4 @@
-"""Files of early versions, old_checkpoints/README.md: old keys and formats are read, and give the bits they always gave."""
+"""Files of early versions (old_checkpoints/README.md): they are read, and resume to the bits they always gave."""
 
 from pathlib import Path
 

@@ -15,7 +15,7 @@ from distcnn.errors import CheckpointError, Diverged
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten
 from distcnn.numerics.fixed_point import HEAD, SUM_BITS
 from distcnn.parallel.serial import SerialComm
-from distcnn.run.state import pack, unpack
+from distcnn.run.hdf5_image import pack, unpack
 from distcnn.training.ema import WeightEMA
 from distcnn.training.optimizers import OPTIMIZERS
 from distcnn.training.trainer import Trainer

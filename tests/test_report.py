@@ -186,7 +186,7 @@ def test_curves_that_fail_are_a_warning(records, path):
 
 SHOW = """
 import sys
-from distcnn.report.progress import progress
+from distcnn.run.progress import progress
 show = progress(sys.argv[1], 2, 200)
 for epoch in (1, 2):
     show.step(epoch, 0.5, 0.75, 100)

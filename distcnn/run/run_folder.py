@@ -15,7 +15,7 @@ from distcnn.config.settings import NUMERICS, Config, resumed
 from distcnn.config.toml import from_toml, to_toml
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.run import checkpoint
-from distcnn.run.checkpoint import State
+from distcnn.run.state import State
 from distcnn.system import job_status
 from distcnn.system.atomic_files import write_whole
 

@@ -16,6 +16,7 @@ from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.cores import share_of_cores
 from distcnn.run import checkpoint
+from distcnn.run.state import require_parameters
 from distcnn.training.workers import WorkerPool
 
 PARTS = ("test", "train", "validation")
@@ -61,7 +62,7 @@ def net_of(state, where):
     """Return the Net that a state holds."""
     config = from_toml(state.config_toml, where)
     net = build(config.model, state.input_shape, len(state.classes), config.seed, config.conv)
-    checkpoint.require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
+    require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
     net.weights[:] = state.result
     net.normalize(state.mean, state.std)
     return net
