@@ -17,7 +17,7 @@ from distcnn.config.toml import from_toml
 from distcnn.data.images import Images, load_images
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.world import run as run_command
-from distcnn.run.predictions import Predictions, require_free, told, write
+from distcnn.run.predictions import Predictions, describe, require_free, write
 from distcnn.run.state import State
 from distcnn.training.load import PARTS, crew_of, find, parser, part_of, require_fitting
 from distcnn.training.prediction import predict
@@ -59,7 +59,7 @@ def report(predictions: Predictions, options: argparse.Namespace) -> None:
     about = predictions.about
     where = f"{about['checkpoint']}, step {about['step']}"
     print(f"{where}, on {len(predictions.predicted):,} {about['part']} images of {about['data']}")
-    print(*told(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
+    print(*describe(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
 
 
 def main(comm: Any) -> None:

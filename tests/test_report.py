@@ -1,4 +1,4 @@
-"""What rank 0 tells: progress where a person watches and where none does, metrics, curves."""
+"""A run on disk and on the screen: metrics in a file, curves in a picture, progress where a person watches or not."""
 
 import json
 import os
