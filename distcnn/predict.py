@@ -72,7 +72,7 @@ def main(comm: Any) -> None:
     pool = crew_of(comm, state, path, found.images, options.threads)
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
-    about |= {"part": found.part, "weights_sha256": pool.net.digest}
+    about |= {"part": found.split, "weights_sha256": pool.net.digest}
     predictions = Predictions(predicted, probabilities, found.labels, state.classes, about)
     on_root(comm, report, predictions, options)
 

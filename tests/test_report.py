@@ -90,12 +90,12 @@ def test_metrics_that_cannot_be_written_are_an_error(path):
 # curves
 
 
-def coloured(path, colour):
-    """Tell whether a picture has pixels of a colour."""
+def colored(path, color):
+    """Tell whether a picture has pixels of a color."""
     from matplotlib.colors import to_rgb
     from matplotlib.image import imread
 
-    return bool((abs(imread(path)[..., :3] - to_rgb(colour)) < 0.01).all(-1).any())
+    return bool((abs(imread(path)[..., :3] - to_rgb(color)) < 0.01).all(-1).any())
 
 
 def drawn(records, path, title="", warn=pytest.fail):
@@ -121,33 +121,33 @@ def in_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("title", ["lenet5 on digits", "a $b^ _c$ {d}"])
 def test_curves_show_train_and_test(epochs, title):
     path = drawn(map(record, range(1, epochs + 1)), "curves.png", title)
-    assert coloured(path, curves.TRAIN)
-    assert coloured(path, curves.TEST)
+    assert colored(path, curves.TRAIN)
+    assert colored(path, curves.TEST)
 
 
 @pytest.mark.usefixtures("in_folder")
 def test_curves_without_test_data_show_train_alone():
     path = drawn([record(epoch, test_loss=None, test_accuracy=None) for epoch in (1, 2)], "curves.png")
-    assert coloured(path, curves.TRAIN)
-    assert not coloured(path, curves.TEST)
+    assert colored(path, curves.TRAIN)
+    assert not colored(path, curves.TEST)
 
 
 @pytest.mark.usefixtures("in_folder")
 def test_curves_without_records_are_a_picture_too():
-    assert not coloured(drawn([], "curves.png"), curves.TRAIN)
+    assert not colored(drawn([], "curves.png"), curves.TRAIN)
 
 
 def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     drawn, config = [], Config(progress="none", epochs=2)
     run = Run(tmp_path, config)
     monkeypatch.setattr(curves.Curves, "draw", lambda self: drawn.append(len(Metrics(run.metrics).records())))
-    part = SimpleNamespace(labels=[0] * 8)
+    split = SimpleNamespace(labels=[0] * 8)
     trainer = SimpleNamespace(
         steps=0,
         epoch=0,
         epoch_sums=(0, 0, 0),
         comm=SerialComm(),
-        dataset=SimpleNamespace(name="x", train=part),
+        dataset=SimpleNamespace(name="x", train=split),
     )
     ours = recorder.Recorder(run, trainer)
     for step in (1, 2):

@@ -8,7 +8,7 @@ import numpy as np
 
 from distcnn.errors import DataError
 
-MAX_CLASSES = 2**16  # where there seem to be more, that is taken for a mistake
+MAX_CLASSES = 2**16  # more than these are taken for a mistake
 
 
 def class_names(file: h5py.File) -> tuple[str, ...] | None:
@@ -26,12 +26,15 @@ def class_names(file: h5py.File) -> tuple[str, ...] | None:
 
 
 def _text(name: object) -> str | None:
-    """Return a name as text, None if it is none; UnicodeError if not in UTF-8, which h5py reads as surrogates."""
+    """Return a name as text, or None if it is not one.
+
+    Raises UnicodeError unless the name is in UTF-8: h5py reads other bytes as surrogates.
+    """
     if isinstance(name, str):
         name = name.encode()
     return name.decode() if isinstance(name, bytes) and b"\0" not in name else None
 
 
 def numbered(labels: Iterable[np.ndarray]) -> tuple[str, ...]:
-    """Return the classes that labels tell of, each named by its number."""
+    """Return the classes of which samples have labels, and all with smaller numbers, each named by its number."""
     return tuple(str(label) for label in range(1 + max(int(some.max()) for some in labels)))

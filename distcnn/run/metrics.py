@@ -5,6 +5,7 @@ import json
 import math
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from distcnn.errors import OutputError
 from distcnn.system.atomic_files import write_whole
@@ -53,7 +54,7 @@ class Metrics:
         return [(line, record) for line, record in found if record is not None]
 
 
-def _append_all(file, content: bytes) -> None:
+def _append_all(file: BinaryIO, content: bytes) -> None:
     """Append to an unbuffered file and flush it to disk; if not all can be written, write nothing, raise OSError."""
     size = file.tell()
     try:
