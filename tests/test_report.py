@@ -141,13 +141,13 @@ def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     drawn, config = [], Config(progress="none", epochs=2)
     run = Run(tmp_path, config)
     monkeypatch.setattr(curves.Curves, "draw", lambda self: drawn.append(len(Metrics(run.metrics).records())))
-    split = SimpleNamespace(labels=[0] * 8)
+    part = SimpleNamespace(labels=[0] * 8)
     trainer = SimpleNamespace(
         steps=0,
         epoch=0,
         epoch_sums=(0, 0, 0),
         comm=SerialComm(),
-        dataset=SimpleNamespace(name="x", train=split),
+        dataset=SimpleNamespace(name="x", train=part),
     )
     ours = recorder.Recorder(run, trainer)
     for step in (1, 2):

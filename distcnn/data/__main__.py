@@ -5,6 +5,8 @@ python -m distcnn.data info FILE.h5            exit code 2 when something is wro
 python -m distcnn.data show FILE.h5 OUT.png    samples, as training sees them with --augment LIST
 """
 
+from __future__ import annotations
+
 import sys
 
 from distcnn.config.versions import answer_version
@@ -16,11 +18,15 @@ import argparse
 import os
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser
 from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
+
+if TYPE_CHECKING:
+    from distcnn.parallel.comm import Comm
 
 
 def parse(words: list[str]) -> argparse.Namespace:
@@ -124,7 +130,7 @@ def show(arguments: argparse.Namespace) -> None:
     print(f"wrote {arguments.out}")
 
 
-def main(comm) -> None:
+def main(comm: Comm) -> None:
     """Run the command on rank 0."""
 
     def work() -> None:

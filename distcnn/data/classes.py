@@ -15,14 +15,16 @@ def class_names(file: h5py.File) -> tuple[str, ...] | None:
     """Return the names in the attribute `classes`, or None if there is no such attribute."""
     if "classes" not in file.attrs:
         return None
-    names, shape = [], file.attrs.get_id("classes").shape
+    names: list[str | None] = []
+    shape = file.attrs.get_id("classes").shape
     if shape and len(shape) == 1 and shape[0] <= MAX_CLASSES:
         with suppress(TypeError, UnicodeError):  # a type that NumPy does not have, another encoding
             names = [_text(name) for name in np.asarray(file.attrs["classes"]).tolist()]
-    if not names or None in names:
+    known = [name for name in names if name is not None]
+    if not names or len(known) < len(names):
         remedy = "file.attrs['classes'] = ['cat', 'dog']"
         raise DataError(f"the attribute classes is not a list of names; wanted one name a class: {remedy}")
-    return tuple(names)
+    return tuple(known)
 
 
 def _text(name: object) -> str | None:

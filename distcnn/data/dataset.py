@@ -1,8 +1,11 @@
 """A dataset in memory: one copy per node, mapped by all its ranks, read-only."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +18,13 @@ from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.shared_memory import share
 
+if TYPE_CHECKING:
+    from distcnn.parallel.comm import Comm
+
 DIGEST = "sha256"  # the name of the array in which a node's ranks share the fingerprint
 
 Arrays = dict[str, np.ndarray]  # by name: "train/images", ...
+Fields = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type, by name
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Dataset:
     validation: Split | None = None
 
 
-def load(path: str | Path | None, comm, validation: float = 0.0, seed: int = 0) -> Dataset:
+def load(path: str | Path | None, comm: Comm, validation: float = 0.0, seed: int = 0) -> Dataset:
     """Read and check a dataset on all ranks of `comm` together.
 
     path: of the HDF5 file; None: the handwritten digits that come with distcnn
@@ -68,9 +75,9 @@ def _read_schema(path: Path) -> Schema:
         return schema_of(file)
 
 
-def _fields(schema: Schema) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+def _fields(schema: Schema) -> Fields:
     """Return shape and type of all arrays that a node's ranks share, by name."""
-    fields = {DIGEST: ((32,), np.dtype(np.uint8))}
+    fields: Fields = {DIGEST: ((32,), np.dtype(np.uint8))}
     for split, shape in schema.images.items():
         fields[f"{split}/images"] = (shape, np.dtype(schema.dtype))
         fields[f"{split}/labels"] = (shape[:1], np.dtype(np.int32))

@@ -26,7 +26,7 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
-def _member(file: h5py.File, group: object, step: str, name: str) -> object:
+def _member(file: h5py.File, group: h5py.HLObject, step: str, name: str) -> h5py.HLObject:
     """Return the member `step` of a group, which lies in the same file; name: the whole path, for messages."""
     if not isinstance(group, h5py.Group):
         raise DataError(f"{group.name} is no group; wanted a group that holds images and labels")

@@ -1,8 +1,11 @@
 """Images to predict: a split of a dataset's file with or without labels, or the bare `/images` of any HDF5 file."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -21,6 +24,9 @@ from distcnn.data.schema import (
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.shared_memory import share
+
+if TYPE_CHECKING:
+    from distcnn.parallel.comm import Comm
 
 BARE = "images"  # stands for the split where a file has none
 
@@ -47,7 +53,7 @@ class _Found:
     classes: tuple[str, ...] | None
 
 
-def load_images(path: str | Path | None, comm, split: str | None = None) -> Images:
+def load_images(path: str | Path | None, comm: Comm, split: str | None = None) -> Images:
     """Read and check a file's images on all ranks of `comm` together.
 
     path: of the HDF5 file; None: the handwritten digits that come with distcnn

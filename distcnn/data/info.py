@@ -24,7 +24,8 @@ Counts = dict[str, np.ndarray]  # by split: samples of each class
 
 def report(path: str) -> tuple[list[str], list[str]]:
     """Return, as lines, what the file holds and what is wrong with it."""
-    counts, classes = {}, None
+    counts: Counts = {}
+    classes: Classes = None
     with open_hdf5(path) as file:
         lines = [f"{path}: {os.path.getsize(path):,} bytes"]
         wrong = list(schema.problems(file))

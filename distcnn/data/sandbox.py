@@ -27,7 +27,7 @@ REMEDY = "copy it again or make it anew"
 
 YOUNG = 2  # seconds; a file that was changed so lately may change again without a new time stamp
 
-_checked = set()  # identities of the files that passed, see `_identity`
+_checked: set[str] = set()  # identities of the files that passed, see `_identity`
 
 
 def check_in_sandbox(path: str | Path) -> None:

@@ -29,7 +29,7 @@ MEMORY_LIMIT = 4 * 2**30  # bytes, decoded
 class Schema:
     """Types and shapes of a file's arrays as they will lie in memory, the classes' names and the seal."""
 
-    images: dict[str, tuple[int, int, int, int]]  # by split: (n, c, h, w)
+    images: dict[str, tuple[int, ...]]  # by split: (n, c, h, w)
     dtype: str  # of the images: "uint8" or "float32"
     classes: tuple[str, ...] | None
     seal: str | None = None

@@ -32,9 +32,9 @@ def _of_bytes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         square = square + (wide * wide).sum(axis=0, dtype=np.uint32).sum(axis=(1, 2), dtype=np.int64)
     n = images[:, 0].size
     # Python's integers are exact, so that each division below rounds once.
-    total, square = total.tolist(), square.tolist()
-    variance = [(n * q - t * t) / n**2 for t, q in zip(total, square, strict=True)]
-    return np.array([t / n for t in total]), np.array(variance)
+    totals, squares = total.tolist(), square.tolist()
+    variance = [(n * q - t * t) / n**2 for t, q in zip(totals, squares, strict=True)]
+    return np.array([t / n for t in totals]), np.array(variance)
 
 
 def _of_floats(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ def _pieces(images: np.ndarray, most: int = PIECE) -> Iterator[np.ndarray]:
 
 def _sum(pieces: Iterator[np.ndarray]) -> np.ndarray:
     """Return the sum, [c], of pieces float64 [n, c, h, w]: over images of a piece, then pieces, then pixels."""
-    image = 0.0
+    image: np.ndarray = np.zeros(())
     for piece in pieces:
         image = image + _fold(piece)
     return _fold(image.reshape(len(image), -1).T.copy())

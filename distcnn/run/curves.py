@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from distcnn.run.metrics import Metrics
 from distcnn.system.atomic_files import write_whole
@@ -38,15 +38,16 @@ class Curves:
         self, metrics: str | Path, path: str | Path, title: str, warn: Callable[[str], None]
     ) -> None:
         self._arguments = str(metrics), str(path), title
-        self._warn, self._process = warn, None
+        self._warn = warn
+        self._process: subprocess.Popen[bytes] | None = None
 
     def draw(self) -> None:
         """Start to draw the records that there are now."""
         self.finish()
         command = [sys.executable, "-c", DRAW, *self._arguments, *sys.path]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        none, pipe = subprocess.DEVNULL, subprocess.PIPE
         try:
-            self._process = subprocess.Popen(command, **streams)
+            self._process = subprocess.Popen(command, stdin=none, stdout=none, stderr=pipe)
         except OSError as error:
             self._warn(f"no curves drawn: {error.strerror}")
 
@@ -118,7 +119,7 @@ def _scale_loss(axes: Axes) -> None:
     """Use a logarithmic axis, with its numbers in plain digits, where a loss falls far."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    values = [value for line in axes.lines for value in line.get_ydata()]
+    values = [value for line in axes.lines for value in cast(list, line.get_ydata())]
     if values and min(values) > 0 and max(values) > 8 * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -13,7 +13,7 @@ All else is in attributes of the file. In format 1 the last two lines of this ta
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Image:
     """
 
     def __init__(self) -> None:
-        self._bytes: np.ndarray | None = None  # uint8, the whole file
+        self._bytes = np.empty(0, np.uint8)  # the whole file
         self._places: Places = {}
         self._constants: list | None = None  # of the state for which the file was made
 
@@ -52,7 +52,7 @@ class Image:
         contents = _changing(state) | {key: _flat(array) for key, array in state.arrays.items()}
         for key, places in self._places.items():
             self._fill(key, places, contents[key].reshape(-1).view(np.uint8))
-        return memoryview(self._bytes)
+        return self._bytes.data
 
     def _fill(self, key: str, places: list[tuple[int, int]], contents: np.ndarray) -> None:
         """Copy contents, uint8 [bytes], to their places; ValueError unless they fill all places."""
@@ -80,15 +80,17 @@ def unpack(image: bytes) -> State:
         if any(_names_and_shapes(group) != names_and_shapes for group in groups.values()):
             raise ValueError(f"{', '.join(groups)} differ in names or shapes")
         arrays = {name: _read_arrays(group, len(image)) for name, group in groups.items()}
+        fields: dict[str, Any] = {key: _text(_value(file, key)) for key in TEXTS}
+        fields |= {key: _whole(_value(file, key)) for key in INTEGERS}
+        loss, correct, samples = (int(_text(_value(file, key))) for key in SUMS)
         return State(
-            **{key: _checked(_value(file, key), str) for key in TEXTS},
-            **{key: int(_checked(_value(file, key), np.integer)) for key in INTEGERS},
+            **fields,
             **_read_input(file, len(image)),
             classes=tuple(file["classes"].asstr(errors="surrogateescape")[()]),
             names_and_shapes=names_and_shapes,
             parameters=arrays.pop("parameters"),
             auxiliary_state=arrays,
-            epoch_sums=tuple(int(_checked(_value(file, key), str)) for key in SUMS),
+            epoch_sums=(loss, correct, samples),
         )
 
 
@@ -139,7 +141,7 @@ def _normalization(state: State) -> tuple[np.ndarray, np.ndarray]:
 def _changing(state: State) -> dict[str, np.ndarray]:
     """Return what differs from step to step apart from the arrays, each of a size that does not."""
     sums = zip(SUMS, state.epoch_sums, strict=True)
-    contents = {key: str(value).encode().ljust(SUM_DIGITS) for key, value in sums}
+    contents: dict[str, Any] = {key: str(value).encode().ljust(SUM_DIGITS) for key, value in sums}
     contents |= {"epoch": np.int64(state.epoch), "step": np.int64(state.step)}
     contents["digest"] = (state.digest or digest(state.result)).encode()
     return {key: np.asarray(value) for key, value in contents.items()}
@@ -169,17 +171,17 @@ def _read_array(array: h5py.Dataset, limit: int) -> np.ndarray:
     return array[()].astype(np.float32, copy=False)
 
 
-def _read_input(file: h5py.File, limit: int) -> dict:
+def _read_input(file: h5py.File, limit: int) -> dict[str, Any]:
     """Return the fields of a State that describe the net's input."""
-    shape = tuple(int(_checked(size, np.integer)) for size in file.attrs["input_shape"])
+    shape = tuple(_whole(size) for size in file.attrs["input_shape"])
     mean, std = _read_array(file["mean"], limit), _read_array(file["std"], limit)
     if len(shape) != 3 or not mean.shape == std.shape == shape[:1]:
         raise ValueError("mean and standard deviation do not fit the input's shape")
-    dtype = _checked(file.attrs.get("dtype", ""), str)
+    dtype = _text(file.attrs.get("dtype", ""))
     return {"input_shape": shape, "mean": mean, "std": std, "dtype": dtype}
 
 
-def _value(file: h5py.File, key: str) -> object:
+def _value(file: h5py.File, key: str) -> Any:
     """Return a text or a number: a dataset's if there is one of this name, else an attribute's, as in format 1."""
     if key not in file:
         return file.attrs[key]
@@ -188,9 +190,16 @@ def _value(file: h5py.File, key: str) -> object:
     return file[key][()]
 
 
-def _checked(value: object, kind: type) -> str | np.integer:
-    """Return the value, bytes as text; ValueError unless it is of this kind, and not below 0 where it is a number."""
-    value = value.decode() if kind is str and isinstance(value, bytes) else value
-    if not isinstance(value, kind) or (kind is np.integer and value < 0):
-        raise ValueError(f"found {value!r}, wanted {kind.__name__}")
+def _text(value: Any) -> str:
+    """Return a text, which may be stored as bytes; ValueError if the value is none."""
+    value = value.decode() if isinstance(value, bytes) else value
+    if not isinstance(value, str):
+        raise ValueError(f"found {value!r}, wanted a text")
     return value
+
+
+def _whole(value: Any) -> int:
+    """Return a whole number from 0; ValueError if the value is none."""
+    if not isinstance(value, np.integer) or int(value) < 0:
+        raise ValueError(f"found {value!r}, wanted a whole number")
+    return int(value)

@@ -80,13 +80,13 @@ def _csv(predictions: Predictions) -> Iterator[bytes]:
     yield _lines([["image", *["label"] * known, "predicted", "class", "probability", *predictions.classes]])
     for start in range(0, len(predictions.predicted), ROWS):
         stop = min(start + ROWS, len(predictions.predicted))
-        yield _lines(_row(predictions, k, known) for k in range(start, stop))
+        yield _lines(_row(predictions, k) for k in range(start, stop))
 
 
-def _row(predictions: Predictions, k: int, known: bool) -> list:
-    """Return the fields of image k; known: whether it has a label."""
+def _row(predictions: Predictions, k: int) -> list:
+    """Return the fields of image k."""
     found, row = int(predictions.predicted[k]), predictions.probabilities[k]
-    label = [int(predictions.labels[k])] if known else []
+    label = [] if predictions.labels is None else [int(predictions.labels[k])]
     return [k, *label, found, predictions.classes[found], *(f"{x:.9g}" for x in (row[found], *row))]
 
 
@@ -111,8 +111,9 @@ def describe(predictions: Predictions) -> Iterator[str]:
 def _images(predictions: Predictions) -> Iterator[str]:
     """Yield a line for each image."""
     for k, found in enumerate(predictions.predicted):
-        wrong = predictions.labels is not None and predictions.labels[k] != found
-        label = f"  (labeled {_name(predictions, predictions.labels[k])})" if wrong else ""
+        label = ""
+        if predictions.labels is not None and predictions.labels[k] != found:
+            label = f"  (labeled {_name(predictions, predictions.labels[k])})"
         yield f"{k:>4}  {_name(predictions, found)}  {predictions.probabilities[k, found]:.2%}{label}"
 
 
@@ -122,13 +123,13 @@ def _classes(predictions: Predictions) -> Iterator[str]:
     if len(counts) > MANY_CLASSES:
         yield f"{np.count_nonzero(counts)} of {len(counts)} classes were predicted"
         return
-    known = predictions.labels is not None
+    labels = predictions.labels
     width = max(5, *map(len, predictions.classes))
-    yield f"{'class':<{width}}  predicted" + "  labeled  right" * known
+    yield f"{'class':<{width}}  predicted" + ("" if labels is None else "   labeled   right")
     for k, count in enumerate(counts):
         line = f"{predictions.classes[k]:<{width}}  {count:>9,}"
-        if known:
-            of_class = predictions.labels == k
+        if labels is not None:
+            of_class = np.equal(labels, k)
             share = f"{np.mean(predictions.predicted[of_class] == k):.1%}" if of_class.any() else ""
             line += f"  {np.count_nonzero(of_class):>8,}  {share:>6}"
         yield line.rstrip()

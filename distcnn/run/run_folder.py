@@ -178,10 +178,16 @@ def _make_folder(run: Run) -> Path:
         run.folder.mkdir(parents=True, exist_ok=True)
         return run.folder
     run.folder.parent.mkdir(parents=True, exist_ok=True)
-    for folder in _free_folders(run.config):
-        with suppress(FileExistsError):  # another job was faster
-            folder.mkdir()
-            return folder
+    return next(folder for folder in _free_folders(run.config) if _is_made_here(folder))
+
+
+def _is_made_here(folder: Path) -> bool:
+    """Make a folder; return False if another job was faster."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
 def _require_writable(run: Run) -> None:

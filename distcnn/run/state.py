@@ -49,7 +49,7 @@ def digest(*arrays: np.ndarray) -> str:
     """Return the SHA-256, in hex, over arrays one after the other as little-endian float32."""
     total = hashlib.sha256()
     for array in arrays:
-        total.update(np.ascontiguousarray(array, "<f4"))
+        total.update(np.ascontiguousarray(array, "<f4").data)
     return total.hexdigest()
 
 

@@ -14,12 +14,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, cast
 
 from distcnn.errors import DataError
 
 LIMIT = 2**28  # bytes of a file: CIFAR-100's 147 MiB are the largest that is wanted
-OPENERS = {b"\xfd7zXZ\0": lzma.open, b"\x1f\x8b": gzip.open, b"BZh": bz2.open}  # by how a packed file begins
+OPENERS: dict[bytes, Callable[..., Any]] = {  # by how a packed file begins
+    b"\xfd7zXZ\0": lzma.open,
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+}
 ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -81,12 +85,13 @@ def _of_tar(source: Path, wanted: Wanted) -> Files:
         file.seek(0)
         opener = next((opener for magic, opener in OPENERS.items() if head.startswith(magic)), None)
         plain = opener(file) if opener else file
-        with closing(plain), tarfile.open(fileobj=Bounded(plain), mode="r:") as archive:
+        with closing(plain), tarfile.open(fileobj=cast(Any, Bounded(plain)), mode="r:") as archive:
             while (member := archive.next()) is not None:
-                archive.members.clear()  # tarfile would remember all
+                cast(Any, archive).members.clear()  # tarfile would remember all
                 name = _inner_name(member.name, source)
                 if member.isfile() and wanted(name):
-                    yield name, _content(archive.extractfile(member), source, name)
+                    content = cast(IO[bytes], archive.extractfile(member))
+                    yield name, _content(content, source, name)
             plain.seek(archive.offset)
             if not plain.read(1):  # where blocks of zeros belong
                 raise tarfile.ReadError("it ends too early")
@@ -95,7 +100,7 @@ def _of_tar(source: Path, wanted: Wanted) -> Files:
 class Bounded:
     """A file of which no more than LIMIT bytes are read at once: tarfile reads headers of any size into memory."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file, self.seek, self.tell = file, file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
@@ -117,7 +122,7 @@ def _inner_name(name: str, source: Path) -> str:
     return "/".join(steps)
 
 
-def _content(file: BinaryIO, source: Path, name: str) -> bytes:
+def _content(file: IO[bytes], source: Path, name: str) -> bytes:
     """Return a file's content; DataError if it is larger than LIMIT."""
     content = file.read(LIMIT + 1)
     if len(content) > LIMIT:

@@ -51,7 +51,7 @@ def _last(name: str) -> str:
 
 def _contents(source: Source) -> dict[str, bytes]:
     """Return the contents of CIFAR's files, by the last part of their names."""
-    found = {}
+    found: dict[str, bytes] = {}
     for name, content in files(source.path, lambda name: _is_ours(_last(name))):
         if found.setdefault(_last(name), content) is not content:
             raise DataError(f"{source.path} holds {_last(name)} twice: keep one")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,7 @@ TEST_INSTEAD = "val", "valid", "validation"  # folders that become the test spli
 DEPTH = 4  # folders around train/ at most
 WANTED = "wanted train/CLASS/IMAGE.jpg, and, if there are any, test/CLASS/IMAGE.jpg beside it"
 
+Image = tuple[tuple[str, ...], str]  # steps of its name from the class on, and its whole name
 Kinds = dict[tuple[int, int, bool], str]  # (height, width, is gray) to the name of the first such image
 
 
@@ -59,7 +61,7 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(pictures.ENDINGS) and not hidden
 
 
-def places(names: list[str], source: str) -> Places:
+def places(names: list[str], source: str | Path) -> Places:
     """Return where every image goes, by the names alone, in whatever order they come.
 
     names: of all images in the source
@@ -80,13 +82,13 @@ def places(names: list[str], source: str) -> Places:
     return Places(rows, counts, tuple(classes))
 
 
-def _by_split(names: list[str], source: str) -> dict[str, list[tuple[tuple[str, ...], str]]]:
-    """Return, for each split, (steps of the name from the class on, whole name) of its images."""
+def _by_split(names: list[str], source: str | Path) -> dict[str, list[Image]]:
+    """Return the images of each split."""
     depth = _depth(names)
     if depth is None:
         raise DataError(f"{source} has no folder train with images in it; {WANTED}")
     splits = _splits({name.split("/")[depth] for name in names if name.count("/") > depth})
-    by_split = {"train": [], "test": []}
+    by_split: dict[str, list[Image]] = {"train": [], "test": []}
     for name in names:
         steps = name.split("/")[depth:]
         if steps[0] in splits:
@@ -125,7 +127,7 @@ def _natural(name: str) -> tuple[int, int, str]:
 
 def _kinds(source: Source, found: Places, options: Options) -> Kinds:
     """Return the kinds of images that there are, by their headers."""
-    kinds = {}
+    kinds: Kinds = {}
     contents = files(source.path, found.rows.__contains__)
     for name, content in options.progress(contents, "reading headers", len(found.rows)):
         kind = pictures.inspect(name, content)
@@ -141,7 +143,7 @@ def _shape(kinds: Kinds, options: Options) -> tuple[int, int, int]:
 
 def _common_size(kinds: Kinds) -> tuple[int, int]:
     """Return the (h, w) that all images have; DataError if there are several."""
-    sizes = {}
+    sizes: dict[tuple[int, int], str] = {}
     for (height, width, _), name in sorted(kinds.items(), key=lambda item: item[1]):
         sizes.setdefault((height, width), name)
     if len(sizes) > 1:

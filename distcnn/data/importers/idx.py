@@ -48,7 +48,8 @@ def find_files(folder: str | Path) -> dict[tuple[str, str], Path]:
 
     Names may have a prefix, as in emnist-letters-train-images-idx3-ubyte.gz, the same for all four.
     """
-    folder, found = Path(folder), {}
+    folder = Path(folder)
+    found: dict[tuple[str, str], dict[str, Path]] = {}
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; {WANTED}")
     try:

@@ -39,9 +39,13 @@ class Source:
     def names(self) -> list[str]:
         """The names of all files in it, with slashes; DataError if it cannot be read. Archives are read to the end."""
         names = []
-        for _ in files(
-            self.path, lambda name: names.append(name)
-        ):  # append returns None: no content is wanted
+
+        def add(name: str) -> bool:
+            """Remember a name; do not read the file."""
+            names.append(name)
+            return False
+
+        for _ in files(self.path, add):
             pass
         return names
 
