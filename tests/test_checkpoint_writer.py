@@ -1,4 +1,4 @@
-"""Checkpoints beside training: killed at any stage, the earlier ones are good; a disk that fails is a warning."""
+"""Checkpoints written by a thread: killed at any stage, the earlier ones are good; a disk that fails is a warning."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def test_the_last_and_the_best_are_kept():
     assert checkpoint.load("checkpoints/best.h5").step == 2
 
 
-def test_a_run_that_goes_on_remembers_its_best():
+def test_a_resumed_run_knows_its_best_checkpoint():
     os.mkdir("checkpoints")
     writer = CheckpointWriter("checkpoints", 1, ((0.9, -1.0), 2))
     checkpoint.save("checkpoints/step-00000002.h5", state(2))
@@ -54,12 +54,8 @@ def test_a_run_that_goes_on_remembers_its_best():
 
 def test_states_that_share_an_image_come_back():
     image = Image()
-    for one in (
-        state(1),
-        state(2, epoch_sums=(-1, 0, 0)),
-        state(3, classes=("a",)),
-        state(4, epoch=9),
-    ):
+    states = state(1), state(2, epoch_sums=(-1, 0, 0)), state(3, classes=("a",)), state(4, epoch=9)
+    for one in states:
         checkpoint.save("x.h5", one, image)
         assert described(checkpoint.load("x.h5")) == described(one)
 
@@ -95,7 +91,7 @@ def die():
 
 
 def plant(stage, moment):
-    """Let this process die at a stage of saving, before or after it is done."""
+    """Make this process die at a stage of saving, before or after it."""
 
     def around(function):
         def dying(*args, **keywords):
@@ -165,7 +161,8 @@ def test_killed_at_any_stage_the_earlier_ones_are_good(stage, moment):
     found = checkpoint.newest("checkpoints", pytest.fail)[1]
     renamed = (stage, moment) in STAGES[6:]
     assert described(found) == described(state(3 if renamed else 2))
-    writer = CheckpointWriter("checkpoints", 2)  # and it goes on from there, and tidies up
+    # A new writer goes on from there, and removes what was left unfinished.
+    writer = CheckpointWriter("checkpoints", 2)
     writer.save(state(4))
     writer.close()
     assert not writer.warnings
@@ -243,20 +240,9 @@ def test_training_survives_a_disk_that_fails(request, fault, ranks):
         assert records == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_the_best_is_judged_on_a_part_of_its_own():
-    options = [
-        "--epochs",
-        4,
-        "--validation-split",
-        0.2,
-        "--keep-checkpoints",
-        1,
-        "--out",
-        "a",
-        "--learning-rate",
-        0.1,
-    ]
-    digest(jobs.run("python", "-m", "distcnn.train", *options))
+def test_the_best_is_judged_by_the_validation_split():
+    options = ["--epochs", 4, "--validation-split", 0.2, "--keep-checkpoints", 1, "--learning-rate", 0.1]
+    digest(jobs.run("python", "-m", "distcnn.train", *options, "--out", "a"))
     records = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
     best = max(records, key=lambda each: (each["validation_accuracy"], -each["validation_loss"]))
     assert checkpoint.load("a/checkpoints/best.h5").step == best["step"]

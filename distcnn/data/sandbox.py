@@ -1,4 +1,4 @@
-"""Files that may crash HDF5: a subprocess with little memory and time opens a file first; if it crashes, so be it."""
+"""A subprocess with little memory and time opens a file first: if HDF5 crashes on it, the file is rejected."""
 
 import hashlib
 import os

@@ -31,7 +31,7 @@ from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
 from tests.helpers.states import state
 
-SECONDS, MEMORY = 20, 2**30  # what a reader may take, beyond what it begins with
+SECONDS, MEMORY = 20, 2**30  # of processor time, and bytes beyond those at its start, that a reader may use
 METADATA = 0.6  # of the mutations
 BAD = ("crash", "hang", "memory", "wrong", "exception", "lines")
 
@@ -228,7 +228,7 @@ BEGIN = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main(words):
-    """Print a table, and return 1 if any file did harm."""
+    """Print a table, and return 1 if any file did harm: was not refused, and was not read as the whole file is."""
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--seed", type=int, default=0)
