@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from distcnn.config.settings import from_toml
+from distcnn.config.toml import from_toml
 from distcnn.run import checkpoint
 
 FOLDER = Path(__file__).with_name("old_checkpoints")
