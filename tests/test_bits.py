@@ -24,6 +24,7 @@ from tests.helpers.processors import AVX2, on_x86
 FLUSH = 0x9FC0  # x86's flush-to-zero and denormals-are-zero, set as another library may leave them
 
 
+@pytest.mark.check
 def test_the_golden_digest_of_these_numerics():
     assert train_here() == GOLDEN[NUMERICS]
 
