@@ -83,9 +83,10 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_itemcollected(item):
-    """Mark tests that start jobs, so that `-m "mpi or mpirun"` picks all that depend on the MPI at hand."""
+    """Mark tests that start mpirun: `-m "mpi or mpirun"` picks all that depend on the MPI, `-m "not slow"` no such job."""
     if "mpirun" in getattr(item, "fixturenames", ()):
         item.add_marker("mpirun")
+        item.add_marker("slow")
 
 
 @pytest.hookimpl(trylast=True)
