@@ -244,19 +244,8 @@ def test_training_goes_on_when_the_disk_fails(request, fault, ranks):
 
 @pytest.mark.slow
 def test_the_best_is_judged_on_a_part_of_its_own():
-    options = [
-        "--epochs",
-        "4",
-        "--validation-split",
-        "0.2",
-        "--keep-checkpoints",
-        "1",
-        "--out",
-        "a",
-        "--learning-rate",
-        "0.1",
-    ]
-    digest(jobs.run("python", "-m", "distcnn.train", *options))
+    options = "--epochs 4 --validation-split 0.2 --keep-checkpoints 1 --out a --learning-rate 0.1"
+    digest(jobs.run("python", "-m", "distcnn.train", *options.split(" ")))
     records = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
     best = max(records, key=lambda each: (each["validation_accuracy"], -each["validation_loss"]))
     assert checkpoint.load("a/checkpoints/best.h5").step == best["step"]
