@@ -100,7 +100,7 @@ def flushing():
         yield
     finally:
         set_float_mode(int(before[0]), after)
-    assert after[0] & ~0x3F == FLUSH  # the lowest bits tell what has happened since
+    assert after[0] & ~0x3F == FLUSH  # the lowest bits are flags of what has happened since
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the mode is x86's")

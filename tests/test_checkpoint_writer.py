@@ -15,7 +15,7 @@ from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.metrics import Metrics
 from distcnn.system import atomic_files
 from tests.helpers import jobs
-from tests.helpers.digests import digest, undisturbed
+from tests.helpers.digests import digest, uninterrupted
 from tests.helpers.states import described, state
 from tests.programs import DISK_FAULTS
 
@@ -230,7 +230,7 @@ def test_training_goes_on_when_the_disk_fails(request, fault, ranks):
     run = request.getfixturevalue("mpirun") if ranks else jobs.run
     done = run(ranks, *words) if ranks else run(*words)
     assert "training goes on" in done.stderr
-    assert digest(done) == undisturbed(80)
+    assert digest(done) == uninterrupted(80)
     before, after = [10, 12, 20, 24, 30], [70, 72, 80]  # an epoch has 12 steps
     found = [checkpoint.load(path).step for path in sorted(Path("a/checkpoints").glob("step-*.h5"))]
     assert found == (after if fault == "vanished" else before + after)

@@ -91,8 +91,8 @@ def resumed(name, comm, path):
     return made
 
 
-ALONE, RESUMED, THREE, TWO = range(4)
-PARTS = ALONE, RESUMED, RESUMED, THREE, THREE, THREE, TWO, TWO  # of eight ranks, each for itself
+SERIAL, RESUMED, THREE, TWO = range(4)
+PARTS = SERIAL, RESUMED, RESUMED, THREE, THREE, THREE, TWO, TWO  # of eight ranks, each for itself
 
 
 @pytest.mark.mpi(ranks=(8,), timeout=300)

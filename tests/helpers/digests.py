@@ -22,7 +22,7 @@ def digest(done):
 
 
 @cache
-def undisturbed(steps):
+def uninterrupted(steps):
     """Return the digest of the default training after so many steps."""
     return train_here(steps)
 

@@ -1,6 +1,6 @@
 """Run the training command while the disk fails: `python tests/programs/disk_faults.py FAULT [options of training]`.
 
-Every checkpoint is written before training goes on, so that the speed of the disk has no say in which there are.
+Every checkpoint is written before training goes on, so that the disk's speed does not decide which steps have one.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ def full(begin):
 
 
 def vanished(begin):
-    """The run's folder goes away; something else takes its place for a while."""
+    """The run's folder is renamed, and a file has its name for a while."""
     if begin:
         FOLDER.rename("gone")
         FOLDER.write_text("")

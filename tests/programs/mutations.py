@@ -1,10 +1,9 @@
 """Damage checkpoints and data files at random and read them: `python -m tests.programs.mutations [COUNT] [--seed S]`.
 
 Each damaged file is read in a process of its own, which has limited memory and time. It must be refused in one
-line, or give just what the whole file gives; then it is harmless. Six of ten mutations hit metadata, half of these
-where it is not zero, and a quarter where a shape is written. The first walk through a data file, see
-distcnn.data.sandbox, happens in a fork here, as Python takes longer to start than the file to read; every 50th is
-walked as in earnest.
+line, or give just what the whole file gives; then it does no harm. Six of ten mutations hit metadata, half of these
+where it is not zero, and a quarter where a shape is written. The sandbox, see distcnn.data.sandbox, probes a file in
+a fork here, as a fresh process takes longer to start than the file to read; every 50th file has a fresh process.
 """
 
 import argparse
@@ -78,7 +77,7 @@ def samples_of(path):
         return []
     found = []
 
-    def note(name, item):
+    def visit(name, item):
         if isinstance(item, h5py.Dataset) and item.chunks:
             chunks = [item.id.get_chunk_info(k) for k in range(item.id.get_num_chunks())]
             found.extend((chunk.byte_offset, chunk.byte_offset + chunk.size) for chunk in chunks)
@@ -86,7 +85,7 @@ def samples_of(path):
             found.append((item.id.get_offset(), item.id.get_offset() + item.id.get_storage_size()))
 
     with h5py.File(path) as file:
-        file.visititems(note)
+        file.visititems(visit)
     return found
 
 
@@ -172,8 +171,8 @@ def read(path):
     return f"{data.fingerprint} {data.classes}"
 
 
-def forked_walk(path):
-    """Walk in a fork, in place of a fresh process."""
+def forked_probe(path):
+    """Probe a file in a fork, in place of a fresh process."""
     pid = os.fork()
     if pid == 0:
         devnull = os.open(os.devnull, os.O_WRONLY)
@@ -192,25 +191,25 @@ def tried(path, wanted, earnest):
         _reader(path, wanted, earnest, writing)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        told = pipe.read()
+        answer = pipe.read()
     _, status, used = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code in (-signal.SIGXCPU, -signal.SIGALRM):
         return "hang", ""
     if code:
         return "crash", signal.Signals(-code).name if code < 0 else str(code)
-    word, text = json.loads(told)
+    word, text = json.loads(answer)
     if used.ru_maxrss * 1024 > BEGIN + MEMORY:
         return "memory", f"{used.ru_maxrss / 1024:.0f} MiB"
     return word, text
 
 
 def _reader(path, wanted, earnest, writing):
-    """Tell in a word what reading a file gives, and end."""
+    """Write what reading a file gives to the pipe, and end."""
     signal.alarm(4 * SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
     if not earnest:
-        sandbox.probed, sandbox_probe.SECONDS = forked_walk, 3
+        sandbox.probed, sandbox_probe.SECONDS = forked_probe, 3
     try:
         word = ("same", "") if read(path) == wanted else ("wrong", "")
     except UserError as error:
@@ -230,7 +229,7 @@ def main(words):
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep-checkpoints", type=Path, help="a folder for files that do harm")
+    parser.add_argument("--keep", type=Path, help="a folder for files that do harm")
     options = parser.parse_args(words)
     rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
     with tempfile.TemporaryDirectory() as folder:
