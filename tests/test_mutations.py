@@ -10,6 +10,7 @@ from tests.programs import MUTATIONS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
+@pytest.mark.slow
 def test_damaged_files_are_refused_or_read_as_whole_ones(run):
     done = run("python", MUTATIONS, 150, "--seed", 7, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,6 +1,6 @@
 """Run the training command while the disk fails: `python tests/programs/disk_faults.py FAULT [options of training]`.
 
-Every checkpoint is written before training goes on, so that the speed of the disk has no say in which there are.
+Every checkpoint is written before training goes on, so that the disk's speed does not decide which steps have one.
 """
 
 import ctypes
