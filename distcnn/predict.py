@@ -17,7 +17,7 @@ from distcnn.data.images import Images, load_images
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
-from distcnn.run.predictions import Predictions, require_free, told, write
+from distcnn.run.predictions import Predictions, describe, require_free, write
 from distcnn.run.state import State
 from distcnn.training.load import SPLITS, check_images, find, load_pool, load_split, parser
 from distcnn.training.prediction import predict
@@ -59,7 +59,7 @@ def report(predictions: Predictions, options: argparse.Namespace) -> None:
     about = predictions.about
     where = f"{about['checkpoint']}, step {about['step']}"
     print(f"{where}, on {len(predictions.predicted):,} {about['part']} images of {about['data']}")
-    print(*told(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
+    print(*describe(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
 
 
 def main(comm: Comm) -> None:
@@ -72,7 +72,7 @@ def main(comm: Comm) -> None:
     pool = load_pool(comm, state, path, found.images, options.threads)
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
-    about |= {"part": found.part, "weights_sha256": pool.net.digest}
+    about |= {"part": found.split, "weights_sha256": pool.net.digest}
     predictions = Predictions(predicted, probabilities, found.labels, state.classes, about)
     on_root(comm, report, predictions, options)
 

@@ -30,7 +30,7 @@ from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
 from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.run import checkpoint
-from distcnn.run.state import State
+from distcnn.run.state import State, digest
 from distcnn.training.setup import load_data
 from distcnn.training.trainer import Trainer
 
@@ -77,7 +77,7 @@ def retrain(trainer: Trainer, step: int) -> None:
 
 def differences(found: State, wanted: State) -> Iterator[str]:
     """Yield in words what differs between two states."""
-    if wanted.digest != checkpoint.digest(wanted.result):
+    if wanted.digest != digest(wanted.result):
         yield "the saved digest is not that of the saved weights"
     for kind, theirs in wanted.arrays.items():
         ours, end = found.arrays[kind], 0

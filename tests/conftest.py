@@ -83,9 +83,11 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_itemcollected(item):
-    """Mark tests that start jobs, so that `-m "mpi or mpirun"` picks all that depend on the MPI at hand."""
+    """Mark tests that start mpirun, all of which depend on the MPI and are slow: -m "mpi or mpirun", -m "not slow"."""
     if "mpirun" in getattr(item, "fixturenames", ()):
         item.add_marker("mpirun")
+    if item.get_closest_marker("mpirun"):
+        item.add_marker("slow")
 
 
 @pytest.hookimpl(trylast=True)

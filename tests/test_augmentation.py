@@ -99,6 +99,7 @@ def wanted(sample, seed, epoch, asked):
     return result
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("text", [*ALL.split(","), ALL])
 def test_images_are_distorted_as_the_formulas_say(text):
     seed, samples = 3 + (5 << 32), (4, 23, 39)
@@ -244,6 +245,7 @@ def test_augmented_weights_are_the_same_everywhere(run, mpirun, tmp_path):
     assert digest(mpirun(2, *TRAIN, "--max-steps", 15, "--resume", "auto", cwd=tmp_path)) == GOLDEN
 
 
+@pytest.mark.slow
 def test_augmented_weights_on_avx2(run, tmp_path):
     done = run(*TRAIN, *WISH, "--max-steps", 15, cwd=tmp_path, env=AVX2, timeout=120)
     assert digest(done) == GOLDEN

@@ -12,6 +12,8 @@ from distcnn.numerics.fixed_point import HEAD
 from tests.helpers import oracle
 from tests.helpers.arrays import close, normal
 
+pytestmark = pytest.mark.check
+
 SHAPE = (3, 4, 5)
 
 

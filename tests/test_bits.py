@@ -24,6 +24,7 @@ from tests.helpers.processors import AVX2, on_x86
 FLUSH = 0x9FC0  # x86's flush-to-zero and denormals-are-zero, set as another library may leave them
 
 
+@pytest.mark.check
 def test_the_golden_digest_of_these_numerics():
     assert train_here() == GOLDEN[NUMERICS]
 
@@ -38,6 +39,7 @@ def test_any_number_of_ranks(mpirun, ranks, tmp_path):
 
 
 @on_x86
+@pytest.mark.slow
 def test_code_for_avx2(run, tmp_path):
     """The same on a processor without AVX-512: Haswell was the first with AVX2 and FMA."""
     question = "from distcnn.kernels.jit import vector_registers; print(vector_registers())"
@@ -46,6 +48,7 @@ def test_code_for_avx2(run, tmp_path):
     assert digest(done) == GOLDEN[NUMERICS]
 
 
+@pytest.mark.slow
 def test_the_readme_tells_the_digest_of_a_first_run(run, tmp_path):
     """README.md shows what `make train` prints, on any machine."""
     promised = re.search(r"weights_sha256 ([0-9a-f]{64})", Path(jobs.ROOT, "README.md").read_text())
@@ -64,6 +67,7 @@ def test_stopped_and_resumed_on_other_numbers_of_ranks(run, mpirun, tmp_path):
     assert records[0]["ranks"] == 3
 
 
+@pytest.mark.slow
 def test_the_epoch_s_sums_survive_a_stop(run, tmp_path):
     """The mean loss of an epoch is over all of it, whichever call trained which part."""
     for out, stops in (("a", [12]), ("b", [5, 12])):
@@ -96,7 +100,7 @@ def flushing():
         yield
     finally:
         set_float_mode(int(before[0]), after)
-    assert after[0] & ~0x3F == FLUSH  # the lowest bits tell what has happened since
+    assert after[0] & ~0x3F == FLUSH  # the lowest bits are flags of what has happened since
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the mode is x86's")
@@ -152,6 +156,7 @@ def test_kernels_are_found_or_missed_in_the_cache_without_compiling_them():
             Kernel(set_float_mode.function, "i4 i4:1", "another_name").result  # noqa: B018
 
 
+@pytest.mark.slow
 def test_jobs_that_start_at_once_share_an_empty_cache(run, tmp_path):
     def job(k):
         out = tmp_path / str(k)
@@ -166,6 +171,7 @@ def test_jobs_that_start_at_once_share_an_empty_cache(run, tmp_path):
 
 
 @pytest.mark.skipif(os.getuid() == 0 and not shutil.which("setpriv"), reason="root writes everywhere")
+@pytest.mark.slow
 def test_without_any_folder_for_the_cache(run, tmp_path):
     env = {"XDG_CACHE_HOME": "/proc/none", "TMPDIR": "/proc/none", "HOME": "/proc/none"}
     assert digest(run(*TRAIN, "--max-steps", 1, cwd=tmp_path, env=env, timeout=120)) == train_here(steps=1)

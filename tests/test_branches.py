@@ -21,6 +21,8 @@ from distcnn.layers import (
 from tests.helpers import oracle
 from tests.helpers.arrays import close, normal
 
+pytestmark = pytest.mark.check
+
 SHAPE = (2, 5, 6)
 
 

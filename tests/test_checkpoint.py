@@ -10,6 +10,8 @@ import pytest
 
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.run import checkpoint
+from distcnn.run.hdf5_image import pack
+from distcnn.run.state import digest, require_parameters
 from distcnn.system import atomic_files
 from tests.helpers.states import SHAPES, SIZE, described, state
 
@@ -42,7 +44,7 @@ def test_what_is_saved_comes_back(saved):
         {
             "names_and_shapes": [],
             "parameters": np.empty(0, "f4"),
-            "companions": {"velocities": np.empty(0, "f4")},
+            "auxiliary_state": {"velocities": np.empty(0, "f4")},
         },
     ],
 )
@@ -195,7 +197,7 @@ def doubles(file):
 )
 def test_a_signed_file_with_other_contents_is_refused(tmp_path, change):
     path = tmp_path / "x.h5"
-    path.write_bytes(checkpoint.pack(state()))
+    path.write_bytes(pack(state()))
     with h5py.File(path, "r+") as file:
         change(file)
     path.write_bytes(signed(path.read_bytes()))
@@ -254,10 +256,8 @@ def test_damaged_checkpoints_are_skipped_with_a_warning(tmp_path):
     warnings = []
     path, found = checkpoint.newest(tmp_path, warnings.append)
     assert (path.name, found.step) == (checkpoint.name(2), 2)
-    assert [checkpoint.name(step) in line for step, line in zip((4, 3), warnings, strict=True)] == [
-        True,
-        True,
-    ]
+    for step, line in zip((4, 3), warnings, strict=True):
+        assert checkpoint.name(step) in line
 
 
 @pytest.mark.parametrize("folder", [".", "missing"])
@@ -296,8 +296,8 @@ def test_of_those_set_aside_the_newest_are_kept(tmp_path):
 
 def test_the_digest_is_over_little_endian_float32():
     swapped = np.array([1.0, 2.0], ">f4")
-    assert checkpoint.digest(swapped[:1], swapped[1:]) == checkpoint.digest(np.array([1.0, 2.0], "<f4"))
-    assert checkpoint.digest(np.array([1.0], "f4")) == (  # printf '\x00\x00\x80\x3f' | sha256sum
+    assert digest(swapped[:1], swapped[1:]) == digest(np.array([1.0, 2.0], "<f4"))
+    assert digest(np.array([1.0], "f4")) == (  # printf '\x00\x00\x80\x3f' | sha256sum
         "e00e5eb9444182f352323374ef4e08ebcb784725fdd4fd612d7730540b3e0c8c"
     )
 
@@ -312,9 +312,9 @@ def test_the_digest_is_over_little_endian_float32():
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(model, words):
-    line = complaint(checkpoint.require_parameters, state(), model, "x.h5")
+    line = complaint(require_parameters, state(), model, "x.h5")
     assert [word for word in ["x.h5", *words] if word not in line] == []
 
 
 def test_a_checkpoint_of_this_model_is_accepted():
-    checkpoint.require_parameters(state(), [(name, list(shape)) for name, shape in SHAPES], "x.h5")
+    require_parameters(state(), [(name, list(shape)) for name, shape in SHAPES], "x.h5")

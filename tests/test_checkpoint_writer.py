@@ -1,4 +1,4 @@
-"""Checkpoints beside training: killed at any stage, the earlier ones are good; a disk that fails is a warning."""
+"""Checkpoints written by a thread: killed at any stage, the earlier ones are good; a disk that fails is a warning."""
 
 import json
 import os
@@ -12,10 +12,11 @@ import pytest
 from distcnn.errors import OutputError
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CheckpointWriter
+from distcnn.run.hdf5_image import Image
 from distcnn.run.metrics import Metrics
 from distcnn.system import atomic_files
 from tests.helpers import jobs
-from tests.helpers.digests import digest
+from tests.helpers.digests import digest, uninterrupted
 from tests.helpers.states import described, state
 from tests.programs import DISK_FAULTS
 
@@ -33,7 +34,7 @@ def test_the_last_and_the_best_are_kept():
     writer = CheckpointWriter("checkpoints", 2)
     for step, score in [(1, (0.5, -1.0)), (2, (0.9, -1.0)), (3, None), (4, (0.9, -1.0)), (5, (0.9, -2.0))]:
         writer.save(state(step), score)
-        while writer._waiting:
+        while writer._pending:
             pass
     writer.close()
     assert not writer.warnings
@@ -41,7 +42,7 @@ def test_the_last_and_the_best_are_kept():
     assert checkpoint.load("checkpoints/best.h5").step == 2
 
 
-def test_a_run_that_goes_on_remembers_its_best():
+def test_a_resumed_run_knows_its_best_checkpoint():
     os.mkdir("checkpoints")
     writer = CheckpointWriter("checkpoints", 1, ((0.9, -1.0), 2))
     checkpoint.save("checkpoints/step-00000002.h5", state(2))
@@ -52,13 +53,9 @@ def test_a_run_that_goes_on_remembers_its_best():
 
 
 def test_states_that_share_an_image_come_back():
-    image = checkpoint.Image()
-    for one in (
-        state(1),
-        state(2, epoch_sums=(-1, 0, 0)),
-        state(3, classes=("a",)),
-        state(4, epoch=9),
-    ):
+    image = Image()
+    states = state(1), state(2, epoch_sums=(-1, 0, 0)), state(3, classes=("a",)), state(4, epoch=9)
+    for one in states:
         checkpoint.save("x.h5", one, image)
         assert described(checkpoint.load("x.h5")) == described(one)
 
@@ -94,7 +91,7 @@ def die():
 
 
 def plant(stage, moment):
-    """Let this process die at a stage of saving, before or after it is done."""
+    """Make this process die at a stage of saving, before or after it."""
 
     def around(function):
         def dying(*args, **keywords):
@@ -164,7 +161,8 @@ def test_killed_at_any_stage_the_earlier_ones_are_good(stage, moment):
     found = checkpoint.newest("checkpoints", pytest.fail)[1]
     renamed = (stage, moment) in STAGES[6:]
     assert described(found) == described(state(3 if renamed else 2))
-    writer = CheckpointWriter("checkpoints", 2)  # and it goes on from there, and tidies up
+    # A new writer goes on from there, and removes what was left unfinished.
+    writer = CheckpointWriter("checkpoints", 2)
     writer.save(state(4))
     writer.close()
     assert not writer.warnings
@@ -222,15 +220,15 @@ def test_records_that_could_not_be_written_are_written_later():
 
 @pytest.mark.parametrize("fault", ["full", "vanished", "closed", "read_only"])
 @pytest.mark.parametrize("ranks", [0, 2])
-def test_training_survives_a_disk_that_fails(request, fault, ranks):
+@pytest.mark.slow
+def test_training_goes_on_when_the_disk_fails(request, fault, ranks):
     """From step 31 to 60 nothing can be written; what was saved before is good, and what comes after is saved."""
     options = ["--max-steps", 80, "--checkpoint-every", 10, "--keep-checkpoints", 9, "--out", "a"]
     words = "python", DISK_FAULTS, fault, *options
     run = request.getfixturevalue("mpirun") if ranks else jobs.run
     done = run(ranks, *words) if ranks else run(*words)
     assert "training goes on" in done.stderr
-    whole = jobs.run("python", "-m", "distcnn.train", "--max-steps", 80, "--out", "b")
-    assert digest(done) == digest(whole)
+    assert digest(done) == uninterrupted(80)
     before, after = [10, 12, 20, 24, 30], [70, 72, 80]  # an epoch has 12 steps
     found = [checkpoint.load(path).step for path in sorted(Path("a/checkpoints").glob("step-*.h5"))]
     assert found == (after if fault == "vanished" else before + after)
@@ -242,20 +240,10 @@ def test_training_survives_a_disk_that_fails(request, fault, ranks):
         assert records == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_the_best_is_judged_on_a_part_of_its_own():
-    options = [
-        "--epochs",
-        4,
-        "--validation-split",
-        0.2,
-        "--keep-checkpoints",
-        1,
-        "--out",
-        "a",
-        "--learning-rate",
-        0.1,
-    ]
-    digest(jobs.run("python", "-m", "distcnn.train", *options))
+@pytest.mark.slow
+def test_the_best_is_judged_by_the_validation_split():
+    options = ["--epochs", 4, "--validation-split", 0.2, "--keep-checkpoints", 1, "--learning-rate", 0.1]
+    digest(jobs.run("python", "-m", "distcnn.train", *options, "--out", "a"))
     records = [json.loads(line) for line in Path("a/metrics.jsonl").read_text().splitlines()]
     best = max(records, key=lambda each: (each["validation_accuracy"], -each["validation_loss"]))
     assert checkpoint.load("a/checkpoints/best.h5").step == best["step"]

@@ -15,7 +15,7 @@ def test_info_tells_what_a_file_holds(tmp_path, run):
     done = run("python", "-m", "distcnn.data", "info", path)
     assert done.returncode == 0, done.stderr
     for words in (
-        "/train/images  float32 (12, 1, 6, 5), in one run",
+        "/train/images  float32 (12, 1, 6, 5), contiguous",
         "values from 0 to 250",
         f"mean {IMAGES.mean():g}, standard deviation {IMAGES.std():g}",
         "/test/labels  int64 (4,)",
@@ -29,7 +29,7 @@ def test_info_tells_what_a_file_holds(tmp_path, run):
 
 def test_info_tells_how_samples_are_packed(run):
     done = run("python", "-m", "distcnn.data", "info", "datasets/digits.h5")
-    assert "in chunks (256, 1, 28, 28), packed by gzip" in done.stdout
+    assert "in chunks (256, 1, 28, 28), compressed by gzip" in done.stdout
 
 
 def test_info_sums_up_many_classes(tmp_path, run):

@@ -7,14 +7,14 @@ import h5py
 import numpy as np
 import pytest
 
-from distcnn.data import schema
+from distcnn.data import fingerprint, schema
 from distcnn.data.dataset import load
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
 from tests.helpers.datasets import IMAGES, LABELS, write
 
 
-def spoilt(pixel):
+def with_pixel(pixel):
     images = IMAGES.astype(np.float32)
     images[7, 0, 2, 3] = pixel
     return images
@@ -48,7 +48,7 @@ def test_every_rank_has_the_same_samples(comm, shared_path):
 
 @pytest.mark.mpi
 @pytest.mark.parametrize(
-    "replace", [{"train/labels": LABELS - 1}, {"train/labels": None}], ids=["values", "layout"]
+    "replace", [{"train/labels": LABELS - 1}, {"train/labels": None}], ids=["values", "schema"]
 )
 def test_every_rank_has_the_same_error(comm, shared_path, replace):
     path = shared_path / "wrong.h5"
@@ -63,9 +63,9 @@ def test_every_rank_has_the_same_error(comm, shared_path, replace):
 def test_the_fingerprint_is_what_its_definition_says(tmp_path):
     data = load(write(tmp_path / "small.h5"), SerialComm())
     total = hashlib.sha256()
-    for part, n in (("train", 12), ("test", 4)):
-        total.update(f"{part}/images uint8 ({n}, 1, 6, 5)\n".encode() + IMAGES[:n].tobytes())
-        total.update(f"{part}/labels int32 ({n},)\n".encode() + LABELS[:n].astype("<i4").tobytes())
+    for split, n in (("train", 12), ("test", 4)):
+        total.update(f"{split}/images uint8 ({n}, 1, 6, 5)\n".encode() + IMAGES[:n].tobytes())
+        total.update(f"{split}/labels int32 ({n},)\n".encode() + LABELS[:n].astype("<i4").tobytes())
     assert data.fingerprint == total.hexdigest()
 
 
@@ -81,7 +81,7 @@ OTHER = {
         "train/images": IMAGES.reshape(12, 1, 5, 6),
         "test/images": IMAGES[:4].reshape(4, 1, 5, 6),
     },
-    "no test part": {"test/images": None, "test/labels": None},
+    "no test split": {"test/images": None, "test/labels": None},
 }
 
 
@@ -110,8 +110,8 @@ def test_class_names_may_be_stored_either_way(tmp_path, classes):
 # What is wrong -> arrays that replace the good ones, and words of the message.
 WRONG_ARRAYS = {
     "no labels": ({"train/labels": None}, "/train/labels is missing: /train holds images"),
-    "half a test part": ({"test/labels": None}, "/test/labels is missing"),
-    "no train part": ({"train/images": None, "train/labels": None}, "/ holds test"),
+    "half a test split": ({"test/labels": None}, "/test/labels is missing"),
+    "no train split": ({"train/images": None, "train/labels": None}, "/ holds test"),
     "16-bit images": ({"train/images": IMAGES.astype("u2")}, "uint16; wanted uint8 or float32: scale"),
     "double images": ({"train/images": IMAGES.astype("f8")}, "images.astype('float32')"),
     "boolean images": ({"train/images": IMAGES > 9}, "images.astype('uint8')"),
@@ -125,17 +125,17 @@ WRONG_ARRAYS = {
     "no test samples": ({"test/images": IMAGES[:0], "test/labels": LABELS[:0]}, "leave the group /test out"),
     "no pixels": ({"train/images": IMAGES[..., :0]}, "without a pixel"),
     "counts that differ": ({"train/labels": LABELS[:11]}, "/train holds 12 images and 11 labels"),
-    "parts that differ": (
+    "splits that differ": (
         {"test/images": IMAGES[:4, :, :5]},
         "uint8 1 x 6 x 5, /test/images uint8 1 x 5 x 5",
     ),
-    "types that differ": ({"test/images": IMAGES[:4].astype("f4")}, "store both alike"),
+    "types that differ": ({"test/images": IMAGES[:4].astype("f4")}, "store both with one type and shape"),
     "NaN": (
-        {"train/images": spoilt(np.nan), "test/images": spoilt(0)[:4]},
+        {"train/images": with_pixel(np.nan), "test/images": with_pixel(0)[:4]},
         "/train/images[7] has a pixel that is nan",
     ),
     "infinity": (
-        {"train/images": spoilt(-np.inf), "test/images": spoilt(0)[:4]},
+        {"train/images": with_pixel(-np.inf), "test/images": with_pixel(0)[:4]},
         "that is -inf; wanted finite",
     ),
     "float labels": ({"train/labels": LABELS / 1}, "labels.astype('int32')"),
@@ -344,7 +344,7 @@ def with_seal(tmp_path):
     path = write(tmp_path / "sealed.h5")
     data = load(path, SerialComm())
     with h5py.File(path, "a") as file:
-        file["train"].attrs["seal"] = schema.seal(data.fingerprint, data.classes)
+        file["train"].attrs["seal"] = fingerprint.seal(data.fingerprint, data.classes)
     return path
 
 

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from distcnn.data.dataset import load
-from distcnn.data.importers import archive
-from distcnn.data.importers.sources import samples
-from distcnn.data.importers.writer import write
+from distcnn.data.importers import archive, sources
+from distcnn.data.importers.importer import Importer, Options
+from distcnn.data.importers.sources import read_source
+from distcnn.data.importers.writer import Samples, write
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
 
@@ -52,8 +53,8 @@ def as_folder(path, contents):
     return path
 
 
-def as_tar(path, contents, packing=""):
-    with tarfile.open(path, f"w:{packing}") as file:
+def as_tar(path, contents, compression=""):
+    with tarfile.open(path, f"w:{compression}") as file:
         for name, content in contents.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
@@ -68,7 +69,7 @@ def as_zip(path, contents):
     return path
 
 
-WAYS = {
+PACKINGS = {
     "folder": as_folder,
     "tar": as_tar,
     "tar.xz": lambda path, contents: as_tar(path, contents, "xz"),
@@ -78,26 +79,26 @@ WAYS = {
 
 
 def check(found):
-    for part, (images, labels) in found.parts.items():
-        np.testing.assert_array_equal(images, PIXELS[ORDER[part]].transpose(0, 3, 1, 2))
-        assert labels.tolist() == LABELS[part]
+    for split, (images, labels) in found.splits.items():
+        np.testing.assert_array_equal(images, PIXELS[ORDER[split]].transpose(0, 3, 1, 2))
+        assert labels.tolist() == LABELS[split]
     assert found.classes == ("9", "10", "dog")
-    assert set(found.parts) == set(ORDER)
+    assert set(found.splits) == set(ORDER)
 
 
 @pytest.mark.parametrize("top", ["", "./", "cats and dogs/v1/"])
-@pytest.mark.parametrize("way", WAYS)
-def test_images_and_labels_follow_from_the_names(tmp_path, way, top):
-    names = random.Random(way + top).sample(NAMES, len(NAMES))
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_images_and_labels_follow_from_the_names(tmp_path, packing, top):
+    names = random.Random(packing + top).sample(NAMES, len(NAMES))
     contents = {f"{top}{name}": CONTENTS[name] for name in names}
     contents |= {"README.txt": b"", f"{top}train/.DS_Store": b"?", f"{top}train/dog/._a.png": b"?"}
     if "v1" in top:
         del contents["README.txt"]
-    check(samples(WAYS[way](tmp_path / "source", contents)))
+    check(read_source(PACKINGS[packing](tmp_path / "source", contents)))
 
 
 def test_the_command_writes_a_dataset(tmp_path, run):
-    source = WAYS["tar.xz"](tmp_path / "pets.tar.xz", CONTENTS)
+    source = PACKINGS["tar.xz"](tmp_path / "pets.tar.xz", CONTENTS)
     done = run("python", "-m", "distcnn.data", "import", source, tmp_path / "pets.h5")
     assert done.returncode == 0, done.stderr
     assert "5 train, 3 test images 3 x 5 x 4, 3 classes" in done.stdout
@@ -116,7 +117,7 @@ def test_senseless_sizes_are_refused(tmp_path, run, size):
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     (tmp_path / "out.h5").write_text("precious")
-    found = samples(as_folder(tmp_path / "pets", CONTENTS))
+    found = read_source(as_folder(tmp_path / "pets", CONTENTS))
     monkeypatch.setattr("distcnn.data.importers.writer.seal", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write(tmp_path / "out.h5", found)
@@ -126,43 +127,43 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_grey_is_one_channel_where_all_are_grey_or_when_asked(tmp_path):
     grey = {name: picture(PIXELS[k, ..., 0]) for k, name in enumerate(NAMES)}
-    found = samples(as_folder(tmp_path / "grey", grey))
-    np.testing.assert_array_equal(found.parts["train"][0][:, 0], PIXELS[ORDER["train"], ..., 0])
+    found = read_source(as_folder(tmp_path / "grey", grey))
+    np.testing.assert_array_equal(found.splits["train"][0][:, 0], PIXELS[ORDER["train"], ..., 0])
     mixed = as_folder(tmp_path / "mixed", grey | {"train/dog/c.png": CONTENTS[NAMES[0]]})
-    images = samples(mixed).parts["test"][0]
+    images = read_source(mixed).splits["test"][0]
     assert images.shape == (3, 3, 5, 4)
     assert (images == images[:, :1]).all()
-    assert samples(mixed, grey=True).parts["train"][0].shape == (6, 1, 5, 4)
+    assert read_source(mixed, Options(gray=True)).splits["train"][0].shape == (6, 1, 5, 4)
 
 
 def test_images_of_several_sizes_need_a_size(tmp_path):
     other = CONTENTS | {"train/dog/wide.png": picture(np.full((8, 9, 3), 77, np.uint8))}
     source = as_folder(tmp_path / "pets", other)
     with pytest.raises(DataError, match=r"has 5 x 4 pixels, train/dog/wide.png has 8 x 9 .*--size HxW"):
-        samples(source)
-    images, _ = samples(source, (6, 7)).parts["train"]
+        read_source(source)
+    images, _ = read_source(source, Options((6, 7))).splits["train"]
     assert images.shape == (6, 3, 6, 7)
     assert (images[-1] == 77).all()
 
 
 def test_a_validation_part_stands_in_for_a_missing_test_part(tmp_path):
     renamed = {name.replace("test/", "val/"): content for name, content in CONTENTS.items()}
-    check(samples(as_folder(tmp_path / "a", renamed)))
+    check(read_source(as_folder(tmp_path / "a", renamed)))
     strange = {name.replace("val/10", "val/cow"): x for name, x in renamed.items() if name.startswith("val")}
-    check(samples(as_folder(tmp_path / "b", CONTENTS | strange)))
+    check(read_source(as_folder(tmp_path / "b", CONTENTS | strange)))
 
 
 def test_links_in_a_folder_are_followed_and_those_in_an_archive_are_not(tmp_path):
     source = as_folder(tmp_path / "pets", CONTENTS)
     (source / "train/dog/a.png").rename(tmp_path / "elsewhere.png")
     (source / "train/dog/a.png").symlink_to(tmp_path / "elsewhere.png")
-    check(samples(source))
+    check(read_source(source))
     with tarfile.open(as_tar(tmp_path / "pets.tar", CONTENTS), "a") as file:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
             member = tarfile.TarInfo(f"train/dog/{kind!r}.png")
             member.type, member.linkname = kind, "/etc/passwd"
             file.addfile(member)
-    check(samples(tmp_path / "pets.tar"))
+    check(read_source(tmp_path / "pets.tar"))
 
 
 def huge_png():
@@ -190,47 +191,49 @@ WRONG = {
 def test_wrong_images_are_named(tmp_path, name):
     contents, words = WRONG[name]
     with pytest.raises(DataError) as caught:
-        samples(as_zip(tmp_path / "pets.zip", CONTENTS | contents))
+        read_source(as_zip(tmp_path / "pets.zip", CONTENTS | contents))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_wrong_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match="no folder train with images in it; wanted train/CLASS/IMAGE"):
-        samples(as_folder(tmp_path / "a", {"dog/a.png": b"", "cat/b.png": b""}))
+        read_source(as_folder(tmp_path / "a", {"dog/a.png": b"", "cat/b.png": b""}))
     with pytest.raises(DataError, match="no folder train with images in it"):  # the same for all
-        samples(as_zip(tmp_path / "a.zip", {"a.png": b"", "a.png/train/dog/b.png": b""}))
+        read_source(as_zip(tmp_path / "a.zip", {"a.png": b"", "a.png/train/dog/b.png": b""}))
     with pytest.raises(DataError, match="holds 1 files, none of which is known; wanted MNIST"):
-        samples(as_folder(tmp_path / "b", {"train/dog/a.doc": b""}))
+        read_source(as_folder(tmp_path / "b", {"train/dog/a.doc": b""}))
     with pytest.raises(DataError, match="No such file"):
-        samples(tmp_path / "nowhere")
+        read_source(tmp_path / "nowhere")
     tar = as_tar(tmp_path / "c.tar", CONTENTS | {f"./{NAMES[0]}": CONTENTS[NAMES[0]]})
     with pytest.raises(DataError, match="twice"):
-        samples(tar)
+        read_source(tar)
 
 
-@pytest.mark.parametrize("way", ["tar.xz", "zip"])
-def test_names_that_lead_outside_are_refused(tmp_path, way):
+@pytest.mark.parametrize("packing", ["tar.xz", "zip"])
+def test_names_that_lead_outside_are_refused(tmp_path, packing):
     with pytest.raises(DataError, match=r"a name that leads outside, '\.\./train/dog/x\.png'"):
-        samples(WAYS[way](tmp_path / "pets", CONTENTS | {"../train/dog/x.png": CONTENTS[NAMES[0]]}))
+        read_source(
+            PACKINGS[packing](tmp_path / "pets", CONTENTS | {"../train/dog/x.png": CONTENTS[NAMES[0]]})
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way != "folder"])
-def test_damaged_archives_are_refused(tmp_path, way):
-    path = WAYS[way](tmp_path / "pets", CONTENTS)
+@pytest.mark.parametrize("packing", [packing for packing in PACKINGS if packing != "folder"])
+def test_damaged_archives_are_refused(tmp_path, packing):
+    path = PACKINGS[packing](tmp_path / "pets", CONTENTS)
     content = path.read_bytes()
     for cut in (len(content) // 2, 300, 2, 0):
         path.write_bytes(content[:cut])
         with pytest.raises(DataError):
-            samples(path)
+            read_source(path)
 
 
-@pytest.mark.parametrize("way", ["folder", "tar.gz", "zip"])
-def test_what_swells_when_unpacked_is_refused(tmp_path, monkeypatch, way):
+@pytest.mark.parametrize("packing", ["folder", "tar.gz", "zip"])
+def test_what_swells_when_unpacked_is_refused(tmp_path, monkeypatch, packing):
     monkeypatch.setattr(archive, "LIMIT", 2**16)
     with pytest.raises(DataError, match=r"train/dog/big\.png is larger than"):
-        samples(WAYS[way](tmp_path / "pets", CONTENTS | {"train/dog/big.png": bytes(2**20)}))
+        read_source(PACKINGS[packing](tmp_path / "pets", CONTENTS | {"train/dog/big.png": bytes(2**20)}))
 
 
 def test_headers_of_any_size_are_not_read_into_memory(tmp_path, monkeypatch):
@@ -238,7 +241,7 @@ def test_headers_of_any_size_are_not_read_into_memory(tmp_path, monkeypatch):
     with tarfile.open(tmp_path / "pets.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as file:
         file.addfile(tarfile.TarInfo("train/dog/" + "x" * 2**20))
     with pytest.raises(DataError, match="a header of"):
-        samples(tmp_path / "pets.tar.gz")
+        read_source(tmp_path / "pets.tar.gz")
 
 
 # ---- CIFAR ----
@@ -269,13 +272,13 @@ HUNDRED = {
     ("contents", "classes", "labels"),
     [(TEN, ("plane", "car"), [0, 1, 0, 1]), (HUNDRED, ("trout", "eel", "shark"), [2, 1, 0, 2])],
 )
-@pytest.mark.parametrize("way", ["folder", "tar.gz"])
-def test_cifar_is_read(tmp_path, way, contents, classes, labels):
-    found = samples(WAYS[way](tmp_path / "source", contents))
+@pytest.mark.parametrize("packing", ["folder", "tar.gz"])
+def test_cifar_is_read(tmp_path, packing, contents, classes, labels):
+    found = read_source(PACKINGS[packing](tmp_path / "source", contents))
     assert found.classes == classes
-    np.testing.assert_array_equal(found.parts["train"][0], RECORDS[:4].reshape(4, 3, 32, 32))
-    np.testing.assert_array_equal(found.parts["test"][0], RECORDS[4:].reshape(3, 3, 32, 32))
-    assert found.parts["train"][1].tolist() == labels
+    np.testing.assert_array_equal(found.splits["train"][0], RECORDS[:4].reshape(4, 3, 32, 32))
+    np.testing.assert_array_equal(found.splits["test"][0], RECORDS[4:].reshape(3, 3, 32, 32))
+    assert found.splits["train"][1].tolist() == labels
 
 
 @pytest.mark.parametrize(
@@ -289,14 +292,38 @@ def test_cifar_is_read(tmp_path, way, contents, classes, labels):
 )
 def test_wrong_cifar_files_are_refused(tmp_path, change, words):
     with pytest.raises(DataError, match=words):
-        samples(as_folder(tmp_path / "source", TEN | change))
+        read_source(as_folder(tmp_path / "source", TEN | change))
 
 
 def test_pickles_are_never_read(tmp_path):
     with pytest.raises(DataError, match="pickles, which may run code; wanted its binary version"):
-        samples(as_tar(tmp_path / "c.tar", {"cifar-10-batches-py/batches.meta": b"", "data_batch_1": b""}))
+        read_source(
+            as_tar(tmp_path / "c.tar", {"cifar-10-batches-py/batches.meta": b"", "data_batch_1": b""})
+        )
 
 
 def test_options_for_images_are_refused_elsewhere(tmp_path):
-    with pytest.raises(DataError, match="holds no image files, so --grey"):
-        samples(as_folder(tmp_path / "source", TEN), grey=True)
+    with pytest.raises(DataError, match="holds no image files, so --gray"):
+        read_source(as_folder(tmp_path / "source", TEN), Options(gray=True))
+
+
+# ---- the table of importers ----
+
+
+def test_an_importer_in_the_table_is_recognized_read_and_named_in_the_help(tmp_path, monkeypatch):
+    pair = np.zeros((2, 1, 3, 3), np.uint8), np.array([0, 1])
+
+    def read(source, options):
+        return Samples({"train": pair}, ("a", "b"))
+
+    ours = Importer("our files", "FILE.ours", lambda source: source.names == ["x.ours"], read)
+    monkeypatch.setattr(sources, "IMPORTERS", (*sources.IMPORTERS, ours))
+    assert read_source(as_folder(tmp_path / "a", {"x.ours": b""})).classes == ("a", "b")
+    assert sources.titles().endswith(", a folder of images for each class or our files")
+    with pytest.raises(DataError, match=r"or FILE\.ours"):
+        read_source(as_folder(tmp_path / "b", {"x.other": b""}))
+
+
+def test_the_help_lists_what_can_be_imported(run):
+    done = run("python", "-m", "distcnn.data", "import", "--help")
+    assert sources.titles() in " ".join(done.stdout.split())

@@ -31,8 +31,8 @@ def test_wrong_wishes_are_told_in_a_line(tmp_path, run):
 
 def test_each_epoch_has_its_own_distortion_and_none_changes_values():
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 6, 8), dtype=np.uint8)
-    part, samples = Split(images, np.zeros(20, np.int32)), np.arange(3, 8)
-    first, second = distorted(part, samples, read("flip"), [0, 1])
+    split, samples = Split(images, np.zeros(20, np.int32)), np.arange(3, 8)
+    first, second = distorted(split, samples, read("flip"), [0, 1])
     assert first.shape == (5, 1, 6, 8)
     assert not np.array_equal(first, second)
     for seen, plain in zip(first, images[samples], strict=True):

@@ -11,6 +11,8 @@ from distcnn.layers import Dense, Dropout, Flatten
 from tests.helpers import oracle
 from tests.helpers.arrays import normal
 
+pytestmark = pytest.mark.check
+
 SHAPE = (3, 5, 7)
 
 

@@ -9,6 +9,8 @@ from distcnn.kernels.jit import kernel
 from distcnn.lanes import exp, load, normal, sigmoid, store, tanh
 from distcnn.numerics import portable_math
 
+pytestmark = pytest.mark.check
+
 
 @kernel("f4:2 f4:2 f4:2 f4:2")
 def all_three(x, powers, sigmoids, tangents):

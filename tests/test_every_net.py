@@ -91,11 +91,12 @@ def resumed(name, comm, path):
     return made
 
 
-ALONE, RESUMED, THREE, TWO = range(4)
-PARTS = ALONE, RESUMED, RESUMED, THREE, THREE, THREE, TWO, TWO  # of eight ranks, each for itself
+SERIAL, RESUMED, THREE, TWO = range(4)
+PARTS = SERIAL, RESUMED, RESUMED, THREE, THREE, THREE, TWO, TWO  # of eight ranks, each for itself
 
 
 @pytest.mark.mpi(ranks=(8,), timeout=300)
+@pytest.mark.slow
 def test_the_number_of_ranks_changes_nothing(comm, shared_path, monkeypatch):
     """Eight ranks train, then one, two and three; three save a checkpoint, from which other two go on."""
     monkeypatch.setitem(MODELS, "zoo", NETS["zoo"])

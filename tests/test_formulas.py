@@ -26,6 +26,8 @@ from distcnn.models.lenet5_1998 import TABLE
 from tests.helpers import oracle
 from tests.helpers.arrays import close, normal
 
+pytestmark = pytest.mark.check
+
 
 def check(layer, formula, shape, n=3, theirs=None):
     """Compare forward and every gradient of a layer (or a few) with formula(x, **parameters), and with PyTorch's."""

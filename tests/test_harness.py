@@ -71,6 +71,7 @@ def alive(pid: str) -> bool:
 
 
 @pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.slow
 def test_failure_of_one_rank_is_reported(run, mpirun, planted, name):
     body, report = FAILURES[name]
     folder = planted(body)

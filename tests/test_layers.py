@@ -13,6 +13,8 @@ from distcnn.numerics.fixed_point import LOSS, QUANTUM
 from tests.helpers import oracle
 from tests.helpers.arrays import close, normal
 
+pytestmark = pytest.mark.check
+
 CONVOLUTIONS = [  # out_channels, kernel_size, stride, padding, input shape, samples
     (6, 5, 1, 2, (1, 28, 28), 17),
     (16, 5, 1, 0, (6, 14, 14), 16),

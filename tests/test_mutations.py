@@ -10,7 +10,8 @@ from tests.programs import MUTATIONS
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
-def test_damaged_files_are_refused_or_harmless(run):
+@pytest.mark.slow
+def test_damaged_files_are_refused_or_read_as_whole_ones(run):
     done = run("python", MUTATIONS, 150, "--seed", 7, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "150 mutations, 0 did harm" in done.stdout
@@ -21,41 +22,40 @@ def test_damaged_files_are_refused_or_harmless(run):
     [
         ("import os; os.kill(os.getpid(), 11)", "crashes HDF5 (SIGSEGV)"),
         (
-            "import distcnn.data.sandbox_probe as walk; walk.SECONDS = 1; walk.limit()\nwhile True: pass",
+            "import distcnn.data.sandbox_probe as p; p.SECONDS = 1; p.limit()\nwhile True: pass",
             "time or memory",
         ),
         (
-            "import distcnn.data.sandbox_probe as walk; walk.walk = lambda path: bytearray(2**40); "
-            "sys.exit(walk.main(''))",
+            "import distcnn.data.sandbox_probe as p; p.probe = lambda path: bytearray(2**40); sys.exit(p.main(''))",
             "MemoryError",
         ),
-        ("import distcnn.data.sandbox_probe as walk; sys.exit(walk.main('/nowhere'))", "No such file"),
+        ("import distcnn.data.sandbox_probe as p; sys.exit(p.main('/nowhere'))", "No such file"),
     ],
 )
-def test_the_death_of_the_first_reader_is_the_refusal(tmp_path, monkeypatch, code, words):
+def test_a_file_whose_probe_fails_is_refused(tmp_path, monkeypatch, code, words):
     path = tmp_path / "x.h5"
     path.write_bytes(b"")
-    monkeypatch.setattr(sandbox, "WALK", f"import sys; sys.path[:] = sys.argv[2:]; {code}")
+    monkeypatch.setattr(sandbox, "PROBE", f"import sys; sys.path[:] = sys.argv[2:]; {code}")
     with pytest.raises(DataError, match="damaged") as caught:
         sandbox.check_in_sandbox(path)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_is_walked_once_and_again_when_it_has_changed(tmp_path, monkeypatch):
+def test_a_file_is_probed_once_and_again_when_it_has_changed(tmp_path, monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    walks, path = [], tmp_path / "x.h5"
+    probes, path = [], tmp_path / "x.h5"
 
-    def walk_of_another_process(young):
-        monkeypatch.setattr(sandbox, "_harmless", set())
+    def probe_of_another_process(young):
+        monkeypatch.setattr(sandbox, "_checked", set())
         monkeypatch.setattr(sandbox, "YOUNG", young)
-        monkeypatch.setattr(sandbox, "probed", lambda path: walks.append(path) or (0, ""))
+        monkeypatch.setattr(sandbox, "run_probe", lambda path: probes.append(path) or (0, ""))
         sandbox.check_in_sandbox(path)
-        return len(walks)
+        return len(probes)
 
     path.write_bytes(b"x")
-    assert [walk_of_another_process(young=60) for _ in range(2)] == [1, 2]  # it may still be changing
-    assert [walk_of_another_process(young=0) for _ in range(2)] == [3, 3]
+    assert [probe_of_another_process(young=60) for _ in range(2)] == [1, 2]  # it may still be changing
+    assert [probe_of_another_process(young=0) for _ in range(2)] == [3, 3]
     path.write_bytes(b"xy")
-    assert walk_of_another_process(young=0) == 4
+    assert probe_of_another_process(young=0) == 4

@@ -38,6 +38,7 @@ def small(monkeypatch):
 
 
 @pytest.mark.mpi(ranks=(2, 3, 8))
+@pytest.mark.slow
 def test_the_number_of_ranks_changes_nothing(comm):
     for recipe in RECIPES.values():
         ours = comm.bcast(bits(train(recipe, SerialComm(), steps=STEPS)) if comm.rank == 0 else None)

@@ -15,7 +15,7 @@ from distcnn.errors import CheckpointError, Diverged
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten
 from distcnn.numerics.fixed_point import HEAD, SUM_BITS
 from distcnn.parallel.serial import SerialComm
-from distcnn.run.state import pack, unpack
+from distcnn.run.hdf5_image import pack, unpack
 from distcnn.training.ema import WeightEMA
 from distcnn.training.optimizers import OPTIMIZERS
 from distcnn.training.trainer import Trainer
@@ -107,6 +107,7 @@ THEIRS = {
 }
 
 
+@pytest.mark.check
 @pytest.mark.parametrize(("changes", "make"), THEIRS.values(), ids=THEIRS)
 def test_as_pytorch(changes, make):
     config = replace(PLAIN, **changes)
@@ -115,6 +116,7 @@ def test_as_pytorch(changes, make):
         assert np.allclose(ours, wanted[name], rtol=1e-5, atol=1e-6), name
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("decay", ["all", "weights"])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_lars_as_its_paper_has_it(weight_decay, decay):
@@ -155,6 +157,7 @@ def test_what_is_kept_never_becomes_denormal(optimizer):
     assert np.isfinite(net.weights).all()
 
 
+@pytest.mark.check
 def test_averages_weigh_the_weights_of_every_step():
     weights = np.zeros(40, np.float32)
     ema, seen = WeightEMA(weights, 0.9), []
@@ -181,6 +184,7 @@ def test_without_decay_weights_are_their_own_result():
 
 
 @pytest.mark.mpi(ranks=(2, 3, 8))
+@pytest.mark.slow
 def test_the_number_of_ranks_changes_nothing(comm):
     for recipe in RECIPES.values():
         ours = comm.bcast(bits(train(recipe, SerialComm(), steps=4)) if comm.rank == 0 else None)
@@ -195,6 +199,7 @@ def test_a_state_in_the_middle_of_an_epoch_holds_everything(recipe):
 
 
 @on_x86
+@pytest.mark.slow
 def test_code_for_avx2(run):
     script = "import json; from distcnn.parallel.serial import SerialComm; from tests.helpers import recipes as r; "
     script += "trained = [r.train(each, SerialComm(), steps=4) for each in r.RECIPES.values()]; "

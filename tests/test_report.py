@@ -1,4 +1,4 @@
-"""What rank 0 tells: progress where a person watches and where none does, metrics, curves."""
+"""A run on disk and on the screen: metrics in a file, curves in a picture, progress where a person watches or not."""
 
 import json
 import os
@@ -92,12 +92,12 @@ def test_metrics_that_cannot_be_written_are_an_error(path):
 # curves
 
 
-def coloured(path, colour):
-    """Tell whether a picture has pixels of a colour."""
+def colored(path, color):
+    """Tell whether a picture has pixels of a color."""
     from matplotlib.colors import to_rgb
     from matplotlib.image import imread
 
-    return bool((abs(imread(path)[..., :3] - to_rgb(colour)) < 0.01).all(-1).any())
+    return bool((abs(imread(path)[..., :3] - to_rgb(color)) < 0.01).all(-1).any())
 
 
 def drawn(records, path, title="", warn=pytest.fail):
@@ -123,20 +123,20 @@ def in_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("title", ["lenet5 on digits", "a $b^ _c$ {d}"])
 def test_curves_show_train_and_test(epochs, title):
     path = drawn(map(record, range(1, epochs + 1)), "curves.png", title)
-    assert coloured(path, curves.TRAIN)
-    assert coloured(path, curves.TEST)
+    assert colored(path, curves.TRAIN)
+    assert colored(path, curves.TEST)
 
 
 @pytest.mark.usefixtures("in_folder")
 def test_curves_without_test_data_show_train_alone():
     path = drawn([record(epoch, test_loss=None, test_accuracy=None) for epoch in (1, 2)], "curves.png")
-    assert coloured(path, curves.TRAIN)
-    assert not coloured(path, curves.TEST)
+    assert colored(path, curves.TRAIN)
+    assert not colored(path, curves.TEST)
 
 
 @pytest.mark.usefixtures("in_folder")
 def test_curves_without_records_are_a_picture_too():
-    assert not coloured(drawn([], "curves.png"), curves.TRAIN)
+    assert not colored(drawn([], "curves.png"), curves.TRAIN)
 
 
 def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):

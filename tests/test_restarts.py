@@ -1,4 +1,4 @@
-"""Whole jobs die under the launcher, in short; `python -m tests.programs.restarts` lets blows fall at random."""
+"""Jobs are killed under the launcher at fixed times; `python -m tests.programs.restarts` does so at random times."""
 
 import random
 
@@ -8,7 +8,7 @@ from tests.helpers.digests import digest
 from tests.programs import restarts
 
 RANKS, STEPS = 3, 300
-COURSES = {  # blows, each so many seconds after the one before
+COURSES = {  # events, each so many seconds after the one before
     "all ranks, then the launcher": ([restarts.all_ranks, restarts.the_launcher], [3, 3]),
     "mpirun, then a request": ([restarts.mpirun, restarts.a_request], [3, 3]),
     "one rank, then the whole job": ([restarts.one_rank, restarts.the_whole_job], [2, 3]),
@@ -17,15 +17,15 @@ COURSES = {  # blows, each so many seconds after the one before
 
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory):
-    """Digest and records of a run that nobody disturbs."""
-    folder = tmp_path_factory.mktemp("alone")
+    """Return digest and records of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     done = restarts.jobs.run("python", "-m", "distcnn.train", *restarts.options(STEPS), cwd=folder)
     return [digest(done)], restarts.records(folder)
 
 
-@pytest.mark.parametrize(("blows", "moments"), COURSES.values(), ids=COURSES)
-def test_blows_to_a_job_cost_no_bit(mpirun, tmp_path, wanted, blows, moments):
-    code, job = restarts.trial(tmp_path, RANKS, STEPS, moments, blows, random.Random(0))
+@pytest.mark.parametrize(("events", "delays"), COURSES.values(), ids=COURSES)
+def test_a_killed_job_ends_with_the_same_bits(mpirun, tmp_path, wanted, events, delays):
+    code, job = restarts.trial(tmp_path, RANKS, STEPS, delays, events, random.Random(0))
     assert code == 0, job.said()
     assert restarts.summary(code, job) == wanted
     assert not job.remains

@@ -126,9 +126,8 @@ def test_auto_goes_on_from_the_newest_good_checkpoint_with_its_settings():
     assert (run.config.seed, run.config.epochs) == (5, 30)
     assert "step-00000003.h5" in warnings[0]
     assert from_toml(Path("a/config.toml").read_text(), "").epochs == 30
-    assert not Path(
-        "a/checkpoints/step-00000003.h5"
-    ).exists()  # set aside: a later prune would keep it for newest
+    set_aside = Path("a/checkpoints/step-00000003.h5")  # otherwise a later prune would keep it as the newest
+    assert not set_aside.exists()
 
 
 def test_auto_without_out_goes_on_in_the_last_folder_of_the_name():

@@ -9,6 +9,8 @@ import pytest
 
 import distcnn
 
+pytestmark = pytest.mark.check
+
 PACKAGE = Path(distcnn.__file__).parent
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))

@@ -13,6 +13,8 @@ from tests.helpers.arrays import distance, normal
 from tests.helpers.processors import AVX2, on_x86
 from tests.helpers.winograd_cases import TILE_CASES, tile_digest
 
+pytestmark = pytest.mark.check
+
 
 @pytest.fixture
 def always(monkeypatch):
@@ -130,6 +132,7 @@ def test_nan_in_the_gradient_alone_is_noticed():
 
 
 @on_x86
+@pytest.mark.slow
 def test_the_bits_are_those_of_avx2(run):
     script = "from tests.helpers import winograd_cases; print(winograd_cases.tile_digest())"
     done = run("python", "-c", script, env=AVX2, timeout=120)

@@ -12,6 +12,8 @@ from tests.helpers.arrays import distance, normal
 from tests.helpers.processors import AVX2, on_x86
 from tests.helpers.winograd_cases import ROW_CASES, convolution_net, row_digest
 
+pytestmark = pytest.mark.check
+
 
 @pytest.mark.parametrize(("outputs", "kernel_size", "padding", "shape", "n"), ROW_CASES)
 def test_one_layer_agrees_with_the_formulas(outputs, kernel_size, padding, shape, n):
@@ -91,6 +93,7 @@ def test_nan_in_the_gradient_alone_is_noticed():
 
 
 @on_x86
+@pytest.mark.slow
 def test_the_bits_are_those_of_avx2(run):
     script = "from tests.helpers import winograd_cases; print(winograd_cases.row_digest())"
     done = run("python", "-c", script, env=AVX2, timeout=120)

@@ -1,9 +1,11 @@
-"""Make a dataset's file, or tell what one holds.
+"""Make a dataset's file, or say what one holds.
 
-python -m distcnn.data import SOURCE OUT.h5    from MNIST's or CIFAR's files, or folders of images; an archive, too
-python -m distcnn.data info FILE.h5            exit code 2 when something is wrong with it
+python -m distcnn.data import SOURCE OUT.h5    from a folder or an archive; --help lists the formats
+python -m distcnn.data info FILE.h5            exit code 2 when something is wrong with the file
 python -m distcnn.data show FILE.h5 OUT.png    samples, as training sees them with --augment LIST
 """
+
+from __future__ import annotations
 
 import sys
 
@@ -15,57 +17,81 @@ if __name__ == "__main__":
 import argparse
 import os
 import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser
 from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
 
+if TYPE_CHECKING:
+    from distcnn.parallel.comm import Comm
+
 
 def parse(words: list[str]) -> argparse.Namespace:
     """Return the command line as `command`, the function to call, and its arguments."""
-    parser = Parser("python -m distcnn.data", description="Make a dataset's file, or tell what one holds.")
+    parser = Parser("python -m distcnn.data", description="Make a dataset's file, or say what one holds.")
     commands = parser.add_subparsers(required=True, metavar="import|info|show")
-    command = commands.add_parser("import", help="make an HDF5 file from MNIST's or CIFAR's files, or images")
+    _add_import(commands)
+    _add_info(commands)
+    _add_show(commands)
+    return parser.parse_args(words)
+
+
+def _add_import(commands: argparse._SubParsersAction) -> None:
+    from distcnn.data.importers.sources import titles
+
+    what = f"make an HDF5 file from {titles()}"
+    command = commands.add_parser("import", help=what, description=f"{what[0].upper()}{what[1:]}.")
     command.add_argument("source", metavar="SOURCE", help="a folder, .tar, .tar.xz, .tar.gz or .zip")
     command.add_argument("out", metavar="OUT.h5")
     command.add_argument("--force", action="store_true", help="replace OUT.h5 if it is there")
     command.add_argument("--size", metavar="HxW", help="resize images to so many rows and columns of pixels")
-    command.add_argument(
-        "--grey", action="store_true", help="make images grey; all are if all are grey anyway"
-    )
+    gray = "make images gray; without it they are gray if all image files are"
+    command.add_argument("--gray", "--grey", action="store_true", help=gray)
     command.set_defaults(command=import_)
-    command = commands.add_parser("info", help="tell what a file holds and what is wrong with it")
+
+
+def _add_info(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("info", help="print what a file holds and what is wrong with it")
     command.add_argument("file", metavar="FILE.h5")
     command.set_defaults(command=info)
+
+
+def _add_show(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("show", help="draw a sheet of training samples into a PNG file")
     command.add_argument("file", metavar="FILE.h5")
     command.add_argument("out", metavar="OUT.png")
     command.add_argument("--augment", metavar="LIST", default=NONE, help="distorted as in training")
     command.add_argument("--force", action="store_true", help="replace OUT.png if it is there")
     command.set_defaults(command=show)
-    return parser.parse_args(words)
 
 
 def import_(arguments: argparse.Namespace) -> None:
     """Write OUT.h5 whole or not at all."""
-    from distcnn.data.importers.sources import samples
+    from distcnn.data.importers.importer import Options
+    from distcnn.data.importers.sources import read_source
     from distcnn.data.importers.writer import write
 
     size = _size(arguments.size) if arguments.size is not None else None
-    if os.path.lexists(arguments.out) and not arguments.force:
-        raise OutputError(
-            f"{arguments.out} is there already: choose another name, or replace it with --force"
-        )
-    found = samples(arguments.source, size, arguments.grey, _progress)
+    _require_free(arguments)
+    found = read_source(arguments.source, Options(size, arguments.gray, _progress))
     write(arguments.out, found)
-    counts = ", ".join(f"{len(labels):,} {part}" for part, (_, labels) in found.parts.items())
-    shape = " x ".join(map(str, found.parts["train"][0].shape[1:]))
+    counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in found.splits.items())
+    shape = " x ".join(map(str, found.splits["train"][0].shape[1:]))
     print(f"wrote {arguments.out}: {counts} images {shape}, {len(found.classes)} classes")
     print(f"see python -m distcnn.data info {arguments.out}")
 
 
-def _size(text):
+def _require_free(arguments: argparse.Namespace) -> None:
+    """Raise OutputError unless the file `out` may be written."""
+    if os.path.lexists(arguments.out) and not arguments.force:
+        remedy = "choose another name, or replace it with --force"
+        raise OutputError(f"{arguments.out} is there already: {remedy}")
+
+
+def _size(text: str) -> tuple[int, int]:
     """Return (h, w) for "HxW"."""
     match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text, re.ASCII)
     if not match:
@@ -73,11 +99,11 @@ def _size(text):
     return int(match[1]), int(match[2])
 
 
-def _progress(things, words, total=None):
-    """Show on a terminal how far things are."""
+def _progress(items: Iterable, title: str, total: int | None = None) -> Iterable:
+    """Yield the items; on a terminal, show meanwhile how many of the total have been yielded."""
     from tqdm import tqdm
 
-    return tqdm(things, words, total, unit=" images", leave=False, disable=None)
+    return tqdm(items, title, total, unit=" images", leave=False, disable=None)
 
 
 def info(arguments: argparse.Namespace) -> None:
@@ -99,18 +125,16 @@ def show(arguments: argparse.Namespace) -> None:
         read(arguments.augment)
     except ValueError as error:
         raise ConfigError(f"--augment: {error}") from None
-    if os.path.lexists(arguments.out) and not arguments.force:
-        raise OutputError(
-            f"{arguments.out} is there already: choose another name, or replace it with --force"
-        )
+    _require_free(arguments)
     write_whole(arguments.out, sheet(arguments.file, arguments.augment))
     print(f"wrote {arguments.out}")
 
 
-def main(comm) -> None:
+def main(comm: Comm) -> None:
     """Run the command on rank 0."""
 
-    def work():
+    def work() -> None:
+        """Parse the command line and call its command."""
         arguments = parse(sys.argv[1:])
         arguments.command(arguments)
 

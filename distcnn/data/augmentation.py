@@ -1,31 +1,39 @@
-"""Training images as they are distorted on the way into lanes: a function of (seed, epoch, sample) and nothing else."""
+"""Training images, distorted on the way into lanes: a function of (seed, epoch, sample) and nothing else."""
 
 import math
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from distcnn.config.augment_spec import radians, refusal
+from distcnn.config.augment_spec import Augment, radians, refusal
 from distcnn.errors import ConfigError
 from distcnn.kernels import augmentation as kernels
 from distcnn.kernels.pointwise import pack
 from distcnn.lanes import LANES, aligned
+from distcnn.layers.base import BlockContext
+from distcnn.network.plan import Block
 from distcnn.numerics import portable_math
 
 REACH = 3  # the Gaussian window ends at so many standard deviations
 
 
 class Augmentation:
-    """Buffers and kernels that distort sixteen images of `shape` (c, h, w) and `dtype` as an Augment says.
+    """The buffers and kernels that distort a block of sixteen images.
 
-    moment: of the net whose input they are (layers.base.Moment): it names seed and epoch.
+    augment: which distortions
+    shape, dtype: (c, h, w) and type of an image
+    context: of the net whose input they are: it names seed and epoch
+
     Raises ConfigError for distortions that leave nothing of an image.
     """
 
-    def __init__(self, augment, shape, dtype, context):
-        self._asked = augment, shape, dtype
+    def __init__(
+        self, augment: Augment, shape: tuple[int, int, int], dtype: DTypeLike, context: BlockContext
+    ) -> None:
+        self._arguments = augment, shape, dtype
         problem = refusal(augment, shape)
         if problem:
-            raise ConfigError(f"--augment {problem}")
+            raise ConfigError(f"augmentation {problem}")
         channels, height, width = shape
         self._source = aligned((1, channels, height + 3, width + 3, LANES))
         self._inside = self._source[:, :, 1 : 1 + height, 1 : 1 + width]
@@ -33,24 +41,26 @@ class Augmentation:
         self._pack, self._warp = pack(np.dtype(dtype).name), kernels.warp(augment.interpolates)
         self._samples = np.zeros(LANES, np.int64)
         when = self._samples, context.settings
-        moves = aligned((kernels.MOVES, LANES))
+        moves = aligned((kernels.MOVES, LANES))  # each lane's random numbers
         field, calls = _elastic(*augment.elastic, height, width, when)
         self._calls = [(kernels.draw, (*when, _ranges(augment), height, width, moves)), *calls]
         self._distortion = self._source, moves, field
 
     @property
-    def kernels(self):
-        """All that is to be compiled."""
+    def kernels(self) -> list:
+        """All kernels, to be compiled."""
         return [self._pack, self._warp, *(kernel for kernel, _ in self._calls)]
 
-    def worker_copy(self, context):
-        """Return another of the same distortions, with buffers of its own: for another thread."""
-        return Augmentation(*self._asked, context)
+    def worker_copy(self, context: BlockContext) -> "Augmentation":
+        """Return an Augmentation with the same distortions and its own buffers, for another thread."""
+        return Augmentation(*self._arguments, context)
 
-    def load(self, block, scale, shift, x):
-        """Bring a block's images into lanes, x [1, c, h, w, 16], distorted and then normalised.
+    def load(self, block: Block, scale: np.ndarray, shift: np.ndarray, x: np.ndarray) -> None:
+        """Pack a block's images into lanes, distort them, and then normalize them.
 
-        A pixel is multiplied by scale and shifted, both [c] float32.
+        block: its images and the samples' numbers
+        scale, shift: float32 [c]; a pixel is multiplied by scale, then shift is added
+        x: float32 [1, c, h, w, 16], overwritten
         """
         self._samples[:] = block.index
         self._pack(block.images, block.index, *self._unchanged, self._inside)
@@ -59,8 +69,8 @@ class Augmentation:
         self._warp(*self._distortion, scale, shift, x)
 
 
-def _ranges(augment):
-    """Return what the kernel `draw` takes as its `ranges`."""
+def _ranges(augment: Augment) -> np.ndarray:
+    """Return the argument `ranges` of the kernel `draw`, float32 [7]."""
     ranges = np.zeros(7, np.float32)
     for name in ("shift", "flip", "scale", "shear", "brightness", "cutout"):
         ranges[getattr(kernels, name.upper())] = getattr(augment, name)
@@ -68,11 +78,17 @@ def _ranges(augment):
     return ranges
 
 
-def _elastic(alpha, sigma, height, width, when):
-    """Return the displacement field [2, h, w or more, 16] and the kernel calls that fill it anew.
+def _elastic(
+    alpha: float, sigma: float, height: int, width: int, when: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, list]:
+    """Return the displacement field [2, h, w or more, 16] and the kernel calls that fill it for each block.
 
     Uniform noise in [-1, 1), 0 outside of the image, is smoothed by a Gaussian whose weights add up to 1, along the
     rows and then along the columns, and multiplied by alpha (Simard, Steinkraus and Platt 2003).
+
+    alpha, sigma: of the formula, in pixels; without distortion alpha is 0
+    height, width: of the image
+    when: arrays that name samples, seed and epoch
     """
     columns = -(-width // kernels.COLUMNS) * kernels.COLUMNS
     field = aligned((2, height, columns, LANES))
@@ -80,19 +96,19 @@ def _elastic(alpha, sigma, height, width, when):
         return field, []
     weights = gaussian(sigma)
     reach = len(weights) // 2
-    chances = aligned((2, height, columns + 2 * reach, LANES))
-    # one column more, so that neighbouring rows do not fall into one set of the cache
+    noise = aligned((2, height, columns + 2 * reach, LANES))
+    # one column more, so that neighboring rows do not fall into one set of the cache
     rows = aligned((2, height + 2 * reach, columns + 1, LANES))[:, :, :columns]
-    random = chances[:, :, reach : reach + -(-width // 4) * 4]
+    random = noise[:, :, reach : reach + -(-width // 4) * 4]
     return field, [
         (kernels.noise, (*when, random)),
-        (kernels.smooth, (weights, 0, 1, chances, rows[:, reach : reach + height])),
+        (kernels.smooth, (weights, 0, 1, noise, rows[:, reach : reach + height])),
         (kernels.smooth, (weights * np.float32(alpha), 1, 0, rows, field)),
     ]
 
 
-def gaussian(sigma):
-    """Return the weights of a Gaussian window in one dimension, float32, whose sum is 1."""
+def gaussian(sigma: float) -> np.ndarray:
+    """Return the weights of a Gaussian window in one dimension, float32 [2 * reach + 1], whose sum is 1."""
     reach = max(1, math.ceil(REACH * sigma))
     exponents = [max(-(k * k) / (2.0 * sigma * sigma), -700.0) for k in range(-reach, reach + 1)]
     weights = [portable_math.exp(x) for x in exponents]

@@ -8,30 +8,35 @@ import numpy as np
 
 from distcnn.errors import DataError
 
-MAX_CLASSES = 2**16  # where there seem to be more, that is taken for a mistake
+MAX_CLASSES = 2**16  # more than these are taken for a mistake
 
 
 def class_names(file: h5py.File) -> tuple[str, ...] | None:
     """Return the names in the attribute `classes`, or None if there is no such attribute."""
     if "classes" not in file.attrs:
         return None
-    names, shape = [], file.attrs.get_id("classes").shape
+    names: list[str | None] = []
+    shape = file.attrs.get_id("classes").shape
     if shape and len(shape) == 1 and shape[0] <= MAX_CLASSES:
         with suppress(TypeError, UnicodeError):  # a type that NumPy does not have, another encoding
             names = [_text(name) for name in np.asarray(file.attrs["classes"]).tolist()]
-    if not names or None in names:
+    known = [name for name in names if name is not None]
+    if not names or len(known) < len(names):
         remedy = "file.attrs['classes'] = ['cat', 'dog']"
         raise DataError(f"the attribute classes is not a list of names; wanted one name a class: {remedy}")
-    return tuple(names)
+    return tuple(known)
 
 
 def _text(name: object) -> str | None:
-    """Return a name as text, None if it is none; UnicodeError if not in UTF-8, which h5py reads as surrogates."""
+    """Return a name as text, or None if it is not one.
+
+    Raises UnicodeError unless the name is in UTF-8: h5py reads other bytes as surrogates.
+    """
     if isinstance(name, str):
         name = name.encode()
     return name.decode() if isinstance(name, bytes) and b"\0" not in name else None
 
 
 def numbered(labels: Iterable[np.ndarray]) -> tuple[str, ...]:
-    """Return the classes that labels tell of, each named by its number."""
+    """Return the classes of which samples have labels, and all with smaller numbers, each named by its number."""
     return tuple(str(label) for label in range(1 + max(int(some.max()) for some in labels)))

@@ -14,7 +14,7 @@ DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, se
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[h5py.File]:
+def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     """Open a dataset's file; errors of HDF5, then and while it is in use, become DataError.
 
     Every process opens it for itself and without a lock, which network file systems often refuse.
@@ -31,6 +31,7 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
 
 
 def _check_readable(path: str | Path) -> None:
+    """Raise DataError unless there is an HDF5 file at this path."""
     if os.path.isdir(path):
         command = f"python -m distcnn.data import {path} OUT.h5"
         raise DataError(f"{path} is a folder; wanted an HDF5 file: if it holds images, {command} makes one")

@@ -1,83 +1,107 @@
-"""Images to predict: a part of a dataset's file with or without labels, or the bare `/images` of any HDF5 file."""
+"""Images to predict: a split of a dataset's file with or without labels, or the bare `/images` of any HDF5 file."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import h5py
 import numpy as np
 
 from distcnn.data.classes import class_names
-from distcnn.data.hdf5_file import DIGITS, opened
-from distcnn.data.schema import MEMORY_LIMIT, dataset_problems, find, type_of, with_channels
-from distcnn.data.values import label_value_problem, pixel_value_problem
+from distcnn.data.hdf5_dataset import find_dataset
+from distcnn.data.hdf5_file import DIGITS, open_hdf5
+from distcnn.data.schema import (
+    MEMORY_LIMIT,
+    dataset_problems,
+    label_value_problem,
+    pixel_value_problem,
+    type_of,
+    with_channels,
+)
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.shared_memory import share
 
+if TYPE_CHECKING:
+    from distcnn.parallel.comm import Comm
+
+BARE = "images"  # stands for the split where a file has none
+
 
 @dataclass(frozen=True)
 class Images:
-    """Images [n, c, h, w], their labels int32 [n] or None, the file's classes or None, and what they are called."""
+    """Images to predict."""
 
-    images: np.ndarray
-    labels: np.ndarray | None
-    classes: tuple[str, ...] | None
-    name: str
-    part: str  # "test", "train", or "images" where the file has no parts
+    images: np.ndarray  # uint8 or float32 [n, c, h, w]
+    labels: np.ndarray | None  # int32 [n]
+    classes: tuple[str, ...] | None  # the names in the file
+    name: str  # of the file, for people
+    split: str  # "test", "train", ..., or "images" where the file has no splits
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Names, shapes and types in the file."""
+    """What lies in the file: names, shapes and types."""
 
-    part: str
+    split: str
     names: tuple[str, ...]  # of the images, and of the labels, if they are there
     shape: tuple[int, ...]
     dtype: str
     classes: tuple[str, ...] | None
 
 
-def load_images(path: str | Path | None, comm, part: str | None = None) -> Images:
-    """Read and check a file's images on all ranks together: of `part`, else of /test, else the bare /images.
+def load_images(path: str | Path | None, comm: Comm, split: str | None = None) -> Images:
+    """Read and check a file's images on all ranks of `comm` together.
+
+    path: of the HDF5 file; None: the handwritten digits that come with distcnn
+    split: the name of a group; None: /test, or the bare /images of a file without it
 
     Raises DataError, the same on every rank.
     """
     path = DIGITS if path is None else Path(path)
-    found = on_root(comm, partial(_inspect, path, part))
+    found = on_root(comm, _inspect, path, split)
     fields = [(with_channels(found.shape), found.dtype), (found.shape[:1], np.int32)]
     arrays = share(comm, fields[: len(found.names)], partial(_fill, path, found))
     labels = arrays[1] if len(arrays) > 1 else None
-    return Images(arrays[0], labels, found.classes, path.stem, found.part)
+    return Images(arrays[0], labels, found.classes, path.stem, found.split)
 
 
-def _inspect(path: Path, part: str | None) -> _Found:
-    with opened(path) as file:
-        part = part or _default(file)
-        prefix = "" if part == "images" else f"/{part}"
+def _inspect(path: Path, split: str | None) -> _Found:
+    """Return what lies in the file; raise DataError if it cannot be read into memory."""
+    with open_hdf5(path) as file:
+        split = split or _default(file)
+        prefix = "" if split == BARE else f"/{split}"
         group = file.get(prefix or "/")
         if group is None:
             raise DataError(f"{path}: has no {prefix}; name another --split")
         names = (f"{prefix}/images", *([f"{prefix}/labels"] if "labels" in group else []))
-        arrays = [find(file, name) for name in names]
-        problems = [each for pair in zip(names, arrays, strict=True) for each in dataset_problems(*pair)]
-        if len({array.shape[:1] for array in arrays}) > 1:
-            problems.append(f"{prefix} holds {len(arrays[0])} images and {len(arrays[1])} labels")
-        if arrays[0].nbytes > MEMORY_LIMIT:
-            problems.append(f"{names[0]} has {arrays[0].nbytes / 2**30:.1f} GiB; at most 4 GiB: cut it")
-        for problem in problems:
+        arrays = [find_dataset(file, name) for name in names]
+        for problem in _problems(prefix, names, arrays):
             raise DataError(f"{path}: {' '.join(problem.split())}")
-        return _Found(part, names, arrays[0].shape, type_of(arrays[0]), class_names(file))
+        return _Found(split, names, arrays[0].shape, type_of(arrays[0]), class_names(file))
 
 
-def _default(file) -> str:
-    """Return the part that is meant where none is named."""
-    if "images" in file and "test" not in file:
-        return "images"
-    return "test"
+def _problems(prefix: str, names: tuple[str, ...], arrays: list[h5py.Dataset]) -> list[str]:
+    """Return what is wrong with the types and shapes of images and, if they are there, labels."""
+    found = [problem for pair in zip(names, arrays, strict=True) for problem in dataset_problems(*pair)]
+    if len({array.shape[:1] for array in arrays}) > 1:
+        found.append(f"{prefix} holds {len(arrays[0])} images and {len(arrays[1])} labels")
+    if arrays[0].nbytes > MEMORY_LIMIT:
+        found.append(f"{names[0]} has {arrays[0].nbytes / 2**30:.1f} GiB; at most 4 GiB: cut it")
+    return found
+
+
+def _default(file: h5py.File) -> str:
+    """Return the split that is meant where none is named."""
+    return BARE if BARE in file and "test" not in file else "test"
 
 
 def _fill(path: Path, found: _Found, images: np.ndarray, labels: np.ndarray | None = None) -> None:
-    with opened(path) as file:
+    """Read the file into a node's arrays and check every value."""
+    with open_hdf5(path) as file:
         file[found.names[0]].read_direct(images.reshape(found.shape))
         problem = pixel_value_problem(found.names[0], images)
         if labels is not None and not problem:

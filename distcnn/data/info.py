@@ -7,74 +7,90 @@ from contextlib import suppress
 import h5py
 import numpy as np
 
+from distcnn.data import schema
 from distcnn.data.classes import class_names
 from distcnn.data.dataset import load
-from distcnn.data.hdf5_file import opened
-from distcnn.data.schema import MEMORY_LIMIT, dataset_problems, find, names, problems, type_of, with_channels
+from distcnn.data.hdf5_dataset import find_dataset
+from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.statistics import channel_statistics
-from distcnn.data.values import label_value_problem, pixel_value_problem
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
 
-MANY = 40  # more classes than these are summed up in a line
+MANY_CLASSES = 40  # with more, classes are not listed one by one
+
+Classes = tuple[str, ...] | None  # their names, if the file has them
+Counts = dict[str, np.ndarray]  # by split: samples of each class
 
 
 def report(path: str) -> tuple[list[str], list[str]]:
     """Return, as lines, what the file holds and what is wrong with it."""
-    with opened(path) as file:
+    counts: Counts = {}
+    classes: Classes = None
+    with open_hdf5(path) as file:
         lines = [f"{path}: {os.path.getsize(path):,} bytes"]
-        wrong = list(problems(file))
-        classes, counts = None, {}
+        wrong = list(schema.problems(file))
         with suppress(DataError):
             classes = class_names(file)
         for name, dataset in _found(file):
-            lines.append(f"{name}  {type_of(dataset)} {dataset.shape}, {_storage(dataset)}")
-            if any(dataset_problems(name, dataset)) or dataset.nbytes > MEMORY_LIMIT:
+            lines.append(f"{name}  {schema.type_of(dataset)} {dataset.shape}, {_storage(dataset)}")
+            if any(schema.dataset_problems(name, dataset)) or dataset.nbytes > schema.MEMORY_LIMIT:
                 continue  # its values mean nothing, or are too many
-            values = dataset[:]
-            if name.endswith("images"):
-                problem = pixel_value_problem(name, values)
-                lines += [] if problem else _pixels(values.reshape(with_channels(values.shape)))
-            elif not (problem := label_value_problem(name, values, classes)):
-                counts[name.split("/")[1]] = np.bincount(
-                    values.astype(np.int64), minlength=len(classes or ())
-                )
+            problem = _report_values(name, dataset[:], classes, lines, counts)
             wrong += [problem] if problem else []
-    lines += _classes(classes, counts)
+    lines += _class_lines(classes, counts)
     if not wrong:
         lines.append(f"fingerprint  {load(path, SerialComm()).fingerprint}")
     return lines, wrong
 
 
 def _found(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    for name in names(file):
+    """Yield name and dataset of all that can be read of what the file must hold."""
+    for name in schema.dataset_names(file):
         with suppress(DataError):
-            yield name, find(file, name)
+            yield name, find_dataset(file, name)
+
+
+def _report_values(
+    name: str, values: np.ndarray, classes: Classes, lines: list[str], counts: Counts
+) -> str | None:
+    """Add lines on images, or the counts of labels, unless their values are wrong: then return the problem."""
+    if name.endswith("images"):
+        problem = schema.pixel_value_problem(name, values)
+        if not problem:
+            lines += _pixel_lines(values.reshape(schema.with_channels(values.shape)))
+        return problem
+    problem = schema.label_value_problem(name, values, classes)
+    if not problem:
+        split = name.split("/")[1]
+        counts[split] = np.bincount(values.astype(np.int64), minlength=len(classes or ()))
+    return problem
 
 
 def _storage(dataset: h5py.Dataset) -> str:
+    """Return how a dataset lies in the file, in words."""
     if not dataset.chunks:
-        return "in one run"
-    packed = f"packed by {dataset.compression or 'other filters'}" if dataset._filters else "not packed"
+        return "contiguous"
+    packed = f"compressed by {dataset.compression or 'other filters'}" if dataset._filters else "uncompressed"
     return f"in chunks {dataset.chunks}, {packed}, {dataset.id.get_storage_size():,} bytes"
 
 
-def _pixels(images: np.ndarray) -> Iterator[str]:
+def _pixel_lines(images: np.ndarray) -> Iterator[str]:
     """Yield a line on the range of all values, and one for each channel."""
     yield f"    values from {images.min():g} to {images.max():g}"
     for channel, (mean, std) in enumerate(zip(*channel_statistics(images), strict=True)):
         yield f"    channel {channel}: mean {mean:g}, standard deviation {std:g}"
 
 
-def _classes(classes: tuple[str, ...] | None, counts: dict[str, np.ndarray]) -> Iterator[str]:
-    """Yield how many samples of each class the parts hold."""
+def _class_lines(classes: Classes, counts: Counts) -> Iterator[str]:
+    """Yield lines on how many samples of each class the splits hold."""
     number = len(classes) if classes else max(map(len, counts.values()), default=0)
     title = "classes" if classes else "classes, by number, as the attribute classes is missing"
     yield f"{number} {title}"
-    rows = {part: np.pad(count, (0, number - len(count))) for part, count in counts.items()}
-    if number > MANY:
-        yield from (f"    {part}: {row.min()} to {row.max()} samples a class" for part, row in rows.items())
+    rows = {split: np.pad(count, (0, number - len(count))) for split, count in counts.items()}
+    if number > MANY_CLASSES:
+        for split, row in rows.items():
+            yield f"    {split}: {row.min()} to {row.max()} samples a class"
         return
     for label in range(number if rows else 0):
-        each = ", ".join(f"{row[label]} {part}" for part, row in rows.items())
+        each = ", ".join(f"{row[label]} {split}" for split, row in rows.items())
         yield f"    {label:2d} {classes[label] if classes else '':12s} {each}"

@@ -1,4 +1,4 @@
-"""Files that may do harm: a process with little memory and time opens them first, and its death is the refusal."""
+"""A subprocess with little memory and time opens a file first: if HDF5 crashes on it, the file is rejected."""
 
 import hashlib
 import os
@@ -11,56 +11,61 @@ from pathlib import Path
 
 import h5py
 
+from distcnn.data.sandbox_probe import UNREADABLE
 from distcnn.errors import DataError
 from distcnn.system import cache_dir
 
-WALK = (
+PROBE = (
     "import sys; sys.path[:] = sys.argv[2:]; from distcnn.data.sandbox_probe import main; "
     "sys.exit(main(sys.argv[1]))"
 )
+ENVIRONMENT = {
+    "MPI4PY_RC_INITIALIZE": "0",  # an h5py that was built with MPI initializes it when imported
+    "OPENBLAS_NUM_THREADS": "1",
+}
 REMEDY = "copy it again or make it anew"
 
-YOUNG = 2  # seconds; a file that was changed so lately may change again at the same tick of the clock
+YOUNG = 2  # seconds; a file that was changed so lately may change again without a new time stamp
 
-_harmless = set()  # files that were walked, by name
+_checked: set[str] = set()  # identities of the files that passed, see `_identity`
 
 
 def check_in_sandbox(path: str | Path) -> None:
-    """Raise DataError unless a process can look at all that is needed of the file.
+    """Raise DataError unless a subprocess can read all that is needed of the file.
 
-    This costs 0.2 s, once a file: its name is kept, by which it is known until it changes.
+    This costs 0.2 s, once a file: the user's cache folder remembers a file that passed until it changes.
     """
-    name, young = _name(path)
-    if name in _harmless or ((folder := cache_dir.folder("walked")) and (folder / name).exists()):
+    identity, young = _identity(path)
+    folder = cache_dir.folder("checked-files")
+    if identity in _checked or (folder and (folder / identity).exists()):
         return
-    code, reason = probed(path)
+    code, reason = run_probe(path)
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         raise DataError(f"{path}: damaged: reading it takes too much time or memory: {REMEDY}")
     if code < 0:
         raise DataError(f"{path}: damaged: it crashes HDF5 ({signal.Signals(-code).name}): {REMEDY}")
-    if code:
+    if code == UNREADABLE:
         raise DataError(f"{path}: truncated or damaged: {REMEDY} ({reason})")
-    _harmless.add(name)
+    if code:
+        raise DataError(f"{path}: the process that was to check it has failed: {reason}")
+    _checked.add(identity)
     if folder and not young:
         with suppress(OSError):
-            (folder / name).touch()
+            (folder / identity).touch()
 
 
-def _name(path: str | Path) -> tuple[str, bool]:
-    """Return a name for this file as it is now, to this HDF5, and whether it was changed a moment ago."""
+def _identity(path: str | Path) -> tuple[str, bool]:
+    """Return a name for this state of the file and this version of HDF5, and whether the file has just changed."""
     status = os.stat(path)
     times = status.st_mtime_ns, status.st_ctime_ns
     known = h5py.version.hdf5_version, status.st_dev, status.st_ino, status.st_size, *times
     return hashlib.sha256(repr(known).encode()).hexdigest(), time.time() - max(times) * 1e-9 < YOUNG
 
 
-def probed(path: str | Path) -> tuple[int, str]:
-    """Return how a process ended that walked through the file, below 0 by a signal, and its reason if it gave one."""
-    words = [sys.executable, "-c", WALK, os.path.abspath(path), *sys.path]
-    alone = {
-        "MPI4PY_RC_INITIALIZE": "0",
-        "OPENBLAS_NUM_THREADS": "1",
-    }  # an h5py with MPI begins it when imported
-    done = subprocess.run(words, env=os.environ | alone, stdin=subprocess.DEVNULL, capture_output=True)
+def run_probe(path: str | Path) -> tuple[int, str]:
+    """Probe the file in a subprocess; return its exit code, below 0 for a signal, and the reason if it gave one."""
+    command = [sys.executable, "-c", PROBE, os.path.abspath(path), *sys.path]
+    environment = os.environ | ENVIRONMENT
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
     lines = (done.stdout or done.stderr).decode(errors="replace").splitlines()
     return done.returncode, lines[-1] if lines else "no reason given"

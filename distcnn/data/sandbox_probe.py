@@ -1,7 +1,7 @@
-"""A first walk through a dataset's file, in a process of its own with little memory and time: see `guard`.
+"""A first look at a dataset's file, in a subprocess with little memory and time that `sandbox` starts.
 
-HDF5 hangs, crashes or takes all memory on some damaged files. Here it may. Walked is whatever training touches later,
-except samples that are not packed: filters crash, too (seen: Fletcher's checksum of a chunk of 3 bytes).
+HDF5 hangs, crashes or takes all memory on some damaged files. Here it may. The probe reads whatever training reads
+later, except samples that no filter has packed: filters crash, too (seen: Fletcher's checksum of a chunk of 3 bytes).
 """
 
 import math
@@ -10,18 +10,19 @@ import sys
 
 import h5py
 
-from distcnn.data.schema import find, names, problems
+from distcnn.data.hdf5_dataset import find_dataset
+from distcnn.data.schema import dataset_names, problems
 from distcnn.errors import DataError
 
-BARE = "/images", "/labels"  # of a file without parts, to predict
-SECONDS = 20  # of processor time, for the walk, and for each slab that is read
+BARE = "/images", "/labels"  # of a file without splits, to predict
+SECONDS = 20  # of processor time, for all but samples, and for each slab of samples
 MEMORY = 2**30  # bytes, beyond what the imports have taken
 SLAB = 2**26  # bytes that are read at a time
-UNREADABLE = 3  # the exit code: HDF5 said no, its reason is on stdout
+UNREADABLE = 3  # the exit code if HDF5 cannot read the file; the reason is on stdout
 
 
 def main(path: str) -> int:
-    """Walk, and return the exit code; mistakes that training tells in words of its own are none here."""
+    """Probe a file and return the exit code; 0 also for mistakes that the caller finds and explains itself."""
     limit()
     try:
         probe(path)
@@ -32,12 +33,12 @@ def main(path: str) -> int:
 
 
 def probe(path: str) -> None:
-    """Look at all that is needed of a file."""
+    """Read all that is needed of a file, and forget it."""
     with h5py.File(path, "r", locking=False) as file:
         list(problems(file))
-        for name in [*names(file), *BARE]:
+        for name in [*dataset_names(file), *BARE]:
             try:
-                dataset = find(file, name)
+                dataset = find_dataset(file, name)
             except DataError:
                 continue
             if dataset.chunks and dataset.shape and dataset.id.get_create_plist().get_nfilters():
@@ -45,7 +46,7 @@ def probe(path: str) -> None:
 
 
 def limit() -> None:
-    """Limit this process's memory and time; where a system cannot, there is no limit."""
+    """Limit this process's memory and time; on a system that cannot, do nothing."""
     try:
         import resource
 
@@ -55,11 +56,11 @@ def limit() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):
         pass
-    _more_time()
+    _extend_time()
 
 
-def _more_time() -> None:
-    """Have so many seconds more from now on; whoever computes for longer is killed."""
+def _extend_time() -> None:
+    """Allow SECONDS more of processor time from now on; the system kills a process that takes longer."""
     try:
         import resource
     except ImportError:
@@ -75,7 +76,7 @@ def _read(dataset: h5py.Dataset) -> None:
     row = max(1, dataset.nbytes // max(1, len(dataset)))
     rows = max(dataset.chunks[0], SLAB // row // dataset.chunks[0] * dataset.chunks[0])
     for start in range(0, len(dataset), rows):
-        _more_time()
+        _extend_time()
         dataset[start : start + rows]
 
 

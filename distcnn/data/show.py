@@ -1,42 +1,52 @@
-"""A sheet of samples for a person to look at: as they are and, row by row, as training sees them augmented."""
+"""A sheet of samples for a person to look at: as they are in the file and, row by row, as training augments them."""
 
 import io
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
-from distcnn.config.augment_spec import NONE, read
+from distcnn.config.augment_spec import NONE, Augment, read
 from distcnn.data.augmentation import Augmentation
-from distcnn.data.dataset import load
+from distcnn.data.dataset import Split, load
 from distcnn.kernels.jit import ieee_mode
 from distcnn.lanes import LANES, aligned
 from distcnn.layers.base import EPOCH, BlockContext
 from distcnn.network.plan import Block
 from distcnn.parallel.serial import SerialComm
 
-EPOCHS = 9  # of which an augmented sheet shows each sample
+EPOCHS = 9  # an augmented sheet shows each sample in so many
 
 
-def sheet(path, augment=NONE):
-    """Return the bytes of a PNG with sixteen training samples of the dataset, spread over all of them.
+def sheet(path: str | Path, augment: str = NONE) -> bytes:
+    """Return the bytes of a PNG with sixteen training samples of a dataset, at equal distances.
 
-    Without augmentation they stand four by four; with it each has a row: as it is, then in the first nine epochs with
-    seed 0, as training with that option has it. Raises DataError and ConfigError.
+    Without augmentation the samples form a square. With it each sample has a row: as it is in the file, then as
+    training with seed 0 augments it in the first nine epochs.
+
+    path: of the dataset's file
+    augment: the text of the option --augment
+
+    Raises DataError, and ConfigError for an augmentation that leaves nothing of these images.
     """
     data = load(path, SerialComm())
-    part, asked = data.train, read(augment)
-    samples = np.unique(np.linspace(0, len(part.labels) - 1, LANES).astype(np.int64))
-    rows = [part.images[samples].astype(np.float32)]
+    split, augmentation = data.train, read(augment)
+    samples = np.unique(np.linspace(0, len(split.labels) - 1, LANES).astype(np.int64))
+    columns = [split.images[samples].astype(np.float32)]
     if augment != NONE:
-        rows += distorted(part, samples, asked, range(EPOCHS))
-    names = [data.classes[label] for label in part.labels[samples]]
-    return _png(np.stack(rows, axis=1), names, _range(part.images[samples]))
+        columns += distorted(split, samples, augmentation, range(EPOCHS))
+    names = [data.classes[label] for label in split.labels[samples]]
+    return _png(np.stack(columns, axis=1), names, _range(split.images[samples]))
 
 
-def distorted(part, samples, augment, epochs):
-    """Return up to sixteen samples as they are in each of the epochs, float32 [n, c, h, w] each, not normalised."""
-    shape, context = part.images.shape[1:], BlockContext(0)
-    augmentation = Augmentation(augment, shape, part.images.dtype, context)
-    block, x = Block.of(part.images, part.labels, samples), aligned((1, *shape, LANES))
+def distorted(split: Split, samples: np.ndarray, augment: Augment, epochs: Iterable[int]) -> list[np.ndarray]:
+    """Return some samples as training with seed 0 augments them in each epoch, float32 [n, c, h, w], not normalized.
+
+    samples: numbers of up to sixteen samples of the split, int64 [n]
+    """
+    shape, context = split.images.shape[1:], BlockContext(0)
+    augmentation = Augmentation(augment, shape, split.images.dtype, context)
+    block, x = Block.of(split.images, split.labels, samples), aligned((1, *shape, LANES))
     unchanged = np.ones(shape[0], np.float32), np.zeros(shape[0], np.float32)
     seen = []
     for epoch in epochs:
@@ -47,27 +57,28 @@ def distorted(part, samples, augment, epochs):
     return seen
 
 
-def _range(images):
-    """Return what is drawn black and what white."""
+def _range(images: np.ndarray) -> tuple[float, float]:
+    """Return the values of black and white."""
     return (0, 255) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
 
 
-def _png(images, names, limits):
-    """Draw images [n, columns, c, h, w]; a single column is folded into rows of four."""
+def _png(images: np.ndarray, names: list[str], limits: tuple[float, float]) -> bytes:
+    """Return the bytes of a PNG of images [n, columns, c, h, w]; a single column is folded into rows of four.
+
+    names: of the n samples' classes
+    limits: values of black and white
+    """
     from matplotlib.figure import Figure
 
-    n, columns, c, h, w = images.shape
+    n, columns, _, h, w = images.shape
     across = columns if columns > 1 else 4
     down = n if columns > 1 else -(-n // across)
     figure = Figure(figsize=(across * 0.9, down * 0.9 * h / w + down * 0.2), dpi=130, layout="constrained")
     places = figure.subplots(down, across, squeeze=False)
     for axes in places.flat:
         axes.set_axis_off()
-    for axes, image in zip(places.flat, images.reshape(-1, c, h, w), strict=False):
-        low, high = limits
-        shown = np.clip((image - low) / max(high - low, 1e-30), 0, 1)
-        grey = c != 3  # of other channels the first
-        axes.imshow(shown[0] if grey else shown.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=1)
+    for axes, image in zip(places.flat, images.reshape(-1, *images.shape[2:]), strict=False):
+        axes.imshow(_pixels(image, *limits), cmap="gray", vmin=0, vmax=1)
     for axes, name in zip(places[:, 0] if columns > 1 else places.flat, names, strict=False):
         axes.set_title(name, fontsize=7, pad=2, parse_math=False)
     for k, axes in enumerate(places[0, 1:] if columns > 1 else (), 1):
@@ -75,3 +86,9 @@ def _png(images, names, limits):
     image = io.BytesIO()
     figure.savefig(image, format="png")
     return image.getvalue()
+
+
+def _pixels(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return an image [c, h, w] as Matplotlib wants it, 0 to 1: color of 3 channels, else the first channel alone."""
+    shown = np.clip((image - low) / max(high - low, 1e-30), 0, 1)
+    return shown.transpose(1, 2, 0) if len(image) == 3 else shown[0]

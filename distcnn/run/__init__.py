@@ -1,1 +1,1 @@
-"""What rank 0 tells: progress on the screen, metrics in a file, curves in a picture."""
+"""A run on disk and on the screen: folder, state, checkpoints, metrics, curves, progress, predictions."""

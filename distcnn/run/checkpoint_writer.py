@@ -1,4 +1,4 @@
-"""The checkpoints of a run, written by a thread beside training: what it has to wait for is a copy of the state."""
+"""A thread that writes a run's checkpoints, so that training waits for no disk: it only copies its state."""
 
 import threading
 from collections import deque
@@ -6,35 +6,50 @@ from pathlib import Path
 
 from distcnn.errors import OutputError
 from distcnn.run import checkpoint
+from distcnn.run.hdf5_image import Image
+from distcnn.run.state import State
+
+Score = tuple[float, float]  # of two, the higher is better
+
+GOES_ON = "(training goes on)"
 
 
 class CheckpointWriter:
-    """Keeps the last `keep` checkpoints in a folder, and the best of those that came with a score.
+    """Writes checkpoints to a folder and removes old ones; the best of those that have a score always stays.
 
-    Whatever fails is a warning, to be fetched from `warnings`, and tried again with the next checkpoint; what was
-    written before stays. best: (score, step) of an earlier call, or None.
+    A failure is added to `warnings`, and the next checkpoint is tried all the same; earlier checkpoints stay.
+
+    folder: made when it is missing
+    last: how many of the newest checkpoints stay
+    best: (score, step) of the best checkpoint that is already in the folder, or None
     """
 
-    def __init__(self, folder, keep, best=None):
-        self.folder, self.keep, self.best = Path(folder), keep, best
-        self.warnings = deque()
-        self._waiting, self._unsaved, self._image = None, None, checkpoint.Image()
-        self._closing, self._changed = False, threading.Condition()
+    def __init__(self, folder: str | Path, last: int, best: tuple[Score, int] | None = None) -> None:
+        self.folder, self.last, self.best = Path(folder), last, best
+        self.warnings: deque[str] = deque()  # the thread appends, the caller pops
+        self._image = Image()
+        self._unsaved: tuple[State, Score | None] | None = None  # the last one taken, until it is on disk
+        self._queue_changed = threading.Condition()  # guards the next two
+        self._pending: tuple[State, Score | None] | None = None
+        self._closing = False
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
         self._thread.start()
 
-    def save(self, state, score=None):
-        """Have a state written soon. One without a score that has waited so long is left out in its favour."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting is None or self._waiting[1] is None)
-            self._waiting = state, score
-            self._changed.notify_all()
+    def save(self, state: State, score: Score | None = None) -> None:
+        """Queue a checkpoint; it replaces a pending one that has no score, and waits for a pending one that has."""
+        with self._queue_changed:
+            self._queue_changed.wait_for(lambda: self._pending is None or self._pending[1] is None)
+            self._pending = state, score
+            self._queue_changed.notify_all()
 
-    def close(self):
-        """Return None when all is written, or words on what is lost after a second try."""
-        with self._changed:
+    def close(self) -> str | None:
+        """Write what is pending, then end the thread; return None, or a line on what could not be saved.
+
+        A last checkpoint that failed is tried once more.
+        """
+        with self._queue_changed:
             self._closing = True
-            self._changed.notify_all()
+            self._queue_changed.notify_all()
         self._thread.join()
         if self._unsaved:
             self._write(*self._unsaved)
@@ -42,19 +57,20 @@ class CheckpointWriter:
             return None
         return f"the state after step {self._unsaved[0].step} is lost, for it could not be saved"
 
-    def _work(self):
+    def _work(self) -> None:
+        """Write pending checkpoints until the writer is closed and none is left."""
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                if self._waiting is None:
+            with self._queue_changed:
+                self._queue_changed.wait_for(lambda: self._pending or self._closing)
+                if self._pending is None:
                     return
-                state, score = self._waiting
-                self._waiting = None
-                self._changed.notify_all()
+                state, score = self._pending
+                self._pending = None
+                self._queue_changed.notify_all()
             self._write(state, score)
 
-    def _write(self, state, score):
-        """Save a state, then remove what is kept no longer."""
+    def _write(self, state: State, score: Score | None) -> None:
+        """Save a state, then remove old checkpoints; whatever fails becomes a warning."""
         self._unsaved = state, score
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -62,10 +78,11 @@ class CheckpointWriter:
             self._unsaved = None
             if score is not None and (self.best is None or score > self.best[0]):
                 self.best = score, state.step
-            if self.best:
-                checkpoint.mark_best(self.folder, self.best[1])
-            checkpoint.prune(self.folder, self.keep, self.best and self.best[1])
+            best_step = self.best[1] if self.best else None
+            if best_step is not None:
+                checkpoint.mark_best(self.folder, best_step)
+            checkpoint.prune(self.folder, self.last, best_step)
         except (OutputError, OSError) as error:
-            self.warnings.append(f"{error} (training goes on)")
-        except Exception as error:  # of a thread nobody would hear
-            self.warnings.append(f"no checkpoint of step {state.step}: {error!r} (training goes on)")
+            self.warnings.append(f"{error} {GOES_ON}")
+        except Exception as error:  # nobody would see an exception of this thread
+            self.warnings.append(f"no checkpoint of step {state.step}: {error!r} {GOES_ON}")

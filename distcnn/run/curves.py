@@ -1,69 +1,83 @@
 """curves.png: loss and accuracy by epoch, drawn from the metrics; a picture that fails never stops a run."""
 
+from __future__ import annotations
+
 import io
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from distcnn.run.metrics import Metrics
 from distcnn.system.atomic_files import write_whole
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 DRAW = "import sys; sys.path[:] = sys.argv[4:]; from distcnn.run.curves import main; main(*sys.argv[1:4])"
 
-TRAIN, TEST = "#1f6fb4", "#d9690f"  # blue and orange: told apart in any kind of colour vision
+TRAIN, TEST = "#1f6fb4", "#d9690f"  # blue and orange: told apart in any kind of color vision
 VALIDATION = "#8a8a8a"
+COLORS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}  # by split
 
 
 class Curves:
-    """The picture of the records in a metrics file; `warn` takes the line that says why it could not be drawn.
+    """The picture of the records in a metrics file.
 
-    A process of its own draws, beside what goes on here: what it is drawn with takes half a second to import, and more
-    memory than a whole rank's arrays.
+    Another process draws it, while training goes on: Matplotlib takes half a second to import, and more memory than a
+    whole rank's arrays.
+
+    metrics: path of the metrics file
+    path: of the PNG file
+    title: a line above the picture
+    warn: called with a line that says why the picture could not be drawn
     """
 
-    def __init__(self, metrics, path, title, warn):
-        self._given, self._warn, self._process = (str(metrics), str(path), title), warn, None
+    def __init__(
+        self, metrics: str | Path, path: str | Path, title: str, warn: Callable[[str], None]
+    ) -> None:
+        self._arguments = str(metrics), str(path), title
+        self._warn = warn
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def draw(self):
-        """Begin to draw the records that there are now."""
+    def draw(self) -> None:
+        """Start to draw the records that there are now."""
         self.finish()
-        words = [sys.executable, "-c", DRAW, *self._given, *sys.path]
+        command = [sys.executable, "-c", DRAW, *self._arguments, *sys.path]
+        none, pipe = subprocess.DEVNULL, subprocess.PIPE
         try:
-            self._process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
+            self._process = subprocess.Popen(command, stdin=none, stdout=none, stderr=pipe)
         except OSError as error:
             self._warn(f"no curves drawn: {error.strerror}")
 
-    def finish(self):
-        """Return when what was begun is drawn."""
+    def finish(self) -> None:
+        """Wait until the picture that was started is drawn."""
         if self._process is None:
             return
-        (_, said), code = self._process.communicate(), self._process.returncode
+        (_, stderr), code = self._process.communicate(), self._process.returncode
         self._process = None
         if code:
-            lines = said.decode(errors="replace").splitlines()
+            lines = stderr.decode(errors="replace").splitlines()
             self._warn(f"no curves drawn: {lines[-1] if lines else f'their process ended with {code}'}")
 
 
-def main(metrics, path, title):
+def main(metrics: str, path: str, title: str) -> None:
     """Draw the records of a metrics file into a PNG file."""
     write_whole(path, _png(Metrics(metrics).records(), title))
 
 
-def _png(records, title):
+def _png(records: list[dict], title: str) -> bytes:
     """Return the bytes of the picture: loss at the left, accuracy at the right."""
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
-    by_epoch = {record["epoch"]: record for record in records}  # the last word on each epoch
+    by_epoch = {record["epoch"]: record for record in records}  # the last record of each epoch
     figure = Figure(figsize=(9, 3.6), dpi=130, layout="constrained")
     figure.suptitle(title, fontsize=11, parse_math=False)  # a "$" in a name is no formula
     loss, accuracy = figure.subplots(1, 2)
-    _line(loss, by_epoch, "train_loss", TRAIN, "train  {:.4f}")
-    _line(loss, by_epoch, "validation_loss", VALIDATION, "validation  {:.4f}")
-    _line(loss, by_epoch, "test_loss", TEST, "test  {:.4f}")
-    _line(accuracy, by_epoch, "train_accuracy", TRAIN, "train  {:.2%}")
-    _line(accuracy, by_epoch, "validation_accuracy", VALIDATION, "validation  {:.2%}")
-    _line(accuracy, by_epoch, "test_accuracy", TEST, "test  {:.2%}")
+    for split, color in COLORS.items():
+        _line(loss, by_epoch, f"{split}_loss", color, f"{split}  {{:.4f}}")
+        _line(accuracy, by_epoch, f"{split}_accuracy", color, f"{split}  {{:.2%}}")
     _finish(loss, "loss", by_epoch)
     _finish(accuracy, "accuracy", by_epoch)
     _scale_loss(loss)
@@ -73,15 +87,19 @@ def _png(records, title):
     return image.getvalue()
 
 
-def _line(axes, by_epoch, key, colour, label):
-    """Plot one number by epoch, its last value in the legend; nothing where it was never measured."""
+def _line(axes: Axes, by_epoch: dict[int, dict], key: str, color: str, label: str) -> None:
+    """Plot one number by epoch, its last value in the legend; nothing where it was never measured.
+
+    label: a format for the legend, to be filled with the last value
+    """
     points = [(epoch, record[key]) for epoch, record in by_epoch.items() if record.get(key) is not None]
     if points:
         marker = "o" if len(points) <= 40 else ""
-        axes.plot(*zip(*points, strict=True), color=colour, label=label.format(points[-1][1]), marker=marker)
+        axes.plot(*zip(*points, strict=True), color=color, label=label.format(points[-1][1]), marker=marker)
 
 
-def _finish(axes, title, by_epoch):
+def _finish(axes: Axes, title: str, by_epoch: dict[int, dict]) -> None:
+    """Add title, ticks, grid and legend."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title, fontsize=10)
@@ -97,11 +115,11 @@ def _finish(axes, title, by_epoch):
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="#888888")
 
 
-def _scale_loss(axes):
+def _scale_loss(axes: Axes) -> None:
     """Use a logarithmic axis, with its numbers in plain digits, where a loss falls far."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    values = [value for line in axes.lines for value in line.get_ydata()]
+    values = [value for line in axes.lines for value in cast(list, line.get_ydata())]
     if values and min(values) > 0 and max(values) > 8 * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,51 +13,54 @@ from distcnn.errors import OutputError
 from distcnn.system.atomic_files import write_whole
 
 ROWS = 4096  # of a .csv file, formatted at a time
-MANY = 40  # more classes than these are not told one by one
-FEW = 20  # images that are told one by one
+MANY_CLASSES = 40  # with more, classes are not listed one by one
+FEW_IMAGES = 20  # so many are listed one by one
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a checkpoint takes images for.
+    """The classes that a net predicts for images, with their probabilities."""
 
-    predicted: int32 [n]; probabilities: float32 [n, classes]; labels: int32 [n], or None where nobody knows them;
-    classes: their names; about: where all this comes from, by words.
-    """
-
-    predicted: np.ndarray
-    probabilities: np.ndarray
-    labels: np.ndarray | None
+    predicted: np.ndarray  # int32 [n], numbers of classes
+    probabilities: np.ndarray  # float32 [n, classes]
+    labels: np.ndarray | None  # int32 [n], or None where they are unknown
     classes: tuple[str, ...]
-    about: dict
+    about: dict  # where all this comes from: the checkpoint, the data, ...
 
     @property
-    def accuracy(self):
-        """The part that is right, or None where nobody knows."""
+    def accuracy(self) -> float | None:
+        """The fraction of images whose class is right, or None where labels are unknown."""
         return None if self.labels is None else float(np.mean(self.predicted == self.labels))
 
     @property
-    def record(self):
-        """What a program wants to know, as one object for JSON."""
+    def record(self) -> dict:
+        """A summary for a program, as one object for JSON."""
         counts = np.bincount(self.predicted, minlength=len(self.classes))
         found = {"samples": len(self.predicted), "accuracy": self.accuracy}
         return self.about | found | {"classes": list(self.classes), "counts": counts.tolist()}
 
 
-def require_free(path, force):
-    """Raise OutputError unless predictions may be written to this path."""
+# ---- files ----
+
+
+def require_free(path: str | Path, force: bool) -> None:
+    """Raise OutputError unless predictions may be written to this path.
+
+    force: replace the file if it exists
+    """
     if Path(path).suffix not in (".h5", ".csv"):
         raise OutputError(f"--out {path}: wanted a name that ends in .h5 or .csv")
     if os.path.lexists(path) and not force:
         raise OutputError(f"{path} is there already: choose another name, or replace it with --force")
 
 
-def write(path, predictions):
+def write(path: str | Path, predictions: Predictions) -> None:
     """Write predictions whole or not at all, as HDF5 or CSV, by the name's ending."""
-    write_whole(path, *(_hdf5 if Path(path).suffix == ".h5" else _csv)(predictions))
+    pieces = _hdf5(predictions) if Path(path).suffix == ".h5" else _csv(predictions)
+    write_whole(path, *pieces)
 
 
-def _hdf5(predictions):
+def _hdf5(predictions: Predictions) -> Iterator[memoryview]:
     import h5py
 
     memory = io.BytesIO()
@@ -70,58 +74,66 @@ def _hdf5(predictions):
     yield memory.getbuffer()
 
 
-def _csv(predictions):
-    """Yield lines: the image's number, its label if known, the class, its name and probability, then those of all."""
+def _csv(predictions: Predictions) -> Iterator[bytes]:
+    """Yield lines: image number, label if known, class number, name and probability, then all probabilities."""
     known = predictions.labels is not None
     yield _lines([["image", *["label"] * known, "predicted", "class", "probability", *predictions.classes]])
     for start in range(0, len(predictions.predicted), ROWS):
-        yield _lines(_row(predictions, k, known) for k in range(len(predictions.predicted))[start:][:ROWS])
+        stop = min(start + ROWS, len(predictions.predicted))
+        yield _lines(_row(predictions, k) for k in range(start, stop))
 
 
-def _row(predictions, k, known):
+def _row(predictions: Predictions, k: int) -> list:
+    """Return the fields of image k."""
     found, row = int(predictions.predicted[k]), predictions.probabilities[k]
-    label = [int(predictions.labels[k])] if known else []
+    label = [] if predictions.labels is None else [int(predictions.labels[k])]
     return [k, *label, found, predictions.classes[found], *(f"{x:.9g}" for x in (row[found], *row))]
 
 
-def _lines(rows):
+def _lines(rows: Iterable[list]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode(errors="surrogateescape")
 
 
-def told(predictions):
-    """Yield lines for a person: each of a few images, else how often each class was found, and how often rightly."""
+# ---- text ----
+
+
+def describe(predictions: Predictions) -> Iterator[str]:
+    """Yield lines for a person: one for each of a few images, otherwise one for each class."""
     number, labels = len(predictions.predicted), predictions.labels
     if labels is not None:
         right = int((predictions.predicted == labels).sum())
         yield f"accuracy {predictions.accuracy:.2%}: {right:,} of {number:,} are right"
-    yield from _images(predictions) if number <= FEW else _classes(predictions)
+    yield from _images(predictions) if number <= FEW_IMAGES else _classes(predictions)
 
 
-def _images(predictions):
+def _images(predictions: Predictions) -> Iterator[str]:
+    """Yield a line for each image."""
     for k, found in enumerate(predictions.predicted):
-        wrong = predictions.labels is not None and predictions.labels[k] != found
-        label = f"  (labelled {_name(predictions, predictions.labels[k])})" if wrong else ""
+        label = ""
+        if predictions.labels is not None and predictions.labels[k] != found:
+            label = f"  (labeled {_name(predictions, predictions.labels[k])})"
         yield f"{k:>4}  {_name(predictions, found)}  {predictions.probabilities[k, found]:.2%}{label}"
 
 
-def _classes(predictions):
+def _classes(predictions: Predictions) -> Iterator[str]:
+    """Yield a line for each class: how often it was predicted, and how often its images were recognized."""
     counts = np.bincount(predictions.predicted, minlength=len(predictions.classes))
-    if len(counts) > MANY:
+    if len(counts) > MANY_CLASSES:
         yield f"{np.count_nonzero(counts)} of {len(counts)} classes were predicted"
         return
-    known = predictions.labels is not None
+    labels = predictions.labels
     width = max(5, *map(len, predictions.classes))
-    yield f"{'class':<{width}}  predicted" + "  labelled  right" * known
+    yield f"{'class':<{width}}  predicted" + ("" if labels is None else "   labeled   right")
     for k, count in enumerate(counts):
         line = f"{predictions.classes[k]:<{width}}  {count:>9,}"
-        if known:
-            mine = predictions.labels == k
-            share = f"{np.mean(predictions.predicted[mine] == k):.1%}" if mine.any() else ""
-            line += f"  {np.count_nonzero(mine):>8,}  {share:>6}"
+        if labels is not None:
+            of_class = np.equal(labels, k)
+            share = f"{np.mean(predictions.predicted[of_class] == k):.1%}" if of_class.any() else ""
+            line += f"  {np.count_nonzero(of_class):>8,}  {share:>6}"
         yield line.rstrip()
 
 
-def _name(predictions, k):
+def _name(predictions: Predictions, k: int) -> str:
     return predictions.classes[k] if 0 <= k < len(predictions.classes) else str(k)

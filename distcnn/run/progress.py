@@ -8,119 +8,137 @@ import os
 import sys
 import threading
 from contextlib import suppress
+from typing import TextIO
 
-from distcnn.run.terminal import columns, opened
+from distcnn.run.terminal import columns, open_terminal
 
 CLEAR = "\r\x1b[K"
 BAR = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left"
-
-
-def progress(mode, epochs, samples, done=0):
-    """Return what shows a run of so many samples over all its epochs, `done` of them in earlier calls.
-
-    mode: "auto", "bar", "lines", or "none" for nothing but what `say` and `warn` are given.
-    """
-    if mode == "bar" or (mode == "auto" and columns(2)):
-        return Bar(epochs, samples, done)
-    return Quiet(epochs) if mode == "none" else Lines(epochs)
+STDOUT, STDERR = 1, 2  # descriptors
 
 
 class Lines:
-    """One line per epoch."""
+    """One line per epoch.
 
-    def __init__(self, epochs):
+    epochs: of the whole run
+    """
+
+    def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
-    def step(self, epoch, loss, accuracy, samples):
-        """Take note of a step of so many samples; loss and accuracy are means over its epoch so far."""
+    def step(self, epoch: int, loss: float, accuracy: float, samples: int) -> None:
+        """Show a finished step of so many samples; loss and accuracy are means over its epoch so far."""
 
-    def epoch(self, record):
+    def epoch(self, record: dict) -> None:
         """Show an epoch's record of metrics."""
         self.say(epoch_line(record, self.epochs))
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Print a line on stdout."""
-        _print(sys.stdout, 1, text)
+        _print(sys.stdout, STDOUT, text)
 
-    def warn(self, text):
+    def warn(self, text: str) -> None:
         """Print a warning on stderr."""
-        _print(sys.stderr, 2, f"distcnn: warning: {text}")
+        _print(sys.stderr, STDERR, f"distcnn: warning: {text}")
 
-    def close(self):
-        """Leave the screen as it shall remain."""
+    def close(self) -> None:
+        """Remove from the screen what is not to stay there."""
 
 
 class Quiet(Lines):
-    """Nothing but what must be said."""
+    """Only what `say` and `warn` are given."""
 
-    def epoch(self, record):
-        pass
+    def epoch(self, record: dict) -> None:
+        """Show nothing."""
 
 
 class Screen:
-    """A stream to show a bar on; a person who has gone away does not end the run."""
+    """A stream to show a bar on, without errors: a terminal that was closed does not end the run."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO) -> None:
         self.stream = stream
         self.encoding = getattr(stream, "encoding", "utf-8")
 
-    def write(self, text):
+    def write(self, text: str) -> None:
+        """Write text if that is possible."""
         with suppress(OSError, ValueError):
             self.stream.write(text)
 
-    def flush(self):
+    def flush(self) -> None:
+        """Flush if that is possible."""
         with suppress(OSError, ValueError):
             self.stream.flush()
 
 
 class Bar(Lines):
-    """A bar over all epochs, below the lines."""
+    """A bar over all epochs, below the lines.
 
-    def __init__(self, epochs, samples, done):
+    epochs, samples: of the whole run
+    done: samples of earlier calls
+    """
+
+    def __init__(self, epochs: int, samples: int, done: int) -> None:
         from tqdm import tqdm
 
         super().__init__(epochs)
-        tqdm.monitor_interval = 0  # no thread beside MPI
+        tqdm.monitor_interval = 0  # no thread of tqdm's while MPI is in use
         tqdm.set_lock(threading.RLock())  # tqdm's own would start a process, from Python 3.14 on
-        form = {"unit": " samples", "unit_scale": True, "ncols": columns(2) or 80, "bar_format": BAR}
+        form = {"unit": " samples", "unit_scale": True, "ncols": columns(STDERR) or 80, "bar_format": BAR}
         pace = {"miniters": 1, "mininterval": 0.2, "smoothing": 0.1}
-        terminal = opened(2)
+        terminal = open_terminal(STDERR)
         self.screen = Screen(sys.stderr if terminal is None else os.fdopen(terminal, "w"))
         self.bar = tqdm(total=samples, initial=done, leave=False, file=self.screen, **form, **pace)
 
-    def step(self, epoch, loss, accuracy, samples):
+    def step(self, epoch: int, loss: float, accuracy: float, samples: int) -> None:
+        """Move the bar by so many samples."""
         self.bar.desc = f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  accuracy {accuracy:.2%} "
         self.bar.update(samples)
 
-    def say(self, text):
+    def say(self, text: str) -> None:
+        """Print a line on stdout, and the bar below it."""
         super().say(text)
         self._redraw()
 
-    def warn(self, text):
+    def warn(self, text: str) -> None:
+        """Print a warning on stderr, and the bar below it."""
         super().warn(text)
         self._redraw()
 
-    def close(self):
+    def close(self) -> None:
+        """Remove the bar."""
         self.bar.close()
 
-    def _redraw(self):
-        self.bar.ncols = columns(2) or self.bar.ncols  # the window may have another size now
+    def _redraw(self) -> None:
+        self.bar.ncols = columns(STDERR) or self.bar.ncols  # the window may have another size now
         self.bar.refresh()
 
 
-def epoch_line(record, epochs):
+def progress(mode: str, epochs: int, samples: int, done: int = 0) -> Lines:
+    """Return what shows a run's progress.
+
+    mode: "auto", "bar", "lines", or "none" for nothing but what `say` and `warn` are given
+    epochs, samples: of the whole run
+    done: samples of earlier calls
+    """
+    if mode == "bar" or (mode == "auto" and columns(STDERR)):
+        return Bar(epochs, samples, done)
+    return Quiet(epochs) if mode == "none" else Lines(epochs)
+
+
+def epoch_line(record: dict, epochs: int) -> str:
     """Return an epoch's record of metrics as a line to read."""
-    parts = [f"epoch {record['epoch']:{len(str(epochs))}}/{epochs}", f"loss {record['train_loss']:.4f}"]
+    fields = [f"epoch {record['epoch']:{len(str(epochs))}}/{epochs}", f"loss {record['train_loss']:.4f}"]
     if "validation_accuracy" in record:
-        parts += [f"validation accuracy {record['validation_accuracy']:.2%}"]
+        fields += [f"validation accuracy {record['validation_accuracy']:.2%}"]
     if record["test_accuracy"] is not None:
-        parts += [f"test loss {record['test_loss']:.4f}", f"test accuracy {record['test_accuracy']:.2%}"]
-    speed = record["samples_per_second"]
-    return "  ".join([*parts, *([f"{speed:,.0f} samples/s"] if speed is not None else [])])
+        fields += [f"test loss {record['test_loss']:.4f}", f"test accuracy {record['test_accuracy']:.2%}"]
+    if record["samples_per_second"] is not None:
+        fields += [f"{record['samples_per_second']:,.0f} samples/s"]
+    return "  ".join(fields)
 
 
-def _print(stream, descriptor, text):
-    """Print a line at once; a reader who has gone away does not end the run."""
+def _print(stream: TextIO, descriptor: int, text: str) -> None:
+    """Print a line at once; a reader who has closed the pipe does not end the run."""
     try:
         print(f"{CLEAR if columns(descriptor) else ''}{text}", file=stream, flush=True)
     except OSError:

@@ -1,4 +1,4 @@
-"""The folder of a run: `find` decides where a run lives and what it goes on from, `create` makes the folder.
+"""The folder of a run: `find` decides where a run lives and what it resumes from, `create` makes the folder.
 
 `find` writes nothing: all other checks come between the two, so that a mistake leaves nothing behind.
 """
@@ -6,78 +6,150 @@
 import os
 import re
 import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from distcnn.config.settings import NUMERICS, Config, resumed
+from distcnn.config.settings import NUMERICS, Config, Request, resumed
 from distcnn.config.toml import from_toml, to_toml
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.run import checkpoint
-from distcnn.run.checkpoint import State
+from distcnn.run.state import State
 from distcnn.system import job_status
 from distcnn.system.atomic_files import write_whole
 
-TRACES = ("config.toml", "metrics.jsonl", "checkpoints")
+TRACES = ("config.toml", "metrics.jsonl", "checkpoints")  # any of these in a folder: it holds a run
+
+Warn = Callable[[str], None]  # called with a line for the user
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run lives, its settings, and the state that it goes on from, or None to begin."""
+    """Where a run lives, its settings, and what it resumes from."""
 
     folder: Path
     config: Config
-    state: State | None = None
+    state: State | None = None  # that it resumes from, or None to begin
     source: Path | None = None  # the checkpoint that holds the state
     begun: bool = False  # the folder holds this run already
-    named: bool = True  # by the user; otherwise the next free number will do
+    named: bool = True  # the user chose the folder; if not, `create` takes the next free number
 
     @property
-    def checkpoints(self):
+    def checkpoints(self) -> Path:
+        """The folder of its checkpoints."""
         return self.folder / "checkpoints"
 
     @property
-    def metrics(self):
+    def metrics(self) -> Path:
+        """The file of its metrics."""
         return self.folder / "metrics.jsonl"
 
     @property
-    def curves(self):
+    def curves(self) -> Path:
+        """The picture of its metrics."""
         return self.folder / "curves.png"
 
 
-def find(request, warn):
-    """Return the Run that a request means, its folder found writable; `warn` is told what was passed over.
+# ---- what a request means ----
+
+
+def find(request: Request, warn: Warn) -> Run:
+    """Return the Run that a request means; its folder can be written.
+
+    warn: called for every bad checkpoint that is skipped
 
     Raises OutputError for a folder that holds another run or cannot be written, CheckpointError for a
     checkpoint that cannot be used, ConfigError for a setting that may not differ from the run's.
     """
-    asked = request.config
-    if asked.resume == "never":
-        run = _new(asked)
-    elif asked.resume == "auto":
-        run = _newest(request, warn)
+    config = request.config
+    if config.resume == "never":
+        run = _new_run(config)
+    elif config.resume == "auto":
+        run = _resumed_run(request, warn)
     else:
-        run = _from_file(request, Path(asked.resume))
+        run = _run_of_checkpoint(request, Path(config.resume))
     _require_writable(run)
     return run
 
 
-def create(run, again=False):
-    """Make the run's folders, write config.toml and return the Run, perhaps under a later number.
+def _new_run(config: Config) -> Run:
+    """Return a run that begins in a folder without one."""
+    config = _with_absolute_data(config)
+    if config.out is None:
+        return Run(next(_free_folders(config)), config, named=False)
+    if _holds_run(config.out):
+        raise _occupied(config.out)
+    return Run(Path(config.out), config)
 
-    again: it may be half made already, by a rank of this job that has died.
+
+def _resumed_run(request: Request, warn: Warn) -> Run:
+    """Return the run in --out, or the latest of this model and data, at its newest good checkpoint."""
+    folder = request.config.out or _latest_folder(request.config)
+    if folder is None or not _holds_run(folder):
+        return _new_run(request.config)
+    found = checkpoint.newest(Path(folder, "checkpoints"), warn)
+    if found is None:
+        warn(f"{folder}: no checkpoint to go on from, beginning again")
+        return Run(Path(folder), _config_of_file(request, Path(folder, "config.toml")), begun=True)
+    path, state = found
+    return Run(Path(folder), _config_of_state(request, state, path), state, path, begun=True)
+
+
+def _run_of_checkpoint(request: Request, path: Path) -> Run:
+    """Return the run of a checkpoint, in its own folder unless it has none or --out names a new one."""
+    state = checkpoint.load(path)
+    config, home = _config_of_state(request, state, path), path.resolve().parent
+    own = home.parent if home.name == "checkpoints" and _holds_run(home.parent) else None
+    if own and (config.out is None or os.path.realpath(config.out) == str(own)):
+        return Run(Path(config.out or own), config, state, path, begun=True)
+    return replace(_new_run(config), state=state, source=path)
+
+
+def _config_of_state(request: Request, state: State, path: Path) -> Config:
+    """Return the settings with which a run resumes from the checkpoint at this path."""
+    if state.numerics != NUMERICS:
+        raise CheckpointError(
+            f"{path}: numerics {state.numerics}, but this is numerics {NUMERICS}, which gives other bits; "
+            f"use the version that wrote it, or begin anew"
+        )
+    return _with_absolute_data(resumed(request, from_toml(state.config_toml, path)))
+
+
+def _config_of_file(request: Request, path: Path) -> Config:
+    """Return the settings of a run that ended before its first checkpoint, from its config.toml."""
+    if not os.path.lexists(path):
+        return _with_absolute_data(request.config)
+    try:
+        return _with_absolute_data(resumed(request, from_toml(path.read_text("utf-8"), path)))
+    except (OSError, ValueError):
+        raise OutputError(f"{path}: cannot be read; remove its folder, or choose another --out") from None
+
+
+def _with_absolute_data(config: Config) -> Config:
+    """Return the settings with a data path that holds in any working folder."""
+    return replace(config, data=os.path.abspath(config.data)) if config.data else config
+
+
+# ---- making the folder ----
+
+
+def create(run: Run, again: bool = False) -> Run:
+    """Make the run's folders, write config.toml, and return the Run, perhaps with a later number.
+
+    again: a rank of this job that has failed may have made some of it already
     """
     try:
-        run = replace(run, folder=_made(run))
+        run = replace(run, folder=_make_folder(run))
         # Of two jobs that begin in one folder, one fails here:
         run.checkpoints.mkdir(exist_ok=run.begun or again)
         checkpoint.set_aside(run.checkpoints, run.state.step if run.state else 0)
     except FileExistsError:
-        raise _taken(run.folder) from None
+        raise _occupied(run.folder) from None
     except OSError as error:
         raise _unwritable(run.folder, error) from None
-    if run.state and not run.begun:  # so that what began elsewhere can be gone on with from here
+    if run.state and not run.begun:  # so that a run that began elsewhere can be resumed from this folder
         checkpoint.save(run.checkpoints / checkpoint.name(run.state.step), run.state)
     write_whole(run.folder / "config.toml", to_toml(run.config).encode())
     job_status.write(job_status.BEGUN)
@@ -85,124 +157,41 @@ def create(run, again=False):
 
 
 @contextmanager
-def reserved(run):
-    """Make the folder of a Run beforehand and give its name; in the end it is removed again if it is still empty."""
+def reserved(run: Run) -> Iterator[Path]:
+    """Make the folder of a Run before its job starts, and yield it; at the end remove it if it is still empty."""
     missing = [each for each in (run.folder, *run.folder.parents) if not os.path.lexists(each)]
     try:
-        folder = _made(run)
+        folder = _make_folder(run)
     except OSError as error:
         raise _unwritable(run.folder, error) from None
     try:
         yield folder
     finally:
-        with suppress(OSError):  # it holds a run now
+        with suppress(OSError):  # not empty: it holds a run now
             for each in [folder, *missing[1:]] if missing else []:
                 each.rmdir()
 
 
-def _new(config):
-    """Return a run that begins in a folder without one."""
-    config = _located(config)
-    if config.out is None:
-        return Run(next(_free(config)), config, named=False)
-    if _holds_run(config.out):
-        raise _taken(config.out)
-    return Run(Path(config.out), config)
-
-
-def _newest(request, warn):
-    """Return the run in --out, or the latest of this name, at its newest good checkpoint."""
-    folder = request.config.out or _latest(request.config)
-    if folder is None or not _holds_run(folder):
-        return _new(request.config)
-    found = checkpoint.newest(Path(folder, "checkpoints"), warn)
-    if found is None:
-        warn(f"{folder}: no checkpoint to go on from, beginning again")
-        return Run(Path(folder), _planned(request, Path(folder, "config.toml")), begun=True)
-    path, state = found
-    return Run(Path(folder), _config(request, state, path), state, path, begun=True)
-
-
-def _from_file(request, path):
-    """Return the run of a checkpoint, in its own folder unless it has none or --out names a new one."""
-    state = checkpoint.load(path)
-    config, home = _config(request, state, path), path.resolve().parent
-    own = home.parent if home.name == "checkpoints" and _holds_run(home.parent) else None
-    if own and (config.out is None or os.path.realpath(config.out) == str(own)):
-        return Run(Path(config.out or own), config, state, path, begun=True)
-    return replace(_new(config), state=state, source=path)
-
-
-def _config(request, state, path):
-    """Return the settings that a run goes on with from a checkpoint."""
-    if state.numerics != NUMERICS:
-        raise CheckpointError(
-            f"{path}: numerics {state.numerics}, but this is numerics {NUMERICS}, which gives other bits; "
-            f"use the version that wrote it, or begin anew"
-        )
-    return _located(resumed(request, from_toml(state.config_toml, path)))
-
-
-def _planned(request, path):
-    """Return the settings of a run that ended before its first checkpoint."""
-    if not os.path.lexists(path):
-        return _located(request.config)
-    try:
-        return _located(resumed(request, from_toml(path.read_text("utf-8"), path)))
-    except (OSError, ValueError):
-        raise OutputError(f"{path}: cannot be read; remove its folder, or choose another --out") from None
-
-
-def _located(config):
-    """Return the settings with a data path that holds in any working folder."""
-    return replace(config, data=os.path.abspath(config.data)) if config.data else config
-
-
-def _name(config):
-    return f"{config.model}-{Path(config.data).stem if config.data else 'digits'}"
-
-
-def _numbered(config):
-    """Return (number, folder) of what exists under this name: runs/NAME is 1, runs/NAME-2 is 2, ..."""
-    pattern = re.compile(re.escape(_name(config)) + r"(?:-([1-9]\d{0,8}))?")
-    found = [(pattern.fullmatch(path.name), path) for path in Path("runs").glob("*")]
-    return [(int(match[1] or 1), path) for match, path in found if match]
-
-
-def _latest(config):
-    """Return the folder of the last run under this name, or None."""
-    return max(((number, path) for number, path in _numbered(config) if _holds_run(path)), default=(0, None))[
-        1
-    ]
-
-
-def _free(config):
-    """Yield the folders after the last that exists under this name, for ever."""
-    last = max((number for number, _ in _numbered(config)), default=0)
-    for number in count(last + 1):
-        yield Path("runs", _name(config) + (f"-{number}" if number > 1 else ""))
-
-
-def _made(run):
-    """Make the run's folder and return it; a numbered one is made by us alone."""
+def _make_folder(run: Run) -> Path:
+    """Make the run's folder and return it; a numbered folder is one that did not exist before."""
     if run.named or run.begun:
         run.folder.mkdir(parents=True, exist_ok=True)
         return run.folder
     run.folder.parent.mkdir(parents=True, exist_ok=True)
-    for folder in _free(run.config):
-        try:
-            folder.mkdir()
-        except FileExistsError:  # another job was faster
-            continue
-        return folder
+    return next(folder for folder in _free_folders(run.config) if _is_made_here(folder))
 
 
-def _holds_run(folder):
-    return any(os.path.lexists(Path(folder, trace)) for trace in TRACES)
+def _is_made_here(folder: Path) -> bool:
+    """Make a folder; return False if another job was faster."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
 
 
-def _require_writable(run):
-    """Raise OutputError unless files can be made where the run's will be, found out without leaving any."""
+def _require_writable(run: Run) -> None:
+    """Raise OutputError unless files can be made where the run's will be; leave none there."""
     for folder in (run.folder, run.checkpoints):
         place = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         try:
@@ -214,9 +203,40 @@ def _require_writable(run):
             raise _unwritable(folder, error) from None
 
 
-def _taken(folder):
+# ---- names of folders: runs/MODEL-DATA, runs/MODEL-DATA-2, runs/MODEL-DATA-3, ... ----
+
+
+def _name(config: Config) -> str:
+    return f"{config.model}-{Path(config.data).stem if config.data else 'digits'}"
+
+
+def _numbered_folders(config: Config) -> list[tuple[int, Path]]:
+    """Return (number, folder) of all that exist for this model and data: runs/NAME is 1, runs/NAME-2 is 2, ..."""
+    pattern = re.compile(re.escape(_name(config)) + r"(?:-([1-9]\d{0,8}))?")
+    found = [(pattern.fullmatch(path.name), path) for path in Path("runs").glob("*")]
+    return [(int(match[1] or 1), path) for match, path in found if match]
+
+
+def _latest_folder(config: Config) -> Path | None:
+    """Return the folder of the last run with this model and data, or None."""
+    runs = [(number, path) for number, path in _numbered_folders(config) if _holds_run(path)]
+    return max(runs)[1] if runs else None
+
+
+def _free_folders(config: Config) -> Iterator[Path]:
+    """Yield, without end, the folders after the last that exists for this model and data."""
+    last = max((number for number, _ in _numbered_folders(config)), default=0)
+    for number in count(last + 1):
+        yield Path("runs", _name(config) + (f"-{number}" if number > 1 else ""))
+
+
+def _holds_run(folder: str | Path) -> bool:
+    return any(os.path.lexists(Path(folder, trace)) for trace in TRACES)
+
+
+def _occupied(folder: str | Path) -> OutputError:
     return OutputError(f"{folder}: holds a run; go on with --resume auto, or choose another --out")
 
 
-def _unwritable(folder, error):
+def _unwritable(folder: str | Path, error: OSError) -> OutputError:
     return OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out")

@@ -7,11 +7,11 @@ from pathlib import Path
 LAUNCHERS = {"mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prted", "orted"}
 
 
-def opened(number):
-    """Return a new file descriptor on the terminal that shows our stream 1 or 2, or None where none does.
+def open_terminal(number: int) -> int | None:
+    """Return a new file descriptor on the terminal that shows this process's stream 1 or 2, or None without one.
 
-    Where a launcher is among our ancestors its stream of that number decides: Open MPI gives its ranks
-    pseudo-terminals even when the output goes to a file.
+    If a launcher is among the ancestors of this process, the launcher's stream of that number decides: Open MPI gives
+    its ranks pseudo-terminals even when the output goes to a file.
     """
     launcher = _launcher()
     try:
@@ -26,24 +26,24 @@ def opened(number):
         return None
 
 
-def columns(number):
-    """Return the width of the terminal that shows our stream 1 or 2, or None where none does."""
-    terminal = opened(number)
+def columns(number: int) -> int | None:
+    """Return the width of the terminal that shows this process's stream 1 or 2, or None without one."""
+    terminal = open_terminal(number)
     if terminal is None:
         return None
     try:
-        return os.get_terminal_size(terminal).columns or 80  # 0: it was never told its size
+        return os.get_terminal_size(terminal).columns or 80  # 0: nobody has set its size
     finally:
         os.close(terminal)
 
 
-def _launcher():
+def _launcher() -> int | None:
     """Return the process number of the nearest ancestor that is an MPI launcher on this host, or None."""
     process = os.getppid()
     while process > 1:
         try:
             name, fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rsplit(")", 1)
-        except (OSError, ValueError):  # no Linux, or gone meanwhile
+        except (OSError, ValueError):  # not Linux, or the ancestor has ended meanwhile
             return None
         if name.split("(", 1)[1] in LAUNCHERS:
             return process

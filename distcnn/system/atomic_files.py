@@ -10,7 +10,7 @@ from pathlib import Path
 from distcnn.errors import OutputError
 
 
-def write_whole(path: str | os.PathLike, *pieces: bytes) -> None:
+def write_whole(path: str | os.PathLike, *pieces: bytes | memoryview) -> None:
     """Write pieces of bytes to a file that appears whole, as by `atomic_path`."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         for piece in pieces:

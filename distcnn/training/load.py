@@ -23,7 +23,7 @@ from distcnn.parallel.comm import Comm
 from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.node import share_of_cores
 from distcnn.run import checkpoint
-from distcnn.run.state import State
+from distcnn.run.state import State, require_parameters
 from distcnn.training.workers import WorkerPool
 
 SPLITS = ("test", "train", "validation")
@@ -69,7 +69,7 @@ def load_net(state: State, where: str | Path) -> Net:
     """Return the Net that a state holds; where: how messages name the state."""
     config = from_toml(state.config_toml, where)
     net = build(config.model, state.input_shape, len(state.classes), config.seed, config.conv)
-    checkpoint.require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
+    require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
     net.weights[:] = state.result
     net.normalize(state.mean, state.std)
     return net

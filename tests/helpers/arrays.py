@@ -8,7 +8,7 @@ def normal(*shape, seed=0):
 
 
 def close(ours, wanted, summands=0):
-    """Tell whether two arrays agree to float32 rounding, relative to the largest number or what it is the sum of."""
+    """Return whether arrays agree to float32 rounding, relative to the largest number or the sum of its summands."""
     assert ours.shape == wanted.shape
     return np.abs(ours - wanted).max() <= 2e-6 * max(np.abs(wanted).max(), np.abs(summands).sum()) + 1e-30
 

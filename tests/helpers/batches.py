@@ -63,23 +63,23 @@ class Batch:
         self.folder = tempfile.TemporaryDirectory(prefix="distcnn-tests-")
         command = (jobs.launcher(), "-n", self.ranks, *COMMAND, *self._left())
         self.job = jobs.Job(*command, cwd=self.root, env=QUICK_START | {FOLDER: self.folder.name})
-        self.seen, self.begun = self.job.places(), time.monotonic()
+        self.seen, self.running, self.begun = (0, 0), None, time.monotonic()
 
     def _observe(self) -> None:
         """Take in what the ranks have reported; end the job, and fail its test, when there is no more to come."""
         ended = self.job.wait(0.01)
         reports = [read(Path(self.folder.name, str(rank))) for rank in range(self.ranks)]
-        started = [test for report in reports for test in report]
         for test in self._left():
             ends = [report.get(test) for report in reports]
             if all(ends):
                 self.outcomes[test] = Outcome(*ends[0])
-                self.seen, self.begun = self.job.places(), time.monotonic()
-        running = next((test for test in self._left() if test in started), None)
-        limit = self.timeouts[running] if running else START
-        late = time.monotonic() > self.begun + limit
-        if self._left() and (ended or late):
-            self._fail(running or self._left()[0], f"still running after {limit} s: " if not ended else "")
+                self.seen = self.job.places()
+        running = next((test for test in self._left() if any(test in report for report in reports)), None)
+        if running != self.running:
+            self.running, self.begun = running, time.monotonic()
+        limit = self.timeouts.get(running, START)
+        if self._left() and (ended or time.monotonic() > self.begun + limit):
+            self._fail(running or self._left()[0], "" if ended else f"still running after {limit} s: ")
 
     def _fail(self, test: str, why: str) -> None:
         self.job.end()

@@ -19,7 +19,7 @@ def idx(array):
 
 
 def folder(path, names=MNIST, pack=bytes):
-    """Write four IDX files; the test part has two samples fewer."""
+    """Write four IDX files; the test split has two samples fewer."""
     path.mkdir(exist_ok=True)
     for name, array in zip(names, (IMAGES, LABELS, IMAGES[2:], LABELS[2:]), strict=True):
         (path / name).write_bytes(pack(idx(array)))

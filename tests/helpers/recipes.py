@@ -1,4 +1,4 @@
-"""Ways to train that together use every optimizer, schedule and option of the update."""
+"""Options of trainings that together use every optimizer, schedule and option of the update."""
 
 from distcnn.config.parser import parse
 from distcnn.data.dataset import load

@@ -4,8 +4,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from distcnn.run import checkpoint
-from distcnn.run.checkpoint import State
+from distcnn.run.state import State, digest
 
 SHAPES = [(f"{index}.weight", (2, index + 1)) for index in range(12)] + [("12.bias", (3,))]
 SIZE = sum(int(np.prod(shape)) for _, shape in SHAPES)
@@ -28,7 +27,7 @@ def state(step=7, **changes):
         epoch=3,
         step=step,
         epoch_sums=(2**80 + 1, 50, 60),
-        digest=checkpoint.digest(values[SIZE:] + 0.5),
+        digest=digest(values[SIZE:] + 0.5),
     )
     return replace(made, **changes)
 

@@ -1,6 +1,6 @@
 """Run the training command while the disk fails: `python tests/programs/disk_faults.py FAULT [options of training]`.
 
-Every checkpoint is written before training goes on, so that the speed of the disk has no say in which there are.
+Every checkpoint is written before training goes on, so that the disk's speed does not decide which steps have one.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from distcnn.parallel.world import run
 from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.training.trainer import Trainer
 
-FIRST, LAST = 31, 61  # before these steps it begins and ends
+FIRST, LAST = 31, 61  # the fault begins before the first of these steps and ends before the last
 FOLDER = Path("a")
 
 
@@ -26,7 +26,7 @@ def full(begin):
 
 
 def vanished(begin):
-    """The run's folder goes away; something else takes its place for a while."""
+    """The run's folder is renamed, and a file has its name for a while."""
     if begin:
         FOLDER.rename("gone")
         FOLDER.write_text("")
@@ -35,7 +35,7 @@ def vanished(begin):
 
 
 def closed(begin):
-    """No new files can be made where checkpoints lie, nor can records be added."""
+    """No new files can be made in the folder of checkpoints, and no record can be added to the metrics."""
     for name in ("checkpoints", "metrics.jsonl"):
         if begin:
             (FOLDER / name).rename(f"{name}.aside")
@@ -53,11 +53,11 @@ def read_only(begin):
 
 
 def none(begin):
-    """The disk is well."""
+    """Nothing fails."""
 
 
 def obey_permissions():
-    """Take from root what lets it write where nobody may: CAP_DAC_OVERRIDE; threads begun later lack it, too."""
+    """Drop CAP_DAC_OVERRIDE, which lets root write in spite of permissions; threads that start later lack it, too."""
     if sys.platform == "linux" and os.geteuid() == 0:
         header, sets = (ctypes.c_uint32 * 2)(VERSION_3, 0), (ctypes.c_uint32 * 6)()
         libc = ctypes.CDLL(None, use_errno=True)
@@ -71,7 +71,7 @@ VERSION_3, DAC_OVERRIDE = 0x20080522, 1  # of linux/capability.h
 
 
 def settle():
-    """Let training wait for the thread that writes checkpoints."""
+    """Make training wait for the thread that writes checkpoints."""
     save, write, written = CheckpointWriter.save, CheckpointWriter._write, threading.Event()
 
     def saving(writer, *state):
@@ -87,7 +87,7 @@ def settle():
 
 
 def plant(fault):
-    """Let it happen on rank 0."""
+    """Make a fault begin and end on rank 0."""
     step = Trainer.step
 
     def faulty(trainer, blocks, stop=False):

@@ -16,7 +16,7 @@ NOTHING = 0  # the kernel's PROT_NONE
 LINE = 64  # bytes; arrays begin at such multiples
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mprotect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-kept = []  # the pages of all arrays
+pages_of_arrays = []
 
 
 def guarded(shape, dtype=np.float32):
@@ -24,7 +24,7 @@ def guarded(shape, dtype=np.float32):
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     room = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
     pages = mmap.mmap(-1, room + 2 * mmap.PAGESIZE)
-    kept.append(pages)
+    pages_of_arrays.append(pages)
     first = ctypes.addressof(ctypes.c_char.from_buffer(pages))
     for place in (first, first + mmap.PAGESIZE + room):
         if libc.mprotect(place, mmap.PAGESIZE, NOTHING):
@@ -33,7 +33,7 @@ def guarded(shape, dtype=np.float32):
     return np.frombuffer(pages, np.uint8, size, start).view(dtype).reshape(shape)
 
 
-types.aligned = lanes.aligned = guarded  # before anybody takes it from there
+types.aligned = lanes.aligned = guarded  # before any module imports it from there
 
 if __name__ == "__main__":
     from distcnn import Net
@@ -54,4 +54,4 @@ if __name__ == "__main__":
         net.loss_and_gradients(images, labels)
         net.backward(np.ones_like(net.forward(images)))
         net.predict(images)
-    print(f"{len(kept)} arrays")
+    print(f"{len(pages_of_arrays)} arrays")

@@ -1,10 +1,9 @@
 """Damage checkpoints and data files at random and read them: `python -m tests.programs.mutations [COUNT] [--seed S]`.
 
 Each damaged file is read in a process of its own, which has limited memory and time. It must be refused in one
-line, or give just what the whole file gives; then it is harmless. Six of ten mutations hit metadata, half of these
-where it is not zero, and a quarter where a shape is written. The first walk through a data file, see
-distcnn.data.sandbox, happens in a fork here, as Python takes longer to start than the file to read; every 50th is
-walked as in earnest.
+line, or give exactly what the whole file gives. Six of ten mutations hit metadata, half of these where it is not
+zero, and a quarter where a shape is written. The probe of a data file, see distcnn.data.sandbox, runs in a fork
+here, as Python takes longer to start than the file to read; every 50th runs in a subprocess, as in training.
 """
 
 import argparse
@@ -26,13 +25,13 @@ import numpy as np
 
 from distcnn.data import sandbox, sandbox_probe
 from distcnn.data.dataset import load
-from distcnn.data.schema import seal
+from distcnn.data.fingerprint import seal
 from distcnn.errors import UserError
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
 from tests.helpers.states import state
 
-SECONDS, MEMORY = 20, 2**30  # what a reader may take, beyond what it begins with
+SECONDS, MEMORY = 20, 2**30  # of processor time, and bytes beyond those at its start, that a reader may use
 METADATA = 0.6  # of the mutations
 BAD = ("crash", "hang", "memory", "wrong", "exception", "lines")
 
@@ -44,10 +43,10 @@ def dataset(path, dtype=np.uint8, classes=True, libver=None, **storage):
     """Write a small dataset that bears a seal."""
     rng = np.random.default_rng(0)
     with h5py.File(path, "w", libver=libver) as file:
-        for part, n in (("train", 60), ("test", 20)):
+        for split, n in (("train", 60), ("test", 20)):
             images = rng.integers(0, 256, (n, 1, 6, 5)).astype(dtype)
-            file.create_dataset(f"{part}/images", data=images, **storage)
-            file[f"{part}/labels"] = rng.integers(0, 3, n)
+            file.create_dataset(f"{split}/images", data=images, **storage)
+            file[f"{split}/labels"] = rng.integers(0, 3, n)
         if classes:
             file.attrs["classes"] = ["one", "two", "three"]
     data = load(path, SerialComm())
@@ -78,7 +77,7 @@ def samples_of(path):
         return []
     found = []
 
-    def note(name, item):
+    def add(name, item):
         if isinstance(item, h5py.Dataset) and item.chunks:
             chunks = [item.id.get_chunk_info(k) for k in range(item.id.get_num_chunks())]
             found.extend((chunk.byte_offset, chunk.byte_offset + chunk.size) for chunk in chunks)
@@ -86,7 +85,7 @@ def samples_of(path):
             found.append((item.id.get_offset(), item.id.get_offset() + item.id.get_storage_size()))
 
     with h5py.File(path) as file:
-        file.visititems(note)
+        file.visititems(add)
     return found
 
 
@@ -172,8 +171,8 @@ def read(path):
     return f"{data.fingerprint} {data.classes}"
 
 
-def forked_walk(path):
-    """Walk in a fork, in place of a fresh process."""
+def forked_probe(path):
+    """Probe a file in a fork, in place of a fresh process."""
     pid = os.fork()
     if pid == 0:
         devnull = os.open(os.devnull, os.O_WRONLY)
@@ -183,34 +182,37 @@ def forked_walk(path):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "no"
 
 
-def tried(path, wanted, earnest):
-    """Read a file in a process of its own; return what came of it."""
+def tried(path, wanted, subprocess):
+    """Read a file in a process of its own; return a word for what happened, and a text.
+
+    wanted: the digest of the whole file; subprocess: whether the probe runs in one
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _reader(path, wanted, earnest, writing)
+        _reader(path, wanted, subprocess, writing)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        told = pipe.read()
+        answer = pipe.read()
     _, status, used = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     if code in (-signal.SIGXCPU, -signal.SIGALRM):
         return "hang", ""
     if code:
         return "crash", signal.Signals(-code).name if code < 0 else str(code)
-    word, text = json.loads(told)
+    word, text = json.loads(answer)
     if used.ru_maxrss * 1024 > BEGIN + MEMORY:
         return "memory", f"{used.ru_maxrss / 1024:.0f} MiB"
     return word, text
 
 
-def _reader(path, wanted, earnest, writing):
-    """Tell in a word what reading a file gives, and end."""
+def _reader(path, wanted, subprocess, writing):
+    """Write in a word what reading a file gives to a pipe, and end this process."""
     signal.alarm(4 * SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
-    if not earnest:
-        sandbox.probed, sandbox_probe.SECONDS = forked_walk, 3
+    if not subprocess:
+        sandbox.run_probe, sandbox_probe.SECONDS = forked_probe, 3
     try:
         word = ("same", "") if read(path) == wanted else ("wrong", "")
     except UserError as error:
@@ -226,11 +228,11 @@ BEGIN = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main(words):
-    """Print a table, and return 1 if any file did harm."""
+    """Print a table, and return 1 if any file did harm: was not refused, and was not read as the whole file is."""
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep-checkpoints", type=Path, help="a folder for files that do harm")
+    parser.add_argument("--keep", type=Path, help="a folder for files that do harm")
     options = parser.parse_args(words)
     rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
     with tempfile.TemporaryDirectory() as folder:

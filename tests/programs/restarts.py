@@ -1,11 +1,11 @@
-"""Kill whole jobs under `distcnn.launch`, at random moments from their start on, and see what becomes of them.
+"""Kill whole jobs under `distcnn.launch` at random times, and compare their results with an uninterrupted run's.
 
     python -m tests.programs.restarts [--trials 50] [--ranks 8] [--seed 0] [--table FILE]      # with either MPI
 
-In each trial one or two of `BLOWS` fall. A launcher that has ended, because it was asked to or was killed, is started
-again with `--resume auto`. Counted as lost are steps that were trained and then trained again, from an earlier
-checkpoint, and seconds beyond those of a run without kills; as tidy, trials that leave no process and no file
-in shared memory behind. With `--table`, several calls add up.
+In each trial one or two of `EVENTS` happen. A launcher that has ended, because it was asked to or was killed, is
+started again with `--resume auto`. Counted as lost are steps that were trained and then trained again, from an
+earlier checkpoint, and seconds beyond those of an uninterrupted run; as tidy, trials that leave no process and no
+file in shared memory behind. With `--table`, several calls add up.
 """
 
 import argparse
@@ -27,30 +27,20 @@ from tests.helpers import jobs
 from tests.programs import FAULTS
 from tests.programs.tally import Tally
 
-LAUNCHER = (  # the launcher, but rank 0 writes down every step that it begins
+LAUNCHER = (  # the launcher, but rank 0 records every step that it begins
     "import sys; from distcnn import launch; launch.TRAIN[1:] = sys.argv.pop(1), 'log_step@step:0:0'; "
     "sys.exit(launch.main())"
 )
-MOST = 2  # blows in a trial: after three jobs in a row without a checkpoint the launcher gives up
+MOST = 2  # events in a trial: after three jobs in a row without a checkpoint the launcher gives up
 START = 45  # seconds: Open MPI waits for ever for a rank that was killed within MPI_Init
 LIMIT = 180  # seconds
-COLUMNS = "survived", "blows", "restarts", "steps lost", "seconds lost", "digests", "records", "tidy"
+COLUMNS = "survived", "events", "restarts", "steps lost", "seconds lost", "digests", "records", "tidy"
 
 
 def options(steps):
     """Return the options of a training."""
-    return [
-        "--epochs",
-        1000,
-        "--max-steps",
-        steps,
-        "--checkpoint-every",
-        7,
-        "--out",
-        "run",
-        "--progress",
-        "none",
-    ]
+    fixed = "--epochs 1000 --checkpoint-every 7 --out run --progress none"
+    return [*fixed.split(), "--max-steps", steps]
 
 
 class Launched:
@@ -99,7 +89,7 @@ class Launched:
         return found
 
     def tidy(self):
-        """Return whether processes and files in shared memory go; those of a killed launcher take a moment."""
+        """Return whether processes and files in shared memory go; those of a killed launcher go after a while."""
         end = time.monotonic() + 10
         while self.others or any(map(os.path.exists, self.shared)):
             if time.monotonic() > end:
@@ -153,13 +143,13 @@ def _parent(pid):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-BLOWS = all_ranks, one_rank, the_whole_job, mpirun, the_launcher, a_request
+EVENTS = all_ranks, one_rank, the_whole_job, mpirun, the_launcher, a_request
 
 
-def trial(folder, ranks, steps, moments, blows, chance):
-    """Let blows fall, each so many seconds after the one before; return the exit code and the job, or None."""
+def trial(folder, ranks, steps, delays, events, chance):
+    """Let each event happen so many seconds after the one before; return the exit code and the job, or None."""
     job, code = Launched(folder, ranks, steps), None
-    todo = list(zip(moments, blows, strict=True))
+    todo = list(zip(delays, events, strict=True))
     try:
         while True:
             code = job.wait(todo[0][0] if todo else LIMIT)
@@ -179,7 +169,7 @@ def trial(folder, ranks, steps, moments, blows, chance):
 
 
 def course(folder):
-    """Return how many steps were trained in vain; ValueError unless the rest is every step once, in order."""
+    """Return how many steps were trained twice; raise ValueError unless the others are all steps once, in order."""
     path, lost = Path(folder, "steps_begun"), 0
     begun = [int(line) for line in path.read_text().splitlines()] if path.exists() else []
     for done, then in itertools.pairwise(begun):
@@ -196,7 +186,7 @@ def summary(code, job):
 
 
 def records(folder):
-    """Return the steps at which a run has recorded an epoch, or None."""
+    """Return the steps of the lines in metrics.jsonl, or None without the file."""
     path = Path(folder, "run/metrics.jsonl")
     return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else None
 
@@ -218,22 +208,22 @@ def main():
         code, job = trial(folder, *size, [], [], chance)
         seconds, wanted = time.monotonic() - begin, summary(code, job)
         if code != 0:
-            sys.exit(f"without kills: exit code {code}\n{job.said()}")
-    print(f"without kills: {wanted[0]}, {seconds:.1f} s", flush=True)
+            sys.exit(f"uninterrupted: exit code {code}\n{job.said()}")
+    print(f"uninterrupted: {wanted[0]}, {seconds:.1f} s", flush=True)
     tally = Tally(f"{arguments.ranks} ranks", COLUMNS, arguments.table)
     for _ in range(arguments.trials):
-        blows = [chance.choice(BLOWS) for _ in range(chance.randint(1, MOST))]
-        moments = [chance.uniform(0, seconds) for _ in blows]
+        events = [chance.choice(EVENTS) for _ in range(chance.randint(1, MOST))]
+        delays = [chance.uniform(0, seconds) for _ in events]
         words = ", ".join(
-            f"{blow.__name__} {moment:.1f}" for moment, blow in zip(moments, blows, strict=True)
+            f"{event.__name__} {delay:.1f}" for delay, event in zip(delays, events, strict=True)
         )
         begin = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            code, job = trial(folder, *size, moments, blows, chance)
+            code, job = trial(folder, *size, delays, events, chance)
             lost, found = time.monotonic() - begin - seconds, summary(code, job)
             same = [one == other for one, other in zip(found, wanted, strict=True)]
             restarts = len(re.findall(r"; restart \d+ of", job.said()))
-            row = code == 0, len(blows), restarts, course(folder), lost, *same, not job.remains
+            row = code == 0, len(events), restarts, course(folder), lost, *same, not job.remains
             tally.add(f"{arguments.ranks} ranks", words, *row)
             if not all((row[0], *row[-3:])):
                 bad += 1

@@ -1,11 +1,11 @@
-"""Tables of trials: a line a trial, and in the end the sums, over several calls of a script if a file keeps them."""
+"""Tables of trials: one line a trial, then sums, over several calls of a program if a file stores the lines."""
 
 import json
 from pathlib import Path
 
 
 class Tally:
-    """Prints and adds up numbers by column; path: a file that keeps the lines of all calls, or None."""
+    """Prints and adds up numbers by column; path: a file that stores the lines of all calls, or None."""
 
     def __init__(self, heading, columns, path=None):
         self.columns, self.path, self.rows = ("trials", *columns), path and Path(path), []
@@ -14,7 +14,7 @@ class Tally:
         self._print(heading, self.columns)
 
     def add(self, group, name, *values):
-        """Take in a trial of a group; values: a number for each column."""
+        """Add a trial of a group; values: a number for each column."""
         self.rows.append((group, (1, *values)))
         if self.path:
             with open(self.path, "a") as file:

@@ -5,72 +5,98 @@ import re
 import numpy as np
 
 from distcnn.data.importers.archive import files
+from distcnn.data.importers.importer import Importer, Options, Source
 from distcnn.data.importers.writer import Samples
 from distcnn.errors import DataError
 
 BATCH = re.compile(r"(data_batch_[1-9]\d*|test_batch|train|test)\.bin")
-NAMES = "batches.meta.txt", "fine_label_names.txt"
-PICKLES = re.compile(r"data_batch_\d+|(cifar-100-python/)(train|test)")
+CLASS_FILES = "batches.meta.txt", "fine_label_names.txt"  # of CIFAR-10, of CIFAR-100
 SHAPE = 3, 32, 32
+PIXELS = 3072
 
 
-def is_cifar(names: list[str]) -> bool:
-    """Tell whether these are names of CIFAR's files; raise DataError if they are its pickles."""
-    last = [name.rpartition("/")[2] for name in names]
+def recognizes(source: Source) -> bool:
+    """Return whether these are CIFAR's files; raise DataError if they are its pickles."""
+    last = [_last(name) for name in source.names]
     if any(map(BATCH.fullmatch, last)):
         return True
-    if "batches.meta" in last or "cifar-100-python/meta" in names:
+    if "batches.meta" in last or "cifar-100-python/meta" in source.names:
         raise DataError(
             "these are CIFAR's pickles, which may run code; wanted its binary version: download that"
         )
     return False
 
 
-def samples(source: str) -> Samples:
+def read_cifar(source: Source, options: Options) -> Samples:
     """Return the samples, train batches in the order of their numbers; of CIFAR-100, the labels are the fine ones."""
-    found = {}
-    for name, content in files(source, _is_ours):
-        if found.setdefault(name.rpartition("/")[2], content) is not content:
-            raise DataError(f"{source} holds {name.rpartition('/')[2]} twice: keep one")
-    hundred = NAMES[1] in found
-    meta = found.get(NAMES[hundred], b"").decode(errors="replace").split("\n")
-    classes = tuple(line.strip() for line in meta if line.strip())
-    if not classes:
-        raise DataError(
-            f"{source} has no {NAMES[0]} or {NAMES[1]}, the names of the classes: download it again"
-        )
+    found = _contents(source)
+    is_hundred = CLASS_FILES[1] in found
+    classes = _classes(found.get(CLASS_FILES[is_hundred], b""), source)
     batches = {name: content for name, content in found.items() if name.endswith(".bin")}
-    train = sorted(
-        (name for name in batches if not name.startswith("test")), key=lambda name: (len(name), name)
-    )
-    parts = {"train": train, "test": [name for name in batches if name.startswith("test")]}
+    test = [name for name in batches if name.startswith("test")]
+    train = sorted(batches.keys() - set(test), key=lambda name: (len(name), name))
     if not train:
-        raise DataError(f"{source} has no batch to train with: download it again")
-    read = {
-        part: _read(source, {name: batches[name] for name in names}, len(classes), 1 + hundred)
-        for part, names in parts.items()
-        if names
-    }
-    return Samples(read, classes)
+        raise DataError(f"{source.path} has no batch to train with: download it again")
+    splits = {}
+    for split, names in {"train": train, "test": test}.items():
+        if names:
+            wanted = {name: batches[name] for name in names}
+            splits[split] = _records(wanted, len(classes), 1 + is_hundred, source)
+    return Samples(splits, classes)
 
 
-def _is_ours(name):
-    last = name.rpartition("/")[2]
-    return bool(BATCH.fullmatch(last)) or last in NAMES
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
-def _read(source, batches, classes, bytes_of_labels):
-    """Return images and labels of batches: each record is a coarse label, if there are two, a label, and the pixels."""
-    record = bytes_of_labels + 3072
+def _contents(source: Source) -> dict[str, bytes]:
+    """Return the contents of CIFAR's files, by the last part of their names."""
+    found: dict[str, bytes] = {}
+    for name, content in files(source.path, lambda name: _is_ours(_last(name))):
+        if found.setdefault(_last(name), content) is not content:
+            raise DataError(f"{source.path} holds {_last(name)} twice: keep one")
+    return found
+
+
+def _is_ours(name: str) -> bool:
+    return bool(BATCH.fullmatch(name)) or name in CLASS_FILES
+
+
+def _classes(content: bytes, source: Source) -> tuple[str, ...]:
+    """Return the classes' names, one a line of the content."""
+    lines = content.decode(errors="replace").split("\n")
+    classes = tuple(line.strip() for line in lines if line.strip())
+    if not classes:
+        wanted = " or ".join(CLASS_FILES)
+        raise DataError(f"{source.path} has no {wanted}, the names of the classes: download it again")
+    return classes
+
+
+def _records(
+    batches: dict[str, bytes], classes: int, label_bytes: int, source: Source
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and labels of batches.
+
+    batches: contents by name; each record is a coarse label, if there are two, then a label, then the pixels
+    classes: how many there are
+    label_bytes: how many labels a record has, 1 or 2
+    """
+    size = label_bytes + PIXELS
     for name, content in batches.items():
-        if not content or len(content) % record:
-            raise DataError(
-                f"{source}: {name} has {len(content)} bytes; wanted records of {record}: download it again"
-            )
-    rows = np.frombuffer(b"".join(batches.values()), np.uint8).reshape(-1, record)
-    labels = rows[:, bytes_of_labels - 1].copy()
+        if not content or len(content) % size:
+            found = f"{name} has {len(content)} bytes; wanted records of {size}"
+            raise DataError(f"{source.path}: {found}: download it again")
+    rows = np.frombuffer(b"".join(batches.values()), np.uint8).reshape(-1, size)
+    labels = rows[:, label_bytes - 1].copy()
     if labels.max() >= classes:
-        raise DataError(
-            f"{source} has a label {labels.max()}, but names {classes} classes: download it again"
-        )
-    return rows[:, bytes_of_labels:].reshape(-1, *SHAPE), labels
+        found = f"a label {labels.max()}, but names {classes} classes"
+        raise DataError(f"{source.path} has {found}: download it again")
+    return rows[:, label_bytes:].reshape(-1, *SHAPE), labels
+
+
+IMPORTER = Importer(
+    title="CIFAR's binary files",
+    wanted="CIFAR's binary version",
+    recognizes=recognizes,
+    read=read_cifar,
+)

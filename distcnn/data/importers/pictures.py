@@ -1,33 +1,45 @@
-"""Image files decoded by Pillow. Decoders differ in last bits of JPEG: a dataset's fingerprint tells them apart."""
+"""Image files decoded by Pillow. Decoders differ in last bits of JPEG, and so do the fingerprints of the datasets."""
+
+from __future__ import annotations
 
 import io
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distcnn.errors import DataError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-GREY = ("1", "L", "LA", "La")
-DEEP = ("I", "F")  # more than a byte a channel; of I;16, the first letter
-BILINEAR = 2  # Pillow's number; shrinking, it takes the mean over all pixels
+GRAY = ("1", "L", "LA", "La")
+DEEP = ("I", "F")  # more than a byte a channel; the first letter of I;16
+BILINEAR = 2  # Pillow's number; where an image shrinks, each pixel is a mean over all that it covers
 PIXELS = 2**26  # at most: 8192 x 8192
 
 
-def looked_at(name: str, content: bytes) -> tuple[int, int, bool]:
-    """Return height, width and whether an image is grey, by its header."""
-    with _opened(name, content) as image:
-        return image.height, image.width, image.mode in GREY
+def inspect(name: str, content: bytes) -> tuple[int, int, bool]:
+    """Return height, width and whether an image is gray, by its header; name: for messages."""
+    with _open(name, content) as image:
+        return image.height, image.width, image.mode in GRAY
 
 
-def decoded(name: str, content: bytes, channels: int, size: tuple[int, int]) -> np.ndarray:
-    """Return an image as uint8 [channels, h, w], 1 for grey or 3, resized to (h, w) if it has another size."""
-    with _opened(name, content) as image:
+def decode(name: str, content: bytes, channels: int, size: tuple[int, int]) -> np.ndarray:
+    """Return an image as uint8 [channels, h, w].
+
+    name: for messages
+    content: of the image file
+    channels: 1 for gray, or 3
+    size: (h, w); an image of another size is resized
+    """
+    with _open(name, content) as image:
         try:
             image = image.convert("L" if channels == 1 else "RGB")
-        except Exception as error:  # Pillow's decoders raise about anything
-            raise _damaged(name, error) from None
+        except Exception as error:  # Pillow's decoders raise exceptions of any kind
+            raise _unreadable(name, error) from None
         if (image.height, image.width) != size:
             image = image.resize(size[::-1], resample=BILINEAR)
         pixels = np.asarray(image)
@@ -35,21 +47,21 @@ def decoded(name: str, content: bytes, channels: int, size: tuple[int, int]) -> 
 
 
 def decoder() -> str:
-    """Return what decodes, in words."""
+    """Return name and version of the decoder."""
     from PIL import __version__, features
 
     return f"Pillow {__version__}, libjpeg {features.version('jpg')}"
 
 
-def _opened(name, content):
+def _open(name: str, content: bytes) -> Image:
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images: they are refused below
+            warnings.simplefilter("ignore")  # about large images: they are refused below
             image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:
-        raise _damaged(name, error) from None
+        raise _unreadable(name, error) from None
     if image.width * image.height > PIXELS:
         size = f"{image.height} x {image.width}"
         raise DataError(f"{name} has {size} pixels; wanted at most {PIXELS:,}: make it smaller")
@@ -58,8 +70,6 @@ def _opened(name, content):
     return image
 
 
-def _damaged(name, error):
+def _unreadable(name: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())[:100]
-    return DataError(
-        f"{name} is no image that can be read, or damaged ({reason}): take it out or copy it again"
-    )
+    return DataError(f"{name} is no image that can be read ({reason}): take it out or copy it again")

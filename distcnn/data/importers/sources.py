@@ -1,42 +1,40 @@
-"""What a dataset is imported from: told apart by the names of the files, never by options."""
+"""All that can be imported: told apart by the names of the files, never by options."""
 
-import os
 from pathlib import Path
 
 from distcnn.data.importers import cifar, folders, idx
-from distcnn.data.importers.archive import files
+from distcnn.data.importers.importer import Importer, Options, Source
 from distcnn.data.importers.writer import Samples
 from distcnn.errors import DataError
 
-WANTED = "wanted MNIST's four IDX files, CIFAR's binary version, or train/CLASS/IMAGE.jpg"
+IMPORTERS: tuple[Importer, ...] = (
+    idx.IMPORTER,
+    cifar.IMPORTER,
+    folders.IMPORTER,
+)  # the first that fits reads
 
 
-def samples(source: str | Path, size=None, grey=False, progress=folders.silent) -> Samples:
-    """Return the samples of a folder or archive; arguments as for `folders.samples`.
+def read_source(path: str | Path, options: Options | None = None) -> Samples:
+    """Return the samples of a folder or archive.
 
-    Raises DataError for what is none of these, and for `size` and `grey` where there are no image files.
+    Raises DataError for what no importer recognizes, and for `size` and `gray` where there are no image files.
     """
-    if os.path.isdir(source) and any(map(idx.NAME.search, os.listdir(source))):
-        _refuse_options(source, size, grey)
-        return idx.samples(source)
-    names = _names(source)
-    if cifar.is_cifar(names):
-        _refuse_options(source, size, grey)
-        return cifar.samples(source)
-    images = list(filter(folders.is_image, names))
-    if not images:
-        raise DataError(f"{source} holds {len(names)} files, none of which is known; {WANTED}")
-    return folders.samples(source, images, size, grey, progress)
+    source, options = Source(path), options or Options()
+    importer = next((each for each in IMPORTERS if each.recognizes(source)), None)
+    if importer is None:
+        raise DataError(f"{path} holds {len(source.names)} files, none of which is known; {_wanted()}")
+    if (options.size or options.gray) and not importer.has_image_files:
+        option = "--size" if options.size else "--gray"
+        raise DataError(f"{path} holds no image files, so {option} is not possible; leave it out")
+    return importer.read(source, options)
 
 
-def _names(source):
-    names = []
-    for _ in files(source, lambda name: names.append(name)):  # none is wanted yet
-        pass
-    return names
+def titles() -> str:
+    """Return what can be imported, in words, for a help text."""
+    *titles, last = (importer.title for importer in IMPORTERS)
+    return f"{', '.join(titles)} or {last}"
 
 
-def _refuse_options(source, size, grey):
-    if size or grey:
-        option = "--size" if size else "--grey"
-        raise DataError(f"{source} holds no image files, so {option} is not possible; leave it out")
+def _wanted() -> str:
+    *wanted, last = (importer.wanted for importer in IMPORTERS)
+    return f"wanted {', '.join(wanted)}, or {last}"

@@ -6,32 +6,31 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from distcnn.data.schema import seal
-from distcnn.data.values import digest
+from distcnn.data.fingerprint import digest, seal
 from distcnn.system.atomic_files import atomic_path
 
 
 @dataclass(frozen=True)
 class Samples:
-    """parts: images uint8 [n, c, h, w] and labels [n] by part, train first; notes: further attributes of the file."""
+    """What an importer has read."""
 
-    parts: dict[str, tuple[np.ndarray, np.ndarray]]
+    splits: dict[str, tuple[np.ndarray, np.ndarray]]  # train first: images uint8 [n, c, h, w] and labels [n]
     classes: tuple[str, ...]
-    notes: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)  # further ones of the file
 
 
 def write(path: str | Path, samples: Samples) -> None:
-    """Write a dataset's file, which appears whole.
+    """Write a dataset's file with its seal, whole or not at all.
 
-    Samples are stored in one run and not compressed: reading MNIST then takes 30 ms. The seal goes with them.
+    The arrays are contiguous and not compressed: reading MNIST then takes 30 ms.
     """
-    arrays = {}
-    for part, (images, labels) in samples.parts.items():
-        arrays |= {f"{part}/images": images, f"{part}/labels": labels.astype(np.int32)}
+    arrays: dict[str, np.ndarray] = {}
+    for split, (images, labels) in samples.splits.items():
+        arrays |= {f"{split}/images": images, f"{split}/labels": labels.astype(np.int32)}
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["classes"] = samples.classes
-        for name, text in samples.notes.items():
+        for name, text in samples.attributes.items():
             file.attrs[name] = text
-        for part, (images, labels) in samples.parts.items():
-            file[f"{part}/images"], file[f"{part}/labels"] = images, labels
+        for split, (images, labels) in samples.splits.items():
+            file[f"{split}/images"], file[f"{split}/labels"] = images, labels
         file["train"].attrs["seal"] = seal(digest(arrays).hex(), samples.classes)
