@@ -53,10 +53,8 @@ class Recorder:
         self.progress: Lines | None = None  # on the rank that writes
         self.writer: CheckpointWriter | None = None
         self.score: tuple[float, float] | None = None
-        self._saved, self._unsaved = (
-            done.steps,
-            None,
-        )  # the step of the last checkpoint, why it was not written
+        self._saved = done.steps  # the step of the last checkpoint
+        self._unsaved: str | None = None  # why it could not be written
         self._seconds, self._samples = 0.0, 0  # in this epoch so far, and trained by this process
         self._drawn, self._undrawn = time.perf_counter(), True  # when, and whether the picture lacks a record
         self.resume(done)
