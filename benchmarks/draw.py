@@ -1,6 +1,7 @@
-"""The README's table and figure, from the newest results: `python benchmarks/draw.py`.
+"""Renew the tables of benchmarks and the figure from the newest results: `python benchmarks/draw.py`.
 
-The newest folder of results is that of the machine whose steps were measured last.
+docs/benchmarks.md gets the whole table, the README a few of its rows. The newest folder of results is that of the
+machine whose steps were measured last.
 """
 
 import json
@@ -8,9 +9,17 @@ import re
 
 from rounds import HERE, RESULTS, SCALES, TOGETHER
 
-README, FIGURE = HERE.parent / "README.md", HERE / "results" / "speed.png"
+README, PAGE = HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md"
+FIGURE = HERE / "results" / "speed.png"
 TABLE = re.compile(r"(?<=<!-- benchmarks: made by draw.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEADLINES = "steps", "steps-avx2", "inference", "mnist", "startup", "memory"
+README_ROWS = (
+    "LeNet-5 step, batch 64",
+    "vgg-small step, batch 64",
+    "LeNet-5 inference, batch 256",
+    "MNIST to 99.0%, 2 ranks",
+    "LeNet-5 on MNIST, 2 ranks, an epoch",
+)
 BENCHMARKS = *HEADLINES, "layers", "exact", "safety", "peak"
 OURS, INK, PALE = "#0b6e8a", "#222222", "#d0d6da"
 PEERS = {"PyTorch": "o", "PyTorch channels_last": "s", "PyTorch compiled": "^", "PyTorch DDP": "D"}
@@ -29,7 +38,7 @@ def newest():
 
 
 def headlines(records):
-    """Return the rows that the README shows, the name of each complete in itself."""
+    """Return the rows of the whole table, the name of each complete in itself."""
     rows = []
     for benchmark in HEADLINES:
         for row in records.get(benchmark, {"rows": []})["rows"]:
@@ -42,19 +51,35 @@ def headlines(records):
 
 
 def markdown(records):
-    """Return the figure's place, the table, and the sentence that says what it was measured on."""
+    """Return the figure's place, the whole table, and the sentences on costs and on the machine."""
     lines = [
-        "![Speed beside the fastest peer, and the use of the peak](benchmarks/results/speed.png)",
+        "![Speed beside the fastest peer, and the use of the peak](../benchmarks/results/speed.png)",
         "",
         "| one core, unless ranks are named | distcnn | the fastest peer | ratio [quartiles] | of the peak |",
         "| --- | ---: | --- | ---: | ---: |",
     ]
     for row in headlines(records):
-        peer = f"{quantity(row['peers'][row['best']], row['unit'])}, {row['best']}" if "best" in row else ""
-        ratio = "**{:.1f}x** [{:.1f} {:.1f}]".format(*row["ratio"]) if "ratio" in row else ""
         share = f"{row['share'][0]:.0%}" if "share" in row else ""
-        lines.append(f"| {row['what']} | {quantity(row['ours'], row['unit'])} | {peer} | {ratio} | {share} |")
+        lines.append(f"| {' | '.join(measured(row))} | {share} |")
     return "\n".join(lines) + "\n\n" + costs(records) + source(records) + "\n"
+
+
+def short(records):
+    """Return the README's table, a few rows of the whole one, and the sentence on the machine."""
+    lines = [
+        "| one core, unless ranks are named | distcnn | the fastest peer | ratio [quartiles] |",
+        "| --- | ---: | --- | ---: |",
+    ]
+    rows = [row for row in headlines(records) if row["what"] in README_ROWS]
+    lines += [f"| {' | '.join(measured(row))} |" for row in rows]
+    return "\n".join(lines) + "\n\n" + source(records) + "\n"
+
+
+def measured(row):
+    """Return the cells of a row: what is measured, ours, that of the fastest peer, and the ratio with quartiles."""
+    peer = f"{quantity(row['peers'][row['best']], row['unit'])}, {row['best']}" if "best" in row else ""
+    ratio = "**{:.1f}x** [{:.1f} {:.1f}]".format(*row["ratio"]) if "ratio" in row else ""
+    return row["what"], quantity(row["ours"], row["unit"]), peer, ratio
 
 
 def quantity(value, unit):
@@ -70,12 +95,10 @@ def costs(records):
     for row in records.get("exact", {"rows": []})["rows"]:
         longer = 1 / row["ratio"][0] - 1
         words.append(f"Exact sums make a step of LeNet-5 {longer:.1%} longer than float32 sums.")
-    rows = records.get("safety", {"rows": []})["rows"]
-    words += [
-        f"The guard, the watch, a comparison and a checkpoint in 100 steps take {row['part']:.1%} of them."
-        for row in rows
-        if row["what"] == TOGETHER
-    ]
+    for row in records.get("safety", {"rows": []})["rows"]:
+        if row["what"] == TOGETHER:
+            watching = "The guard, the watchdog, a comparison of replicas and a checkpoint in 100 steps"
+            words.append(f"{watching} take {row['part']:.1%} of them.")
     return " ".join(words) + "\n\n" * bool(words)
 
 
@@ -182,14 +205,20 @@ def _finish(axes, names, legend):
     axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.06), ncols=3, frameon=False, handletextpad=0.1)
 
 
+def renew(path, table):
+    """Replace what lies between the marks in a page."""
+    text = path.read_text()
+    if not TABLE.search(text):
+        raise SystemExit(f"{path.name} has no place for the table")
+    path.write_text(TABLE.sub(lambda _: table, text))
+
+
 def main():
-    """Write the figure, and the table into the README."""
+    """Write the figure, and the tables into the README and docs/benchmarks.md."""
     records = newest()
     figure(records)
-    text = README.read_text()
-    if not TABLE.search(text):
-        raise SystemExit("README.md has no place for the table")
-    README.write_text(TABLE.sub(lambda _: markdown(records), text))
+    renew(PAGE, markdown(records))
+    renew(README, short(records))
 
 
 if __name__ == "__main__":
