@@ -190,8 +190,17 @@ def test_the_table_has_every_option_with_its_default():
             assert found[option(name)].strip("`") == setting.default, name
 
 
-# Of mpirun, pip, Slurm, and the programs in tests/ and benchmarks/.
-FOREIGN = {"--with-ft", "--hostfile", "--job-name", "--random", "--trials", "--seeds", "--with-mpi"}
+# Of ruff, mpirun, pytest, Slurm, and the programs in tests/ and benchmarks/.
+FOREIGN = {
+    "--check",
+    "--with-ft",
+    "--hostfile",
+    "--job-name",
+    "--random",
+    "--trials",
+    "--seeds",
+    "--with-mpi",
+}
 COMMANDS = {"--json", "--split", "--force", "--size", "--grey", "--max-restarts", "--start-limit", "--mpirun"}
 
 
