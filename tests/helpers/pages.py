@@ -4,6 +4,7 @@ A mark is an HTML comment in the line above a code block, which no reader sees:
 
     <!-- not run: REASON -->    a block that the test leaves out
     <!-- run as: COMMAND -->    the test runs this command instead
+    <!-- exits with: CODE -->   the block's commands end with this exit code; their errors count as output
     <!-- not output: REASON --> a block of text that no command prints
     <!-- file: PATH -->         the test writes the block into this file of a copy of the repository
     <!-- appended to: PATH -->  the same, behind what the file holds
@@ -18,7 +19,7 @@ import distcnn
 
 ROOT = Path(distcnn.__file__).parents[1]
 LOOSE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "datasets/README.md")
-MARK = re.compile(r"<!-- (not run|run as|not output|file|appended to): (.+) -->")
+MARK = re.compile(r"<!-- (not run|run as|exits with|not output|file|appended to): (.+) -->")
 FENCE = "```"
 LINK = re.compile(r"(!?)\[[^\]]*\]\(([^)\s]+)\)")
 
