@@ -202,7 +202,16 @@ FOREIGN = {
     "--seeds",
 }
 # Of every command; and names that distcnn answers with its own.
-GENERAL = {"--config", "--list-models", "--version", "--help", "--lr", "--device", "--optimiser"}
+GENERAL = {
+    "--config",
+    "--list-models",
+    "--version",
+    "--show-versions",
+    "--help",
+    "--lr",
+    "--device",
+    "--optimiser",
+}
 COMMANDS = {"--json", "--split", "--force", "--size", "--grey", "--max-restarts", "--start-limit", "--mpirun"}
 
 
