@@ -53,7 +53,7 @@ def headlines(records):
 def markdown(records):
     """Return the figure's place, the whole table, and the sentences on costs and on the machine."""
     lines = [
-        "![Speed beside the fastest peer, and the use of the peak](../benchmarks/results/speed.png)",
+        "![Speed compared with the fastest peer, and the use of the peak](../benchmarks/results/speed.png)",
         "",
         "| one core, unless ranks are named | distcnn | the fastest peer | ratio [quartiles] | of the peak |",
         "| --- | ---: | --- | ---: | ---: |",
