@@ -27,6 +27,8 @@ LANGUAGES = {
     "toml": {"not run"},
     "text": {"not output"},
 }
+FILES = {"file", "appended to"}  # written before anything runs, so that kernels are compiled once
+LEFT_OUT = {"not run", "not output"} | FILES
 FIRST_RUN = ["mpirun", "-n", "2", "python", "-m", "distcnn.train"]
 
 
@@ -73,11 +75,9 @@ class Reader:
     def python(self, block):
         """Run a snippet with the names of those before.
 
-        Where the page has changed a copy of the package, the snippet runs in a process of its own, which uses the copy.
+        Where the page changes a copy of the package, the snippet runs in a process of its own, which uses the copy.
         """
-        if block.mark in ("file", "appended to"):
-            self.change(block)
-        elif self.package:
+        if self.package:
             snippet = self.folder / f"line_{block.line}.py"
             snippet.write_text(block.text)
             done = self.run("python", snippet, cwd=self.folder, env=self.env, timeout=240)
@@ -120,9 +120,12 @@ def test_commands_and_snippets_run(page, run, small_data, tmp_path, monkeypatch)
     for name in ("benchmarks", "launch"):
         (tmp_path / name).symlink_to(pages.ROOT / name)
     monkeypatch.chdir(tmp_path)
-    reader = Reader(run, tmp_path)
-    for block in pages.blocks(page):
-        if block.mark not in ("not run", "not output") and block.language != "toml":
+    reader, found = Reader(run, tmp_path), pages.blocks(page)
+    for block in found:
+        if block.mark in FILES:
+            reader.change(block)
+    for block in found:
+        if block.mark not in LEFT_OUT and block.language != "toml":
             {"sh": reader.shell, "text": reader.text, "python": reader.python}[block.language](block)
 
 
