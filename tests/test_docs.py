@@ -113,6 +113,7 @@ def shortened(words):
     return words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "sh", "python")])
 def test_commands_and_snippets_run(page, run, small_data, tmp_path, monkeypatch):
     made = re.findall(r"distcnn\.data import \S+ (\S+)", pages.read(page))
