@@ -5,7 +5,7 @@ A tile that does not fit into the registers spills and is several times slower, 
 the registers of AVX-512, 8 into those of AVX2.
 """
 
-from distcnn.kernels.jit import vector_registers
+from distcnn.lanes.cpu import vector_registers
 
 WIDE = vector_registers() == 32
 

@@ -13,7 +13,7 @@ import numpy as np
 from distcnn.config.types import GLOBAL
 from distcnn.errors import NetError
 from distcnn.kernels.batchnorm import update_running_stats
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import aligned
 from distcnn.layers import Softmax
 from distcnn.layers.base import EPOCH, TRAINING, BlockContext, listed

@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from distcnn.errors import Diverged, NetError
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.layers.base import EPOCH, TRAINING
 from distcnn.network.block_net import BlockNet

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.layers.base import TRAINING
 from distcnn.numerics.fixed_point import RANGE_BITS
