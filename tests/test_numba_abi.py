@@ -1,0 +1,126 @@
+"""Without the private parts of Numba that distcnn uses, kernels are called in a public way, with the same bits."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba.core.registry import cpu_target
+from test_bits import GOLDEN, STEPS, digest
+
+import distcnn
+from distcnn.config.settings import NUMERICS
+from distcnn.kernels.axis import Axis
+from distcnn.kernels.jit import kernel
+from distcnn.kernels.program import Program
+from distcnn.lanes.cpu import processor
+
+PACKAGE = Path(distcnn.__file__).parent
+
+# What another release of Numba may change, as code that is run before distcnn is imported.
+CHANGES = {
+    "no reader of the cache": "from numba.core.caching import Cache; del Cache._load_overload",
+    "another reader of the cache": """
+from numba.core import caching
+read = caching.Cache._load_overload
+caching.Cache._load_overload = lambda self, sig, context, more: read(self, sig, context)
+caching.Cache.load_overload = lambda self, sig, context: context.refresh() or read(self, sig, context)
+""",
+    "another runtime": """
+import sys
+from numba.core.runtime import rtsys
+original = type(rtsys).initialize
+def changed(self, *context):
+    if "distcnn" in sys._getframe(1).f_globals["__name__"]:
+        raise TypeError("initialize() missing 1 required positional argument")
+    return original(self, *context)
+type(rtsys).initialize = changed
+""",
+    "no lock": "import numba, numba.core.compiler_lock as lock; del lock.global_compiler_lock",
+    "another calling convention": """
+import sys
+from llvmlite import ir
+from numba.core.callconv import CPUCallConv
+original = CPUCallConv.get_function_type
+def changed(self, *types):
+    kind = original(self, *types)
+    asks = sys._getframe(1).f_globals["__name__"]
+    return ir.FunctionType(kind.return_type, [*kind.args, ir.IntType(64)]) if "distcnn" in asks else kind
+CPUCallConv.get_function_type = changed
+""",
+    "no machine code by name": """
+import sys
+from numba.core.codegen import JITCodeLibrary
+original = JITCodeLibrary.get_pointer_to_function
+def changed(self, name):
+    if "distcnn" in sys._getframe(1).f_globals["__name__"]:
+        raise AttributeError("get_pointer_to_function")
+    return original(self, name)
+JITCodeLibrary.get_pointer_to_function = changed
+""",
+    "no entry point": """
+import sys
+from numba.core.compiler import CompileResult
+def entry_point(self):
+    if "distcnn" in sys._getframe(1).f_globals["__name__"]:
+        raise AttributeError("entry_point")
+    return self[2]
+CompileResult.entry_point = property(entry_point)
+""",
+}
+SILENT = {"no lock"}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_numba_gives_the_same_bits(run, change, tmp_path):
+    """Program and arguments are those of a plain run; one line on stderr tells that something has changed."""
+    code = f"{CHANGES[change]}\nimport runpy; runpy.run_module('distcnn.train', run_name='__main__')"
+    done = run("python", "-c", code, "--max-steps", STEPS, "--progress", "none", cwd=tmp_path, timeout=300)
+    assert digest(done) == GOLDEN[NUMERICS]
+    told = [line for line in done.stderr.splitlines() if "does not know this release of Numba" in line]
+    assert len(told) == (change not in SILENT), done.stderr
+
+
+def test_only_one_module_knows_the_private_parts_of_numba():
+    """numba.core.cgutils belongs to the documented interface for extensions."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = (
+                [each.name for each in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            )
+            module = getattr(node, "module", None) or ""
+            paths = [f"{module}.{name}".strip(".") for name in names]
+            if any(each.startswith("numba.core") and each != "numba.core.cgutils" for each in paths):
+                found.add(path.relative_to(PACKAGE).as_posix())
+            if isinstance(node, ast.Attribute) and node.attr in (
+                "_cache",
+                "overloads",
+                "fndesc",
+                "entry_point",
+            ):
+                found.add(path.relative_to(PACKAGE).as_posix())
+    assert found == {"kernels/numba_abi.py"}
+
+
+def test_the_cpu_is_the_one_that_numba_compiles_for():
+    _, *cpu = cpu_target.target_context.codegen().magic_tuple()
+    assert processor() == tuple(cpu)
+
+
+@kernel("u1 i4 f4 f8 axis i8 f8:1")
+def gather_numbers(a, b, c, d, axis, e, result):
+    """Put all arguments into an array [9]."""
+    result[0], result[1], result[2], result[3] = a, b, c, d
+    for k in range(4):
+        result[4 + k] = axis[k]
+    result[8] = e
+
+
+def test_numbers_of_every_size_reach_machine_code():
+    numbers = 200, -(2**31) + 1, np.float32(0.1), 1 / 3, Axis(1, -2, 3, -4), -(2**52) - 1
+    by_stub, by_python = np.zeros(9), np.zeros(9)
+    Program([(gather_numbers, (*numbers, by_stub))])()
+    gather_numbers(*numbers, by_python)
+    assert by_stub.tolist() == [*numbers[:4], *numbers[4], numbers[5]]
+    assert by_python.tolist() == by_stub.tolist()
