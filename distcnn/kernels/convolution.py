@@ -8,8 +8,8 @@ registers; the last tile of a row may overlap the one before. A tile's shape nev
 follow the machine.
 """
 
-from distcnn.kernels.axis import meetings, steps, taps_inside, windows_inside
-from distcnn.kernels.jit import specialised
+from distcnn.kernels.axis import steps, taps_inside, taps_over, windows_inside
+from distcnn.kernels.jit import specialized
 from distcnn.lanes import (
     add_sums,
     broadcast_first,
@@ -28,7 +28,7 @@ from distcnn.lanes import (
 TOGETHER = 56  # windows of a row
 
 
-@specialised("f4:5 f4:5 f4:2 axis axis f4:5")
+@specialized("f4:5 f4:5 f4:2 axis axis f4:5")
 def convolution_forward(rows, columns, stride, relu):
     """y[o, r, q] = bias[o] + sum over c, i, j of w[o, c, i, j] * x[c, h, v], h and v the pixel of the window's tap.
 
@@ -62,7 +62,7 @@ def convolution_forward(rows, columns, stride, relu):
     return function
 
 
-@specialised("f4:5 f4:5 axis axis f4:5 f4:5")
+@specialized("f4:5 f4:5 axis axis f4:5 f4:5")
 def convolution_backward_data(rows, row_stride, row_dilation, stride, dilation, mask):
     """dx[c, h, v] = sum over o, i, j of w[o, c, i, j] * dy[o, r, q], over the windows whose tap (i, j) sees (h, v).
 
@@ -79,14 +79,14 @@ def convolution_backward_data(rows, row_stride, row_dilation, stride, dilation, 
             outputs, channels = filters.shape[:2]
             for h in range(dx.shape[2]):
                 place = h + down.padding
-                i, r, first_i, last_i = meetings(
+                i, r, first_i, last_i = taps_over(
                     place, row_stride, row_dilation, row_steps, kernel_height, oh
                 )
                 for start in range(0, channels, rows):
                     c = min(start, channels - rows)
                     for v in range(dx.shape[3]):
                         place = v + across.padding
-                        j, q, first_j, last_j = meetings(
+                        j, q, first_j, last_j = taps_over(
                             place, stride, dilation, column_steps, kernel_width, ow
                         )
                         tile = tile_zeros(rows)
@@ -104,7 +104,7 @@ def convolution_backward_data(rows, row_stride, row_dilation, stride, dilation, 
     return function
 
 
-@specialised("f4:5 f4:5 axis axis i8:5 i8:2 i8:1")
+@specialized("f4:5 f4:5 axis axis i8:5 i8:2 i8:1")
 def convolution_backward_weights(rows, columns, dilation, whole):
     """g[o, c, i, j] += sum over positions and samples of dy[o, r, q] * x[c, h, v], the pixel of the window's tap.
 
@@ -146,7 +146,7 @@ def convolution_backward_weights(rows, columns, dilation, whole):
     return function
 
 
-@specialised("f4:5 f4:5 axis axis f4:6 i8:4 i8:1 i8:1")
+@specialized("f4:5 f4:5 axis axis f4:6 i8:4 i8:1 i8:1")
 def convolution_backward_weights_far(rows, columns, dilation):
     """Do the same, bit for bit, for maps of one group that no cache holds, which are read once, not for every tap.
 
@@ -199,7 +199,7 @@ def convolution_backward_weights_far(rows, columns, dilation):
     return function
 
 
-@specialised("f4:5 i8:1 i8:1")
+@specialized("f4:5 i8:1 i8:1")
 def bias_gradient(rows):
     """g[o] += sum over positions and samples of dy[o, r, q], for `rows` channels side by side."""
 

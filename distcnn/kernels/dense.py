@@ -3,7 +3,7 @@
 Shapes: x [blocks, features, 16], w [outputs, features], y and dy [blocks, outputs, 16].
 """
 
-from distcnn.kernels.jit import specialised
+from distcnn.kernels.jit import specialized
 from distcnn.lanes import (
     add_features,
     broadcast_first,
@@ -24,7 +24,7 @@ TOGETHER = (
 )
 
 
-@specialised("f4:3 f4:2 f4:1 f4:3")
+@specialized("f4:3 f4:2 f4:1 f4:3")
 def dense_forward(rows, relu):
     """y[o] = bias[o] + sum over i of w[o, i] * x[i], for `rows` outputs side by side."""
 
@@ -43,7 +43,7 @@ def dense_forward(rows, relu):
     return function
 
 
-@specialised("f4:3 f4:2 f4:3 f4:3")
+@specialized("f4:3 f4:2 f4:3 f4:3")
 def dense_backward_data(rows, mask):
     """dx[i] = sum over o of w[o, i] * dy[o], for `rows` features side by side; `mask` as in convolution."""
 
@@ -62,7 +62,7 @@ def dense_backward_data(rows, mask):
     return function
 
 
-@specialised("f4:3 f4:2 f4:3 f4:3")
+@specialized("f4:3 f4:2 f4:3 f4:3")
 def dense_backward_data_far(rows, mask):
     """Do the same, bit for bit, where rows of w lie so far apart that a walk down its columns leaves the cache.
 
@@ -94,7 +94,7 @@ def dense_backward_data_far(rows, mask):
     return function
 
 
-@specialised("f4:3 f4:3 f4:4 i8:2 i8:1")
+@specialized("f4:3 f4:3 f4:4 i8:2 i8:1")
 def dense_backward_weights(rows, columns, ahead):
     """g[o, i] += sum over samples s of dy[o, s] * x[i, s]; at least 16 features.
 

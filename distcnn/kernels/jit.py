@@ -17,7 +17,7 @@ from distcnn.kernels import kernel_cache
 from distcnn.kernels.axis import Axis
 from distcnn.kernels.numba_abi import Code, Compiler, compiler_lock, optimization_level
 
-__all__ = ["Kernel", "NotCached", "cached_only", "kernel", "specialised"]
+__all__ = ["Kernel", "NotCached", "cached_only", "kernel", "specialized"]
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 LEVEL = 2  # of LLVM's optimization: kernels are as fast as by 3, at which LLVM takes 1.4 times as long
@@ -63,7 +63,7 @@ def kernel(signature: str) -> Callable[[Callable], Kernel]:
     return lambda function: Kernel(function, signature, function.__name__)
 
 
-def specialised(signature: str) -> Callable[[Callable], Callable[..., Kernel]]:
+def specialized(signature: str) -> Callable[[Callable], Callable[..., Kernel]]:
     """Decorate a factory: its arguments become compile-time constants of the kernel function that it returns."""
 
     def decorate(factory):

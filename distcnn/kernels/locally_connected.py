@@ -8,7 +8,7 @@ they lie: to copy each would take half of the time. Only the weights' gradient c
 
 from numba import njit
 
-from distcnn.kernels.jit import specialised
+from distcnn.kernels.jit import specialized
 from distcnn.lanes import (
     add_features,
     add_sums,
@@ -34,7 +34,7 @@ from distcnn.lanes import (
 )
 
 
-@specialised("f4:5 f4:4 f4:3 axis axis f4:5")
+@specialized("f4:5 f4:4 f4:3 axis axis f4:5")
 def local_forward(rows, kernel_width):
     """y[o, r, q] = bias[r, q, o] + sum over c, i, j of w[r, q, o, (c, i, j)] * x[c, i, j of the window].
 
@@ -62,7 +62,7 @@ def local_forward(rows, kernel_width):
     return function
 
 
-@specialised("f4:5 f4:4 axis axis f4:5 f4:5")
+@specialized("f4:5 f4:4 axis axis f4:5 f4:5")
 def local_backward_data(rows, columns, dilation):
     """dx[c, h, w] = sum over its windows (r, q) of the sum over o of w[r, q, o, (c, i, j)] * dy[o, r, q].
 
@@ -104,7 +104,7 @@ def _clear(wide):
                 store(wide, (0, c, h, v), splat(0.0))
 
 
-@specialised("f4:5 f4:5 axis axis f4:3 f4:2 i8:4 i8:1")
+@specialized("f4:5 f4:5 axis axis f4:3 f4:2 i8:4 i8:1")
 def local_backward_weights(rows, kernel_width, dilation):
     """g[r, q, o, (c, i, j)] += sum over samples s of dy[o, r, q, s] * x[c, i, j of the window, s].
 
@@ -137,7 +137,7 @@ def local_backward_weights(rows, kernel_width, dilation):
     return function
 
 
-@specialised("f4:5 f4:5 axis axis i8:4 i8:1")
+@specialized("f4:5 f4:5 axis axis i8:4 i8:1")
 def local_backward_few_weights(rows):
     """Do the same for fewer than 16 features: sums over lanes."""
 
@@ -161,7 +161,7 @@ def local_backward_few_weights(rows):
     return function
 
 
-@specialised("f4:5 i8:3 i8:1")
+@specialized("f4:5 i8:3 i8:1")
 def local_bias_gradient(together):
     """g[r, q, o] += sum over samples of dy[o, r, q], for `together` outputs at a time."""
 

@@ -9,7 +9,7 @@ bias.
 from numba import njit
 
 from distcnn.kernels.axis import span, whole_windows, windows_over
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.lanes import (
     add_sums,
     broadcast_last,
@@ -78,7 +78,7 @@ def _windows_by_pixel(given, at, begin, end):
         store(y, (n, c, r, q), fma(scale, total, offset))
 
 
-@specialised("f4:5 f4:2 f4:2 f4:1 f4:1 axis axis f4:5")
+@specialized("f4:5 f4:2 f4:2 f4:1 f4:1 axis axis f4:5")
 def window_forward(kernel_height, kernel_width, last_height, last_width):
     """y[c, r, q] = bias[c] + factor[c] * sum in window (r, q) of row_weights[r, i] * column_weights[q, j] * x[c, i, j].
 
@@ -112,7 +112,7 @@ def window_forward(kernel_height, kernel_width, last_height, last_width):
     return function
 
 
-@specialised("f4:5 f4:2 f4:2 f4:1 axis axis f4:3 f4:5")
+@specialized("f4:5 f4:2 f4:2 f4:1 axis axis f4:3 f4:5")
 def window_backward_data(kernel_width, stride, together):
     """dx[c, h, w] = factor[c] * sum over windows of (h, w) of row_weights[r, i] * column_weights[q, j] * dy[c, r, q].
 
@@ -155,7 +155,7 @@ def window_backward_data(kernel_width, stride, together):
     return function
 
 
-@specialised("f4:5 f4:2 f4:2 f4:1 axis axis f4:5")
+@specialized("f4:5 f4:2 f4:2 f4:1 axis axis f4:5")
 def window_backward_data_apart(kernel_height, kernel_width):
     """Do the same where every pixel lies in exactly one window: each dy is read once."""
     size = kernel_height * kernel_width
@@ -188,7 +188,7 @@ def window_backward_data_apart(kernel_height, kernel_width):
     return function
 
 
-@specialised("f4:5 f4:5 f4:2 f4:2 axis axis i8:1 i8:1")
+@specialized("f4:5 f4:5 f4:2 f4:2 axis axis i8:1 i8:1")
 def window_backward_factor(kernel_height, kernel_width):
     """g[c] += sum over windows and samples of dy[c, r, q] * the window's weighted sum; g holds exact sums."""
     unrolled = kernel_height * kernel_width <= UNROLLED

@@ -12,7 +12,7 @@ While a channel's pixels are transformed, those of the next are fetched: in a st
 beyond the nearest caches, transforms of inputs take 1.4 times as long without; for those of outputs it does nothing.
 """
 
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.lanes import (
     add_features,
     broadcast_first,
@@ -125,7 +125,7 @@ def winograd_inputs(x, first, across, v):
             store_first(v, (0, c, t), points, 1, 36, 1)
 
 
-@specialised("f4:4 f4:4 f4:4")
+@specialized("f4:4 f4:4 f4:4")
 def winograd_products(columns):
     """m[o, t] = sum over c of u[o, c] * v[c, t] at each point, for 4 outputs by `columns` tiles.
 
@@ -148,7 +148,7 @@ def winograd_products(columns):
     return function
 
 
-@specialised("f4:4 f4:1 f4:5 f4:5 i8 i8 f4:3")
+@specialized("f4:4 f4:1 f4:5 f4:5 i8 i8 f4:3")
 def winograd_outputs(relu, mask):
     """y = A^T m A + bias for each tile and output; `relu` and `mask` as in direct convolution.
 
@@ -193,7 +193,7 @@ def winograd_gradients(dy, first, across, y):
             store_first(y, (0, o, t), points, 1, 36, 1)
 
 
-@specialised("f4:4 f4:4 i8 f4:4 f4:4")
+@specialized("f4:4 f4:4 i8 f4:4 f4:4")
 def winograd_weight_products(rows, columns):
     """d[o, c] (+)= sum over tiles and samples of y[o, t, s] * v[c, t, s] at each point; at least 16 channels.
 

@@ -12,8 +12,8 @@ and w is u [6, o, c, kh]. `down` tells how windows lie along rows.
 import numpy as np
 from numba import njit
 
-from distcnn.kernels.axis import meetings, taps_inside, windows_inside
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.axis import taps_inside, taps_over, windows_inside
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.kernels.winograd import b_transposed
 from distcnn.lanes import (
     add_sums,
@@ -92,7 +92,7 @@ FOUR, SIXTEEN, QUARTER, SIXTH, TWELFTH, TWENTYFOURTH = (
 
 
 @kernel("f4:4 f4:4")
-def rowwise_filters(w, u):
+def winograd_rows_filters(w, u):
     """u = G w for each row of taps."""
     for o in range(w.shape[0]):
         for k in range(w.shape[1]):
@@ -109,7 +109,7 @@ def rowwise_filters(w, u):
 
 
 @kernel("f4:5 f4:5")
-def rowwise_inputs(x, v):
+def winograd_rows_inputs(x, v):
     """v = B^T x for each six columns."""
     for c in range(v.shape[1]):
         for h in range(v.shape[2]):
@@ -118,8 +118,8 @@ def rowwise_inputs(x, v):
                 store_first(v, (0, c, h, t), points, 1, 6, 1)
 
 
-@specialised("f4:5 f4:4 f4:1 axis f4:4 f4:5")
-def rowwise_forward(rows, columns, relu):
+@specialized("f4:5 f4:4 f4:1 axis f4:4 f4:5")
+def winograd_rows_forward(rows, columns, relu):
     """y[o, r] = A^T m + bias[o]; m[o, t] = sum over c and i of u[o, c, i] * v[c, h, t] at each point.
 
     h is the row of the window's tap i. A tile is `rows` outputs by `columns` pairs; `relu` as in convolution. Scratch:
@@ -163,7 +163,7 @@ def rowwise_forward(rows, columns, relu):
 
 
 @kernel("f4:5 f4:5")
-def rowwise_gradients(dy, z):
+def winograd_rows_gradients(dy, z):
     """z = A dy for each pair of columns."""
     for o in range(z.shape[1]):
         for r in range(z.shape[2]):
@@ -172,8 +172,8 @@ def rowwise_gradients(dy, z):
                 store_first(z, (0, o, r, t), points, 1, 6, 1)
 
 
-@specialised("f4:5 f4:4 axis axis f4:4 f4:5 f4:5")
-def rowwise_backward_data(rows, columns, mask):
+@specialized("f4:5 f4:4 axis axis f4:4 f4:5 f4:5")
+def winograd_rows_backward_data(rows, columns, mask):
     """dx[c, h] = B m; m[c, t] = sum over o and i of u[o, c, i] * z[o, r, t] at each point, of windows one row apart.
 
     r is the window whose tap i is in the image's row h. B's six columns overlap: each pair of them is complete with the
@@ -186,7 +186,7 @@ def rowwise_backward_data(rows, columns, mask):
         _, outputs, channels, kernel_height = u.shape
         pairs = m.shape[2]
         for h in range(dx.shape[2]):
-            i, r, first, last = meetings(h + down.padding, 1, 1, (1, 1), kernel_height, z.shape[2])
+            i, r, first, last = taps_over(h + down.padding, 1, 1, (1, 1), kernel_height, z.shape[2])
             for point in range(6):
                 filters = u[point]
                 for start in range(0, channels, rows):
@@ -219,8 +219,8 @@ def _put(value, x, at, mask, dx):
         store(dx, at, where_positive(load(x, at), value) if mask else value)
 
 
-@specialised("f4:5 f4:5 axis f4:4 i8:4 i8:1")
-def rowwise_backward_weights(rows, columns):
+@specialized("f4:5 f4:5 axis f4:4 i8:4 i8:1")
+def winograd_rows_backward_weights(rows, columns):
     """g[o, c, i] += G^T d; d[o, c] = sum over r, t and samples of z[o, r, t] * v[c, h, t] at each point, h as above.
 
     A tile is `rows` outputs by `columns` channels. The sums over the lanes, of exact sums as in lanes.sums, are taken
