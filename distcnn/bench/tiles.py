@@ -9,9 +9,10 @@ from distcnn.bench.measure import shares_of_peak
 from distcnn.kernels import convolution, dense, tile_sizes
 from distcnn.kernels import winograd as winograd_kernels
 from distcnn.kernels import winograd_rows as rowwise_kernels
+from distcnn.kernels.block_settings import TRAINING
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import Conv2D
-from distcnn.layers.base import TRAINING, BlockContext, LayerBuffers, Value
+from distcnn.layers.base import BlockContext, LayerBuffers, Value
 from distcnn.layers.convolution import winograd_rows as rowwise
 
 CONVOLUTIONS = {  # layer, shape of its input

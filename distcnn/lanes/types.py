@@ -10,8 +10,7 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.datamodel import models
-from numba.extending import register_model
+from numba.extending import models, register_model
 
 LANES = 16
 
