@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jobs
 import pytest
 from test_bits import TRAIN, digest, train_here
 
@@ -20,8 +21,6 @@ COMMAND = (*TRAIN, "--max-steps", STEPS)
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
     """A cache with the kernels of one step, and the step's digest."""
-    import jobs
-
     home = tmp_path_factory.mktemp("cache")
     done = jobs.run(*COMMAND, cwd=home, env={"XDG_CACHE_HOME": home / "cache"}, timeout=300)
     return home / "cache", digest(done)
@@ -60,7 +59,8 @@ def test_damaged_files_are_replaced(run, filled, own, kind, how, tmp_path):
     (line,) = [each for each in done.stderr.splitlines() if "cache" in each]
     assert "damaged" in line
     assert str(own) in line
-    again = run(*COMMAND, cwd=tmp_path, env=env, timeout=300)
+    (tmp_path / "again").mkdir()
+    again = run(*COMMAND, cwd=tmp_path / "again", env=env, timeout=300)
     assert digest(again) == filled[1]
     assert "cache" not in again.stderr
 
