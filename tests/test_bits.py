@@ -43,9 +43,9 @@ def test_any_number_of_ranks(mpirun, ranks, tmp_path):
 @pytest.mark.slow
 def test_code_for_avx2(run, tmp_path):
     """The same on a processor without AVX-512: Haswell was the first with AVX2 and FMA."""
-from distcnn.config.settings import NUMERICS
-from distcnn.kernels.float_mode import set_float_mode
-from distcnn.kernels.jit import Kernel, NotCached, cached_only
+    question = "from distcnn.lanes.cpu import vector_registers; print(vector_registers())"
+    assert run("python", "-c", question, env=AVX2).stdout == "8\n"
+    done = run(*TRAIN, "--max-steps", STEPS, cwd=tmp_path, env=AVX2, timeout=120)
     assert digest(done) == GOLDEN[NUMERICS]
 
 

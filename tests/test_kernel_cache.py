@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jobs
 import pytest
-from test_bits import TRAIN, digest, train_here
 
 from distcnn.kernels import kernel_cache
+from tests.helpers import jobs
+from tests.helpers.digests import TRAIN, digest, train_here
 
 STEPS = 1
 COMMAND = (*TRAIN, "--max-steps", STEPS)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numba.core.registry import cpu_target
-from test_bits import GOLDEN, STEPS, digest
 
 import distcnn
 from distcnn.config.settings import NUMERICS
@@ -14,6 +13,7 @@ from distcnn.kernels.axis import Axis
 from distcnn.kernels.jit import kernel
 from distcnn.kernels.program import Program
 from distcnn.lanes.cpu import processor
+from tests.helpers.digests import GOLDEN, STEPS, digest
 
 PACKAGE = Path(distcnn.__file__).parent
 
