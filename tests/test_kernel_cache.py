@@ -75,7 +75,7 @@ def test_ranks_share_one_warning_of_a_damaged_file(mpirun, filled, own, tmp_path
 
 
 def test_a_folder_in_the_place_of_a_file(run, filled, own, tmp_path):
-    """What cannot be deleted is left alone."""
+    """What cannot be deleted stays, and the kernel is compiled without a cache."""
     path = files(own, "*.nbi")[0]
     path.unlink()
     path.mkdir()
@@ -133,7 +133,7 @@ def test_a_small_file_system(run, filled, tmp_path):
 
 
 def test_numba_does_not_cache_elsewhere(run, filled, own, tmp_path):
-    """Numba's next choice is a folder beside the sources, whose names do not tell one version of them from another."""
+    """Numba's next choice is a folder with the sources, where a kernel's code does not depend on other files."""
     package = Path(kernel_cache.PACKAGE, "kernels", "__pycache__")
     before = files(package, "*.nb?")
     code = """

@@ -80,12 +80,12 @@ CompileResult.entry_point = property(entry_point)
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_another_numba_gives_the_same_bits(run, change, tmp_path):
-    """Program and arguments are those of a plain run; one line on stderr tells that something has changed."""
+    """The command is that of a plain run; one line on stderr warns of the change."""
     code = f"{CHANGES[change]}\nimport runpy; runpy.run_module('distcnn.train', run_name='__main__')"
     done = run("python", "-c", code, "--max-steps", STEPS, "--progress", "none", cwd=tmp_path, timeout=300)
     assert digest(done) == GOLDEN[NUMERICS]
-    told = [line for line in done.stderr.splitlines() if "does not know this release of Numba" in line]
-    assert len(told) == 1, done.stderr
+    warnings = [line for line in done.stderr.splitlines() if "does not know this release of Numba" in line]
+    assert len(warnings) == 1, done.stderr
 
 
 def names(tree):

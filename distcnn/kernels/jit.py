@@ -1,7 +1,7 @@
-"""How kernels are compiled: the only place with Numba's options.
+"""Decorators of kernels, and how kernels are compiled: the only module with Numba's options.
 
-Every kernel has one signature, fixed beforehand, so that a plan compiles all it needs when it is made and nothing
-later. Kernels are cached (kernels/kernel_cache).
+Every kernel has one signature, fixed beforehand, so that a plan compiles all its kernels when it is made and none
+later. The machine code is cached (kernels/kernel_cache).
 """
 
 import gc
@@ -20,7 +20,7 @@ from distcnn.kernels.numba_abi import Code, Compiler, compiler_lock, optimizatio
 __all__ = ["Kernel", "NotCached", "cached_only", "kernel", "specialized"]
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-LEVEL = 2  # of LLVM's optimization: kernels are as fast as by 3, at which LLVM takes 1.4 times as long
+LEVEL = 2  # of LLVM's optimization: kernels are as fast as at level 3, which takes LLVM 1.4 times as long
 
 
 class NotCached(Exception):
@@ -28,21 +28,23 @@ class NotCached(Exception):
 
 
 class Kernel:
-    """A function over arrays, compiled on first use (or by `compiled`) for one signature.
+    """A function over arrays, compiled on first use (or by `compiled`) for one signature; arguments are not checked.
 
-    `signature` is one word per argument: "axis" for an Axis, or a NumPy type code, and for arrays a colon and the
-    number of axes, as in "f4:5 f4:4 f4:1 i8"; arrays may have any strides, except those marked C, as in "f4:1C", which
-    must be contiguous. Arguments are not checked.
+    function: what to compile, a Python function that returns None.
+    signature: one word per argument: "axis" for an Axis, or a NumPy type code, followed by a colon and the number of
+        axes for arrays, as in "f4:5 f4:4 f4:1 i8". Arrays may have any strides, except those marked C, as in "f4:1C",
+        which must be contiguous.
+    name: unique among the kernels of a module.
     """
 
     def __init__(self, function: Callable, signature: str, name: str):
-        function.__qualname__ = name  # one cache file per specialisation
+        function.__qualname__ = name  # one cache file per specialization
         self.function, self.name = function, name
         self.signature = types.void(*(_numba_type(word) for word in signature.split()))
 
     @cached_property
     def code(self) -> Code:
-        """The machine code, from the cache or compiled now; NotCached inside `cached_only` if it is not there."""
+        """The machine code, loaded from the cache or compiled now; `cached_only` raises NotCached instead."""
         with compiler_lock, _no_garbage_collection(), optimization_level(LEVEL):
             return _load_or_compile(self)
 
@@ -59,7 +61,7 @@ class Kernel:
 
 
 def kernel(signature: str) -> Callable[[Callable], Kernel]:
-    """Decorate a function that needs no specialisation."""
+    """Decorate a function that needs no specialization."""
     return lambda function: Kernel(function, signature, function.__name__)
 
 
@@ -132,7 +134,7 @@ def _load(kernel, compiler):
 
 
 def _compile(kernel, compiler):
-    """Compile, with a cache or, if that fails for any reason, without: then the error is the function's own."""
+    """Compile and save in the cache; if that fails for any reason, compile without the cache, with a warning."""
     if not compiler.folder:
         return compiler.compile()
     try:
@@ -147,7 +149,7 @@ def _compile(kernel, compiler):
 
 @contextmanager
 def _no_garbage_collection():
-    """Disable garbage collection inside the block: it takes a sixth of the time in which Numba compiles."""
+    """Disable garbage collection inside the block: it takes a sixth of the time of compiling."""
     enabled = gc.isenabled()
     gc.disable()
     try:

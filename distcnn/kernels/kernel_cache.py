@@ -1,7 +1,7 @@
-"""Folders for compiled kernels: their names hold a hash of all that machine code follows from.
+"""Cache of compiled kernels: a folder for each version of everything that machine code depends on, by a hash of it.
 
-A folder has one file (and an index) per kernel, whose content follows from its name: any number of jobs can read and
-write it at the same time. Nothing that is wrong with a folder ends a run: kernels are compiled instead, with a warning.
+A folder has a file and an index per kernel, whose contents depend on their names alone: any number of jobs can read and
+write them at the same time. No error in reading or writing ends a run: kernels are compiled instead, with a warning.
 """
 
 import glob
@@ -25,8 +25,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 def folder(function: Callable) -> Path | None:
     """Return the folder for the machine code of a kernel function, or None if there can be none.
 
-    The folder follows from the versions of Python, NumPy, Numba and LLVM, from the CPU and from distcnn's sources; and,
-    for a function that is defined elsewhere, as in a user's own layer, from `definitions`.
+    Its name is a hash of the versions of Python, NumPy, Numba and LLVM, of the CPU, of distcnn's sources and, for a
+    function that is defined elsewhere, as in a user's own layer, of its `definitions`.
     """
     filename = function.__code__.co_filename
     if _is_source(filename):
@@ -46,7 +46,7 @@ def _folder(key):
 
 @cache
 def _own_key():
-    """Return a hash of distcnn's part of what kernels follow from."""
+    """Return a hash of versions, CPU and distcnn's sources."""
     key = hashlib.sha256()
     for part in (sys.version, np.__version__, numba.__version__, llvmlite.__version__, *processor()):
         key.update(part.encode() + b"\0")
@@ -66,14 +66,14 @@ def _is_source(filename):
     return Path(filename).resolve() in _sources()
 
 
-# ---- what a function outside of distcnn's sources follows from ----
+# ---- what a function outside of distcnn's sources depends on ----
 
 
 def definitions(function: Callable) -> Iterator[bytes]:
-    """Yield what a function is compiled from, in a fixed order, as far as its code names it.
+    """Yield what a function is compiled from, in a fixed order.
 
-    These are its file, the files of the functions and modules that it names and of those that these functions name,
-    and the values of the numbers, texts, tuples and arrays among its global names.
+    These are the content of its file; those of the files of the functions and modules that it names, and that these
+    functions name in turn; and the values of the numbers, strings, tuples and arrays among its global names.
     """
     seen, waiting = set(), [function]
     while waiting:
@@ -107,15 +107,15 @@ def _content(filename):
         return filename.encode()
 
 
-# ---- what may be wrong with a folder ----
+# ---- errors ----
 
 
 def discard(place: Path, name: str, error: Exception) -> None:
-    """Delete the files of the kernel `name`, which could not be read because of `error`."""
+    """Delete the files of the kernel `name`, which could not be read because of `error`; warn if there were any."""
     for path in place.rglob(f"*.{glob.escape(name)}-*.nb[ci]"):
         try:
             path.unlink()
-        except OSError:  # another rank was faster, or it cannot be deleted: then `unusable` will tell
+        except OSError:  # another rank has deleted it; or nobody can, and saving will fail, too
             continue
         _warn(f"{place}: a compiled kernel in the cache was damaged ({error!r}); it is compiled again")
 

@@ -7,8 +7,8 @@ Three things need them:
 * calling a kernel as a built-in function, without Numba's dispatch on argument types;
 * calling machine code by its address from a program (kernels/program), which passes arguments as Numba lays them out.
 
-Where a private part is missing or different, kernels are compiled by `numba.njit` with a signature and called through
-Numba's dispatcher: slower, with the same bits. `report` says so once.
+Where one of Numba's private names is missing or different, kernels are compiled by `numba.njit` with a signature and
+called through Numba's dispatcher: slower, with the same bits. `report` warns once.
 """
 
 import inspect
@@ -40,23 +40,23 @@ ARRAY_FIELDS = "meminfo", "parent", "nitems", "itemsize", "data", "shape", "stri
 
 
 class UnknownNumba(Exception):
-    """A private part of Numba is not what this module expects."""
+    """A private name or structure of Numba is not what this module expects."""
 
 
 @contextmanager
-def _private(part):
+def _private(purpose):
     """Raise UnknownNumba in place of the errors that missing or changed names, signatures and structures give."""
     try:
         yield
     except (AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise UnknownNumba(f"{part}: {error!r}") from error
+        raise UnknownNumba(f"{purpose}: {error!r}") from error
 
 
 _REPORTED = []
 
 
 def report(error: UnknownNumba) -> None:
-    """Warn on stderr, once in a process, that this release of Numba is used in its public way."""
+    """Warn on stderr, once in a process, that this release of Numba is used through its public interface alone."""
     if not _REPORTED:
         _REPORTED.append(error)
         text = f"distcnn does not know this release of Numba, {numba.__version__} ({error}): "
@@ -89,7 +89,7 @@ class Compiler:
     function: what to compile.
     signature: its Numba signature.
     folder: where Numba caches machine code, or None for no cache. The constructor raises OSError if Numba would cache
-        elsewhere: its other places would give away old code, as Numba looks at the kernel's own file alone.
+        elsewhere, where it might load old code: Numba itself compares the kernel's own file alone.
     options: those of numba.njit.
     """
 
@@ -142,7 +142,7 @@ class Compiler:
             return self._public()
 
     def _public(self):
-        """Return code that is called through Numba's dispatcher, compiled or loaded in Numba's public way."""
+        """Return code that is compiled or loaded, and called, through Numba's public interface."""
         dispatcher = self._decorate(self.signature)
 
         def call(*arguments):
@@ -158,7 +158,7 @@ def _check_arguments(function, count):
 
 
 def _writable(array):
-    """Return a view that Numba's dispatcher takes for a writable array, as all kernels' signatures name them."""
+    """Return a writable view of an array: the dispatcher accepts no other for the signatures of kernels."""
     if array.flags.writeable:
         return array
     described = dict(array.__array_interface__, data=(array.ctypes.data, False))
@@ -188,7 +188,7 @@ def optimization_level(level: int) -> Iterator[None]:
         yield
 
 
-# ---- arguments as words of 64 bits, in the order in which machine code takes them ----
+# ---- arguments as words of 64 bits, in the order in which machine code expects them ----
 
 
 def words(kernel, arguments: tuple) -> np.ndarray:
@@ -214,7 +214,7 @@ def _words_of(kernel, kind, argument):
 
 
 def _check_words(result, given):
-    """Raise UnknownNumba unless machine code takes the words of `_words_of`; given: LLVM's types of its arguments."""
+    """Raise UnknownNumba unless machine code expects the words of `_words_of`; given: LLVM's types of its arguments."""
     expected = []
     for kind in result.signature.args:
         if isinstance(kind, types.Array):
@@ -225,7 +225,7 @@ def _check_words(result, given):
             numbers = kind if isinstance(kind, types.BaseTuple) else [kind]
             expected += [_llvm_name(number) for number in numbers]
     if expected != ["pointer" if isinstance(each, ir.PointerType) else str(each) for each in given]:
-        raise UnknownNumba("machine code takes other arguments")
+        raise UnknownNumba("machine code expects other arguments")
 
 
 def _llvm_name(number):
@@ -245,7 +245,7 @@ def stub_addresses(codes: list[Code]) -> list[int]:
     with compiler_lock, _private("calling machine code"):
         new = [*dict.fromkeys(code for code in codes if not code.stub)]
         if new:
-            module = ir.Module("stubs")  # one module for all: each takes its time
+            module = ir.Module("stubs")  # one module for all, as compiling each takes time
             for k, code in enumerate(new):
                 _add_stub(module, f"stub_{k}", code.result)
             engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), _machine())
@@ -256,7 +256,7 @@ def stub_addresses(codes: list[Code]) -> list[int]:
 
 
 def _machine():
-    """Return a compiler that does not optimize: it would take longer than all calls of these stubs ever will."""
+    """Return LLVM's compiler without optimization, which would take longer than all calls of these stubs."""
     return binding.Target.from_default_triple().create_target_machine(opt=0, jit=True)
 
 

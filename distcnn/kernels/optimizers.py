@@ -76,10 +76,10 @@ def adamw_update(w, means, squares, sums, scale, rate, left, beta1, beta2, corre
 
 
 @kernel("f4:1C f4:1C f4")
-def ema_update(averages, weights, share):
-    """averages = averages + share * (weights - averages)."""
+def ema_update(ema, weights, share):
+    """ema = ema + share * (weights - ema)."""
     for k in range(weights.size):
-        averages[k] = fma_scalar(share, weights[k] - averages[k], averages[k])
+        ema[k] = fma_scalar(share, weights[k] - ema[k], ema[k])
 
 
 CHAINS = 64  # independent sums: four Lanes; with one, each addition would wait for the one before

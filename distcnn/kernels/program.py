@@ -1,8 +1,8 @@
-"""Programs: kernel calls in a row, without Python between them, and without its lock.
+"""Programs: sequences of kernel calls that run without Python between them and without Python's global lock.
 
-A call's arguments are fixed when the program is made. They lie in memory as words of 64 bits, in the order in which the
-kernel's machine code takes them; a stub of a few instructions, made for each kernel in each process, reads them from
-there (kernels/numba_abi). Where Numba's machine code cannot be called so, Python makes the calls.
+The arguments of each call are fixed when the program is made. They are stored as words of 64 bits, in the order in
+which the kernel's machine code expects them; a stub of a few instructions, made once per kernel and process, reads
+them (kernels/numba_abi). If a release of Numba does not allow that, Python makes the calls.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from distcnn.kernels.numba_abi import STUB, WORDS, UnknownNumba, report, stub_ad
 class SyncPoint(NamedTuple):
     """A call (kernel, arguments) that is made once for a group of blocks, when all blocks have reached it.
 
-    Its first argument is rows that the blocks have filled: [1, ...] of one block, or [blocks, ...] of the whole group.
+    Its first argument is an array of rows, one per block: [1, ...] in the plan of a block, [blocks, ...] in the call.
     """
 
     kernel: Kernel
@@ -27,7 +27,7 @@ class SyncPoint(NamedTuple):
 
 
 class Program:
-    """Calls (kernel, arguments), one after the other; arrays are used where they lie."""
+    """A sequence of calls (kernel, arguments); arrays are not copied, so that later changes of them count."""
 
     def __init__(self, calls: Iterable[tuple]):
         """Prepare the calls; raise TypeError if arguments do not fit their kernel's signature."""
@@ -44,7 +44,7 @@ class Program:
             self._run = _run_in_python
 
     def __call__(self, first: int = 0, stop: int | None = None) -> None:
-        """Make the calls, or those from `first` to `stop` (excluded)."""
+        """Make all calls, or those from number `first` to `stop` (excluded)."""
         self._run(self._functions[first:stop], self._arguments[first:stop])
 
 

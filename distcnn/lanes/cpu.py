@@ -46,4 +46,4 @@ def _host_features():
 def vector_registers() -> int:
     """Return how many Lanes fit into the vector registers: 32 with AVX-512, 8 (of two registers each) with AVX2."""
     name, features = processor()
-    return 32 if "+avx512f" in features or any(part in name for part in AVX512) else 8
+    return 32 if "+avx512f" in features or any(each in name for each in AVX512) else 8

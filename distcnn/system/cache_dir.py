@@ -1,4 +1,4 @@
-"""Folders for what is kept from one run to the next and may be lost at any time."""
+"""Folders for caches: files that the next run may use, and that may be lost at any time."""
 
 import os
 import tempfile
