@@ -11,83 +11,89 @@ from pathlib import Path
 import pytest
 
 from distcnn.kernels import kernel_cache
-from tests.helpers import jobs
 from tests.helpers.digests import TRAIN, digest, train_here
 
-STEPS = 1
-COMMAND = (*TRAIN, "--max-steps", STEPS)
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    """A cache with the kernels of one step, and the step's digest."""
-    home = tmp_path_factory.mktemp("cache")
-    done = jobs.run(*COMMAND, cwd=home, env={"XDG_CACHE_HOME": home / "cache"}, timeout=300)
-    return home / "cache", digest(done)
-
-
-@pytest.fixture
-def own(filled, tmp_path):
-    """Return a copy of the filled cache; Numba's files may lie anywhere, as they name no absolute path."""
-    shutil.copytree(filled[0], tmp_path / "cache")
-    return tmp_path / "cache"
+# A program of a few kernels, which prints what it computes.
+COMPUTE = """
+import numpy as np
+from distcnn.kernels.activations import silu_forward, softmax_forward, tanh_forward
+from distcnn.kernels.pointwise import relu_forward, relu_backward
+from distcnn.kernels.program import Program
+x = np.arange(960, dtype=np.float32).reshape(1, 3, 4, 5, 16) / 100 - 5
+y, z = np.empty_like(x), np.empty_like(x)
+calls = [(tanh_forward, (x, 1.5, 0.25, y)), (silu_forward, (y, z)), (softmax_forward, (z, y))]
+Program([*calls, (relu_forward, (x, z)), (relu_backward, (z, y, y))])()
+print(repr(float(y.sum(dtype=np.float64))))
+"""
+DAMAGE = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: bytes(len(content)),
+    "random": lambda content: random.Random(1).randbytes(len(content)),
+    "foreign": lambda content: b"\x80\x04\x8c\x08no_module\x8c\x01x\x93.",  # a pickle of what is not there
+}
 
 
 def files(place, pattern):
     return sorted(place.rglob(pattern))
 
 
-def damaged(content, how):
-    middle = len(content) // 2
-    return {
-        "empty": b"",
-        "cut": content[:middle],
-        "zeroed": bytes(len(content)),
-        "random": random.Random(1).randbytes(len(content)),
-        "foreign": b"\x80\x04\x8c\x08no_moduleq\x8c\x01xq\x93.",  # a pickle of a module that is not there
-    }[how]
+@pytest.fixture
+def compute(run, tmp_path):
+    """Return a function that runs COMPUTE, with code before it; it returns (result, lines about the cache)."""
+
+    def call(before="", cache=tmp_path / "cache"):
+        done = run("python", "-c", before + COMPUTE, env={"XDG_CACHE_HOME": cache}, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, [line for line in done.stderr.splitlines() if "cache" in line]
+
+    return call
 
 
 @pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
-@pytest.mark.parametrize("how", ["empty", "cut", "zeroed", "random", "foreign"])
-def test_damaged_files_are_replaced(run, filled, own, kind, how, tmp_path):
-    for path in files(own, kind)[:3]:
-        path.write_bytes(damaged(path.read_bytes(), how))
-    env = {"XDG_CACHE_HOME": own}
-    done = run(*COMMAND, cwd=tmp_path, env=env, timeout=300)
-    assert digest(done) == filled[1]
-    (line,) = [each for each in done.stderr.splitlines() if "cache" in each]
+def test_damaged_files_are_replaced(compute, kind, tmp_path):
+    sound = compute()
+    assert sound[1] == []
+    contents = {path: path.read_bytes() for path in files(tmp_path, kind)}
+    assert len(contents) >= len(DAMAGE)
+    for (path, content), how in zip(contents.items(), DAMAGE.values(), strict=False):
+        path.write_bytes(how(content))
+    result, (line,) = compute()
+    assert result == sound[0]
     assert "damaged" in line
-    assert str(own) in line
-    (tmp_path / "again").mkdir()
-    again = run(*COMMAND, cwd=tmp_path / "again", env=env, timeout=300)
-    assert digest(again) == filled[1]
-    assert "cache" not in again.stderr
+    assert str(tmp_path / "cache") in line
+    assert compute() == sound
+    assert not {path for path in contents if path.stat().st_size < 100}
 
 
-def test_ranks_share_one_warning_of_a_damaged_file(mpirun, filled, own, tmp_path):
-    path = files(own, "*.nbc")[0]
-    path.write_bytes(b"")
-    done = mpirun(3, *COMMAND, cwd=tmp_path, env={"XDG_CACHE_HOME": own}, timeout=300)
-    assert digest(done) == filled[1]
-    assert done.stderr.count("damaged") == 1
-    assert path.stat().st_size
+def test_ranks_share_one_warning_of_a_damaged_file(mpirun, tmp_path):
+    command = *TRAIN, "--max-steps", 1
+    env = {"XDG_CACHE_HOME": tmp_path / "cache"}
+    for k in range(2):
+        out = tmp_path / str(k)
+        out.mkdir()
+        for path in files(tmp_path, "*.nbc")[:3]:
+            path.write_bytes(b"")
+        done = mpirun(3, *command, cwd=out, env=env, timeout=300)
+        assert digest(done) == train_here(steps=1)
+        assert done.stderr.count("damaged") == k
+    assert all(path.stat().st_size for path in files(tmp_path, "*.nbc"))
 
 
-def test_a_folder_in_the_place_of_a_file(run, filled, own, tmp_path):
+def test_a_folder_in_the_place_of_a_file(compute, tmp_path):
     """What cannot be deleted stays, and the kernel is compiled without a cache."""
-    path = files(own, "*.nbi")[0]
+    sound, _ = compute()
+    path = files(tmp_path, "*.nbi")[0]
     path.unlink()
     path.mkdir()
-    done = run(*COMMAND, cwd=tmp_path, env={"XDG_CACHE_HOME": own}, timeout=300)
-    assert digest(done) == filled[1]
-    (line,) = [each for each in done.stderr.splitlines() if "cache" in each]
-    assert "cannot be cached" in line
+    result, lines = compute()
+    assert result == sound
+    assert "cannot be cached" in lines[-1]
 
 
-# A disk without room, for whoever may not mount one: every write of more than 100 bytes to the cache fails.
+# A full disk for those who may not mount one: files of the cache can be opened, but not written to.
 FULL_DISK = """
-import builtins, errno, io, os, runpy, sys
+import builtins, errno, io, os
 place, real = os.environ["XDG_CACHE_HOME"], builtins.open
 
 class Full(io.FileIO):
@@ -99,54 +105,64 @@ def opened(path, mode="r", *more, **named):
     return Full(path, mode) if full else real(path, mode, *more, **named)
 
 builtins.open = opened
-runpy.run_module("distcnn.train", run_name="__main__")
 """
 
 
-def test_a_full_disk_costs_the_cache_alone(run, filled, tmp_path):
-    command = "python", "-c", FULL_DISK, *COMMAND[3:]
-    done = run(*command, cwd=tmp_path, env={"XDG_CACHE_HOME": tmp_path / "cache"}, timeout=300)
-    assert digest(done) == filled[1]
-    (line,) = [each for each in done.stderr.splitlines() if "cache" in each]
-    assert str(tmp_path / "cache") in line
+def test_a_full_disk(compute, tmp_path):
+    sound, _ = compute()
+    result, (line,) = compute(FULL_DISK, cache=tmp_path / "full")
+    assert result == sound
+    assert str(tmp_path / "full") in line
     assert "No space left" in line
-    assert not files(tmp_path / "cache", "*.tmp.*")
+    assert not files(tmp_path / "full", "*.tmp.*")
 
 
-def mounted(place, options):
-    """Mount a small file system in memory; return whether that is allowed."""
+def test_a_small_file_system(compute, tmp_path):
+    sound, _ = compute()
+    place = tmp_path / "small"
     place.mkdir()
-    libc = ctypes.CDLL(None, use_errno=True)
-    return not libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", 0, options)
-
-
-def test_a_small_file_system(run, filled, tmp_path):
-    place = tmp_path / "cache"
-    if sys.platform != "linux" or not mounted(place, b"size=300k"):
+    libc = ctypes.CDLL(None)
+    if sys.platform != "linux" or libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", 0, b"size=20k"):
         pytest.skip("mounting is not allowed")
     try:
-        done = run(*COMMAND, cwd=tmp_path, env={"XDG_CACHE_HOME": place}, timeout=300)
+        result, (line,) = compute(cache=place)
     finally:
-        ctypes.CDLL(None).umount(os.fsencode(place))
-    assert digest(done) == filled[1]
-    assert done.stderr.count("cannot be cached") == 1
+        libc.umount(os.fsencode(place))
+    assert result == sound
+    assert "No space left" in line
 
 
-def test_numba_does_not_cache_elsewhere(run, filled, own, tmp_path):
+def test_numba_does_not_cache_elsewhere(compute):
     """Numba's next choice is a folder with the sources, where a kernel's code does not depend on other files."""
     package = Path(kernel_cache.PACKAGE, "kernels", "__pycache__")
-    before = files(package, "*.nb?")
-    code = """
-import runpy
+    sound, before = compute()[0], files(package, "*.nb?")
+    result, (line,) = compute(
+        """
 from numba.core.caching import UserProvidedCacheLocator as Locator
 Locator.from_function = classmethod(lambda *_: None)
-runpy.run_module("distcnn.train", run_name="__main__")
 """
-    command = "python", "-c", code, *COMMAND[3:]
-    done = run(*command, cwd=tmp_path, env={"XDG_CACHE_HOME": own}, timeout=300)
-    assert digest(done) == filled[1]
-    assert done.stderr.count("cannot be cached") == 1
+    )
+    assert result == sound
+    assert "cannot be cached" in line
     assert files(package, "*.nb?") == before
+
+
+def test_an_error_of_the_kernel_itself_is_raised(run, tmp_path):
+    Path(tmp_path, "own.py").write_text(
+        """
+from distcnn.kernels.jit import kernel
+
+@kernel("f8:1")
+def wrong(x):
+    x[0] = undefined
+
+wrong.compiled
+"""
+    )
+    done = run("python", "own.py", cwd=tmp_path, env={"XDG_CACHE_HOME": tmp_path / "cache"})
+    assert done.returncode == 1
+    assert "undefined" in done.stderr
+    assert "cached" not in done.stderr
 
 
 # ---- kernels of a user's own file ----
@@ -230,7 +246,3 @@ print(cache_dir.folder("some"))
 """
     done = run("python", "-c", code, env={"XDG_CACHE_HOME": "", "NUMBA_CACHE_DIR": "", "TMPDIR": tmp_path})
     assert done.stdout.strip() == str(tmp_path / f"distcnn-{os.getuid()}" / "some"), done.stderr
-
-
-def test_the_digest_is_that_of_this_process(filled):
-    assert filled[1] == train_here(steps=STEPS)
