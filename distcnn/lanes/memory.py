@@ -95,17 +95,16 @@ def _generate_tile(axes, shape, step, scalars):
     """
     (row_axis, column_axis), (m, n) = axes, shape
 
-    def load_scalar(builder, address):
-        return broadcast(builder, builder.load(builder.bitcast(address, FLOAT.as_pointer())))
-
     def generate(context, builder, signature, arguments):
         address, strides = pointer(context, builder, signature, arguments, not scalars)
         starts = [advance(builder, address, strides[row_axis], i) for i in range(m)]
         places = [
             advance(builder, start, strides[column_axis], step * j) for start in starts for j in range(n)
         ]
-        load_one = load_scalar if scalars else load_lanes
-        return cgutils.pack_array(builder, [load_one(builder, place) for place in places])
+        if not scalars:
+            return cgutils.pack_array(builder, [load_lanes(builder, place) for place in places])
+        numbers = [builder.load(builder.bitcast(place, FLOAT.as_pointer())) for place in places]
+        return cgutils.pack_array(builder, [broadcast(builder, number) for number in numbers])
 
     return generate
 
