@@ -11,6 +11,8 @@ import distcnn
 from distcnn.config.settings import NUMERICS
 from distcnn.kernels.axis import Axis
 from distcnn.kernels.jit import kernel
+from distcnn.kernels.numba_abi import Compiler
+from distcnn.kernels.pointwise import relu_forward
 from distcnn.kernels.program import Program
 from distcnn.lanes.cpu import processor
 from tests.helpers.digests import GOLDEN, STEPS, digest
@@ -133,3 +135,12 @@ def test_numbers_of_every_size_reach_machine_code():
     gather_numbers(*numbers, by_python)
     assert by_stub.tolist() == [*numbers[:4], *numbers[4], numbers[5]]
     assert by_python.tolist() == by_stub.tolist()
+
+
+def test_the_public_interface_takes_read_only_arrays():
+    x = np.linspace(-1, 1, 160, dtype=np.float32).reshape(1, 1, 2, 5, 16)
+    y = np.zeros_like(x)
+    x.flags.writeable = False
+    code = Compiler(relu_forward.function, relu_forward.signature, None)._public()
+    code.function(x, y)
+    assert np.array_equal(y, np.maximum(x, 0))
