@@ -226,6 +226,18 @@ def test_a_user_s_kernel_is_compiled_anew_when_a_file_changes(run, tmp_path):
     assert call() == "cached 110.5"
 
 
+def test_a_file_that_changes_between_its_import_and_compiling(run, tmp_path):
+    """The cached code is that of the version which was imported, and is not given to the other version."""
+    source = "from distcnn.kernels.jit import kernel\n\n@kernel('f8:1')\ndef add(x):\n    x[0] += {}\n"
+    Path(tmp_path, "own.py").write_text(source.format(1))
+    code = "import own, pathlib, numpy; {}; x = numpy.zeros(1); own.add(x); print(*x)"
+    rewrite = f"pathlib.Path('own.py').write_text({source.format(22)!r})"
+    for change, result in ((rewrite, 1), ("", 22)):
+        words = "python", "-c", code.format(change or "pass")
+        done = run(*words, cwd=tmp_path, env={"XDG_CACHE_HOME": tmp_path / "cache"})
+        assert done.stdout == f"{result:.1f}\n", done.stderr
+
+
 def test_a_kernel_typed_at_a_prompt_is_not_cached(tmp_path):
     code = "from distcnn.kernels.jit import kernel\nkernel('f8:1')(lambda x: None).compiled\nprint('done')"
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}

@@ -72,13 +72,15 @@ def _is_source(filename):
 def definitions(function: Callable) -> Iterator[bytes]:
     """Yield what a function is compiled from, in a fixed order.
 
-    These are the content of its file; those of the files of the functions and modules that it names, and that these
-    functions name in turn; and the values of the numbers, strings, tuples and arrays among its global names.
+    These are its bytecode and its file, which may have changed since it was imported; those of the functions that it
+    names, and that these name in turn; the files of the modules and the values of the numbers, strings, tuples and
+    arrays among the global names.
     """
     seen, waiting = set(), [function]
     while waiting:
         code, names = waiting[0].__code__, waiting.pop(0).__globals__
         yield _content(code.co_filename)
+        yield _instructions(code).encode()
         for name in sorted(_names(code) & names.keys()):
             value = getattr(names[name], "__wrapped__", names[name])  # under Numba's decorators
             if isinstance(value, FunctionType):
@@ -97,6 +99,13 @@ def _names(code: CodeType):
     """Return the global names that a piece of code uses, and attributes' names among them."""
     inner = (each for each in code.co_consts if isinstance(each, CodeType))
     return set(code.co_names).union(*map(_names, inner))
+
+
+def _instructions(code):
+    """Return a text of a function's bytecode that is the same in every process."""
+    constants = [_instructions(each) if isinstance(each, CodeType) else each for each in code.co_consts]
+    texts = [sorted(map(repr, each)) if isinstance(each, frozenset) else repr(each) for each in constants]
+    return repr((code.co_code, code.co_names, texts))
 
 
 def _content(filename):
