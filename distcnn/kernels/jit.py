@@ -114,13 +114,13 @@ def _load_or_compile(kernel):
 
 
 def _compiler(kernel):
-    """Return a compiler with a cache, or without if Numba does not accept the folder."""
-    folder = kernel_cache.folder(kernel.function)
-    if folder:
-        try:
-            return Compiler(kernel.function, kernel.signature, folder, **OPTIONS)
-        except (OSError, RuntimeError) as error:
-            kernel_cache.unusable(folder, error)
+    """Return a compiler with a cache, or without if there is no folder or Numba does not accept it."""
+    folder = None
+    try:
+        folder = kernel_cache.folder(kernel.function)
+        return Compiler(kernel.function, kernel.signature, folder, **OPTIONS)
+    except Exception as error:
+        kernel_cache.unusable(folder, error)
     return Compiler(kernel.function, kernel.signature, None, **OPTIONS)
 
 
@@ -141,8 +141,7 @@ def _compile(kernel, compiler):
         return compiler.compile()
     except Exception as error:
         failure = error
-    plain = Compiler(kernel.function, kernel.signature, None, **OPTIONS)
-    code = compiler.compiled() or plain.compile()
+    code = compiler.compiled() or Compiler(kernel.function, kernel.signature, None, **OPTIONS).compile()
     kernel_cache.unusable(compiler.folder, failure)
     return code
 

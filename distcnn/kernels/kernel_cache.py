@@ -129,7 +129,7 @@ def discard(place: Path, name: str, error: Exception) -> None:
         _warn(f"{place}: a compiled kernel in the cache was damaged ({error!r}); it is compiled again")
 
 
-def unusable(place: Path, error: Exception) -> None:
+def unusable(place: Path | None, error: Exception) -> None:
     """Warn that kernels were compiled but could not be cached because of `error`."""
     _warn(
         f"{place}: compiled kernels cannot be cached here ({error!r}); the next run will compile them again"
