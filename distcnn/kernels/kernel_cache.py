@@ -63,7 +63,7 @@ def _sources():
 
 @cache
 def _is_source(filename):
-    return Path(filename).resolve() in _sources()
+    return Path(filename) in _sources() or Path(filename).resolve() in _sources()
 
 
 # ---- what a function outside of distcnn's sources depends on ----

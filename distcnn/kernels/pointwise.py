@@ -1,4 +1,4 @@
-"""Element by element: ReLU, the copies of Flatten, samples into lanes, sums of two workers."""
+"""Element-wise kernels: ReLU, the copies of Flatten, samples into lanes, and the addition of sums."""
 
 from functools import cache
 
