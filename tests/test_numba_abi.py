@@ -21,7 +21,12 @@ PACKAGE = Path(distcnn.__file__).parent
 
 # What another release of Numba may change, as code that is run before distcnn is imported.
 CHANGES = {
-    "no reader of the cache": "from numba.core.caching import Cache; del Cache._load_overload",
+    "no reader of the cache": """
+from numba.core.caching import Cache
+read = Cache._load_overload
+Cache.load_overload = lambda self, sig, context: context.refresh() or read(self, sig, context)
+del Cache._load_overload
+""",
     "another reader of the cache": """
 from numba.core import caching
 read = caching.Cache._load_overload
@@ -41,10 +46,10 @@ type(rtsys).initialize = changed
     "no lock, no runtime": """
 import builtins
 original = builtins.__import__
-def changed(name, known=None, *more):
-    if name in ("numba.core.compiler_lock", "numba.core.runtime") and "distcnn" in (known or {}).get("__name__", ""):
+def changed(name, globals=None, *more, **named):
+    if name in ("numba.core.compiler_lock", "numba.core.runtime") and "distcnn" in (globals or {}).get("__name__", ""):
         raise ImportError(name)
-    return original(name, known, *more)
+    return original(name, globals, *more, **named)
 builtins.__import__ = changed
 """,
     "another calling convention": """
