@@ -22,7 +22,7 @@ import numpy as np
 
 from distcnn.bench.measure import best, fma_peak, one_core
 from distcnn.config.settings import NUMERICS
-from distcnn.kernels.jit import processor, vector_registers
+from distcnn.lanes.cpu import processor, vector_registers
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"

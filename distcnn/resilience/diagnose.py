@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.block_settings import TRAINING
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
-from distcnn.layers.base import TRAINING
 from distcnn.numerics.fixed_point import RANGE_BITS
 
 

@@ -9,7 +9,7 @@ from distcnn.config.toml import from_toml
 from distcnn.data.dataset import load
 from distcnn.errors import CheckpointError, DataError
 from distcnn.kernels.activations import softmax_forward
-from distcnn.kernels.jit import set_float_mode
+from distcnn.kernels.float_mode import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models import build
 from distcnn.parallel.collective import on_all, on_root

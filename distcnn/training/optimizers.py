@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distcnn.kernels import optimizers
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import aligned
 from distcnn.numerics.fixed_point import HEAD, QUANTUM
 from distcnn.numerics.portable_math import whole_power

@@ -14,7 +14,7 @@ from distcnn.data.dataset import load
 from distcnn.data.statistics import channel_statistics
 from distcnn.errors import CheckpointError, ConfigError, Diverged
 from distcnn.kernels.batchnorm import update_running_stats
-from distcnn.kernels.jit import set_float_mode
+from distcnn.kernels.float_mode import set_float_mode
 from distcnn.kernels.optimizers import ema_update
 from distcnn.kernels.pointwise import pack
 from distcnn.models import build, check_memory

@@ -6,7 +6,7 @@ order, so that it does not matter which hand has done which block.
 
 from threading import BrokenBarrierError
 
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.kernels.pointwise import move_sums
 from distcnn.network.group_plan import partition_unit
 from distcnn.parallel.partition import block_range
