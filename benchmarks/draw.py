@@ -1,26 +1,38 @@
-"""The README's table and figure, from the newest results: `python benchmarks/draw.py`.
+"""Renew the tables of benchmarks and the figure from the newest results: `python benchmarks/draw.py`.
 
-The newest folder of results is that of the machine whose steps were measured last.
+docs/benchmarks.md gets the whole table, the README a few of its rows. The newest folder of results is that of the
+machine whose steps were measured last.
 """
 
 import json
 import re
+from pathlib import Path
 
 from rounds import HERE, RESULTS, SCALES, TOGETHER
 
-README, FIGURE = HERE.parent / "README.md", HERE / "results" / "speed.png"
+README, PAGE = HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md"
+FIGURE = HERE / "results" / "speed.png"
 TABLE = re.compile(r"(?<=<!-- benchmarks: made by draw.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEADLINES = "steps", "steps-avx2", "inference", "mnist", "startup", "memory"
+README_ROWS = (
+    "LeNet-5 step, batch 64",
+    "vgg-small step, batch 64",
+    "LeNet-5 inference, batch 256",
+    "MNIST to 99.0%, 2 ranks",
+    "LeNet-5 on MNIST, 2 ranks, an epoch",
+)
 BENCHMARKS = *HEADLINES, "layers", "exact", "safety", "peak"
 OURS, INK, PALE = "#0b6e8a", "#222222", "#d0d6da"
 PEERS = {"PyTorch": "o", "PyTorch channels_last": "s", "PyTorch compiled": "^", "PyTorch DDP": "D"}
 PEERS |= {"ONNX Runtime": "v", "JAX": "X"}
-COLOURS = {"Winograd": OURS, "direct": "#5fb3c9", "PyTorch": "#b9723a"}
+COLORS = {"Winograd": OURS, "direct": "#5fb3c9", "PyTorch": "#b9723a"}
 DIRECTIONS = {"forward": "o", "dx": "^", "dW": "s"}
 
+Records = dict[str, dict]  # what each benchmark has written, by its name
 
-def newest():
-    """Return the records of the newest machine by benchmark."""
+
+def newest() -> Records:
+    """Return the records of the machine that was measured last."""
     found = [json.loads(path.read_text()) for path in RESULTS.glob("*/*.json")]
     if not found:
         raise SystemExit("no results in benchmarks/results: run `make bench` first")
@@ -28,8 +40,8 @@ def newest():
     return {each["benchmark"]: each for each in found if each["machine"]["name"] == name}
 
 
-def headlines(records):
-    """Return the rows that the README shows, the name of each complete in itself."""
+def headlines(records: Records) -> list[dict]:
+    """Return the rows of the whole table, each with a name that needs no heading."""
     rows = []
     for benchmark in HEADLINES:
         for row in records.get(benchmark, {"rows": []})["rows"]:
@@ -41,45 +53,59 @@ def headlines(records):
 # ---- the table ----
 
 
-def markdown(records):
-    """Return the figure's place, the table, and the sentence that says what it was measured on."""
+def markdown(records: Records) -> str:
+    """Return the figure's place, the whole table, and the sentences on costs and on the machine."""
     lines = [
-        "![Speed beside the fastest peer, and the use of the peak](benchmarks/results/speed.png)",
+        "![Speed compared with the fastest peer, and the use of the peak](../benchmarks/results/speed.png)",
         "",
         "| one core, unless ranks are named | distcnn | the fastest peer | ratio [quartiles] | of the peak |",
         "| --- | ---: | --- | ---: | ---: |",
     ]
     for row in headlines(records):
-        peer = f"{quantity(row['peers'][row['best']], row['unit'])}, {row['best']}" if "best" in row else ""
-        ratio = "**{:.1f}x** [{:.1f} {:.1f}]".format(*row["ratio"]) if "ratio" in row else ""
         share = f"{row['share'][0]:.0%}" if "share" in row else ""
-        lines.append(f"| {row['what']} | {quantity(row['ours'], row['unit'])} | {peer} | {ratio} | {share} |")
+        lines.append(f"| {' | '.join(measured(row))} | {share} |")
     return "\n".join(lines) + "\n\n" + costs(records) + source(records) + "\n"
 
 
-def quantity(value, unit):
+def short(records: Records) -> str:
+    """Return the README's table, a few rows of the whole one, and the sentence on the machine."""
+    lines = [
+        "| one core, unless ranks are named | distcnn | the fastest peer | ratio [quartiles] |",
+        "| --- | ---: | --- | ---: |",
+    ]
+    rows = [row for row in headlines(records) if row["what"] in README_ROWS]
+    lines += [f"| {' | '.join(measured(row))} |" for row in rows]
+    return "\n".join(lines) + "\n\n" + source(records) + "\n"
+
+
+def measured(row: dict) -> tuple[str, str, str, str]:
+    """Return the cells of a row: what is measured, ours, that of the fastest peer, and the ratio with quartiles."""
+    peer = f"{quantity(row['peers'][row['best']], row['unit'])}, {row['best']}" if "best" in row else ""
+    ratio = "**{:.1f}x** [{:.1f} {:.1f}]".format(*row["ratio"]) if "ratio" in row else ""
+    return row["what"], quantity(row["ours"], row["unit"]), peer, ratio
+
+
+def quantity(value: float, unit: str) -> str:
     """Return a measured number with its unit, to three digits."""
     scale, name = SCALES[unit]
     value *= scale
     return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {name}"
 
 
-def costs(records):
-    """Return sentences on what exactness and safety cost, as parts of a step of LeNet-5."""
+def costs(records: Records) -> str:
+    """Return sentences on what exact sums and checks cost, as fractions of a step of LeNet-5."""
     words = []
     for row in records.get("exact", {"rows": []})["rows"]:
         longer = 1 / row["ratio"][0] - 1
         words.append(f"Exact sums make a step of LeNet-5 {longer:.1%} longer than float32 sums.")
-    rows = records.get("safety", {"rows": []})["rows"]
-    words += [
-        f"The guard, the watch, a comparison and a checkpoint in 100 steps take {row['part']:.1%} of them."
-        for row in rows
-        if row["what"] == TOGETHER
-    ]
+    for row in records.get("safety", {"rows": []})["rows"]:
+        if row["what"] == TOGETHER:
+            watching = "The guard, the watchdog, a comparison of replicas and a checkpoint in 100 steps"
+            words.append(f"{watching} take {row['part']:.1%} of them.")
     return " ".join(words) + "\n\n" * bool(words)
 
 
-def source(records):
+def source(records: Records) -> str:
     """Return a sentence on the machine and the versions."""
     first = next(records[name] for name in BENCHMARKS if name in records)
     machine, rows = first["machine"], records.get("peak", {"rows": []})["rows"]
@@ -97,8 +123,8 @@ def source(records):
 # ---- the figure ----
 
 
-def figure(records):
-    """Draw, on the left, the speed of all rows beside the fastest peer, on the right the peak's use by the layers."""
+def figure(records: Records) -> None:
+    """Draw the speed of all rows in that of the fastest peer, and on its right what the layers use of the peak."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -115,7 +141,7 @@ def figure(records):
     canvas.savefig(FIGURE, dpi=150, metadata={"Software": None})
 
 
-def draw_ratios(axes, rows):
+def draw_ratios(axes, rows: list[dict]) -> None:
     """One bar a row: ours over the fastest peer, quartiles as a line, every peer as a marker."""
     for y, row in enumerate(rows):
         middle, low, high = row["ratio"]
@@ -142,12 +168,12 @@ def draw_ratios(axes, rows):
     axes.axvline(1, color=INK, linewidth=0.8)
 
 
-def by_layer(rows):
+def by_layer(rows: list[dict]) -> dict[str, list[tuple[str, str, float]]]:
     """Return {layer: [(algorithm, direction, share of the peak), ...]}, the fastest peer's share as an algorithm."""
     found = {}
     for row in (each for each in rows if "share" in each):
         name, direction = row["what"].rsplit(" ", 1)
-        layer, _, algorithm = name.rpartition(" ") if name.split()[-1] in COLOURS else (name, "", "direct")
+        layer, _, algorithm = name.rpartition(" ") if name.split()[-1] in COLORS else (name, "", "direct")
         points = found.setdefault(layer, [])
         points.append((algorithm, direction, row["share"][0]))
         if "best" in row:
@@ -155,16 +181,16 @@ def by_layer(rows):
     return found
 
 
-def draw_shares(axes, layers):
+def draw_shares(axes, layers: dict[str, list[tuple[str, str, float]]]) -> None:
     """One row a layer, one marker for each direction of each algorithm."""
     for y, points in enumerate(layers.values()):
         axes.axhline(y, color=PALE, linewidth=0.8, zorder=0)
         for algorithm, direction, share in points:
             size = 5 if algorithm == "PyTorch" else 7
             axes.plot(
-                100 * share, y, DIRECTIONS[direction], color=COLOURS[algorithm], markersize=size, alpha=0.85
+                100 * share, y, DIRECTIONS[direction], color=COLORS[algorithm], markersize=size, alpha=0.85
             )
-    legend = {name: {"marker": "s", "color": colour} for name, colour in COLOURS.items()}
+    legend = {name: {"marker": "s", "color": color} for name, color in COLORS.items()}
     legend |= {name: {"marker": marker, "color": INK} for name, marker in DIRECTIONS.items()}
     _finish(axes, layers, legend)
     axes.set_title("FLOPs a second, in % of the measured peak", loc="left", fontsize=10)
@@ -182,14 +208,20 @@ def _finish(axes, names, legend):
     axes.legend(loc="upper center", bbox_to_anchor=(0.42, -0.06), ncols=3, frameon=False, handletextpad=0.1)
 
 
-def main():
-    """Write the figure, and the table into the README."""
+def renew(path: Path, table: str) -> None:
+    """Replace what lies between the marks in a page."""
+    text = path.read_text()
+    if not TABLE.search(text):
+        raise SystemExit(f"{path.name} has no place for the table")
+    path.write_text(TABLE.sub(lambda _: table, text))
+
+
+def main() -> None:
+    """Write the figure, and the tables into the README and docs/benchmarks.md."""
     records = newest()
     figure(records)
-    text = README.read_text()
-    if not TABLE.search(text):
-        raise SystemExit("README.md has no place for the table")
-    README.write_text(TABLE.sub(lambda _: markdown(records), text))
+    renew(PAGE, markdown(records))
+    renew(README, short(records))
 
 
 if __name__ == "__main__":

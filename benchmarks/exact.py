@@ -17,7 +17,7 @@ from work import stepping, training_on_noise
 
 from distcnn.bench.measure import best
 from distcnn.bench.tiles import wiring_of
-from distcnn.kernels.optimizers import momentum_update
+from distcnn.kernels.optimizers import sgd_update
 from distcnn.lanes import LANES
 from distcnn.lanes.memory import advance, pointer
 from distcnn.lanes.sums import ORDER, fold
@@ -117,7 +117,7 @@ def adding_calls(net, otherwise=in_float32):
 def updating_calls(size):
     """Return the call that updates so many parameters from exact sums, and the same in float32."""
     given = *np.zeros((2, size), np.float32), np.zeros(size, np.int64), 1.0, 0.01, 0.9, 0.0
-    return (momentum_update.compiled, given), in_float32(momentum_update, given, given[2:3])
+    return (sgd_update.compiled, given), in_float32(sgd_update, given, given[2:3])
 
 
 def adds_to(buffers, given):

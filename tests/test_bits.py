@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from distcnn.config.settings import NUMERICS
-from distcnn.kernels.jit import Kernel, NotCached, cached_only, set_float_mode
+from distcnn.kernels.float_mode import set_float_mode
+from distcnn.kernels.jit import Kernel, NotCached, cached_only
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from tests.helpers import jobs
@@ -42,7 +43,7 @@ def test_any_number_of_ranks(mpirun, ranks, tmp_path):
 @pytest.mark.slow
 def test_code_for_avx2(run, tmp_path):
     """The same on a processor without AVX-512: Haswell was the first with AVX2 and FMA."""
-    question = "from distcnn.kernels.jit import vector_registers; print(vector_registers())"
+    question = "from distcnn.lanes.cpu import vector_registers; print(vector_registers())"
     assert run("python", "-c", question, env=AVX2).stdout == "8\n"
     done = run(*TRAIN, "--max-steps", STEPS, cwd=tmp_path, env=AVX2, timeout=120)
     assert digest(done) == GOLDEN[NUMERICS]
@@ -151,9 +152,9 @@ def test_kernels_are_compiled_once_for_eight_ranks(mpirun, tmp_path):
 def test_kernels_are_found_or_missed_in_the_cache_without_compiling_them():
     train_here(steps=1)  # compiles
     with cached_only():
-        assert Kernel(set_float_mode.function, "i4 i4:1", "set_float_mode").result
+        assert Kernel(set_float_mode.function, "i4 i4:1", "set_float_mode").code
         with pytest.raises(NotCached, match="another_name"):
-            Kernel(set_float_mode.function, "i4 i4:1", "another_name").result  # noqa: B018
+            Kernel(set_float_mode.function, "i4 i4:1", "another_name").code  # noqa: B018
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ POOLS = [  # kernel_size, stride, padding, ceil_mode, input shape
     (1, 2, 0, False, (2, 5, 5)),
     ((3, 2), (2, 1), (1, 0), True, (2, 6, 5)),
     ((1, 4), None, 0, False, (1, 3, 8)),
-    ((9, 8), (9, 6), 0, False, (1, 9, 14)),  # too large for the registers' way
+    ((9, 8), (9, 6), 0, False, (1, 9, 14)),  # too large for tiles in registers
 ]
 pools = pytest.mark.parametrize(("kernel_size", "stride", "padding", "ceil_mode", "shape"), POOLS)
 

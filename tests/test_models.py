@@ -44,10 +44,10 @@ def test_size(name):
     assert SIZES[name][1] in (None, flops)
 
 
-def test_the_readme_tells_the_parameters_of_three_ways_to_connect():
-    readme = Path(jobs.ROOT, "README.md").read_text()
+def test_the_documentation_has_the_parameters_of_three_ways_to_connect():
+    page = Path(jobs.ROOT, "docs", "training.md").read_text()
     for name in ("full", "local", "convolutional"):
-        assert re.search(rf"\| `{name}` \|.*\| {size(name)[0]:,} \|", readme)
+        assert re.search(rf"\| `{name}` \|.*\| {size(name)[0]:,} \|", page)
 
 
 @pytest.mark.parametrize(("name", "n"), [("resnet20", 3), ("resnet32", 5), ("resnet56", 9)])

@@ -1,4 +1,4 @@
-"""Kernel calls in a row do what they do one by one, and arguments that do not fit are refused."""
+"""A program computes what its calls compute one by one, and rejects arguments that do not fit a signature."""
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ def images(seed):
 def test_calls_in_a_row():
     """Arrays may be any views; numbers keep their type."""
     x, wide, between, y, wanted = images(0), images(1), images(2), images(3), images(4)
-    part = wide[:, :, :, 1:3]
+    middle = wide[:, :, :, 1:3]
     calls = [
         (tanh_forward, (x, 1.5, 0.25, between)),
-        (softmax_forward, (part, part)),
+        (softmax_forward, (middle, middle)),
         (softmax_forward, (between, y)),
     ]
     program, before = Program(calls), wide.copy()
@@ -26,7 +26,7 @@ def test_calls_in_a_row():
     tanh_forward(x, 1.5, 0.25, between)
     softmax_forward(between, wanted)
     assert np.array_equal(y, wanted)
-    assert np.allclose(part.sum(axis=1), 1)
+    assert np.allclose(middle.sum(axis=1), 1)
     assert np.array_equal(wide[:, :, :, ::3], before[:, :, :, ::3])
     x *= 2  # arrays are used where they lie
     program()
@@ -34,7 +34,7 @@ def test_calls_in_a_row():
 
 
 @pytest.mark.parametrize("y", [images(0)[0], images(0).astype(np.float64)])
-def test_arguments_that_do_not_fit_are_refused(y):
+def test_arguments_that_do_not_fit_are_rejected(y):
     with pytest.raises(TypeError, match="softmax_forward"):
         Program([(softmax_forward, (images(0), y))])
     with pytest.raises(TypeError, match="2 arguments"):

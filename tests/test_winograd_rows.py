@@ -18,7 +18,7 @@ pytestmark = pytest.mark.check
 @pytest.mark.parametrize(("outputs", "kernel_size", "padding", "shape", "n"), ROW_CASES)
 def test_one_layer_agrees_with_the_formulas(outputs, kernel_size, padding, shape, n):
     net = convolution_net(outputs, kernel_size, padding, shape)
-    assert net.layers[0].kept(shape), "this is to be done along rows"
+    assert net.layers[0].saved(shape), "this is to be done along rows"
     weight, bias = net.parameters["0.weight"], net.parameters["0.bias"]
     x = normal(n, *shape)
     y = net.forward(x)
@@ -44,7 +44,7 @@ def test_one_layer_agrees_with_the_formulas(outputs, kernel_size, padding, shape
     ],
 )
 def test_what_does_not_fit_or_not_pay_is_done_directly(layer, shape):
-    assert not layer.kept(shape)
+    assert not layer.saved(shape)
 
 
 def test_pairs_of_columns_that_are_half_empty_cost_little():

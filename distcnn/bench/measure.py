@@ -10,9 +10,10 @@ import time
 
 import numpy as np
 
-from distcnn.kernels.jit import kernel, vector_registers
+from distcnn.kernels.jit import kernel
 from distcnn.kernels.program import Program
 from distcnn.lanes import LANES, aligned, load, load_row, store, store_tile, tile_fma, tile_repeat
+from distcnn.lanes.cpu import vector_registers
 
 CHAINS = 16 if vector_registers() == 32 else 5  # independent Lanes, each of which is two registers with AVX2
 REPEATS = 40_000

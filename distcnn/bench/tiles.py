@@ -9,9 +9,10 @@ from distcnn.bench.measure import shares_of_peak
 from distcnn.kernels import convolution, dense, tile_sizes
 from distcnn.kernels import winograd as winograd_kernels
 from distcnn.kernels import winograd_rows as rowwise_kernels
+from distcnn.kernels.block_settings import TRAINING
 from distcnn.lanes import LANES, aligned
 from distcnn.layers import Conv2D
-from distcnn.layers.base import TRAINING, BlockContext, LayerBuffers, Value
+from distcnn.layers.base import BlockContext, LayerBuffers, Value
 from distcnn.layers.convolution import winograd_rows as rowwise
 
 CONVOLUTIONS = {  # layer, shape of its input
@@ -102,15 +103,21 @@ def rowwise_rows(every):
             kernel(*arguments)
         _, _, (_, forward), _, (_, weights), _, (_, data) = calls
         tried = rows_by_columns(16, 16) if every else tile_sizes.CONVOLUTION
-        made = {t: rowwise_kernels.rowwise_forward(*t, True) for t in tried if t[0] <= o and t[1] <= pairs}
+        made = {
+            t: rowwise_kernels.winograd_rows_forward(*t, True) for t in tried if t[0] <= o and t[1] <= pairs
+        }
         yield f"rows     {name}", tile_sizes.convolution(o, pairs), made, forward, flops
         made = {
-            t: rowwise_kernels.rowwise_backward_data(*t, True) for t in tried if t[0] <= c and t[1] <= pairs
+            t: rowwise_kernels.winograd_rows_backward_data(*t, True)
+            for t in tried
+            if t[0] <= c and t[1] <= pairs
         }
         yield f"rows dx  {name}", tile_sizes.convolution(c, pairs), made, data, flops
-        tried = rows_by_columns(16, 8) if every else tile_sizes.ROWWISE_WEIGHTS
-        made = {t: rowwise_kernels.rowwise_backward_weights(*t) for t in tried if t[0] <= o and t[1] <= c}
-        yield f"rows dW  {name}", tile_sizes.rowwise_weights(o, c), made, weights, flops
+        tried = rows_by_columns(16, 8) if every else tile_sizes.WINOGRAD_ROWS_WEIGHTS
+        made = {
+            t: rowwise_kernels.winograd_rows_backward_weights(*t) for t in tried if t[0] <= o and t[1] <= c
+        }
+        yield f"rows dW  {name}", tile_sizes.winograd_rows_weights(o, c), made, weights, flops
 
 
 def dense_rows(every):

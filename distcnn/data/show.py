@@ -9,9 +9,10 @@ import numpy as np
 from distcnn.config.augment_spec import NONE, Augment, read
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.dataset import Split, load
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.block_settings import EPOCH
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import EPOCH, BlockContext
+from distcnn.layers.base import BlockContext
 from distcnn.network.plan import Block
 from distcnn.parallel.serial import SerialComm
 

@@ -1,4 +1,4 @@
-"""Sigmoid, hyperbolic tangent and softmax, whose derivatives are computed from the outputs; SiLU and GELU."""
+"""Activations: sigmoid, hyperbolic tangent, SiLU, GELU and softmax. Shapes: x, y, dx and dy [blocks, c, h, w, 16]."""
 
 from distcnn.kernels.jit import kernel
 from distcnn.lanes import exp, fma, load, maximum, normal, sigmoid, splat, store, tanh
@@ -75,7 +75,7 @@ def silu_backward(x, dy, dx):
 
 @kernel("f4:5 f4:5")
 def gelu_forward(x, y):
-    """y = x * the normal distribution's function of x."""
+    """y = x * P(x), P the distribution function of the standard normal distribution (Hendrycks and Gimpel 2016)."""
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             for r in range(x.shape[2]):
@@ -87,7 +87,7 @@ def gelu_forward(x, y):
 
 @kernel("f4:5 f4:5 f4:5")
 def gelu_backward(x, dy, dx):
-    """dx = dy (the distribution's function of x + x * its density); dx may be dy."""
+    """dx = dy (P(x) + x p(x)), P and p distribution function and density of `gelu_forward`; dx may be dy."""
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             for r in range(x.shape[2]):
@@ -99,7 +99,7 @@ def gelu_backward(x, dy, dx):
 
 @kernel("f4:5 f4:5")
 def softmax_forward(x, y):
-    """y[c] = exp(x[c]) / sum of exp(x) over the channels; the largest x is taken off first, so that none overflows."""
+    """y[c] = exp(x[c]) / sum of exp(x) over the channels; subtracting the largest x first keeps exp in range."""
     for n in range(x.shape[0]):
         for r in range(x.shape[2]):
             for q in range(x.shape[3]):

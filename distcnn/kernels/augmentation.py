@@ -1,11 +1,12 @@
-"""Augmentation: each sample's own distortion, a function of (seed, epoch, sample), with samples in lanes.
+"""Augmentation: a random distortion of each sample, a function of (seed, epoch, sample), with samples in lanes.
 
-The random numbers come from the generator that dropout uses, on a stream that no layer has.
+The random numbers come from the generator that dropout uses, from a stream that no layer uses.
 """
 
 from numba import njit
 
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.block_settings import EPOCH, SEED
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.lanes import (
     absolute,
     floor,
@@ -25,8 +26,8 @@ from distcnn.lanes import (
 from distcnn.numerics.random import AUGMENTATION
 
 STREAM = 2**31 + AUGMENTATION  # beyond the numbers of layers
-FIELD = 2**16  # where the positions of the elastic field begin; those before it are for `draw`
-COLUMNS = 8  # of the field that are smoothed together: chains of sums that do not wait for each other
+FIELD = 2**16  # the first counter of the elastic field's numbers; smaller counters are those of `draw`
+COLUMNS = 8  # of the field that are smoothed at a time: independent sums, so that none waits for another
 
 SHIFT, FLIP, ROTATE, SCALE, SHEAR, BRIGHTNESS, CUTOUT = range(7)  # places in `ranges`
 ROW, COLUMN, LIGHT, HOLE_ROW, HOLE_COLUMN, HOLE = 4, 5, 6, 7, 8, 9  # places in `moves`, behind the matrix
@@ -37,16 +38,17 @@ MOVES = 10
 def draw(samples, settings, ranges, height, width, moves):
     """Draw how each sample is distorted: moves [10, 16], within the `ranges` [7].
 
-    Counted from the image's centre, the pixel (r, q) comes from (m0 r + m1 q + m4, m2 r + m3 q + m5): flipped, scaled,
-    sheared and rotated, then shifted. m6 is the light, m7 and m8 the middle of the hole, m9 half its side. Each number
-    has a place in the generator's sequence that does not depend on what else is asked for.
+    In coordinates from the image's center, pixel (r, q) is read at (m0 r + m1 q + m4, m2 r + m3 q + m5): flipped,
+    scaled, sheared and rotated, then shifted. m6 is the factor of brightness, (m7, m8) the center of the hole, m9 half
+    its side. Each number has a fixed place in the generator's sequence, whichever distortions are used.
 
-    samples: int64 [16]; moment: int64 [training, seed, epoch].
+    samples: int64 [16], numbers of the samples.
+    settings: as in kernels/block_settings.
     """
     one, half = splat(1.0), splat(0.5)
-    first = uniform(settings[1], 0, STREAM, samples, settings[2])
-    second = uniform(settings[1], 1, STREAM, samples, settings[2])
-    third = uniform(settings[1], 2, STREAM, samples, settings[2])
+    first = uniform(settings[SEED], 0, STREAM, samples, settings[EPOCH])
+    second = uniform(settings[SEED], 1, STREAM, samples, settings[EPOCH])
+    third = uniform(settings[SEED], 2, STREAM, samples, settings[EPOCH])
 
     sine, cosine = sine_and_cosine(_within(first[3], ranges[ROTATE]))
     down = one / (one + _within(second[0], ranges[SCALE]))
@@ -72,19 +74,22 @@ def draw(samples, settings, ranges, height, width, moves):
 
 @njit(inline="always")
 def _within(chance, limit):
-    """Return a number from -limit to limit for one in [0, 1)."""
+    """Return a random number from -limit to limit, made from `chance` in [0, 1)."""
     return (chance + chance - splat(1.0)) * splat(limit)
 
 
 @kernel("i8:1 i8:1 f4:4")
 def noise(samples, settings, x):
-    """x[f, r, q] = a random number in [-1, 1), for each sample; x [2, h, columns, 16], columns a multiple of four."""
+    """x[f, r, q] = a random number in [-1, 1) for each sample; x [2, h, columns, 16], columns a multiple of four.
+
+    samples, settings: as in `draw`.
+    """
     groups, one = x.shape[2] // 4, splat(1.0)
     for f in range(x.shape[0]):
         for r in range(x.shape[1]):
             for g in range(groups):
                 place = FIELD + (f * x.shape[1] + r) * groups + g
-                chances = uniform(settings[1], place, STREAM, samples, settings[2])
+                chances = uniform(settings[SEED], place, STREAM, samples, settings[EPOCH])
                 store(x, (f, r, 4 * g), chances[0] + chances[0] - one)
                 store(x, (f, r, 4 * g + 1), chances[1] + chances[1] - one)
                 store(x, (f, r, 4 * g + 2), chances[2] + chances[2] - one)
@@ -104,13 +109,15 @@ def smooth(weights, down, right, x, y):
                 store_window(y, (f, r, start), total, 1, 1, COLUMNS)
 
 
-@specialised("f4:5 f4:2 f4:4 f4:1 f4:1 f4:5")
+@specialized("f4:5 f4:2 f4:4 f4:1 f4:1 f4:5")
 def warp(interpolates):
-    """x[c, r, q] = the light times the source at (r, q)'s place, as `draw` has it, plus the field; normalised.
+    """x[c, r, q] = brightness times the source at the place that `draw` gives for (r, q), plus the field; normalized.
 
-    source: [1, c, h + 3, w + 3, 16], a zero before each row and column and two behind; moves: as `draw` gives; field:
-    [2, h, w or more, 16], added to the place in pixels; scale, shift: [c]. The hole is 0 after normalisation. Without
-    `interpolates` all places are whole pixels, and the field is not looked at.
+    source: [1, c, h + 3, w + 3, 16], with one zero before each row and column and two behind it.
+    moves: what `draw` gives.
+    field: [2, h, w or more, 16], displacements in pixels, which are added to the place.
+    scale, shift: [c], the normalization; the hole is 0 after it.
+    interpolates: if false, all places are whole pixels, and the field is not read.
     """
 
     def function(source, moves, field, scale, shift, x):
@@ -142,7 +149,7 @@ def warp(interpolates):
 
 @njit(inline="always")
 def _clipped(place, size):
-    """Return the place, counted from the border of zeros, within it."""
+    """Return a place clipped to the image and its border of zeros, in coordinates from that border on."""
     least, most = splat(-1.0), splat(size)
     place = where_less(place, least, least, place)
     return where_less(most, place, most, place) + splat(1.0)

@@ -1,4 +1,4 @@
-"""How windows lie along one axis of an image: what every sliding layer and its kernels share."""
+"""Windows along one axis of an image: the arithmetic that all sliding layers and their kernels share."""
 
 from math import gcd
 from typing import NamedTuple
@@ -15,14 +15,14 @@ class Axis(NamedTuple):
     dilation: int = 1
 
     @property
-    def extent(self):
-        """Pixels from a window's first to its last tap."""
+    def extent(self) -> int:
+        """The number of pixels from a window's first to its last tap."""
         return self.dilation * (self.kernel_size - 1) + 1
 
-    def count(self, size, ceil_mode=False):
-        """Return how many windows lie in an image of `size` and its padding, as PyTorch counts them; 0 if none fits.
+    def count(self, size: int, ceil_mode: bool = False) -> int:
+        """Return the number of windows in an image of `size` pixels and its padding, as PyTorch counts them.
 
-        ceil_mode: windows that the edge cuts off count, too, unless they begin beyond the image.
+        ceil_mode: count also windows that the image's edge cuts off, unless they begin beyond the image.
         """
         room = size + 2 * self.padding - self.extent
         if room < 0:
@@ -31,15 +31,15 @@ class Axis(NamedTuple):
         return count - (ceil_mode and (count - 1) * self.stride >= size + self.padding)
 
 
-def steps(stride, dilation):
-    """Return the distances of neighbouring taps that see the same pixel, and of the windows that they belong to."""
+def steps(stride: int, dilation: int) -> tuple[int, int]:
+    """Return the distance of neighboring taps that see the same pixel, and the distance of these taps' windows."""
     common = gcd(stride, dilation)
     return stride // common, dilation // common
 
 
 @njit(inline="always")
 def taps_inside(start, axis, size):
-    """Return the first and last (excluded) tap, inside an image of `size`, of the window that begins at `start`."""
+    """Return the first and last (excluded) tap inside an image of `size` of the window that begins at pixel `start`."""
     d = axis.dilation
     return max(0, (d - 1 - start) // d), min(axis.kernel_size, (size - start + d - 1) // d)
 
@@ -53,7 +53,7 @@ def span(window, axis, size):
 
 @njit(inline="always")
 def whole_windows(axis, size, count):
-    """Return the first and last (excluded) of `count` windows without dilation that no edge cuts off; maybe none."""
+    """Return the first and last (excluded) of `count` windows without dilation that no edge cuts off."""
     first = min((axis.padding + axis.stride - 1) // axis.stride, count)
     return first, max(first, min(count, (size + axis.padding - axis.kernel_size) // axis.stride + 1))
 
@@ -73,12 +73,16 @@ def windows_over(pixel, axis, count):
 
 
 @njit(inline="always")
-def meetings(place, stride, dilation, steps, taps, count):
-    """Return how a pixel, at `place` in the padded image, meets the windows whose taps see it.
+def taps_over(place, stride, dilation, steps, taps, count):
+    """Return (a, b, first, last): the taps that see a pixel are a + k * steps[0] of windows b - k * steps[1].
 
-    It is at tap a + k * steps[0] of window b - k * steps[1] for k = first ... last (excluded), of so many taps and
-    windows; returned are a, b, first, last. steps: what `steps` gives. All but place, taps and count must be constants:
-    divisions by numbers known at run time made the loops around this three times slower.
+    k runs from `first` to `last` (excluded).
+
+    place: the pixel's position in the padded image.
+    stride, dilation: of the windows, compile-time constants.
+    steps: what the function `steps` returns for them, compile-time constants: divisions by numbers known only at run
+        time made the loops around this three times slower.
+    taps, count: the numbers of taps and of windows.
     """
     tap = 0
     for k in range(1, steps[0]):

@@ -1,10 +1,11 @@
-"""Batch normalisation over a group of blocks: statistics over its samples and all positions, forward and backward.
+"""Batch normalization over a group of blocks: statistics over its samples and all positions, forward and backward.
 
-Each block puts its moments, of x and on the way back of dy, into rows, float32 [blocks, ..., c]; from those of the
-whole group follow the `statistics`, float32 [6, c, 16], the same in every lane, with which each block then goes on.
+Each block writes its sums (of x forward, of dy backward) into a row of `rows`, float32 [blocks, ..., c]. From the rows
+of the whole group one kernel computes `statistics`, float32 [6, c, 16], the same in every lane, which the kernels of
+each block then use.
 
-Shapes: x, y, dx and dy [1, c, h, w, 16]; weight [16], 1 for a sample and 0 for an empty lane, which is left out of
-every sum and whose dx is 0.
+Shapes: x, y, dx and dy [1, c, h, w, 16]; weight [16] is 1 for a sample and 0 for an empty lane, which no sum includes
+and whose dx is 0.
 """
 
 import math
@@ -12,7 +13,8 @@ import math
 import numpy as np
 from numba import njit
 
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.block_settings import TRAINING
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.lanes import (
     add_sums,
     first_lane,
@@ -26,37 +28,40 @@ from distcnn.lanes import (
     where_positive,
 )
 
-# In the statistics; SCALE = 1 / sqrt(variance + epsilon).
+# Places in the statistics; SCALE = 1 / sqrt(variance + epsilon).
 MEAN, SCALE, UNBIASED, SHARE, SLOPE, OFFSET = range(6)
-SAMPLES, MEANS, SQUARES = range(3)  # in a block's row, forward
+SAMPLES, MEANS, SQUARES = range(3)  # places in a block's row, forward
 PRODUCTS, TOTALS = range(2)  # and backward
 
 
 @njit(inline="always")
 def _moments(x, c, inside, share):
-    """Return the mean and the sum of squares about it, in every lane; inside > 0 for a sample, share = 1 / numbers."""
+    """Return the mean and the sum of squares about it, in every lane; inside > 0 for a sample; share = 1 / count."""
     zero = splat(0.0)
     total = zero
     for r in range(x.shape[2]):
-        part = zero
+        of_row = zero
         for q in range(x.shape[3]):
-            part = part + load(x, (0, c, r, q))
-        total = total + part
+            of_row = of_row + load(x, (0, c, r, q))
+        total = total + of_row
     mean = total_over_lanes(where_greater(inside, zero, total, zero)) * splat(share)
     total = zero
     for r in range(x.shape[2]):
-        part = zero
+        of_row = zero
         for q in range(x.shape[3]):
             deviation = load(x, (0, c, r, q)) - mean
-            part = fma(deviation, deviation, part)
-        total = total + part
+            of_row = fma(deviation, deviation, of_row)
+        total = total + of_row
     return mean, total_over_lanes(where_greater(inside, zero, total, zero))
 
 
 @kernel("f4:5 i8:1 f4:1 f4:3")
 def batch_norm_moments(x, settings, weight, rows):
-    """Fill rows [1, 3, c] with the block's number of samples, means, and sums of squares about them, in training."""
-    if settings[0]:
+    """rows[0] = the block's number of samples, means, and sums of squares about the means, in training; rows [1, 3, c].
+
+    settings: as in kernels/block_settings; otherwise than in training, rows stay as they are.
+    """
+    if settings[TRAINING]:
         inside, samples = load(weight, ()), 0.0
         for s in range(16):
             samples += weight[s]
@@ -70,14 +75,17 @@ def batch_norm_moments(x, settings, weight, rows):
 
 @kernel("f4:3 f4:1 f4:1 f4 i8 i8:1 f4:3")
 def batch_norm_statistics(rows, running_mean, running_variance, epsilon, positions, settings, statistics):
-    """Set the statistics of a group from its rows [blocks, 3, c]; otherwise than in training, from the running ones.
+    """Compute a group's statistics from its rows [blocks, 3, c] in training, else from the running statistics [c].
 
-    positions: h * w. Blocks are added one by one, in float64 (Chan, Golub, LeVeque 1983); those of 0 samples are none.
+    positions: h * w.
+    settings: as in kernels/block_settings.
+
+    Blocks are combined one by one, in float64 (Chan, Golub, LeVeque 1983); blocks of 0 samples are skipped.
     """
     one = splat(1.0)
     for c in range(statistics.shape[1]):
         middle, variance = splat(running_mean[c]), splat(running_variance[c])
-        if settings[0]:
+        if settings[TRAINING]:
             count, mean, squares = 0.0, 0.0, 0.0
             for b in range(rows.shape[0]):
                 own = rows[b, SAMPLES, c] * np.float64(positions)
@@ -93,19 +101,19 @@ def batch_norm_statistics(rows, running_mean, running_variance, epsilon, positio
         store(statistics, (SCALE, c), one / square_root(variance + splat(epsilon)))
 
 
-@specialised("f4:5 f4:1 f4:1 i8:1 f4:1 f4:3 i8:1 i8:1 i8:1 f4:5")
+@specialized("f4:5 f4:1 f4:1 i8:1 f4:1 f4:3 i8:1 i8:1 i8:1 f4:5")
 def batch_norm_forward(relu):
-    """y = (x - mean) * scale * gamma + beta, and with `relu` what the ReLU behind it gives.
+    """y = (x - mean) * scale * gamma + beta, or with `relu` the maximum of that and 0.
 
-    In training (moment[0]) each sample adds the mean, and the variance with Bessel's correction, to the exact sums of
-    the running statistics.
+    In training each sample adds the mean, and the variance with Bessel's correction, to the exact sums `means` and
+    `variances` [c], from which the running statistics are updated.
     """
 
     def function(x, gamma, beta, settings, weight, statistics, means, variances, guard, y):
         inside = load(weight, ())
         for c in range(x.shape[1]):
             middle = load(statistics, (MEAN, c))
-            if settings[0]:
+            if settings[TRAINING]:
                 add_sums(means, (c,), (middle * inside,), 1, 1, 0, 0, guard)
                 unbiased = load(statistics, (UNBIASED, c))
                 add_sums(variances, (c,), (unbiased * inside,), 1, 1, 0, 0, guard)
@@ -122,18 +130,18 @@ def batch_norm_forward(relu):
 def batch_norm_backward_parameters(x, dy, weight, statistics, dgamma, dbeta, guard, rows):
     """dgamma += sum of dy * (x - mean) * scale, dbeta += sum of dy, over the block; exact sums.
 
-    Fills rows [1, 2, c] with the block's sums of dy * (x - mean) and of dy, for the gradient of the data.
+    rows[0] = the block's sums of dy * (x - mean) and of dy, for the gradient of the data; rows [1, 2, c].
     """
     inside, zero = load(weight, ()), splat(0.0)
     for c in range(x.shape[1]):
         middle, product, total = load(statistics, (MEAN, c)), zero, zero
         for r in range(x.shape[2]):
-            of_row, part = zero, zero
+            products, values = zero, zero
             for q in range(x.shape[3]):
                 value = load(dy, (0, c, r, q))
-                of_row = fma(value, load(x, (0, c, r, q)) - middle, of_row)
-                part = part + value
-            product, total = product + of_row, total + part
+                products = fma(value, load(x, (0, c, r, q)) - middle, products)
+                values = values + value
+            product, total = product + products, total + values
         product, total = where_greater(inside, zero, product, zero), where_greater(inside, zero, total, zero)
         add_sums(dgamma, (c,), (product * load(statistics, (SCALE, c)),), 1, 1, 0, 0, guard)
         add_sums(dbeta, (c,), (total,), 1, 1, 0, 0, guard)
@@ -143,7 +151,7 @@ def batch_norm_backward_parameters(x, dy, weight, statistics, dgamma, dbeta, gua
 
 @kernel("f4:3 f4:3")
 def batch_norm_backward_statistics(rows, statistics):
-    """Add up the rows [blocks, 2, c] of a group: slope = mean of dy * (x - mean) * scale**2, offset = mean of dy."""
+    """slope = mean of dy * (x - mean) * scale**2, offset = mean of dy, from the rows [blocks, 2, c] of a group."""
     for c in range(statistics.shape[1]):
         product, total = 0.0, 0.0
         for b in range(rows.shape[0]):
@@ -181,7 +189,7 @@ def update_running_stats(running, sums, scale, momentum):
 def fold_norm(w, bias, gamma, beta, running_mean, running_variance, epsilon, folded, folded_bias):
     """folded = w * factor, folded_bias = (bias - mean) * factor + beta, factor = gamma / sqrt(variance + epsilon).
 
-    w and folded: [channels, weights]. Computed in float64, of operations that round alike everywhere, and rounded once.
+    w and folded: [channels, weights]. Computed in float64 from correctly rounded operations, then rounded once.
     """
     for o in range(w.shape[0]):
         factor = gamma[o] / math.sqrt(np.float64(running_variance[o]) + epsilon)

@@ -1,23 +1,23 @@
-"""Where branches part and meet: sums and copies of whole arrays [1, c, h, w, 16], which may be views."""
+"""Skip connections: sums and copies of whole arrays [1, c, h, w, 16], which may be views."""
 
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.lanes import load, splat, store, where_positive
 
 
-@specialised("f4:5 f4:5 i8 f4:5")
+@specialized("f4:5 f4:5 i8 f4:5")
 def add_forward(relu):
-    """y = x + other, of which every `stride`-th row and column counts; channels that other lacks are 0.
+    """y[c, r, q] = x[c, r, q] + skip[c, stride * r, stride * q], or x where skip has fewer channels.
 
-    With `relu`, y is what the ReLU behind it gives.
+    With `relu`, y is the maximum of that and 0.
     """
 
-    def function(x, other, stride, y):
+    def function(x, skip, stride, y):
         for c in range(x.shape[1]):
             for r in range(x.shape[2]):
                 for q in range(x.shape[3]):
                     value = load(x, (0, c, r, q))
-                    if c < other.shape[1]:
-                        value = value + load(other, (0, c, stride * r, stride * q))
+                    if c < skip.shape[1]:
+                        value = value + load(skip, (0, c, stride * r, stride * q))
                     store(y, (0, c, r, q), where_positive(value, value) if relu else value)
 
     return function

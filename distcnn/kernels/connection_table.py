@@ -1,11 +1,11 @@
-"""Filters that exist only for some pairs of maps, and their place among the filters of all pairs."""
+"""Filters that exist only for some pairs of an output and an input map, as in LeNet-5, and the array of all pairs."""
 
 from distcnn.kernels.jit import kernel
 
 
 @kernel("f4:2C i8:2 f4:3C")
 def expand(w, pairs, whole):
-    """whole[o, c] = w[p] for each pair p of an output o and an input c, over all taps; the rest stays as it is."""
+    """whole[o, c] = w[p] for each pair p of an output o and an input c, over all taps; other filters stay unchanged."""
     for p in range(pairs.shape[0]):
         o, c = pairs[p, 0], pairs[p, 1]
         for tap in range(w.shape[1]):

@@ -1,15 +1,15 @@
 """Convolution as a sliding dot product: forward and both gradients, for any filter, stride, padding and dilation.
 
-Shapes, of one block whose maps are in groups (mostly one), each with outputs of its own: x [groups, c, h, columns, 16],
-with the zero columns of the padding in it (column 0 is column -padding of the image); no zero rows: rows outside are
-skipped by the loops' bounds, which changes no bit. w [groups, o, c, kh, kw], y and dy [groups, o, oh, ow, 16]; `down`
-and `across` tell how windows lie along rows and columns. A tile keeps `rows` channels by `columns` positions in
-registers; the last tile of a row may overlap the one before. A tile's shape never changes a sum's order, so it may
-follow the machine.
+Shapes, of one block whose maps are in groups (mostly one) with their own outputs: x [groups, c, h, columns, 16]
+includes the zero columns of the padding (column 0 is column -padding of the image) but no zero rows: the bounds of the
+loops skip rows outside, which changes no bit. w [groups, o, c, kh, kw], y and dy [groups, o, oh, ow, 16]; the Axes
+`down` and `across` describe the windows along rows and columns. A tile holds `rows` channels by `columns` positions in
+registers; the last tile of a row may overlap the one before. A tile's shape never changes the order of a sum, so it
+may follow from the machine.
 """
 
-from distcnn.kernels.axis import meetings, steps, taps_inside, windows_inside
-from distcnn.kernels.jit import specialised
+from distcnn.kernels.axis import steps, taps_inside, taps_over, windows_inside
+from distcnn.kernels.jit import specialized
 from distcnn.lanes import (
     add_sums,
     broadcast_first,
@@ -25,15 +25,17 @@ from distcnn.lanes import (
     tile_zeros,
 )
 
-TOGETHER = 56  # windows of a row
+WINDOWS = 56  # of a row, whose sums `convolution_backward_weights_far` continues at a time
 
 
-@specialised("f4:5 f4:5 f4:2 axis axis f4:5")
+@specialized("f4:5 f4:5 f4:2 axis axis f4:5")
 def convolution_forward(rows, columns, stride, relu):
-    """y[o, r, q] = bias[o] + sum over c, i, j of w[o, c, i, j] * x[c, h, v], h and v the pixel of the window's tap.
+    """y[o, r, q] = bias[o] + sum over c, i, j of w[o, c, i, j] * x[c, h, v], (h, v) the pixel of tap (i, j).
 
-    h = r * stride - padding + i * dilation, v likewise, whose `stride` is a constant. With `relu`, y is what the ReLU
-    behind it gives.
+    h = r * stride - padding + i * dilation; v likewise.
+
+    stride: that of columns, a compile-time constant.
+    relu: y is the maximum of the sum and 0.
     """
 
     def function(x, w, bias, down, across, y):
@@ -62,15 +64,16 @@ def convolution_forward(rows, columns, stride, relu):
     return function
 
 
-@specialised("f4:5 f4:5 axis axis f4:5 f4:5")
+@specialized("f4:5 f4:5 axis axis f4:5 f4:5")
 def convolution_backward_data(rows, row_stride, row_dilation, stride, dilation, mask):
-    """dx[c, h, v] = sum over o, i, j of w[o, c, i, j] * dy[o, r, q], over the windows whose tap (i, j) sees (h, v).
+    """dx[c, h, v] = sum over o, i, j of w[o, c, i, j] * dy[o, r, q], (r, q) the window whose tap (i, j) sees (h, v).
 
-    With `mask`, dx is 0 where x is not above 0: the derivative of the ReLU that made x. The order of the sum is o, i,
-    j, ascending.
+    The order of the sum is o, i, j, ascending.
+
+    mask: dx is 0 where x is not above 0, the derivative of the ReLU that made x.
     """
-    i_step, r_step = row_steps = steps(row_stride, row_dilation)
-    j_step, q_step = column_steps = steps(stride, dilation)
+    i_step, r_step = i_steps = steps(row_stride, row_dilation)
+    j_step, q_step = j_steps = steps(stride, dilation)
 
     def function(dy, w, down, across, x, dx):
         oh, ow, kernel_height, kernel_width = dy.shape[2], dy.shape[3], w.shape[3], w.shape[4]
@@ -78,25 +81,21 @@ def convolution_backward_data(rows, row_stride, row_dilation, stride, dilation, 
             filters = w[group]
             outputs, channels = filters.shape[:2]
             for h in range(dx.shape[2]):
-                place = h + down.padding
-                i, r, first_i, last_i = meetings(
-                    place, row_stride, row_dilation, row_steps, kernel_height, oh
-                )
+                at = h + down.padding
+                i, r, first_i, last_i = taps_over(at, row_stride, row_dilation, i_steps, kernel_height, oh)
                 for start in range(0, channels, rows):
                     c = min(start, channels - rows)
                     for v in range(dx.shape[3]):
-                        place = v + across.padding
-                        j, q, first_j, last_j = meetings(
-                            place, stride, dilation, column_steps, kernel_width, ow
-                        )
+                        at = v + across.padding
+                        j, q, first_j, last_j = taps_over(at, stride, dilation, j_steps, kernel_width, ow)
                         tile = tile_zeros(rows)
                         for o in range(outputs):
                             for m in range(first_i, last_i):
                                 for n in range(first_j, last_j):
                                     tap = o, c, i + m * i_step, j + n * j_step
                                     taps = broadcast_second(filters, tap, 1, rows)
-                                    at = group, o, r - m * r_step, q - n * q_step
-                                    tile = tile_fma(tile, taps, load_row(dy, at, 1, 1))
+                                    window = group, o, r - m * r_step, q - n * q_step
+                                    tile = tile_fma(tile, taps, load_row(dy, window, 1, 1))
                         if mask:
                             tile = tile_where_positive(load_column(x, (group, c, h, v), 1, rows), tile)
                         store_tile(dx, (group, c, h, v), tile, 1, rows, 1)
@@ -104,13 +103,17 @@ def convolution_backward_data(rows, row_stride, row_dilation, stride, dilation, 
     return function
 
 
-@specialised("f4:5 f4:5 axis axis i8:5 i8:2 i8:1")
+@specialized("f4:5 f4:5 axis axis i8:5 i8:2 i8:1")
 def convolution_backward_weights(rows, columns, dilation, whole):
-    """g[o, c, i, j] += sum over positions and samples of dy[o, r, q] * x[c, h, v], the pixel of the window's tap.
+    """g[o, c, i, j] += sum over positions and samples of dy[o, r, q] * x[c, h, v], (h, v) the pixel of tap (i, j).
 
-    A tile is `rows` outputs by `columns` neighbouring taps, whose `dilation` is a constant; g holds exact sums, `guard`
-    as in lanes.sums. Row `whole` of the taps lies inside the image in every window: while dy passes by for it, the
-    bias's gradient is taken, too, b[o] += sum of dy[o, r, q]; b [groups, o]. If there is no such row, b stays.
+    A tile is `rows` outputs by `columns` neighboring taps.
+
+    dilation: that of columns, a compile-time constant.
+    whole: a row of taps that lies inside the image in every window, or the number of rows if there is none. While dy is
+        read for it, the bias's gradient is summed, too: b[o] += sum of dy[o, r, q]; otherwise b stays unchanged.
+    g, b: exact sums, b [groups, o].
+    guard: as in lanes.sums.
     """
     size = rows * columns
 
@@ -126,11 +129,8 @@ def convolution_backward_weights(rows, columns, dilation, whole):
                         first, last = windows_inside(i, down, height, dy.shape[2])
                         for begin in range(0, kernel_width, columns):
                             j = min(begin, kernel_width - columns)
-                            tile, total, for_bias = (
-                                tile_zeros(size),
-                                tile_zeros(rows),
-                                c + begin == 0 and i == whole,
-                            )
+                            tile, total = tile_zeros(size), tile_zeros(rows)
+                            for_bias = c + begin == 0 and i == whole
                             for r in range(first, last):
                                 h = r * down.stride - down.padding + i * down.dilation
                                 for q in range(dy.shape[3]):
@@ -146,12 +146,12 @@ def convolution_backward_weights(rows, columns, dilation, whole):
     return function
 
 
-@specialised("f4:5 f4:5 axis axis f4:6 i8:4 i8:1 i8:1")
+@specialized("f4:5 f4:5 axis axis f4:6 i8:4 i8:1 i8:1")
 def convolution_backward_weights_far(rows, columns, dilation):
-    """Do the same, bit for bit, for maps of one group that no cache holds, which are read once, not for every tap.
+    """Compute the same, with the same bits, for maps of one group that exceed the caches: they are read only once.
 
-    A row of windows, TOGETHER of them at a time, goes on with all sums where the one before has left them: in `partial`
-    [tiles of outputs, c, kh, tiles of taps + 1, rows * columns, 16], whose last tile is the bias's.
+    Each row of windows, WINDOWS of them at a time, continues all sums in `partial` [tiles of outputs, c, kh, tiles of
+    taps + 1, rows * columns, 16], whose last tile of taps is the bias's.
     """
     size = rows * columns
 
@@ -166,8 +166,8 @@ def convolution_backward_weights_far(rows, columns, dilation):
         for r in range(dy.shape[2]):
             top = r * down.stride - down.padding
             first, last = taps_inside(top, down, x.shape[2])
-            for begin in range(0, dy.shape[3], TOGETHER):
-                end = min(begin + TOGETHER, dy.shape[3])
+            for begin in range(0, dy.shape[3], WINDOWS):
+                end = min(begin + WINDOWS, dy.shape[3])
                 for t in range(tiles):
                     o = min(t * rows, outputs - rows)
                     total = load_row(partial, (t, 0, 0, bias, 0), 1, rows)
@@ -190,18 +190,16 @@ def convolution_backward_weights_far(rows, columns, dilation):
             for c in range(channels):
                 for i in range(kernel_height):
                     for k in range(bias):
-                        j, tile = (
-                            min(k * columns, kernel_width - columns),
-                            load_row(partial, (t, c, i, k, 0), 1, size),
-                        )
+                        j = min(k * columns, kernel_width - columns)
+                        tile = load_row(partial, (t, c, i, k, 0), 1, size)
                         add_sums(g, (o, c, i, j), tile, rows, columns, t * rows - o, k * columns - j, guard)
 
     return function
 
 
-@specialised("f4:5 i8:1 i8:1")
+@specialized("f4:5 i8:1 i8:1")
 def bias_gradient(rows):
-    """g[o] += sum over positions and samples of dy[o, r, q], for `rows` channels side by side."""
+    """g[o] += sum over positions and samples of dy[o, r, q], for `rows` channels at a time."""
 
     def function(dy, g, guard):
         for n in range(dy.shape[0]):

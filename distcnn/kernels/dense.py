@@ -3,7 +3,7 @@
 Shapes: x [blocks, features, 16], w [outputs, features], y and dy [blocks, outputs, 16].
 """
 
-from distcnn.kernels.jit import specialised
+from distcnn.kernels.jit import specialized
 from distcnn.lanes import (
     add_features,
     broadcast_first,
@@ -19,14 +19,14 @@ from distcnn.lanes import (
     transpose,
 )
 
-TOGETHER = (
-    16  # rows of w, a cache line each at a time; 16 and 16 features 0.73 of peak for 9216-4096, 32 and 6 0.40
-)
+# Rows of w that `dense_backward_data_far` reads at a time, a cache line of each: with 16 rows and tiles of 16 features,
+# 9216-4096 takes 73 % of peak; with 32 rows and tiles of 6 features 40 %.
+ROWS = 16
 
 
-@specialised("f4:3 f4:2 f4:1 f4:3")
+@specialized("f4:3 f4:2 f4:1 f4:3")
 def dense_forward(rows, relu):
-    """y[o] = bias[o] + sum over i of w[o, i] * x[i], for `rows` outputs side by side."""
+    """y[o] = bias[o] + sum over i of w[o, i] * x[i], for `rows` outputs at a time; relu as in kernels/convolution."""
 
     def function(x, w, bias, y):
         outputs, features = w.shape
@@ -43,9 +43,9 @@ def dense_forward(rows, relu):
     return function
 
 
-@specialised("f4:3 f4:2 f4:3 f4:3")
+@specialized("f4:3 f4:2 f4:3 f4:3")
 def dense_backward_data(rows, mask):
-    """dx[i] = sum over o of w[o, i] * dy[o], for `rows` features side by side; `mask` as in convolution."""
+    """dx[i] = sum over o of w[o, i] * dy[o], for `rows` features at a time; mask as in kernels/convolution."""
 
     def function(dy, w, x, dx):
         outputs, features = w.shape
@@ -62,24 +62,23 @@ def dense_backward_data(rows, mask):
     return function
 
 
-@specialised("f4:3 f4:2 f4:3 f4:3")
+@specialized("f4:3 f4:2 f4:3 f4:3")
 def dense_backward_data_far(rows, mask):
-    """Do the same, bit for bit, where rows of w lie so far apart that a walk down its columns leaves the cache.
+    """Compute the same, with the same bits, where rows of w are so far apart that one column of w exceeds the cache.
 
-    TOGETHER rows are read side by side, and dx is continued from where the rows before have left it.
+    ROWS rows are read at a time; each time the sums in dx are continued.
     """
 
     def function(dy, w, x, dx):
         outputs, features = w.shape
         for n in range(dy.shape[0]):
-            for begin in range(0, outputs, TOGETHER):
-                end = min(begin + TOGETHER, outputs)
+            for begin in range(0, outputs, ROWS):
+                end = min(begin + ROWS, outputs)
                 for start in range(0, features - rows + 1, rows):
                     tile = load_column(dx, (n, start), 1, rows) if begin else tile_zeros(rows)
                     for o in range(begin, end):
-                        tile = tile_fma(
-                            tile, broadcast_second(w, (o, start), 1, rows), load_row(dy, (n, o), 1, 1)
-                        )
+                        weights = broadcast_second(w, (o, start), 1, rows)
+                        tile = tile_fma(tile, weights, load_row(dy, (n, o), 1, 1))
                     if mask and end == outputs:
                         tile = tile_where_positive(load_column(x, (n, start), 1, rows), tile)
                     store_tile(dx, (n, start), tile, 1, rows, 1)
@@ -94,14 +93,18 @@ def dense_backward_data_far(rows, mask):
     return function
 
 
-@specialised("f4:3 f4:3 f4:4 i8:2 i8:1")
+@specialized("f4:3 f4:3 f4:4 i8:2 i8:1")
 def dense_backward_weights(rows, columns, ahead):
-    """g[o, i] += sum over samples s of dy[o, s] * x[i, s]; at least 16 features.
+    """g[o, i] += sum over samples s of dy[o, s] * x[i, s], exact sums; at least 16 features.
 
-    x is transposed first, so that features lie in lanes and no sum across lanes is needed (scratch: xt [1, 16
-    samples, groups of 16 features, 16]). A tile is `rows` outputs by `columns` groups, a divisor of their number; the
-    last tile of groups may overlap the one before it: what it repeats is 0. The sums are asked for `ahead` tiles before
-    they are needed; where no cache holds them, 4 x 1 and 2 ahead: 0.9 of memory's speed, 2 x 8 and none 0.5.
+    x is transposed first, so that features lie in lanes and no sum over lanes is needed. A tile is `rows` outputs by
+    `columns` groups of 16 features; columns divides the number of groups. The last group may overlap the one before:
+    the features that it repeats are 0 in it.
+
+    ahead: prefetch the sums so many tiles before they are needed. Where no cache holds them, tiles of 4 x 1 with 2
+        ahead reach 90 % of the memory's speed, 2 x 8 with none 50 %.
+    xt: scratch [1, 16 samples, groups of 16 features, 16].
+    guard: as in lanes.sums.
     """
     size, span = rows * columns, 16 * columns
 

@@ -1,5 +1,6 @@
-"""Dropout: each sample's own mask, a function of (seed, layer, epoch, sample) and the place."""
+"""Dropout: a random mask of each sample, a function of (seed, layer, epoch, sample) and of the place in the image."""
 
+from distcnn.kernels.block_settings import EPOCH, SEED, TRAINING
 from distcnn.kernels.jit import kernel
 from distcnn.lanes import load, splat, store, uniform, where_less
 
@@ -8,18 +9,23 @@ from distcnn.lanes import load, splat, store, uniform, where_less
 def dropout_forward(x, p, layer, samples, settings, mask, y):
     """y = x * mask in training, else x; mask = 0 with probability p, else 1 / (1 - p).
 
-    samples: int64 [16]; moment: int64 [training, seed, epoch]. Four neighbours in a row share a call of the generator,
-    so that the mask's rows [1, c, h, columns, 16] are a multiple of four. The product carries a NaN of x on.
+    p: the probability.
+    layer: the number of the random generator's stream.
+    samples: int64 [16], numbers of the samples.
+    settings: as in kernels/block_settings.
+    mask: [1, c, h, columns, 16], columns a multiple of four, since four neighbors share a call of the generator.
+
+    A product propagates NaN of x.
     """
     zero, scale, limit = splat(0.0), splat(1 / (1 - p)), splat(p)
     groups = mask.shape[3] // 4
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             for r in range(x.shape[2]):
-                if settings[0]:
+                if settings[TRAINING]:
                     for g in range(groups):
                         place = (c * x.shape[2] + r) * groups + g
-                        chances = uniform(settings[1], place, layer, samples, settings[2])
+                        chances = uniform(settings[SEED], place, layer, samples, settings[EPOCH])
                         store(mask, (n, c, r, 4 * g), where_less(chances[0], limit, zero, scale))
                         store(mask, (n, c, r, 4 * g + 1), where_less(chances[1], limit, zero, scale))
                         store(mask, (n, c, r, 4 * g + 2), where_less(chances[2], limit, zero, scale))

@@ -1,10 +1,10 @@
-"""The gradient of the data for convolutions of few channels a group, as depthwise ones: several columns at a time.
+"""Gradient of the data for convolutions of few channels per group, as depthwise ones: several columns at a time.
 
-Shapes as in kernels/convolution.py, of a stride of 1. So few channels leave most registers to columns, each of which
-needs the same taps: dy therefore has zero columns at its sides, and no edge cuts off a window.
+Shapes as in kernels/convolution.py, with a stride of 1. So few channels leave most registers to columns, which need the
+same taps: dy therefore has zero columns at its sides, so that no edge cuts off a window.
 """
 
-from distcnn.kernels.jit import specialised
+from distcnn.kernels.jit import specialized
 from distcnn.lanes import (
     broadcast_second,
     load_row,
@@ -16,11 +16,12 @@ from distcnn.lanes import (
 )
 
 
-@specialised("f4:5 f4:5 axis axis i8 f4:5 f4:5")
-def thin_backward_data(rows, columns, mask):
-    """dx[c, h, v] = sum over o, i, j of w[o, c, i, j] * dy[o, r, q], as `convolution_backward_data`, bit for bit.
+@specialized("f4:5 f4:5 axis axis i8 f4:5 f4:5")
+def few_channels_backward_data(rows, columns, mask):
+    """dx[c, h, v] = sum over o, i, j of w[o, c, i, j] * dy[o, r, q], the same bits as `convolution_backward_data`.
 
-    r = h + padding - i * dilation, q likewise; column 0 of dy is column -left.
+    r = h + padding - i * dilation, q likewise. dy has `left` columns of zeros before its own. mask: as in
+    `convolution_backward_data`.
     """
     size = rows * columns
 

@@ -1,34 +1,26 @@
-"""How kernels are compiled and cached, and threads kept in IEEE arithmetic: the only place with Numba's options.
+"""Decorators of kernels, and how kernels are compiled: the only module with Numba's options.
 
-Every kernel has one signature, fixed beforehand, so that a plan compiles all it needs when it is made and nothing
-later. The cache is a folder whose name holds a hash of all sources, versions and the processor, with one file per
-kernel whose content follows from its name: any number of jobs can read and write it at the same time.
+Every kernel has one signature, fixed beforehand, so that a plan compiles all its kernels when it is made and none
+later. The machine code is cached (kernels/kernel_cache).
 """
 
-import contextlib
 import gc
-import hashlib
-import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
-from pathlib import Path
 
-import llvmlite
 import numba
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.core import config as numba_config
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
-from numba.core.runtime import rtsys
-from numba.extending import intrinsic
+from numba import types
 
+from distcnn.kernels import kernel_cache
 from distcnn.kernels.axis import Axis
-from distcnn.lanes.cpu import processor, vector_registers
-from distcnn.lanes.types import BYTE, INT, call
-from distcnn.system import cache_dir
+from distcnn.kernels.numba_abi import Code, Compiler, compiler_lock, optimization_level
 
-__all__ = ["Kernel", "ieee_mode", "kernel", "processor", "specialised", "vector_registers"]
+__all__ = ["Kernel", "NotCached", "cached_only", "kernel", "specialized"]
+
+OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+LEVEL = 2  # of LLVM's optimization: kernels are as fast as at level 3, which takes LLVM 1.4 times as long
 
 
 class NotCached(Exception):
@@ -36,37 +28,30 @@ class NotCached(Exception):
 
 
 class Kernel:
-    """A function over arrays, compiled on first use (or by `compiled`) for one signature.
+    """A function over arrays, compiled on first use (or by `compiled`) for one signature; arguments are not checked.
 
-    `signature` is one word per argument: "axis" for an Axis, or a NumPy type code, and for arrays a colon and the
-    number of axes, as in "f4:5 f4:4 f4:1 i8"; arrays may have any strides, except those marked C, as in "f4:1C", which
-    must be contiguous. Arguments are not checked.
+    function: what to compile, a Python function that returns None.
+    signature: one word per argument: "axis" for an Axis, or a NumPy type code, followed by a colon and the number of
+        axes for arrays, as in "f4:5 f4:4 f4:1 i8". Arrays may have any strides, except those marked C, as in "f4:1C",
+        which must be contiguous.
+    name: unique among the kernels of a module.
     """
 
-    def __init__(self, function, signature, name):
-        function.__qualname__ = name  # one cache file per specialisation
+    def __init__(self, function: Callable, signature: str, name: str):
+        function.__qualname__ = name  # one cache file per specialization
         self.function, self.name = function, name
         self.signature = types.void(*(_numba_type(word) for word in signature.split()))
 
     @cached_property
-    def result(self):
-        """What Numba has compiled, or found in the cache."""
-        options = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-        with _cache_folder() as cached, global_compiler_lock, _no_garbage_collection(), _optimised_enough():
-            dispatcher = njit(cache=cached, **options)(self.function)
-            found = _loaded(dispatcher, self.signature) if cached else None
-            if found is None:
-                if _CACHED_ONLY:
-                    raise NotCached(self.name)
-                dispatcher.compile(self.signature)
-                found = dispatcher.overloads[self.signature.args]
-        self._dispatcher = dispatcher  # owns the code
-        return found
+    def code(self) -> Code:
+        """The machine code, loaded from the cache or compiled now; `cached_only` raises NotCached instead."""
+        with compiler_lock, _no_garbage_collection(), optimization_level(LEVEL):
+            return _load_or_compile(self)
 
     @cached_property
-    def compiled(self):
+    def compiled(self) -> Callable:
         """The machine code as a built-in function, without Numba's dispatch on argument types."""
-        return self.result.entry_point
+        return self.code.function
 
     def __call__(self, *arguments):
         return self.compiled(*arguments)
@@ -75,12 +60,12 @@ class Kernel:
         return f"<kernel {self.name}>"
 
 
-def kernel(signature):
-    """Decorate a function that needs no specialisation."""
+def kernel(signature: str) -> Callable[[Callable], Kernel]:
+    """Decorate a function that needs no specialization."""
     return lambda function: Kernel(function, signature, function.__name__)
 
 
-def specialised(signature):
+def specialized(signature: str) -> Callable[[Callable], Callable[..., Kernel]]:
     """Decorate a factory: its arguments become compile-time constants of the kernel function that it returns."""
 
     def decorate(factory):
@@ -103,13 +88,13 @@ def _numba_type(word):
     return types.Array(scalar, int(axes[0]), axes[1:] or "A") if axes else scalar
 
 
-# ---- the cache ----
+# ---- loading and compiling ----
 
 _CACHED_ONLY = []  # not empty inside `cached_only`
 
 
-@contextlib.contextmanager
-def cached_only():
+@contextmanager
+def cached_only() -> Iterator[None]:
     """Raise NotCached inside the block instead of compiling."""
     _CACHED_ONLY.append(True)
     try:
@@ -118,47 +103,52 @@ def cached_only():
         _CACHED_ONLY.pop()
 
 
-def _loaded(dispatcher, signature):
-    """Return what Numba's cache holds for a signature, or None.
+def _load_or_compile(kernel):
+    compiler = _compiler(kernel)
+    found = _load(kernel, compiler) if compiler.folder else None
+    if found:
+        return found
+    if _CACHED_ONLY:
+        raise NotCached(kernel.name)
+    return _compile(kernel, compiler)
 
-    Asked in its public way, Numba makes itself ready to compile first, which takes half of a warm start: it imports
-    another hundred of its modules, and SciPy where that is installed.
-    """
-    rtsys.initialize(dispatcher.targetctx)  # what every kernel is linked to
+
+def _compiler(kernel):
+    """Return a compiler with a cache, or without if there is no folder or Numba does not accept it."""
+    folder = None
     try:
-        return dispatcher._cache._load_overload(signature, dispatcher.targetctx)
-    except (AttributeError, OSError):  # another version of Numba, or a file that went away: compile then
+        folder = kernel_cache.folder(kernel.function)
+        return Compiler(kernel.function, kernel.signature, folder, **OPTIONS)
+    except Exception as error:
+        kernel_cache.unusable(folder, error)
+    return Compiler(kernel.function, kernel.signature, None, **OPTIONS)
+
+
+def _load(kernel, compiler):
+    """Return what the cache holds, or None; delete what cannot be read, whatever Numba and pickle raise for it."""
+    try:
+        return compiler.load()
+    except Exception as error:
+        kernel_cache.discard(compiler.folder, kernel.name, error)
         return None
 
 
-@cache
-def cache_path() -> Path | None:
-    """Return the folder for compiled kernels, or None if no folder of ours can be written."""
-    package = Path(__file__).resolve().parents[1]
-    numbers = package / "numerics" / "fixed_point.py"
-    sources = sorted([*package.glob("lanes/*.py"), *package.glob("kernels/*.py"), numbers])
-    key = hashlib.sha256()
-    for part in (sys.version, np.__version__, numba.__version__, llvmlite.__version__, *processor()):
-        key.update(part.encode() + b"\0")
-    for source in sources:
-        key.update(source.read_bytes())
-    return cache_dir.folder(key.hexdigest()[:16])
-
-
-@contextlib.contextmanager
-def _cache_folder():
-    """Let Numba cache in our folder inside the block; yield whether there is one."""
-    path, previous = cache_path(), numba_config.CACHE_DIR
-    numba_config.CACHE_DIR = str(path or "")
+def _compile(kernel, compiler):
+    """Compile and save in the cache; if that fails for any reason, compile without the cache, with a warning."""
+    if not compiler.folder:
+        return compiler.compile()
     try:
-        yield path is not None
-    finally:
-        numba_config.CACHE_DIR = previous
+        return compiler.compile()
+    except Exception as error:
+        failure = error
+    code = compiler.compiled() or Compiler(kernel.function, kernel.signature, None, **OPTIONS).compile()
+    kernel_cache.unusable(compiler.folder, failure)
+    return code
 
 
-@contextlib.contextmanager
+@contextmanager
 def _no_garbage_collection():
-    """Leave out the search for garbage inside the block: it takes a sixth of the time in which Numba compiles."""
+    """Disable garbage collection inside the block: it takes a sixth of the time of compiling."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -166,59 +156,3 @@ def _no_garbage_collection():
     finally:
         if enabled:
             gc.enable()
-
-
-@contextlib.contextmanager
-def _optimised_enough():
-    """Let LLVM optimise by its level 2: kernels are as fast as by 3, at which it takes 1.4 times as long."""
-    previous = numba_config.OPT
-    numba_config.OPT = type(previous)(2)
-    try:
-        yield
-    finally:
-        numba_config.OPT = previous
-
-
-# ---- IEEE mode ----
-
-_DEFAULT_MXCSR = 0x1F80  # round to nearest, denormals kept, exceptions masked
-
-
-@intrinsic
-def _swap_mxcsr(typing, new):
-    """Set the x86 floating-point control register and return what it held."""
-
-    def generate(context, builder, signature, arguments):
-        place = builder.alloca(INT)
-        address = builder.bitcast(place, BYTE.as_pointer())
-        call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), address)
-        old = builder.load(place)
-        builder.store(arguments[0], place)
-        call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), address)
-        return old
-
-    return types.int32(types.int32), generate
-
-
-@kernel("i4 i4:1")
-def set_float_mode(mode, previous):
-    """Set the thread's floating-point mode (x86's MXCSR); previous[0] becomes the mode it was in."""
-    previous[0] = _swap_mxcsr(mode)
-
-
-class ieee_mode:
-    """Compute with denormals and rounding to nearest, whatever another library has set in this thread."""
-
-    def __enter__(self):
-        self._set, self._previous = _mode_setter(), np.empty(1, np.int32)
-        self._set(_DEFAULT_MXCSR, self._previous)
-
-    def __exit__(self, *exception):
-        self._set(int(self._previous[0]), self._previous)
-
-
-@cache
-def _mode_setter():
-    """Return the compiled `set_float_mode`; off x86 the default mode is all we know, and nothing is to be set."""
-    is_x86 = cpu_target.target_context.codegen().magic_tuple()[0].startswith("x86_64")
-    return set_float_mode.compiled if is_x86 else lambda mode, previous: None

@@ -1,14 +1,14 @@
-"""Local connections without weight sharing: a fully connected layer of its own at each place of the output.
+"""Local connections without weight sharing: a separate fully connected layer at each place of the output.
 
 Shapes: x [blocks, c, h, w, 16] with the zeros of the padding around its images, dx without them, y and dy [blocks, o,
 oh, ow, 16], weights and their exact sums [oh, ow, o, features], features = c * kh * kw; bias [oh, ow, o]. Every weight
-is used once for a block, so that each fused multiply-add needs a load of its own. Forward and dx read windows where
-they lie: to copy each would take half of the time. Only the weights' gradient copies a window, to transpose it.
+is used once per block, so that each fused multiply-add needs a load. Forward and dx read windows in the image: copying
+each would take half of the time. Only the weights' gradient copies a window, to transpose it.
 """
 
 from numba import njit
 
-from distcnn.kernels.jit import specialised
+from distcnn.kernels.jit import specialized
 from distcnn.lanes import (
     add_features,
     add_sums,
@@ -34,11 +34,11 @@ from distcnn.lanes import (
 )
 
 
-@specialised("f4:5 f4:4 f4:3 axis axis f4:5")
+@specialized("f4:5 f4:4 f4:3 axis axis f4:5")
 def local_forward(rows, kernel_width):
     """y[o, r, q] = bias[r, q, o] + sum over c, i, j of w[r, q, o, (c, i, j)] * x[c, i, j of the window].
 
-    91 % of peak for 4 outputs of 5 x 5 pixels; 65 % unless the kernel's width is a constant.
+    A tile is `rows` outputs. With `kernel_width` as a constant, 4 outputs of 5 x 5 pixels: 91 % of peak, else 65 %.
     """
 
     def function(x, w, bias, down, across, y):
@@ -62,12 +62,15 @@ def local_forward(rows, kernel_width):
     return function
 
 
-@specialised("f4:5 f4:4 axis axis f4:5 f4:5")
+@specialized("f4:5 f4:4 axis axis f4:5 f4:5")
 def local_backward_data(rows, columns, dilation):
     """dx[c, h, w] = sum over its windows (r, q) of the sum over o of w[r, q, o, (c, i, j)] * dy[o, r, q].
 
-    They are summed in `wide` [1, c, h, w with the padding, 16], of which dx is the inside. A tile is rows by columns of
-    a window's taps in one map, `dilation` apart, and divides them; more than one row only where taps are neighbours.
+    A tile is rows by columns of a window's taps in one map, and divides them; it has more than one row only where taps
+    are neighbors.
+
+    dilation: that of columns, a compile-time constant.
+    wide: scratch [1, c, h, w with the padding, 16] for the sums, which are then copied to dx without the padding.
     """
     size = rows * columns
 
@@ -104,13 +107,16 @@ def _clear(wide):
                 store(wide, (0, c, h, v), splat(0.0))
 
 
-@specialised("f4:5 f4:5 axis axis f4:3 f4:2 i8:4 i8:1")
+@specialized("f4:5 f4:5 axis axis f4:3 f4:2 i8:4 i8:1")
 def local_backward_weights(rows, kernel_width, dilation):
     """g[r, q, o, (c, i, j)] += sum over samples s of dy[o, r, q, s] * x[c, i, j of the window, s].
 
-    As in a fully connected layer, features come to lie in lanes: a window is copied into a patch [1, features, 16],
-    which is transposed, 16 features at a time. It wants as many at least; the last group of 16 overlaps the one before:
-    there `fresh` [groups, 16] is 0, and else 1. Setting to 0 what comes out instead of what goes in: 1.6 times as fast.
+    As in a fully connected layer, x is transposed so that features lie in lanes, 16 of them at a time; at least 16
+    features. The last group of 16 may overlap the one before; the products of the features that it repeats are set to
+    0, which is 1.6 times as fast as setting these features to 0.
+
+    patch: scratch [1, features, 16] for a copy of the window.
+    fresh: [groups, 16], 0 for features that the last group repeats, else 1.
     """
 
     def function(x, dy, down, across, patch, fresh, g, guard):
@@ -137,9 +143,9 @@ def local_backward_weights(rows, kernel_width, dilation):
     return function
 
 
-@specialised("f4:5 f4:5 axis axis i8:4 i8:1")
+@specialized("f4:5 f4:5 axis axis i8:4 i8:1")
 def local_backward_few_weights(rows):
-    """Do the same for fewer than 16 features: sums over lanes."""
+    """Compute the same for fewer than 16 features, by sums over lanes."""
 
     def function(x, dy, down, across, g, guard):
         outputs = g.shape[2]
@@ -161,18 +167,18 @@ def local_backward_few_weights(rows):
     return function
 
 
-@specialised("f4:5 i8:3 i8:1")
-def local_bias_gradient(together):
-    """g[r, q, o] += sum over samples of dy[o, r, q], for `together` outputs at a time."""
+@specialized("f4:5 i8:3 i8:1")
+def local_bias_gradient(columns):
+    """g[r, q, o] += sum over samples of dy[o, r, q], exact sums, for `columns` outputs at a time."""
 
     def function(dy, g, guard):
         outputs = dy.shape[1]
         for n in range(dy.shape[0]):
             for r in range(dy.shape[2]):
                 for q in range(dy.shape[3]):
-                    for start in range(0, outputs, together):
-                        o = min(start, outputs - together)
-                        tile = load_column(dy, (n, o, r, q), 1, together)
-                        add_sums(g[r, q], (o,), tile, 1, together, 0, start - o, guard)
+                    for start in range(0, outputs, columns):
+                        o = min(start, outputs - columns)
+                        tile = load_column(dy, (n, o, r, q), 1, columns)
+                        add_sums(g[r, q], (o,), tile, 1, columns, 0, start - o, guard)
 
     return function

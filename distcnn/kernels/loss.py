@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy in one: loss, number of correct answers and the gradient of the logits."""
+"""Softmax with cross-entropy: loss, number of correct answers and the gradient of the logits."""
 
 from distcnn.kernels.jit import kernel
 from distcnn.lanes import add_sums, exp, fma, load, log, maximum, splat, store, where_equal, where_greater
@@ -6,16 +6,23 @@ from distcnn.numerics.fixed_point import LOSS
 
 
 @kernel("f4:3 f4:1 f4:1 f4 f8 f4:3 i8:1 i8:1")
-def softmax_cross_entropy(z, label, weight, rejection, smoothing, dz, head, guard):
-    """Add to head[LOSS, CORRECT, SAMPLES], exactly: -sum of q log softmax(z), the right answers, the samples.
+def softmax_cross_entropy(z, label, weight, rejection, smoothing, dz, counters, guard):
+    """counters[LOSS, CORRECT, SAMPLES] += -sum of target * log softmax(z), correct answers, samples; exact sums.
 
-    The target q is 1 at the label and 0 elsewhere, or with label smoothing (Szegedy et al. 2016, section 7) a mixture,
-    in which all classes alike share the part `smoothing`.
+    The target is 1 at the label and 0 elsewhere; with label smoothing (Szegedy et al. 2016, section 7) it is (1 -
+    smoothing) times that plus smoothing / classes.
 
-    z and dz [1, classes, 16]: logits and gradient of the summed loss; label and weight [16]: class and 1, or 0 for
-    an empty lane. An answer is right if the first of the largest logits is the label's. `guard` as in lanes.sums.
-    rejection: the logit of one more class, which is nobody's (LeCun et al. 1998, equation 9), or -inf for none.
-    The largest logit is taken off first, so that exp cannot overflow.
+    z, dz: [1, classes, 16], logits and gradient of the summed loss.
+    label: [16], the samples' classes.
+    weight: [16], 1 for a sample, 0 for an empty lane.
+    rejection: the logit of one more class, to which no sample belongs (LeCun et al. 1998, equation 9), or -inf for
+        none.
+    smoothing: of the labels, 0 for none.
+    counters: int64, as in numerics.fixed_point.
+    guard: as in lanes.sums.
+
+    An answer is correct if the first of the largest logits is the label's. The largest logit is subtracted first, so
+    that exp cannot overflow.
     """
     classes = z.shape[1]
     zero, one = splat(0.0), splat(1.0)
@@ -40,5 +47,5 @@ def softmax_cross_entropy(z, label, weight, rejection, smoothing, dz, head, guar
         picked = fma(target, load(z, (0, k)), picked)
         store(dz, (0, k), (load(dz, (0, k)) * scale - target) * weights)
     losses = (log(total) + top - picked) * weights
-    right = where_equal(winner, labels, weights, zero)
-    add_sums(head, (LOSS,), (losses, right, weights), 1, 3, 0, 0, guard)
+    correct = where_equal(winner, labels, weights, zero)
+    add_sums(counters, (LOSS,), (losses, correct, weights), 1, 3, 0, 0, guard)

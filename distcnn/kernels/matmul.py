@@ -1,11 +1,11 @@
-"""A 1 x 1 convolution as a product of matrices: channels by channels, over pixels.
+"""A 1 x 1 convolution as a product of matrices: the weights times the channels of each pixel.
 
-Shapes: x and dx [1, c, h, w, 16], y and dy [1, o, oh, ow, 16], weights [o, c]. Neighbouring channels of a pixel lie far
-apart, mostly by powers of two, so that they would all fall into few sets of the cache: a few pixels of all channels are
-copied side by side first, from which as many outputs are computed as there are.
+Shapes: x and dx [1, c, h, w, 16], y and dy [1, o, oh, ow, 16], weights [o, c]. Neighboring channels of a pixel lie far
+apart, mostly by powers of two, so that they share few sets of the cache: all channels of a few pixels are copied side
+by side first, and all outputs of these pixels are computed from the copy.
 """
 
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.lanes import (
     add_features,
     add_sums,
@@ -26,13 +26,15 @@ from distcnn.lanes import (
 )
 
 
-@specialised("f4:5 f4:2 f4:1 i8 i8 f4:5 f4:3 f4:5")
-def product(rows, columns, stride, spread, relu, mask):
-    """y[o, r, q] = bias[o] + sum over c of w[o, c] * x[c, r, q], ascending, for rows x columns of outputs and pixels.
+@specialized("f4:5 f4:2 f4:1 i8 i8 f4:5 f4:3 f4:5")
+def matmul(rows, columns, stride, spread, relu, mask):
+    """y[o, r, q] = bias[o] + sum over c of w[o, c] * x[c, r, q], c ascending; a tile is rows outputs by columns pixels.
 
-    Of x every `stride`-th column counts, and every `down`-th row; y is written in every `spread`-th column and every
-    `apart`-th row. relu: as in convolution; mask: y is 0 where `test`, of y's shape, is not above 0. side: [c, columns,
-    16], room for the copy.
+    stride, down: only every stride-th column and every down-th row of x are read.
+    spread, apart: only every spread-th column and every apart-th row of y are written.
+    relu: y is the maximum of the sum and 0.
+    mask: y is 0 where `test`, of y's shape, is not above 0.
+    side: scratch [c, columns, 16] for the copy.
     """
 
     def function(x, w, bias, down, apart, test, side, y):
@@ -60,8 +62,8 @@ def product(rows, columns, stride, spread, relu, mask):
     return function
 
 
-@specialised("f4:5 f4:5 i8 i8 i8:2 i8:1")
-def product_backward_weights(rows, columns):
+@specialized("f4:5 f4:5 i8 i8 i8:2 i8:1")
+def matmul_backward_weights(rows, columns):
     """g[o, c] += sum over pixels and samples of dy[o, r, q] * x[c, r * down, q * across], for outputs by channels."""
     size = rows * columns
 
@@ -83,11 +85,11 @@ def product_backward_weights(rows, columns):
 
 
 @kernel("f4:3 f4:3 f4:4 i8:2 i8:1")
-def product_backward_weights_of_pixel(x, dy, xt, g, guard):
-    """Do the same for one pixel, x [1, c, 16], dy [1, o, 16], of at least 16 channels, bit for bit, 5 times faster.
+def matmul_backward_weights_of_pixel(x, dy, xt, g, guard):
+    """Compute the same, with the same bits, for one pixel of at least 16 channels: x [1, c, 16], dy [1, o, 16].
 
     x is transposed, as in kernels/dense.py (scratch: xt [1, 16 samples, groups of 16 channels, 16]), but samples are
-    summed as lanes are: by halves.
+    summed in the order in which lanes are: by halves. 5 times as fast.
     """
     outputs, channels = g.shape
     for k in range(xt.shape[2]):
@@ -103,8 +105,8 @@ def product_backward_weights_of_pixel(x, dy, xt, g, guard):
 
 
 @kernel("f4:2 f4:2")
-def turn(w, turned):
-    """turned[c, o] = w[o, c]."""
+def transpose_matrix(w, transposed):
+    """transposed[c, o] = w[o, c]."""
     for o in range(w.shape[0]):
         for c in range(w.shape[1]):
-            turned[c, o] = w[o, c]
+            transposed[c, o] = w[o, c]

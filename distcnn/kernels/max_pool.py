@@ -1,13 +1,13 @@
 """Maximum over windows, forward and backward; windows may overlap, be padded, or be cut off by the image's edge.
 
-Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, c, oh, ow, 16]. Padding is never stored: a window is
-what of it lies inside the image.
+Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, c, oh, ow, 16]. Padding is never stored: only those pixels of
+a window count that lie inside the image.
 """
 
 from numba import njit
 
 from distcnn.kernels.axis import span, whole_windows
-from distcnn.kernels.jit import specialised
+from distcnn.kernels.jit import specialized
 from distcnn.lanes import (
     load,
     load_window,
@@ -26,12 +26,13 @@ from distcnn.lanes import (
 UNROLLED = 16  # pixels of a window that is handled as a tile, in registers
 
 
-@specialised("f4:5 axis axis f4:5")
+@specialized("f4:5 axis axis f4:5")
 def max_pool_forward(kernel_height, kernel_width, whole, ahead):
-    """y[r, q] = the largest x of window (r, q), which lies as `down` and `across` tell.
+    """y[r, q] = the largest x of window (r, q), whose rows and columns the Axes `down` and `across` describe.
 
-    `whole`: no edge cuts off a window. With each, the next `ahead` of the pixels that the next row of windows wants are
-    asked for, in the order of memory: 1.1 to 2.8 times as fast where no core's cache holds x, else slower by a tenth.
+    whole: no edge cuts off a window.
+    ahead: with each window, prefetch so many pixels for the next row of windows, in the order of memory: 1.1 to 2.8
+        times as fast where no core's cache holds x, else slower by a tenth.
     """
     unrolled = kernel_height * kernel_width <= UNROLLED
 
@@ -61,12 +62,13 @@ def max_pool_forward(kernel_height, kernel_width, whole, ahead):
     return function
 
 
-@specialised("f4:5 f4:5 f4:5 axis axis f4:5")
+@specialized("f4:5 f4:5 f4:5 axis axis f4:5")
 def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead):
-    """dx = dy at the first largest x of every window in row order, else 0; overlapping windows add up.
+    """dx = dy at the first largest x of every window in row order, else 0; gradients of overlapping windows are added.
 
-    `partition`: every x lies in exactly one window, so that dx is written once and not cleared before. With `mask`
-    nothing flows where the largest is not above 0: the derivative of the ReLU that made x. Read ahead as in forward.
+    whole, ahead: as in `max_pool_forward`; x and dx are prefetched.
+    partition: every x lies in exactly one window, so that dx is written once and need not be cleared before.
+    mask: the gradient is 0 where the largest x is not above 0, the derivative of the ReLU that made x.
     """
     unrolled = kernel_height * kernel_width <= UNROLLED
 
@@ -82,7 +84,7 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
                     tall = unrolled and (whole or last_i - first_i == kernel_height)
                     first, last = uncut if tall else (0, 0)
                     for q in range(first):
-                        _share_out(x, y, dy, n, c, r, q, down, across, partition, mask, dx)
+                        _backward_window(x, y, dy, n, c, r, q, down, across, partition, mask, dx)
                     for q in range(first, last):
                         if unrolled:
                             at = n, c, top, q * across.stride - across.padding
@@ -97,7 +99,7 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
                             prefetch_window(x, (n, c, top + kernel_height, q * ahead), 1, ahead)
                             prefetch_window(dx, (n, c, top + kernel_height, q * ahead), 1, ahead)
                     for q in range(last, y.shape[3]):
-                        _share_out(x, y, dy, n, c, r, q, down, across, partition, mask, dx)
+                        _backward_window(x, y, dy, n, c, r, q, down, across, partition, mask, dx)
                 if not partition:
                     _clear(dx, n, c, cleared, dx.shape[2])
 
@@ -106,16 +108,16 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
 
 @njit(inline="always")
 def _uncut_windows(axis, size, count, whole):
-    """Return the first and last (excluded) of `count` windows that no edge cuts off: with `whole`, a constant, all.
+    """Return the first and last (excluded) of `count` windows that no edge cuts off: all if `whole`, a constant.
 
-    Found out by division in that case, too, they make pooling 3 to 6 % slower.
+    Computing them by divisions in that case, too, makes pooling 3 to 6 % slower.
     """
     return (0, count) if whole else whole_windows(axis, size, count)
 
 
 @njit(inline="always")
 def _clear(dx, n, c, begin, end):
-    """Set rows of dx to 0; return where they end."""
+    """Set rows begin ... end (excluded) of dx to 0; return the first row that is not cleared."""
     for h in range(begin, end):
         for v in range(dx.shape[3]):
             store(dx, (n, c, h, v), splat(0.0))
@@ -123,8 +125,8 @@ def _clear(dx, n, c, begin, end):
 
 
 @njit(inline="always")
-def _share_out(x, y, dy, n, c, r, q, down, across, partition, mask, dx):
-    """Do window (r, q), which an edge may cut off."""
+def _backward_window(x, y, dy, n, c, r, q, down, across, partition, mask, dx):
+    """Add the gradient of window (r, q), which an edge may cut off, to dx."""
     top, first_i, last_i = span(r, down, x.shape[2])
     left, first_j, last_j = span(q, across, x.shape[3])
     largest, rest = load(y, (n, c, r, q)), load(dy, (n, c, r, q))
@@ -132,13 +134,13 @@ def _share_out(x, y, dy, n, c, r, q, down, across, partition, mask, dx):
         rest = where_positive(largest, rest)
     for i in range(first_i, last_i):
         for j in range(first_j, last_j):
-            rest = _pass_on(x, (n, c, top + i, left + j), largest, rest, partition, dx)
+            rest = _backward_pixel(x, (n, c, top + i, left + j), largest, rest, partition, dx)
 
 
 @njit(inline="always")
-def _pass_on(x, at, largest, rest, partition, dx):
-    """Give dx[at] its share of what is left of a window's gradient: all of it at the largest x; return the rest."""
+def _backward_pixel(x, at, largest, rest, partition, dx):
+    """Add a window's gradient to dx[at] if x[at] is the largest; return what is still to be added: 0 then."""
     value, zero = load(x, at), splat(0.0)
-    part = where_equal(value, largest, rest, zero)
-    store(dx, at, part if partition else load(dx, at) + part)
+    share = where_equal(value, largest, rest, zero)
+    store(dx, at, share if partition else load(dx, at) + share)
     return where_equal(value, largest, zero, rest)

@@ -1,8 +1,8 @@
-"""Updates of parameters from exact sums, each in one pass that also clears the sums, and the sums of squares for norms.
+"""Optimizers: updates of parameters from exact sums, each in one pass that also clears the sums; and sums of squares.
 
-In all of them g = sums * scale is the mean gradient, rounded once; scale is the quantum over the number of samples,
-and less where gradients are clipped. Of what is kept from step to step, numbers below 2**-100 in magnitude become 0:
-they can no longer move a weight, and denormals are slow.
+In all of them g = sums * scale is the mean gradient, rounded once; scale is the quantum 2**-36 over the number of
+samples, and less where gradients are clipped. Numbers of the optimizer's state below 2**-100 in magnitude become 0:
+they can no longer change a weight, and denormals are slow.
 """
 
 import math
@@ -16,17 +16,17 @@ from distcnn.lanes import add_squares, fma_scalar
 
 
 @njit(inline="always")
-def _kept(x):
+def _without_tiny(x):
     return x if not abs(x) < np.float32(2.0**-100) else np.float32(0)
 
 
 @kernel("f4:1C f4:1C i8:1C f8 f4 f4 f4")
-def momentum_update(w, v, sums, scale, learning_rate, momentum, weight_decay):
+def sgd_update(w, v, sums, scale, learning_rate, momentum, weight_decay):
     """g = g + weight_decay * w; v = momentum * v + g; w = w - learning_rate * v; sums = 0."""
     for k in range(w.size):
         gradient = np.float32(sums[k] * scale)
         gradient = fma_scalar(weight_decay, w[k], gradient)
-        velocity = _kept(fma_scalar(momentum, v[k], gradient))
+        velocity = _without_tiny(fma_scalar(momentum, v[k], gradient))
         v[k] = velocity
         w[k] = fma_scalar(-learning_rate, velocity, w[k])
         sums[k] = 0
@@ -38,7 +38,7 @@ def nesterov_update(w, v, sums, scale, learning_rate, momentum, weight_decay):
     for k in range(w.size):
         gradient = np.float32(sums[k] * scale)
         gradient = fma_scalar(weight_decay, w[k], gradient)
-        velocity = _kept(fma_scalar(momentum, v[k], gradient))
+        velocity = _without_tiny(fma_scalar(momentum, v[k], gradient))
         v[k] = velocity
         w[k] = fma_scalar(-learning_rate, fma_scalar(momentum, velocity, gradient), w[k])
         sums[k] = 0
@@ -50,24 +50,25 @@ def lars_update(w, v, sums, scale, rate, momentum, weight_decay):
     for k in range(w.size):
         gradient = np.float32(sums[k] * scale)
         gradient = fma_scalar(weight_decay, w[k], gradient)
-        velocity = _kept(fma_scalar(rate, gradient, momentum * v[k]))
+        velocity = _without_tiny(fma_scalar(rate, gradient, momentum * v[k]))
         v[k] = velocity
         w[k] = w[k] - velocity
         sums[k] = 0
 
 
 @kernel("f4:1C f4:1C f4:1C i8:1C f8 f4 f4 f8 f8 f4 f4")
-def adam_update(w, means, squares, sums, scale, rate, left, beta1, beta2, correction, epsilon):
-    """Move w, of which decay leaves the part `left`, by rate * mean / (correction * sqrt(square) + epsilon); sums = 0.
+def adamw_update(w, means, squares, sums, scale, rate, left, beta1, beta2, correction, epsilon):
+    """w = left * w - rate * mean / (correction * sqrt(square) + epsilon); sums = 0.
 
-    Before, mean = beta1 * mean + (1 - beta1) * g and square = beta2 * square + (1 - beta2) * g * g.
+    Before, mean = beta1 * mean + (1 - beta1) * g and square = beta2 * square + (1 - beta2) * g * g (Loshchilov and
+    Hutter 2019). left: what decay leaves of a weight, 1 - learning rate * weight decay.
     """
     old1, new1 = np.float32(beta1), np.float32(1.0 - beta1)
     old2, new2 = np.float32(beta2), np.float32(1.0 - beta2)
     for k in range(w.size):
         gradient = np.float32(sums[k] * scale)
-        mean = _kept(fma_scalar(old1, means[k], new1 * gradient))
-        square = _kept(fma_scalar(old2, squares[k], new2 * gradient * gradient))
+        mean = _without_tiny(fma_scalar(old1, means[k], new1 * gradient))
+        square = _without_tiny(fma_scalar(old2, squares[k], new2 * gradient * gradient))
         means[k], squares[k] = mean, square
         deviation = fma_scalar(correction, np.float32(math.sqrt(square)), epsilon)
         w[k] = fma_scalar(-rate, mean / deviation, left * w[k])
@@ -75,18 +76,18 @@ def adam_update(w, means, squares, sums, scale, rate, left, beta1, beta2, correc
 
 
 @kernel("f4:1C f4:1C f4")
-def ema_update(averages, weights, share):
-    """averages = averages + share * (weights - averages)."""
+def ema_update(ema, weights, share):
+    """ema = ema + share * (weights - ema)."""
     for k in range(weights.size):
-        averages[k] = fma_scalar(share, weights[k] - averages[k], averages[k])
+        ema[k] = fma_scalar(share, weights[k] - ema[k], ema[k])
 
 
-CHAINS = 64  # four registers of 16 under way: with one, each sum would wait for the one before
+CHAINS = 64  # independent sums: four Lanes; with one, each addition would wait for the one before
 
 
 def _squares(code, name):
     def squares(x, totals):
-        """totals[0] = sum of x[k]**2, in float64: those of equal k % 64 one after the other, then these sums."""
+        """totals[0] = sum of x[k]**2, in float64: first over equal k % 64, ascending, then these sums; totals [64]."""
         whole = x.size // CHAINS * CHAINS
         for s in range(CHAINS):
             totals[s] = 0.0
@@ -115,8 +116,8 @@ class Update(NamedTuple):
 
 # The names of optimizers are declared here; training/optimizers.py has a class for each.
 UPDATES = {
-    "sgd": Update(momentum_update, ("momentum",)),
+    "sgd": Update(sgd_update, ("momentum",)),
     "nesterov": Update(nesterov_update, ("momentum",)),
-    "adamw": Update(adam_update, ("momentum", "beta2", "epsilon")),
+    "adamw": Update(adamw_update, ("momentum", "beta2", "epsilon")),
     "lars": Update(lars_update, ("momentum", "trust_coefficient")),
 }

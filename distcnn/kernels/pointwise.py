@@ -1,4 +1,4 @@
-"""What acts on each number for itself: ReLU, the copy behind Flatten, and the way of samples into lanes."""
+"""Element-wise kernels: ReLU, the copies of Flatten, samples into lanes, and the addition of sums."""
 
 from functools import cache
 
@@ -55,7 +55,7 @@ def flatten(x, y):
 
 @kernel("f4:3 f4:5")
 def unflatten(dy, dx):
-    """dx[c, r, q] = dy[(c, r, q)]: the way back of `flatten`."""
+    """dx[c, r, q] = dy[(c, r, q)]: the reverse of `flatten`."""
     for n in range(dx.shape[0]):
         i = 0
         for c in range(dx.shape[1]):
@@ -84,21 +84,21 @@ def _pack(images, index, scale, shift, x):
 
 @njit(inline="always")
 def pack_columns(images, index, c, r, q, factor, offset, x):
-    """Do sixteen neighbouring columns: sixteen samples' pixels, turned on their side."""
+    """Fill sixteen neighboring columns of x, from sixteen pixels of each of sixteen samples, which are transposed."""
     tile = transpose(load_pixels(images, index, (c, r, q)))
     store_tile(x, (0, c, r, q), tile_scale(tile, factor, offset), 1, 1, 16)
 
 
 @cache
-def pack(dtype):
-    """Return the kernel that brings sixteen samples of images of `dtype`, uint8 or float32, into lanes."""
+def pack(dtype: str) -> Kernel:
+    """Return the kernel `_pack` for images of `dtype`, uint8 or float32: it copies sixteen samples into lanes."""
     code = {"uint8": "u1", "float32": "f4"}[dtype]
     return Kernel(_pack, f"{code}:4 i8:1 f4:1 f4:1 f4:5", f"pack_{dtype}")
 
 
 @kernel("i8:1C i8:1C")
 def move_sums(target, source):
-    """target += source; source = 0."""
+    """target += source; source = 0; int64."""
     for k in range(target.size):
         target[k] += source[k]
         source[k] = 0

@@ -1,39 +1,32 @@
-"""Which register tile a kernel gets: it follows the shape and the number of registers, and never changes a bit.
+"""Sizes of register tiles: they follow from the layer's shape and the number of registers, and never change a bit.
 
 A tile that does not fit into the registers spills and is several times slower, so the candidates were measured:
-`python -m distcnn.bench tiles` prints each one's share of the peak. Of accumulators and operands 32 Lanes fit into
-the registers of AVX-512, 8 into those of AVX2.
+`python -m distcnn.bench tiles` prints each one's share of the CPU's peak. The registers of AVX-512 hold 32 Lanes of
+accumulators and operands, those of AVX2 hold 8.
 """
 
-from distcnn.kernels.jit import vector_registers
+from collections.abc import Sequence
 
-WIDE = vector_registers() == 32
+from distcnn.lanes.cpu import vector_registers
+
+Tile = tuple[int, int]  # rows, columns
+WIDE = vector_registers() == 32  # AVX-512
 
 if WIDE:
-    CONVOLUTION = [
-        *((m, n) for m in (1, 2) for n in (1, 2)),
-        (2, 4),
-        (2, 5),
-        (2, 7),
-        (3, 5),
-        (4, 2),
-        (4, 4),
-        (4, 5),
-        (8, 1),
-        (8, 2),
-    ]
+    CONVOLUTION = [(1, 1), (1, 2), (2, 1), (2, 2), (2, 4), (2, 5), (2, 7)]
+    CONVOLUTION += [(3, 5), (4, 2), (4, 4), (4, 5), (8, 1), (8, 2)]
     ONE_ROW = [(1, 4), (1, 7), (1, 8)]  # of one channel a group
     DATA = (1, 2, 3, 4, 6, 8)
     WEIGHTS = 14  # accumulators
     DENSE = (1, 2, 4, 6, 10, 12)
     DENSE_FAR = (1, 4, 8, 16)
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1), (2, 4), (2, 8)]
-    ROWWISE_WEIGHTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (4, 3), (4, 4), (8, 3)]
+    WINOGRAD_ROWS_WEIGHTS = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (4, 2), (4, 3), (4, 4), (8, 3)]
     LOCAL_DATA = 26  # taps
     SUMS = (1, 2, 3, 4, 5, 6, 7, 8)
     WINOGRAD = (1, 2, 4)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1), (8, 1)]
-    PRODUCT_WEIGHTS = [(m, n) for m in (1, 2, 4) for n in (1, 2, 4)]
+    MATMUL_WEIGHTS = [(m, n) for m in (1, 2, 4) for n in (1, 2, 4)]
 else:
     CONVOLUTION = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (6, 1)]
     ONE_ROW = [(1, 4)]
@@ -42,18 +35,18 @@ else:
     DENSE = (1, 2, 4, 5, 6)
     DENSE_FAR = (1, 4, 6)
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
-    ROWWISE_WEIGHTS = [(1, 1), (2, 1), (1, 2), (2, 2), (2, 3)]
+    WINOGRAD_ROWS_WEIGHTS = [(1, 1), (2, 1), (1, 2), (2, 2), (2, 3)]
     LOCAL_DATA = 5
     SUMS = (1, 2, 3, 4, 6)
     WINOGRAD = (1,)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
-    PRODUCT_WEIGHTS = [(1, 1), (1, 2), (2, 1), (2, 2)]
+    MATMUL_WEIGHTS = [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
-def best(candidates, rows, columns):
+def best(candidates: list[Tile], rows: int, columns: int) -> Tile:
     """Return the tile (m, n) that covers rows x columns with the least work.
 
-    A tile's cost is its products, plus the loads of its operands, which weigh more for a column than for a row.
+    A tile's cost is the number of its products, plus that of its operands' loads, which cost more for a column.
     """
 
     def cost(tile):
@@ -63,94 +56,98 @@ def best(candidates, rows, columns):
     return min((t for t in candidates if t[0] <= rows and t[1] <= columns), key=cost)
 
 
-def largest(candidates, rows):
-    """Return the candidate that covers `rows` in the fewest and then smallest tiles."""
+def largest(candidates: Sequence[int], rows: int) -> int:
+    """Return the candidate that covers `rows` with the fewest tiles; of these candidates the smallest."""
     return min((m for m in candidates if m <= rows), key=lambda m: (-(-rows // m), m))
 
 
-def convolution(outputs, width):
-    """Return (rows, columns) for the forward pass."""
+def convolution(outputs: int, width: int) -> Tile:
+    """Return (rows, columns) of a convolution's tile, forward: outputs by columns of the image."""
     return best(CONVOLUTION + (ONE_ROW if outputs == 1 else []), outputs, width)
 
 
-def convolution_data(channels):
-    """Return the rows for the gradient of the data.
+def convolution_data(channels: int) -> int:
+    """Return the rows, channels, of the tile for the gradient of a convolution's data.
 
-    One column at a time leaves out all taps outside dy: 6 x 1 on LeNet-5's second layer 99 % of peak, 6 x 2 91 %.
+    A tile of one column skips all taps outside dy: 6 x 1 on LeNet-5's second layer 99 % of peak, 6 x 2 91 %.
     """
     return largest(DATA, channels)
 
 
-def convolution_weights(outputs, kernel_width):
-    """Return (rows, columns): outputs by neighbouring taps."""
+def convolution_weights(outputs: int, kernel_width: int) -> Tile:
+    """Return (rows, columns) of the tile for the gradient of a convolution's weights: outputs by neighboring taps."""
     most = WEIGHTS // 2 if kernel_width > WEIGHTS else WEIGHTS
     columns = min(kernel_width, most)
     rows = [m for m in (1, 2, 3, 4, 6, 8) if m == 1 or m * columns <= WEIGHTS]
     return largest(rows, outputs), columns
 
 
-def product_weights(outputs, channels):
-    """Return (rows, columns) for a product's weights, outputs by channels; 4 x 4: 76 to 92 % of peak, 8 x 2: 64 %."""
-    return best(PRODUCT_WEIGHTS, outputs, channels)
+def matmul_weights(outputs: int, channels: int) -> Tile:
+    """Return (rows, columns) of the tile for the gradient of a matrix product's weights: outputs by channels.
+
+    4 x 4: 76 to 92 % of peak, 8 x 2: 64 %.
+    """
+    return best(MATMUL_WEIGHTS, outputs, channels)
 
 
-def dense(outputs, features=0):
-    """Return the rows of a fully connected layer's tile, forward or for its data's gradient.
+def dense(outputs: int, features: int = 0) -> int:
+    """Return the rows of a fully connected layer's tile, forward or for the gradient of its data.
 
-    The weights of rows 4 KiB apart and more fall into few sets of the cache: twelve such rows 74 % of peak, six 95 %.
+    Rows of weights that are 4 KiB or more apart share few sets of the cache: twelve such rows 74 % of peak, six 95 %.
     """
     return largest([m for m in DENSE if m <= 6 or features < 1024], outputs)
 
 
-def dense_far(features):
-    """Return the features of a fully connected layer's tile where rows of weights are far apart: a cache line's."""
+def dense_far(features: int) -> int:
+    """Return the features of a fully connected layer's tile where rows of weights are far apart."""
     return largest(DENSE_FAR, features)
 
 
-def dense_weights(outputs, features, ahead=0):
-    """Return (rows, columns) for a fully connected layer's weight gradient: outputs by groups of 16 features.
+def dense_weights(outputs: int, features: int, ahead: int = 0) -> Tile:
+    """Return (rows, columns) of the tile for the gradient of dense weights: outputs by groups of 16 features.
 
-    The columns divide the groups, and a last group that is not whole must have one before it to overlap. Many columns
-    pay where rows are far apart in memory, unless sums are asked for ahead.
+    The columns divide the number of groups. A last group of fewer than 16 features must overlap the one before, so a
+    single tile cannot hold all groups then. Many columns are faster where rows of weights are far apart in memory,
+    unless sums are prefetched (`ahead` > 0).
     """
     groups, far_apart = -(-features // 16), features >= 1024 and not ahead
     whole = features % 16 == 0
-    fitting = [
+    candidates = [
         (m, n)
         for m, n in DENSE_WEIGHTS
         if m <= (min(outputs, 4) if ahead else outputs)
         and (n == 1 or (far_apart and groups % n == 0 and (n < groups or whole)))
     ]
-    return min(fitting, key=lambda t: (-t[1], -(-outputs // t[0]), t[0]))
+    return min(candidates, key=lambda t: (-t[1], -(-outputs // t[0]), t[0]))
 
 
-def local_data(kernel_height, kernel_width, dilation):
-    """Return (rows, columns) of a tile of taps, which divides them; of rows `dilation` apart only one."""
+def local_data(kernel_height: int, kernel_width: int, dilation: int) -> Tile:
+    """Return (rows, columns) of the tile of taps for the data's gradient of local connections; one row if dilated."""
     columns = kernel_width if kernel_width <= LOCAL_DATA else 1
     fits = dilation == 1 and kernel_height * columns <= LOCAL_DATA and columns == kernel_width
     return kernel_height if fits else 1, columns
 
 
-def local_weights(outputs):
-    """Return the outputs of a tile of the weights' gradient of local connections."""
+def local_weights(outputs: int) -> int:
+    """Return the rows, outputs, of the tile for the gradient of the weights of local connections."""
     return largest((1, 2, 3, 4), outputs)
 
 
-def sums(channels):
-    """Return how many channels are summed side by side."""
+def sums(channels: int) -> int:
+    """Return how many channels are summed at a time."""
     return largest(SUMS, channels)
 
 
-def winograd(count):
-    """Return how many Winograd tiles a product does at a time, by 4 outputs."""
+def winograd(count: int) -> int:
+    """Return the columns, Winograd tiles, of the register tile of a product at Winograd's points; it has 4 rows."""
     return largest(WINOGRAD, count)
 
 
-def winograd_weights(outputs, channels):
-    """Return (rows, columns) of a tile of the weights' gradient: outputs by groups of 16 channels."""
+def winograd_weights(outputs: int, channels: int) -> Tile:
+    """Return (rows, columns) of the tile for Winograd's weight gradient: outputs by groups of 16 channels."""
     return best(WINOGRAD_WEIGHTS, outputs, -(-channels // 16))
 
 
-def rowwise_weights(outputs, channels):
-    """Return (rows, columns) of a tile of the weights' gradient along rows: outputs by channels."""
-    return best(ROWWISE_WEIGHTS, outputs, channels)
+def winograd_rows_weights(outputs: int, channels: int) -> Tile:
+    """Return (rows, columns) of the tile for the weight gradient of Winograd along rows: outputs by channels."""
+    return best(WINOGRAD_ROWS_WEIGHTS, outputs, channels)

@@ -1,15 +1,15 @@
 """Weighted sums over windows: mean, Gaussian and trainable pooling, forward and both gradients.
 
-Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, c, oh, ow, 16]. Padding is never stored: a window is what of
-it lies inside the image. The weight of a window's pixel is the product of its row's and its column's, `row_weights`
-[oh, kh] and `column_weights` [ow, kw], the same for all windows that no edge cuts off; each channel has a factor and a
-bias.
+Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, c, oh, ow, 16]. Padding is never stored: only those pixels of
+a window count that lie inside the image. The weight of a window's pixel is a product of a weight of its row and one of
+its column, `row_weights` [oh, kh] and `column_weights` [ow, kw], which are the same for all windows that no edge cuts
+off. Each channel has a factor and a bias.
 """
 
 from numba import njit
 
 from distcnn.kernels.axis import span, whole_windows, windows_over
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.lanes import (
     add_sums,
     broadcast_last,
@@ -35,32 +35,32 @@ UNROLLED = 64  # pixels of a window that is handled as a tile
 
 @njit(inline="always")
 def _sum_of_rows(x, at, row_weights, weights, kernel_width, down):
-    """Return the weighted sum over the rows inside the image of the window that begins at x[at], of whole rows."""
+    """Return the weighted sum over the window that begins at x[at]; only rows of it may lie outside the image."""
     n, c, top, left = at
     total = splat(0.0)
     for i in range(max(0, -top), min(down.kernel_size, x.shape[2] - top)):
-        (part,) = tile_dot(load_row(x, (n, c, top + i, left), 1, kernel_width), weights)
-        total = fma(splat(row_weights[i]), part, total)
+        (of_row,) = tile_dot(load_row(x, (n, c, top + i, left), 1, kernel_width), weights)
+        total = fma(splat(row_weights[i]), of_row, total)
     return total
 
 
 @njit(inline="always")
-def _sum_of_part(x, n, c, r, q, row_weights, column_weights, down, across):
-    """Return the weighted sum over what of window (r, q) lies inside the image."""
+def _sum_inside(x, n, c, r, q, row_weights, column_weights, down, across):
+    """Return the weighted sum over the pixels of window (r, q) inside the image."""
     top, first_i, last_i = span(r, down, x.shape[2])
     left, first_j, last_j = span(q, across, x.shape[3])
     total = splat(0.0)
     for i in range(first_i, last_i):
-        part = splat(0.0)
+        of_row = splat(0.0)
         for j in range(first_j, last_j):
-            part = fma(splat(column_weights[q, j]), load(x, (n, c, top + i, left + j)), part)
-        total = fma(splat(row_weights[r, i]), part, total)
+            of_row = fma(splat(column_weights[q, j]), load(x, (n, c, top + i, left + j)), of_row)
+        total = fma(splat(row_weights[r, i]), of_row, total)
     return total
 
 
 @njit(inline="always")
 def _unrolled_windows(given, at, begin, end, height, width):
-    """Do windows begin ... end of row r, height x width pixels of which lie inside; the weights are the first one's."""
+    """Compute y of windows begin ... end of row r, of which height x width pixels lie inside the image."""
     (x, row_weights, column_weights, _, across, scale, offset, y), (n, c, r, top) = given, at
     heights = broadcast_last(row_weights, (r, 0), 1, height)
     weights = broadcast_last(column_weights, (min(begin, y.shape[3] - 1), 0), 1, width)
@@ -71,19 +71,22 @@ def _unrolled_windows(given, at, begin, end, height, width):
 
 @njit(inline="always")
 def _windows_by_pixel(given, at, begin, end):
-    """Do windows begin ... end of row r, which the edge may cut off."""
+    """Compute y of windows begin ... end of row r, which the image's edge may cut off."""
     (x, row_weights, column_weights, down, across, scale, offset, y), (n, c, r, _) = given, at
     for q in range(begin, end):
-        total = _sum_of_part(x, n, c, r, q, row_weights, column_weights, down, across)
+        total = _sum_inside(x, n, c, r, q, row_weights, column_weights, down, across)
         store(y, (n, c, r, q), fma(scale, total, offset))
 
 
-@specialised("f4:5 f4:2 f4:2 f4:1 f4:1 axis axis f4:5")
+@specialized("f4:5 f4:2 f4:2 f4:1 f4:1 axis axis f4:5")
 def window_forward(kernel_height, kernel_width, last_height, last_width):
     """y[c, r, q] = bias[c] + factor[c] * sum in window (r, q) of row_weights[r, i] * column_weights[q, j] * x[c, i, j].
 
-    last_height, last_width: taps of the last window inside the image, if all before it are whole; it is unrolled, too:
-    1.3 times as fast for 3 x 3 pixels of 6 x 28 x 28, 1.1 times of 16 x 10 x 10. Others come pixel by pixel.
+    kernel_height, kernel_width: taps of a window.
+    last_height, last_width: taps of the last window inside the image, if no edge cuts off the windows before it. That
+        window is unrolled, too: 1.3 times as fast for 3 x 3 pixels of 6 x 28 x 28, 1.1 times of 16 x 10 x 10.
+
+    Other windows at edges are computed pixel by pixel.
     """
     unrolled = kernel_height * kernel_width <= UNROLLED
     short, narrow = last_height < kernel_height, last_width < kernel_width
@@ -112,14 +115,18 @@ def window_forward(kernel_height, kernel_width, last_height, last_width):
     return function
 
 
-@specialised("f4:5 f4:2 f4:2 f4:1 axis axis f4:3 f4:5")
-def window_backward_data(kernel_width, stride, together):
+@specialized("f4:5 f4:2 f4:2 f4:1 axis axis f4:3 f4:5")
+def window_backward_data(kernel_width, stride, columns):
     """dx[c, h, w] = factor[c] * sum over windows of (h, w) of row_weights[r, i] * column_weights[q, j] * dy[c, r, q].
 
-    A row of windows gives a line first, the sums over j, in `lines` [oh, columns with the padding and more, 16], as
-    soon as a row of dx wants it; the lines of its windows then give a row of dx, for `together` columns at a time. A
-    tile slides along the line, and what no further window adds to is stored: 1.4 to 2 times as fast as to load and
-    store the line's part for each window, which waits for what the one before has stored.
+    Each row of windows is first summed over j into a line, when the first row of dx needs it; the lines of its windows
+    are then summed to a row of dx, `columns` at a time. A tile slides along the line, and its first Lanes are stored
+    when
+    no further window adds to them: 1.4 to 2 times as fast as loading and storing a piece of the line for each window,
+    which waits for the store before.
+
+    stride: that of columns.
+    lines: scratch [oh, columns with the padding and more, 16].
     """
     done = min(kernel_width, stride)
 
@@ -142,22 +149,22 @@ def window_backward_data(kernel_width, stride, together):
                             tile = tile_slide(tile, stride)
                         store_first(lines[r], (ow * stride,), tile, 1, kernel_width, 1)
                     made = max(made, last_r)
-                    for begin in range(0, width, together):
-                        w = min(begin, width - together)
-                        tile = tile_zeros(together)
+                    for begin in range(0, width, columns):
+                        w = min(begin, width - columns)
+                        tile = tile_zeros(columns)
                         for r in range(first_r, last_r):
                             weight = splat(row_weights[r, h + down.padding - r * down.stride])
-                            row = load_row(lines, (r, w + across.padding), 1, together)
+                            row = load_row(lines, (r, w + across.padding), 1, columns)
                             tile = tile_fma(tile, (weight,), row)
                         tile = tile_scale(tile, splat(factor[c]), splat(0.0))
-                        store_tile(dx, (n, c, h, w), tile, 1, 1, together)
+                        store_tile(dx, (n, c, h, w), tile, 1, 1, columns)
 
     return function
 
 
-@specialised("f4:5 f4:2 f4:2 f4:1 axis axis f4:5")
+@specialized("f4:5 f4:2 f4:2 f4:1 axis axis f4:5")
 def window_backward_data_apart(kernel_height, kernel_width):
-    """Do the same where every pixel lies in exactly one window: each dy is read once."""
+    """Compute the same where every pixel lies in exactly one window, so that each dy is read once."""
     size = kernel_height * kernel_width
     unrolled = size <= UNROLLED
 
@@ -182,13 +189,13 @@ def window_backward_data_apart(kernel_height, kernel_width):
                         else:
                             for i in range(first_i, last_i):
                                 for j in range(first_j, last_j):
-                                    part = value * splat(row_weights[r, i]) * splat(column_weights[q, j])
-                                    store(dx, (n, c, top + i, left + j), part)
+                                    share = value * splat(row_weights[r, i]) * splat(column_weights[q, j])
+                                    store(dx, (n, c, top + i, left + j), share)
 
     return function
 
 
-@specialised("f4:5 f4:5 f4:2 f4:2 axis axis i8:1 i8:1")
+@specialized("f4:5 f4:5 f4:2 f4:2 axis axis i8:1 i8:1")
 def window_backward_factor(kernel_height, kernel_width):
     """g[c] += sum over windows and samples of dy[c, r, q] * the window's weighted sum; g holds exact sums."""
     unrolled = kernel_height * kernel_width <= UNROLLED
@@ -204,7 +211,7 @@ def window_backward_factor(kernel_height, kernel_width):
                     heights = broadcast_last(row_weights, (r, 0), 1, kernel_height)
                     tall = 0 <= top <= x.shape[2] - kernel_height
                     for q in range(first):
-                        value = _sum_of_part(x, n, c, r, q, row_weights, column_weights, down, across)
+                        value = _sum_inside(x, n, c, r, q, row_weights, column_weights, down, across)
                         total = fma(value, load(dy, (n, c, r, q)), total)
                     for q in range(first, last):
                         at = n, c, top, q * across.stride - across.padding
@@ -215,7 +222,7 @@ def window_backward_factor(kernel_height, kernel_width):
                             value = _sum_of_rows(x, at, row_weights[r], weights, kernel_width, down)
                         total = fma(value, load(dy, (n, c, r, q)), total)
                     for q in range(last, dy.shape[3]):
-                        value = _sum_of_part(x, n, c, r, q, row_weights, column_weights, down, across)
+                        value = _sum_inside(x, n, c, r, q, row_weights, column_weights, down, across)
                         total = fma(value, load(dy, (n, c, r, q)), total)
                 add_sums(g, (c,), (total,), 1, 1, 0, 0, guard)
 
@@ -224,15 +231,15 @@ def window_backward_factor(kernel_height, kernel_width):
 
 @kernel("f4:5 f4 f4:5")
 def global_mean_forward(x, share, y):
-    """y[c] = share * sum of x[c], share = 1 / pixels; rows are summed first."""
+    """y[c] = share * sum of x[c], share = 1 / pixels; each row is summed first."""
     for n in range(x.shape[0]):
         for c in range(x.shape[1]):
             total = splat(0.0)
             for r in range(x.shape[2]):
-                part = splat(0.0)
+                of_row = splat(0.0)
                 for q in range(x.shape[3]):
-                    part = part + load(x, (n, c, r, q))
-                total = total + part
+                    of_row = of_row + load(x, (n, c, r, q))
+                total = total + of_row
             store(y, (n, c, 0, 0), total * splat(share))
 
 

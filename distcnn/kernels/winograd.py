@@ -1,18 +1,18 @@
 """3 x 3 convolution of stride 1 by Winograd's minimal filtering, F(4 x 4, 3 x 3): 36 products in place of 144.
 
-A tile of 4 x 4 outputs reads 6 x 6 inputs. Inputs and filters are transformed to 36 points, where the convolution
-is a product of matrices over the channels, one for each point (Lavin and Gray 2016; points 0, 1, -1, 2, -2 and
-infinity). Transforms act on each lane alone, so they are plain arithmetic on Lanes.
+A tile of 4 x 4 outputs reads 6 x 6 inputs. Inputs and filters are transformed to 36 points, at each of which the
+convolution is a product of matrices over the channels (Lavin and Gray 2016; points 0, 1, -1, 2, -2 and infinity). The
+transforms are plain arithmetic on Lanes.
 
-Tiles are numbered row by row; a call does as many as its scratch array v or y has room for, from `first` on. Images
-hold zeros around them, up to whole tiles. Shapes: x [1, c, 4 down + 2, 4 across + 2, 16] from the first tile's
-corner on, v [36, c, tiles, 16], m [36, o, tiles, 16].
+Tiles are numbered row by row; a call computes as many tiles as its scratch array v or y has room for, beginning with
+tile `first`; `across` is the number of tiles in a row. Images have zeros around them, up to whole tiles. Shapes: x [1,
+c, 4 down + 2, 4 across + 2, 16] from the first tile's corner on, v [36, c, tiles, 16], m [36, o, tiles, 16].
 
-While a channel's pixels are transformed, those of the next are fetched: in a step of vgg-small, whose images lie
-beyond the nearest caches, transforms of inputs take 1.4 times as long without; for those of outputs it does nothing.
+While a channel's pixels are transformed, those of the next channel are prefetched: in a step of vgg-small, whose images
+exceed the nearest caches, transforms of inputs take 1.4 times as long without it; transforms of outputs gain nothing.
 """
 
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.lanes import (
     add_features,
     broadcast_first,
@@ -90,10 +90,12 @@ points_to_filter = tile_transform(g_transposed, 6, 3)
 
 @kernel("f4:3C i8 f4:2 f4:4")
 def winograd_filters(w, rotated, taps, u):
-    """u = G w G^T for filters w [o, c, 9]; with `rotated` those that take dy to dx, [c, o, 9] turned by 180 degrees.
+    """u = G w G^T for filters w [o, c, 9]; with `rotated` for the filters of dx, w as [c, o, 9] rotated by 180 degrees.
 
-    Four outputs' filters are neighbours in u, [36, groups of 4 outputs, groups of 4 channels, 4 channels x 4 outputs],
-    so that they are read in order; lanes are these sixteen. taps: scratch [16, 16].
+    Lanes of u are 4 channels x 4 outputs, so that products read u in order: [36, groups of 4 outputs, groups of 4
+    channels, 16].
+
+    taps: scratch [16, 16].
     """
     for group in range(u.shape[1]):
         for k in range(u.shape[2]):
@@ -125,7 +127,7 @@ def winograd_inputs(x, first, across, v):
             store_first(v, (0, c, t), points, 1, 36, 1)
 
 
-@specialised("f4:4 f4:4 f4:4")
+@specialized("f4:4 f4:4 f4:4")
 def winograd_products(columns):
     """m[o, t] = sum over c of u[o, c] * v[c, t] at each point, for 4 outputs by `columns` tiles.
 
@@ -148,9 +150,9 @@ def winograd_products(columns):
     return function
 
 
-@specialised("f4:4 f4:1 f4:5 f4:5 i8 i8 f4:3")
+@specialized("f4:4 f4:1 f4:5 f4:5 i8 i8 f4:3")
 def winograd_outputs(relu, mask):
-    """y = A^T m A + bias for each tile and output; `relu` and `mask` as in direct convolution.
+    """y = A^T m A + bias for each tile and output; relu and mask as in kernels/convolution.
 
     patch: scratch [4, 4, 16].
     """
@@ -193,13 +195,17 @@ def winograd_gradients(dy, first, across, y):
             store_first(y, (0, o, t), points, 1, 36, 1)
 
 
-@specialised("f4:4 f4:4 i8 f4:4 f4:4")
+@specialized("f4:4 f4:4 i8 f4:4 f4:4")
 def winograd_weight_products(rows, columns):
-    """d[o, c] (+)= sum over tiles and samples of y[o, t, s] * v[c, t, s] at each point; at least 16 channels.
+    """d[o, c] += sum over tiles and samples of y[o, t, s] * v[c, t, s] at each point; at least 16 channels.
 
-    v is transposed first, so that channels lie in lanes and no sum across lanes is needed (scratch: vt [groups of 16
-    channels, tiles, 16 samples, 16]); the last group may overlap the one before it: what it repeats is 0. A
-    tile is `rows` outputs by `columns` groups; y, vt and d [36, o, groups, 16] have room for whole tiles.
+    v is transposed first, so that channels lie in lanes and no sum over lanes is needed. The last group of 16 channels
+    may overlap the one before; the channels that it repeats are 0 in it. A register tile is `rows` outputs by `columns`
+    groups; y, vt and d have room for whole tiles.
+
+    fresh: d is overwritten instead of added to.
+    vt: scratch [groups of 16 channels, tiles, 16 samples, 16].
+    d: [36, o, groups, 16].
     """
     size = rows * columns
 
@@ -230,9 +236,10 @@ def winograd_weight_products(rows, columns):
 
 @kernel("f4:4 f4:2 f4:3 i8:2 i8:1")
 def winograd_weight_sums(d, taps, side_by_side, g, guard):
-    """g[o, (c, i, j)] += G^T d G, exactly. Sixteen channels' nine taps are neighbours in g: they are sorted first.
+    """g[o, (c, i, j)] += G^T d G, exact sums. The nine taps of sixteen channels are brought into the order of g first.
 
-    Scratch: taps [16, 16], whose last seven rows are not read; side_by_side [16, 1, 16], rows 9 numbers apart.
+    taps: scratch [16, 16], whose last seven rows are not used.
+    side_by_side: scratch [16, 1, 16], rows 9 numbers apart.
     """
     channels = g.shape[1] // 9
     for o in range(g.shape[0]):

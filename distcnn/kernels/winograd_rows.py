@@ -1,19 +1,19 @@
 """Convolution with filters five taps wide by Winograd's algorithm along rows, F(2, 5): 6 products in place of 10.
 
-Two neighbouring outputs read six inputs of a row. Rows of inputs and of filters are transformed to six points, those of
-kernels.winograd, in each of which what is left is a convolution along columns alone (Winograd 1980; Lavin and Gray
-2016). The gradients solve the same trilinear form for its other arguments. Transforms act on each lane alone.
+Two neighboring outputs read six inputs of a row. Rows of inputs and of filters are transformed to six points, those of
+kernels.winograd, at each of which a convolution along columns remains (Winograd 1980; Lavin and Gray 2016). The
+gradients are those of the same trilinear form. The transforms are plain arithmetic on Lanes.
 
-Shapes: x [1, c, h, 2 pairs + 4, 16], with the zero columns of the padding in it but no zero rows, y [1, o, oh, ow, 16],
+Shapes: x [1, c, h, 2 pairs + 4, 16] includes the zero columns of the padding but no zero rows; y [1, o, oh, ow, 16],
 dy [1, o, oh, 2 pairs, 16], w [o, c, kh, 5]; at the points, x is v [6, c, h, pairs, 16], dy is z [6, o, oh, pairs, 16]
-and w is u [6, o, c, kh]. `down` tells how windows lie along rows.
+and w is u [6, o, c, kh]. The Axes `down` and `across` describe the windows along rows and columns.
 """
 
 import numpy as np
 from numba import njit
 
-from distcnn.kernels.axis import meetings, taps_inside, windows_inside
-from distcnn.kernels.jit import kernel, specialised
+from distcnn.kernels.axis import taps_inside, taps_over, windows_inside
+from distcnn.kernels.jit import kernel, specialized
 from distcnn.kernels.winograd import b_transposed
 from distcnn.lanes import (
     add_sums,
@@ -54,29 +54,18 @@ def a_plain(a, b):
 
 
 def b_plain(a, b, c, d, e, f, *rest):
-    """B: six points -> six inputs' gradients, of which the first four add to the rest of others."""
+    """B: six points -> six inputs' gradients; `rest`, of the pair before, is added to the first four."""
     s, t, p, q = b + c, b - c, d + e, d - e
     even, odd = s.fma(-4, rest[2] - p), q.fma(2, t + rest[3])
-    return (
-        a.fma(4, rest[0]),
-        (f - t).fma(4, q.fma(-2, rest[1])),
-        a.fma(-5, even),
-        f.fma(-5, odd),
-        a + s + p,
-        f,
-    )
+    first, second = a.fma(4, rest[0]), (f - t).fma(4, q.fma(-2, rest[1]))
+    return first, second, a.fma(-5, even), f.fma(-5, odd), a + s + p, f
 
 
 def g_transposed(a, b, c, d, e, f):
     """G^T: six points' gradients -> five taps."""
     s, t, p, q = (b + c).times(-1 / 6), (b - c).times(-1 / 6), d + e, d - e
-    return (
-        a.fma(1 / 4, p.fma(1 / 24, s)),
-        q.fma(1 / 12, t),
-        p.fma(1 / 6, s),
-        q.fma(1 / 3, t),
-        p.fma(2 / 3, s) + f,
-    )
+    first, second, third = a.fma(1 / 4, p.fma(1 / 24, s)), q.fma(1 / 12, t), p.fma(1 / 6, s)
+    return first, second, third, q.fma(1 / 3, t), p.fma(2 / 3, s) + f
 
 
 inputs_to_points = row_transform(b_transposed, 6)
@@ -86,13 +75,11 @@ points_to_inputs = row_transform(b_plain, 6)
 points_to_taps = row_transform(g_transposed, 5)
 
 
-FOUR, SIXTEEN, QUARTER, SIXTH, TWELFTH, TWENTYFOURTH = (
-    np.float32(x) for x in (4, 16, 1 / 4, -1 / 6, 1 / 12, 1 / 24)
-)
+FOUR, SIXTEEN, QUARTER, SIXTH, TWELFTH, TWENTYFOURTH = np.float32([4, 16, 1 / 4, -1 / 6, 1 / 12, 1 / 24])
 
 
 @kernel("f4:4 f4:4")
-def rowwise_filters(w, u):
+def winograd_rows_filters(w, u):
     """u = G w for each row of taps."""
     for o in range(w.shape[0]):
         for k in range(w.shape[1]):
@@ -109,7 +96,7 @@ def rowwise_filters(w, u):
 
 
 @kernel("f4:5 f4:5")
-def rowwise_inputs(x, v):
+def winograd_rows_inputs(x, v):
     """v = B^T x for each six columns."""
     for c in range(v.shape[1]):
         for h in range(v.shape[2]):
@@ -118,12 +105,14 @@ def rowwise_inputs(x, v):
                 store_first(v, (0, c, h, t), points, 1, 6, 1)
 
 
-@specialised("f4:5 f4:4 f4:1 axis f4:4 f4:5")
-def rowwise_forward(rows, columns, relu):
+@specialized("f4:5 f4:4 f4:1 axis f4:4 f4:5")
+def winograd_rows_forward(rows, columns, relu):
     """y[o, r] = A^T m + bias[o]; m[o, t] = sum over c and i of u[o, c, i] * v[c, h, t] at each point.
 
-    h is the row of the window's tap i. A tile is `rows` outputs by `columns` pairs; `relu` as in convolution. Scratch:
-    m [6, o, pairs, 16].
+    h is the row of the window's tap i. A tile is `rows` outputs by `columns` pairs.
+
+    relu: as in kernels/convolution.
+    m: scratch [6, o, pairs, 16].
     """
     size = rows * columns
 
@@ -163,7 +152,7 @@ def rowwise_forward(rows, columns, relu):
 
 
 @kernel("f4:5 f4:5")
-def rowwise_gradients(dy, z):
+def winograd_rows_gradients(dy, z):
     """z = A dy for each pair of columns."""
     for o in range(z.shape[1]):
         for r in range(z.shape[2]):
@@ -172,13 +161,15 @@ def rowwise_gradients(dy, z):
                 store_first(z, (0, o, r, t), points, 1, 6, 1)
 
 
-@specialised("f4:5 f4:4 axis axis f4:4 f4:5 f4:5")
-def rowwise_backward_data(rows, columns, mask):
-    """dx[c, h] = B m; m[c, t] = sum over o and i of u[o, c, i] * z[o, r, t] at each point, of windows one row apart.
+@specialized("f4:5 f4:4 axis axis f4:4 f4:5 f4:5")
+def winograd_rows_backward_data(rows, columns, mask):
+    """dx[c, h] = B m; m[c, t] = sum over o and i of u[o, c, i] * z[o, r, t] at each point, for windows one row apart.
 
-    r is the window whose tap i is in the image's row h. B's six columns overlap: each pair of them is complete with the
-    pairs' own and those of the two before. A tile is `rows` channels by `columns` pairs; `mask` as in convolution.
-    Scratch: m [6, c, pairs, 16].
+    r is the window whose tap i is in the image's row h. The six columns of B m of a pair overlap those of the two pairs
+    before and behind it; overlapping columns are added. A tile is `rows` channels by `columns` pairs.
+
+    mask: as in kernels/convolution.
+    m: scratch [6, c, pairs, 16].
     """
     size = rows * columns
 
@@ -186,7 +177,7 @@ def rowwise_backward_data(rows, columns, mask):
         _, outputs, channels, kernel_height = u.shape
         pairs = m.shape[2]
         for h in range(dx.shape[2]):
-            i, r, first, last = meetings(h + down.padding, 1, 1, (1, 1), kernel_height, z.shape[2])
+            i, r, first, last = taps_over(h + down.padding, 1, 1, (1, 1), kernel_height, z.shape[2])
             for point in range(6):
                 filters = u[point]
                 for start in range(0, channels, rows):
@@ -203,28 +194,32 @@ def rowwise_backward_data(rows, columns, mask):
                 rest, v = tile_zeros(4), -across.padding
                 for t in range(pairs):
                     columns_of_dx = points_to_inputs(load_first(m, (0, c, t), 1, 6) + rest)
-                    _put(columns_of_dx[0], x, (0, c, h, v + 2 * t), mask, dx)
-                    _put(columns_of_dx[1], x, (0, c, h, v + 2 * t + 1), mask, dx)
+                    _store_inside(columns_of_dx[0], x, (0, c, h, v + 2 * t), mask, dx)
+                    _store_inside(columns_of_dx[1], x, (0, c, h, v + 2 * t + 1), mask, dx)
                     rest = columns_of_dx[2:]
                 for k in range(4):
-                    _put(rest[k], x, (0, c, h, v + 2 * pairs + k), mask, dx)
+                    _store_inside(rest[k], x, (0, c, h, v + 2 * pairs + k), mask, dx)
 
     return function
 
 
 @njit(inline="always")
-def _put(value, x, at, mask, dx):
-    """Store a gradient if its column lies in the image."""
+def _store_inside(value, x, at, mask, dx):
+    """Store a gradient at dx[at] if its column lies in the image."""
     if 0 <= at[3] < dx.shape[3]:
         store(dx, at, where_positive(load(x, at), value) if mask else value)
 
 
-@specialised("f4:5 f4:5 axis f4:4 i8:4 i8:1")
-def rowwise_backward_weights(rows, columns):
+@specialized("f4:5 f4:5 axis f4:4 i8:4 i8:1")
+def winograd_rows_backward_weights(rows, columns):
     """g[o, c, i] += G^T d; d[o, c] = sum over r, t and samples of z[o, r, t] * v[c, h, t] at each point, h as above.
 
-    A tile is `rows` outputs by `columns` channels. The sums over the lanes, of exact sums as in lanes.sums, are taken
-    for three outputs side by side: 15 taps. At least 3 outputs. Scratch: d [6, o, c, 16].
+    A tile is `rows` outputs by `columns` channels. Sums over lanes are computed for the 15 taps of three outputs at a
+    time; at least 3 outputs.
+
+    d: scratch [6, o, c, 16].
+    g: exact sums.
+    guard: as in lanes.sums.
     """
     size = rows * columns
 

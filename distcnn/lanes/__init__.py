@@ -1,4 +1,4 @@
-"""Sixteen samples as one number: the type, its loads and stores, its arithmetic and its exact sums."""
+"""Lanes, sixteen float32 samples that kernels use as one number: the type, loads and stores, arithmetic, exact sums."""
 
 from distcnn.lanes.arithmetic import (
     absolute,

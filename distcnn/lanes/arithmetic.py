@@ -1,7 +1,7 @@
-"""Arithmetic on Lanes, each lane for itself: the same bits on every processor.
+"""Arithmetic on Lanes, each lane by itself: the same bits on every CPU.
 
 Only additions, products, quotients, square roots and fused multiply-adds are used, each correctly rounded. Comparisons
-are ordered (false for NaN) and written so that a NaN is what passes, never what gets lost.
+are ordered (false for NaN) and written so that they propagate NaN.
 """
 
 import operator

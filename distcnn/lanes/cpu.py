@@ -1,29 +1,49 @@
-"""The processor that kernels are compiled for."""
+"""The CPU that kernels are compiled for."""
 
 from functools import cache
 
-from numba.core.registry import cpu_target
+from llvmlite import binding
+from numba import config
+
+# CPUs with AVX-512, for which NUMBA_CPU_NAME may be set without NUMBA_CPU_FEATURES: parts of LLVM's names.
+AVX512 = (
+    "avx512",
+    "icelake",
+    "cascadelake",
+    "cooperlake",
+    "cannonlake",
+    "rapids",
+    "tigerlake",
+    "rocketlake",
+    "znver4",
+    "znver5",
+)
 
 
 @cache
 def processor() -> tuple[str, str]:
-    """Return the name and the features of the processor that Numba compiles for."""
-    _, name, features = cpu_target.target_context.codegen().magic_tuple()
+    """Return LLVM's name and LLVM's features of the CPU that Numba compiles for.
+
+    It is this machine's CPU, unless the environment variables NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX
+    say otherwise.
+    """
+    name = binding.get_host_cpu_name() if config.CPU_NAME is None else config.CPU_NAME
+    features = _host_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
     return name, features
+
+
+def _host_features():
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM does not know this CPU's
+        return ""
+    if not config.ENABLE_AVX:
+        features.update({name: False for name in features if name.startswith("avx")})
+    return features.flatten()
 
 
 @cache
 def vector_registers() -> int:
-    """Return how many Lanes the registers hold: 32 with AVX-512, 8 pairs with AVX2."""
+    """Return how many Lanes fit into the vector registers: 32 with AVX-512, 8 (of two registers each) with AVX2."""
     name, features = processor()
-    wide = (
-        "avx512",
-        "icelake",
-        "cascadelake",
-        "cooperlake",
-        "cannonlake",
-        "rapids",
-        "tigerlake",
-        "rocketlake",
-    )
-    return 32 if "+avx512f" in features or name in ("znver4", "znver5") or any(w in name for w in wide) else 8
+    return 32 if "+avx512f" in features or any(each in name for each in AVX512) else 8

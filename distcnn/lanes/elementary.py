@@ -1,4 +1,4 @@
-"""Elementary functions of fused multiply-adds alone, over the full range; coefficients: Cephes library (Moshier)."""
+"""Elementary functions made of fused multiply-adds, over the full range of float32; coefficients: Cephes (Moshier)."""
 
 from numba import njit
 
@@ -65,7 +65,8 @@ def log(x):
 def sigmoid(x):
     """Return 1 / (1 + e**-x) within two units in the last place, from e**-|x|, which cannot overflow.
 
-    The quotient is mended by its remainder and by what 1 + e**-|x| lost in rounding; for that, a rough 1 / sum will do.
+    The quotient is corrected by its remainder and by the rounding error of 1 + e**-|x|; for the correction, a rough
+    approximation of 1 / sum is enough.
     """
     zero, one = splat(0.0), splat(1.0)
     power = exp(zero - absolute(x))
@@ -94,8 +95,8 @@ def tanh(x):
 def normal(x):
     """Return density and distribution function of the standard normal distribution, relative error below 1e-6.
 
-    Below 0 the distribution function is the density's power of e times a polynomial in u = 1 / (1 + 0.3 |x|), fitted
-    to scaled erfc by Chebyshev interpolation; x**2 is taken in two parts, as its rounding counts 100 times.
+    Below 0 the distribution function is e**(-x**2 / 2) times a polynomial in u = 1 / (1 + 0.3 |x|), fitted to scaled
+    erfc by Chebyshev interpolation. x**2 is the sum of two float32, as exp amplifies its rounding error 100 times.
     """
     t, one = absolute(x), splat(1.0)
     t = where_greater(t, splat(20.0), splat(20.0), t)

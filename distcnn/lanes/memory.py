@@ -1,7 +1,7 @@
 """Loads and stores of Lanes and tiles.
 
-An index is a tuple that names one Lanes (the axis of lanes is left out) or, for broadcasts, one scalar. Indices
-are neither checked nor wrapped; counts and strides must be compile-time constants.
+An index is a tuple of whole numbers for one Lanes (without the axis of lanes) or, for broadcasts, for one scalar.
+Indices are neither checked nor wrapped; counts and strides must be compile-time constants.
 """
 
 from llvmlite import ir
@@ -28,7 +28,11 @@ from distcnn.lanes.types import (
 
 
 def pointer(context, builder, signature, arguments, of_lanes):
-    """Return the address of array[index], the first two arguments, and the byte strides of the axes that it names."""
+    """Return the address of array[index] and the byte strides of the axes that the index has numbers for.
+
+    arguments: those of an intrinsic, whose first two are the array and the index; signature: their Numba types.
+    of_lanes: the index is for one Lanes, not for one scalar.
+    """
     (array_type, index_type), (array, index) = signature.args[:2], arguments[:2]
     header = context.make_array(array_type)(context, builder, array)
     strides = cgutils.unpack_tuple(builder, header.strides, array_type.ndim)
@@ -44,7 +48,7 @@ def pointer(context, builder, signature, arguments, of_lanes):
 
 
 def advance(builder, address, stride, count):
-    """Return the address `count` strides on."""
+    """Return the address plus `count` strides."""
     return builder.gep(address, [builder.mul(stride, ir.Constant(LONG, count))]) if count else address
 
 
@@ -81,12 +85,28 @@ def store(typing, array, index, value):
     return types.void(array, index, value), generate
 
 
-def _load_all(builder, places, scalars):
-    """Load a tile: of each place sixteen float32, or one that all lanes get."""
-    if not scalars:
-        return cgutils.pack_array(builder, [load_lanes(builder, place) for place in places])
-    numbers = [builder.load(builder.bitcast(place, FLOAT.as_pointer())) for place in places]
-    return cgutils.pack_array(builder, [broadcast(builder, number) for number in numbers])
+def _generate_tile(axes, shape, step, scalars):
+    """Return a function that emits the load of a tile.
+
+    axes: of the array, along which the tile's rows and columns run.
+    shape: rows and columns.
+    step: columns lie so far apart.
+    scalars: load one float32 for all lanes, instead of sixteen.
+    """
+    (row_axis, column_axis), (m, n) = axes, shape
+
+    def generate(context, builder, signature, arguments):
+        address, strides = pointer(context, builder, signature, arguments, not scalars)
+        starts = [advance(builder, address, strides[row_axis], i) for i in range(m)]
+        places = [
+            advance(builder, start, strides[column_axis], step * j) for start in starts for j in range(n)
+        ]
+        if not scalars:
+            return cgutils.pack_array(builder, [load_lanes(builder, place) for place in places])
+        numbers = [builder.load(builder.bitcast(place, FLOAT.as_pointer())) for place in places]
+        return cgutils.pack_array(builder, [broadcast(builder, number) for number in numbers])
+
+    return generate
 
 
 def _loader(axis, scalars):
@@ -94,13 +114,8 @@ def _loader(axis, scalars):
     def load_tile(typing, array, index, stride, count):
         if not literals(stride, count):
             return None
-        step, n = stride.literal_value, count.literal_value
-
-        def generate(context, builder, signature, arguments):
-            address, strides = pointer(context, builder, signature, arguments, not scalars)
-            places = [advance(builder, address, strides[axis], step * k) for k in range(n)]
-            return _load_all(builder, places, scalars)
-
+        n = count.literal_value
+        generate = _generate_tile((0, axis), (1, n), stride.literal_value, scalars)
         return types.UniTuple(lanes, n)(array, index, stride, count), generate
 
     return load_tile
@@ -119,14 +134,8 @@ def _tile_loader(row_axis, scalars=False):
     def load_tile(typing, array, index, stride, rows, columns):
         if not literals(stride, rows, columns):
             return None
-        step, m, n = stride.literal_value, rows.literal_value, columns.literal_value
-
-        def generate(context, builder, signature, arguments):
-            address, strides = pointer(context, builder, signature, arguments, not scalars)
-            starts = [advance(builder, address, strides[row_axis], i) for i in range(m)]
-            places = [advance(builder, start, strides[-1], step * j) for start in starts for j in range(n)]
-            return _load_all(builder, places, scalars)
-
+        m, n = rows.literal_value, columns.literal_value
+        generate = _generate_tile((row_axis, -1), (m, n), stride.literal_value, scalars)
         return types.UniTuple(lanes, m * n)(array, index, stride, rows, columns), generate
 
     return load_tile
@@ -189,7 +198,7 @@ def _prefetcher(of_lanes, row_axis):
 
 
 LINE = 64  # bytes of a cache line, or of sixteen float32
-# (array, index, rows, columns): have neighbours fetched into the cache, to be used soon; the array may end before them.
+# (array, index, rows, columns): fetch a tile into the nearest cache; it may lie partly beyond the array's end.
 prefetch_window = _prefetcher(True, -2)  # Lanes of an image, to be read
 prefetch_features = _prefetcher(False, 0)  # columns of sixteen int64 each, rows along axis 0, to be written
 
@@ -227,10 +236,13 @@ def load_pixels(typing, images, samples, index):
 
 @intrinsic(prefer_literal=True)
 def gather(typing, array, index, row, column, size):
-    """Load size * size Lanes from another place in each lane: array[*index, row[s] + i, column[s] + j, s], i first.
+    """Load size * size Lanes, each lane s from its own place: array[*index, row[s] + i, column[s] + j, s], i first.
 
-    index: names all axes but the last three; row, column: whole numbers, as Lanes. Sixteen loads of one number each are
-    as fast here as the processor's own gather.
+    index: whole numbers for all axes but the last three.
+    row, column: whole numbers, as Lanes.
+    size: of the square, a compile-time constant.
+
+    Sixteen loads of one number each are as fast here as the CPU's own gather instruction.
     """
     if not literals(size):
         return None

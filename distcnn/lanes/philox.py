@@ -1,4 +1,4 @@
-"""Random numbers as a function of a counter: Philox4x32-10 (Salmon et al. 2011), a sample in each lane."""
+"""Random numbers as a function of a counter: Philox4x32-10 (Salmon et al. 2011), one sample in each lane."""
 
 from llvmlite import ir
 from numba import types
@@ -11,15 +11,16 @@ PAIRS = ir.VectorType(LONG, 8)
 ROUNDS = 10
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 KEY_STEPS = 0x9E3779B9, 0xBB67AE85
-_CONSTANTS = [ir.Constant(PAIRS, [n] * 8) for n in (32, 0xFFFFFFFF, 0xFFFFFFFF << 32)]
+HALF, LOWER, UPPER = (ir.Constant(PAIRS, [n] * 8) for n in (32, 0xFFFFFFFF, 0xFFFFFFFF << 32))
 
 
 @intrinsic
 def uniform(typing, seed, position, stream, samples, epoch):
     """Return four Lanes of numbers in [0, 1), multiples of 2**-24, for the sample in each lane.
 
-    samples: int64 [16], contiguous; the others are int64. The key is the seed, the counter (position, stream, sample,
-    epoch), of which the lower 32 bits count.
+    seed: int64, Philox's key.
+    position, stream, epoch: int64; samples: int64 [16], contiguous. Their lower 32 bits are Philox's counter (position,
+        stream, sample, epoch).
     """
 
     def generate(context, builder, signature, arguments):
@@ -40,17 +41,14 @@ def uniform(typing, seed, position, stream, samples, epoch):
 
 
 def _philox(builder, counter, keys):
-    """Return the four words of a counter of four."""
+    """Return Philox's four words for a counter and a key; words: LLVM vectors of sixteen int32."""
     c, k = list(counter), list(keys)
     for _ in range(ROUNDS):
         high0, low0 = _product(builder, c[0], MULTIPLIERS[0])
         high1, low1 = _product(builder, c[2], MULTIPLIERS[1])
-        c = [
-            builder.xor(builder.xor(high1, c[1]), k[0]),
-            low1,
-            builder.xor(builder.xor(high0, c[3]), k[1]),
-            low0,
-        ]
+        first = builder.xor(builder.xor(high1, c[1]), k[0])
+        third = builder.xor(builder.xor(high0, c[3]), k[1])
+        c = [first, low1, third, low0]
         k = [builder.add(word, constant(step, INTS)) for word, step in zip(k, KEY_STEPS, strict=True)]
     return c
 
@@ -58,17 +56,14 @@ def _philox(builder, counter, keys):
 def _product(builder, word, factor):
     """Return the upper and the lower half of word * factor.
 
-    Even and odd lanes are multiplied apart, as pairs seen as int64: widening all sixteen takes 1.5 times as long.
+    Even and odd lanes are multiplied separately, each pair of lanes as one int64: converting all sixteen to int64 takes
+    1.5 times as long.
     """
-    pairs, shift, lower, upper, factors = (
-        builder.bitcast(word, PAIRS),
-        *_CONSTANTS,
-        ir.Constant(PAIRS, [factor] * 8),
-    )
-    even = builder.mul(builder.and_(pairs, lower), factors)
-    odd = builder.mul(builder.lshr(pairs, shift), factors)
-    high = builder.or_(builder.lshr(even, shift), builder.and_(odd, upper))
-    low = builder.or_(builder.and_(even, lower), builder.shl(odd, shift))
+    pairs, factors = builder.bitcast(word, PAIRS), ir.Constant(PAIRS, [factor] * 8)
+    even = builder.mul(builder.and_(pairs, LOWER), factors)
+    odd = builder.mul(builder.lshr(pairs, HALF), factors)
+    high = builder.or_(builder.lshr(even, HALF), builder.and_(odd, UPPER))
+    low = builder.or_(builder.and_(even, LOWER), builder.shl(odd, HALF))
     return builder.bitcast(high, INTS), builder.bitcast(low, INTS)
 
 

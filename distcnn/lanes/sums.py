@@ -1,8 +1,8 @@
 """Sums over lanes in one fixed order, and their exact accumulation as int64 multiples of 2**-36.
 
-A value that is NaN or not below the guard's limit is left out and counted, before the conversion to integers
-(which is undefined for such values), so that no total can wrap and every rank comes to the same verdict.
-A guard is an int64 array: [limit for one block, a count that grows when values are refused].
+A value that is NaN or whose magnitude is not below the guard's limit is replaced by 0 and counted before the
+conversion to integers (which is undefined for such values), so that no total can wrap and all ranks see the same
+overflows. A guard is an int64 array: [limit of one block's values, number of values replaced so far].
 """
 
 from functools import reduce
@@ -37,7 +37,7 @@ from distcnn.numerics.fixed_point import SUM_BITS
 def fold(builder, values):
     """Return sixteen Lanes' sums as one vector: sum k is in lane ORDER[k].
 
-    Every sum is the same tree, ((0+8)+(4+12))+..., whatever the other fifteen are: 15 additions in all.
+    Each sum has the same tree, ((0+8)+(4+12))+..., and takes 15 additions for all sixteen Lanes.
     """
     width = LANES
     while width > 1:
@@ -53,7 +53,7 @@ def fold(builder, values):
 
 
 def _interleave(builder, x, y, lanes_of_each, run):
-    """Take the same lanes of x and of y, alternating runs of `run` lanes."""
+    """Return the same lanes of x and of y, in alternating runs of `run` lanes."""
     indices = []
     for start in range(0, len(lanes_of_each), run):
         group = lanes_of_each[start : start + run]
@@ -76,7 +76,7 @@ USUAL = 0x46800000  # the bits of 2**14, below which a float's quanta are below 
 
 
 class Guard:
-    """LLVM code around conversions to exact integers: tests values, counts the refused ones."""
+    """LLVM code that converts floats to exact integers: it tests the values and counts those that overflow."""
 
     def __init__(self, context, builder, array_type, array):
         self.builder = builder
@@ -85,10 +85,14 @@ class Guard:
         self.limit = builder.bitcast(builder.sitofp(builder.load(header.data), FLOAT), INT)
 
     def convert(self, values, add):
-        """Make sixteen int64 each of Lanes, rint(values * 2**36) or 0 where refused, and write what add(integers) does.
+        """Emit code that converts Lanes to sixteen int64 each, rint(value * 2**36) or 0 on overflow, and adds them.
 
-        Without their signs, floats, and NaN behind them, are in the order of their bits read as integers: the largest
-        tells whether all are usual. Code is written for that and, once more, for the rare other case.
+        values: a list of Lanes.
+        add: a function that emits the code which uses a list of integers; it is called twice, since there is fast code
+            for values that are all usual, and general code for the rare other case.
+
+        Without their signs, the bits of floats, read as integers, have the order of the floats, with NaN last: it is
+        enough to test the largest.
         """
         builder = self.builder
         bits = [builder.and_(builder.bitcast(each, INTS), constant(0x7FFFFFFF, INTS)) for each in values]
@@ -103,7 +107,7 @@ class Guard:
                 add([self._converted(each, usual=False) for each in left])
 
     def _usual(self):
-        """Return the bits of what usual values are below."""
+        """Return the bits of the limit below which values are usual."""
         if vector_registers() == 32:
             return self.limit
         most = ir.Constant(INT, USUAL)
@@ -116,10 +120,10 @@ class Guard:
         return self.builder.icmp_unsigned("==", self.builder.bitcast(mask, SHORT), ir.Constant(SHORT, 0xFFFF))
 
     def _count(self, fine):
-        """Add to the guard's count the number of lanes in which a value is refused."""
+        """Add to the guard's count the number of lanes in which any value overflows."""
         builder = self.builder
-        refused = call(builder, "llvm.ctpop.i16", SHORT, builder.not_(builder.bitcast(fine, SHORT)))
-        builder.store(builder.add(builder.load(self.count_at), builder.zext(refused, LONG)), self.count_at)
+        lost = call(builder, "llvm.ctpop.i16", SHORT, builder.not_(builder.bitcast(fine, SHORT)))
+        builder.store(builder.add(builder.load(self.count_at), builder.zext(lost, LONG)), self.count_at)
 
     def _converted(self, values, usual):
         if vector_registers() == 32:
@@ -128,10 +132,10 @@ class Guard:
         return self._without_instruction(values, usual)
 
     def _without_instruction(self, values, usual):
-        """Convert without an instruction for it, as on AVX2, where one by one takes three times as long.
+        """Convert where the CPU has no instruction for vectors, as with AVX2; one by one takes three times as long.
 
-        A double plus 1.5 * 2**52 holds its nearest whole number in its low bits: of usual values all of it; else the
-        upper half counts 2**32 quanta, and what it leaves, exactly, is the lower half.
+        A double plus 1.5 * 2**52 has the nearest whole number in its low bits. Usual values fit; others are split
+        exactly into an upper half, in units of 2**32 quanta, and a lower half.
         """
         builder, shift = self.builder, constant(1.5 * 2.0**52, DOUBLES)
         zero = builder.bitcast(shift, LONGS)
@@ -147,7 +151,7 @@ class Guard:
 
 @intrinsic
 def total_over_lanes(typing, x):
-    """Return the sum over the lanes of x, in every lane: in each the same tree, ((0+8)+(4+12))+..."""
+    """Return the sum over the lanes of x, in every lane; each lane has the same tree, ((0+8)+(4+12))+..."""
 
     def generate(context, builder, signature, arguments):
         total, distance = arguments[0], LANES // 2
@@ -174,7 +178,7 @@ def add_sums(typing, array, index, tile, rows, columns, skip_rows, skip_columns,
     """Add the sum over the lanes of tile[i][j] to array[index + (i, ..., j)], exactly.
 
     Rows run along axis 0 of the int64 array, columns along its last axis. The first `skip_rows` rows and
-    `skip_columns` columns are left out: a last tile may overlap the one before it.
+    `skip_columns` columns are left out, since the last tile may overlap the one before it.
     """
     if not literals(rows, columns):
         return None

@@ -1,6 +1,6 @@
-"""Arithmetic on tiles, tuples of Lanes that stay in registers: what the inner loops of kernels are made of.
+"""Arithmetic on register tiles, tuples of Lanes that stay in registers: the inner loops of kernels consist of it.
 
-Each operation is written out, Lanes by Lanes, when a kernel is compiled; a sum has the order that its docstring tells.
+Each operation is unrolled, Lanes by Lanes, when a kernel is compiled; the docstring gives the order of each sum.
 """
 
 import math
@@ -47,10 +47,9 @@ def tile_fma(typing, tile, column, row):
 
     def generate(context, builder, signature, arguments):
         sums, columns, rows = unpack_all(builder, arguments, signature)
-        products = [(c, r) for c in columns for r in rows]
-        return cgutils.pack_array(
-            builder, [emit_fma(builder, c, r, s) for (c, r), s in zip(products, sums, strict=True)]
-        )
+        factors = [(c, r) for c in columns for r in rows]
+        added = [emit_fma(builder, c, r, s) for (c, r), s in zip(factors, sums, strict=True)]
+        return cgutils.pack_array(builder, added)
 
     return tile(tile, column, row), generate
 
@@ -79,7 +78,7 @@ def tile_scale(typing, tile, factor, offset):
 
 @intrinsic(prefer_literal=True)
 def tile_slide(typing, tile, count):
-    """Return the tile without its first `count` Lanes, and as many of zeros behind."""
+    """Return the tile without its first `count` Lanes, with as many Lanes of zeros appended."""
     if not literals(count):
         return None
 
@@ -93,7 +92,7 @@ def tile_slide(typing, tile, count):
 
 @intrinsic
 def tile_relu(typing, tile):
-    """Return the tile with 0 in place of what is not above 0; NaN stays."""
+    """Return the maximum of the tile and 0; NaN stays NaN."""
 
     def generate(context, builder, signature, arguments):
         values = unpack(builder, arguments[0], signature.args[0])
@@ -117,7 +116,7 @@ def tile_where_positive(typing, test, tile):
 def tile_maximum(typing, tile):
     """Return the largest of a tile's Lanes, the first of equals; NaN if any of them is.
 
-    A comparison that keeps the first where either is NaN is one instruction; NaN is looked for in two at a time.
+    A comparison that returns the first where either is NaN is one instruction; a second one tests two Lanes for NaN.
     """
 
     def generate(context, builder, signature, arguments):
@@ -154,10 +153,10 @@ def tile_weighted_sum(typing, window, rows, columns):
         values, heights, widths = unpack_all(builder, arguments, signature)
         total = constant(0.0)
         for i, height in enumerate(heights):
-            part = constant(0.0)
+            row_total = constant(0.0)
             for j, width in enumerate(widths):
-                part = emit_fma(builder, width, values[i * len(widths) + j], part)
-            total = emit_fma(builder, height, part, total)
+                row_total = emit_fma(builder, width, values[i * len(widths) + j], row_total)
+            total = emit_fma(builder, height, row_total, total)
         return total
 
     return lanes(window, rows, columns), generate
@@ -181,7 +180,7 @@ def tile_dot(typing, tile, column):
 
 @intrinsic
 def tile_sum_by_halves(typing, tile, other):
-    """Return the sum of the products of two tiles' Lanes: the second half is added to the first, and so on."""
+    """Return the sum of the products of two tiles' Lanes: the second half is added to the first, again and again."""
 
     def generate(context, builder, signature, arguments):
         pairs = zip(*unpack_all(builder, arguments, signature), strict=True)
@@ -213,7 +212,7 @@ def transpose(typing, tile):
 
 
 class Symbol:
-    """A Lanes in a formula that is written in Python and becomes LLVM code: +, -, `times` and `fma`."""
+    """A Lanes in a formula in Python that becomes LLVM code; it has +, -, `times` and `fma`."""
 
     def __init__(self, builder, value):
         self.builder, self.value = builder, value
@@ -234,9 +233,12 @@ class Symbol:
 
 
 def tile_transform(formula, size, result):
-    """Make an intrinsic that takes a square tile of size**2 Lanes and applies `formula` to its columns, then rows.
+    """Return an intrinsic that takes a square tile of size**2 Lanes and applies `formula` to its columns, then rows.
 
-    formula: from `size` Symbols to `result` of them. The values between the two stay in registers as far as they fit.
+    formula: a function from `size` Symbols to `result` Symbols.
+    size, result: side lengths of the tile and of the result.
+
+    Values between the two applications stay in registers as far as they fit.
     """
 
     @intrinsic
@@ -253,7 +255,7 @@ def tile_transform(formula, size, result):
 
 
 def row_transform(formula, result):
-    """Make an intrinsic that takes a tile and applies `formula`, from as many Symbols to `result` of them."""
+    """Return an intrinsic that takes a tile and applies `formula`, from its Symbols to `result` Symbols."""
 
     @intrinsic
     def transform(typing, tile):

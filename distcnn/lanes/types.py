@@ -1,16 +1,16 @@
 """The Lanes type: sixteen float32 samples that Numba kernels handle as one number.
 
-An activation is an array [blocks, channels, rows, columns, 16]; one step along its last axis is one SIMD
-register (one of 512 bits or two of 256), so that every kernel vectorises over samples, whatever the layer's
-shape. A *tile* is a tuple of Lanes that the compiler keeps in registers.
+An activation is an array [blocks, channels, rows, columns, 16] whose last axis fills one SIMD register (of 512 bits,
+or two of 256), so that every kernel is vectorized over samples, whatever the layer's shape. A *tile* is a tuple of
+Lanes that the compiler keeps in registers.
 """
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.datamodel import models
-from numba.extending import register_model
+from numba.extending import models, register_model
 
 LANES = 16
 
@@ -38,19 +38,19 @@ class LanesModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, FLOATS)
 
 
-def aligned(shape, dtype=np.float32) -> np.ndarray:
-    """Return a zeroed array of `shape` whose data start on a cache line."""
+def aligned(shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+    """Return an array of zeros whose data start on a cache line."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-# ---- what the intrinsics are written in: small pieces of LLVM ----
+# ---- pieces of LLVM code that intrinsics are made of ----
 
 
 def constant(value, vector=FLOATS):
-    """Return `value` in every lane."""
+    """Return an LLVM constant with `value` in every lane."""
     return ir.Constant(vector, [value] * LANES)
 
 
@@ -78,10 +78,10 @@ def unpack(builder, value, numba_type):
 
 
 def unpack_all(builder, arguments, signature):
-    """Return a list for each argument of an intrinsic, all of them tuples: its elements."""
+    """Return the elements of each argument of an intrinsic, all of which are tuples, as a list."""
     return [unpack(builder, value, kind) for value, kind in zip(arguments, signature.args, strict=True)]
 
 
-def literals(*numba_types) -> bool:
-    """Tell whether all of these are compile-time integers."""
+def literals(*numba_types: types.Type) -> bool:
+    """Return whether all of these types are those of compile-time integers."""
     return all(isinstance(t, types.IntegerLiteral) for t in numba_types)

@@ -89,9 +89,6 @@ class Value:
         return self.inside if self.inside.ndim == 5 else self.inside[:, :, None, None]
 
 
-TRAINING, SEED, EPOCH = range(3)
-
-
 class BlockContext:
     """When a block is computed, and for which samples: what randomness in a layer is a function of.
 

@@ -13,10 +13,11 @@ import numpy as np
 from distcnn.config.types import GLOBAL
 from distcnn.errors import NetError
 from distcnn.kernels.batchnorm import update_running_stats
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.block_settings import EPOCH, TRAINING
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import aligned
 from distcnn.layers import Softmax
-from distcnn.layers.base import EPOCH, TRAINING, BlockContext, listed
+from distcnn.layers.base import BlockContext, listed
 from distcnn.network import memory
 from distcnn.network.group_plan import Group
 from distcnn.network.inference_plan import Inference

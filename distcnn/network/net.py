@@ -5,9 +5,9 @@ from functools import cached_property
 import numpy as np
 
 from distcnn.errors import Diverged, NetError
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.block_settings import EPOCH, TRAINING
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
-from distcnn.layers.base import EPOCH, TRAINING
 from distcnn.network.block_net import BlockNet
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import HEAD, LOSS, QUANTUM, block_limit

@@ -1,1 +1,1 @@
-"""Numbers with the same bits everywhere: fixed point, elementary functions, counter-based random words."""
+"""Numbers with the same bits on every machine: fixed point, elementary functions, counter-based random words."""

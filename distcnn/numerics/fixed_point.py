@@ -1,33 +1,35 @@
 """Fixed point: numbers held as int64 multiples of 2**-36, so that adding them is associative.
 
-One flat int64 buffer holds what a step adds up over blocks and ranks: `HEAD` slots of counters, then every
-parameter's gradient in declaration order. Integer addition has no order, so neither the number of ranks nor
-MPI's algorithm can change a bit of the total.
+One flat int64 buffer holds all sums of a step over blocks and ranks: `HEAD` slots of counters, then every parameter's
+gradient in declaration order. Integer addition is associative, so neither the number of ranks nor MPI's algorithm can
+change a bit of the total.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 SUM_BITS = 36  # a quantum of 1.5e-11 is five orders finer than a weight's own rounding
 QUANTUM = 2.0**-SUM_BITS
-RANGE_BITS = 27  # a batch's total stays below 2**27 in magnitude, or an overflow is flagged
+RANGE_BITS = 27  # a batch's total of 2**27 or more in magnitude is an overflow
 
-# Slots of the counters: three sums (neighbours, for the loss kernel adds them at once) and two plain counts.
+# Slots of the counters: three sums (side by side, as the loss kernel adds all three at once) and two plain counts.
 LOSS, CORRECT, SAMPLES, OVERFLOWS, STOP = range(5)
-HEAD = 8  # slots: whole cache lines, so that the gradients behind them stay aligned
+HEAD = 8  # slots of counters: a whole cache line, so that the gradients behind them stay aligned
 
 
 class Counters:
-    """The counters at the head of a buffer of sums, by name; what is set here is set in the buffer.
+    """The counters at the head of a buffer of sums, int64, by name; they are read from and written to the buffer.
 
     loss: the summed loss, in quanta of 2**-36.
-    correct, samples: whole numbers.
-    overflows: how many values were refused because they were NaN or out of range.
-    stop: how many ranks were asked to stop.
+    correct, samples: numbers of samples.
+    overflows: the number of values that were replaced by 0, since they were NaN or out of range.
+    stop: the number of ranks that were asked to stop.
     """
 
-    def __init__(self, sums):
+    def __init__(self, sums: np.ndarray):
         self.slots = sums[:HEAD]
 
     @property
@@ -94,5 +96,5 @@ class Totals(NamedTuple):
 
 
 def block_limit(blocks: int) -> int:
-    """Return what a single block's value must stay below, so that the sum over `blocks` blocks cannot wrap."""
+    """Return the limit below which a block's values keep the sum over `blocks` blocks from overflowing."""
     return 2**RANGE_BITS // max(blocks, 1)

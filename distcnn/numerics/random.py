@@ -1,14 +1,13 @@
 """Randomness as a function, never a state: the same arguments give the same words on every rank and machine.
 
-The words are those of Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), raw:
-NumPy promises a bit generator's stream for ever, but not the numbers that it derives from it. The key is
-(seed, purpose), the counter starts at (1, 0, 0, epoch), lowest word first; each value of it is
-four words.
+The words are the raw output of Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): NumPy
+guarantees that a bit generator's words never change, but not the numbers that it derives from them. The key is (seed,
+purpose), the counter starts at (1, 0, 0, epoch), lowest word first; each value of the counter gives four words.
 """
 
 import numpy as np
 
-# Purposes; a number, once given, never changes its meaning.
+# Purposes. A purpose never gets another number, since every random word depends on it.
 ORDER, WEIGHTS, AUGMENTATION, DROPOUT, CODES, VALIDATION = range(6)
 
 

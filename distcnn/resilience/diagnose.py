@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from distcnn.errors import DistcnnError, Diverged
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.block_settings import TRAINING
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
-from distcnn.layers.base import TRAINING
 from distcnn.network.net import Net
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import RANGE_BITS

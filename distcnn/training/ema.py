@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.kernels.optimizers import ema_update
 from distcnn.numerics.portable_math import whole_power
 

@@ -14,7 +14,7 @@ from distcnn.config.toml import from_toml
 from distcnn.data.dataset import Dataset, Split, load
 from distcnn.errors import CheckpointError, DataError
 from distcnn.kernels.activations import softmax_forward
-from distcnn.kernels.jit import set_float_mode
+from distcnn.kernels.float_mode import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models import build
 from distcnn.network.net import Net

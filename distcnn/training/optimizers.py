@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from distcnn.config.settings import Config
-from distcnn.kernels.jit import Kernel, ieee_mode
+from distcnn.kernels.float_mode import ieee_mode
+from distcnn.kernels.jit import Kernel
 from distcnn.kernels.optimizers import CHAINS, UPDATES, squares_of_sums, squares_of_weights
 from distcnn.lanes import aligned
 from distcnn.network.net import Net

@@ -12,7 +12,7 @@ from distcnn.config.settings import Config
 from distcnn.config.types import GLOBAL
 from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged
-from distcnn.kernels.jit import set_float_mode
+from distcnn.kernels.float_mode import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import Counters

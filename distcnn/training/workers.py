@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distcnn.config.types import GLOBAL
-from distcnn.kernels.jit import ieee_mode
+from distcnn.kernels.float_mode import ieee_mode
 from distcnn.kernels.pointwise import move_sums
 from distcnn.network.group_plan import partition_unit
 from distcnn.network.net import Net

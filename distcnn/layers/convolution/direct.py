@@ -4,7 +4,7 @@ import numpy as np
 
 from distcnn.kernels import convolution as kernels
 from distcnn.kernels import tile_sizes
-from distcnn.kernels.few_channels import thin_backward_data
+from distcnn.kernels.few_channels import few_channels_backward_data
 from distcnn.lanes import LANES
 from distcnn.layers.base import NO_BORDER, Border
 
@@ -109,7 +109,9 @@ class Direct:
         x, dx = self._grouped(buffers.x.inside), self._grouped(buffers.dx.inside)
         channels, filters = x.shape[1], self._grouped(buffers.parameters["weight"], 0)
         if self._is_thin:
-            kernel = thin_backward_data(*tile_sizes.convolution(channels, self.shape[2]), buffers.mask)
+            kernel = few_channels_backward_data(
+                *tile_sizes.convolution(channels, self.shape[2]), buffers.mask
+            )
             dy = self._grouped(buffers.dy.bordered(self.data_border))
             return [(kernel, (dy, filters, *self.layer.axes, self.data_border.left, x, dx))]
         steps = self.down.stride, self.down.dilation, self.across.stride, self.across.dilation

@@ -29,12 +29,17 @@ class Product(Direct):
     @property
     def group_shared(self):
         """The weights turned round, for dx."""
-        return {"turned": (self.shape[0] * math.prod(self.layer.taps), self.outputs)}
+        return {"transposed": (self.shape[0] * math.prod(self.layer.taps), self.outputs)}
 
     def prepare(self, buffers):
         if not (buffers.dx and self._is_bare(buffers)):
             return []
-        return [(kernels.turn, (_matrix(buffers.parameters["weight"]), buffers.group_shared["turned"]))]
+        return [
+            (
+                kernels.transpose_matrix,
+                (_matrix(buffers.parameters["weight"]), buffers.group_shared["transposed"]),
+            )
+        ]
 
     def forward(self, buffers, bias):
         if not self._is_bare(buffers):
@@ -42,7 +47,7 @@ class Product(Direct):
         weight = _matrix(buffers.parameters["weight"])
         x, y = _pixels(buffers.x, weight), buffers.y.inside
         rows, columns = tile_sizes.convolution(self.outputs, self.width)
-        kernel = kernels.product(rows, columns, self.across.stride, 1, buffers.relu, False)
+        kernel = kernels.matmul(rows, columns, self.across.stride, 1, buffers.relu, False)
         return [(kernel, (x, weight, bias, self.down.stride, 1, y, _side(buffers, x, columns), y))]
 
     def backward_weights(self, buffers):
@@ -53,9 +58,9 @@ class Product(Direct):
         if x.shape[2:4] == (1, 1) and channels >= LANES:
             transposed = buffers.scratch.array("transposed", (1, LANES, -(-channels // LANES), LANES))
             arrays = x[:, :, 0, 0], dy[:, :, 0, 0], transposed, sums, buffers.guard
-            calls = [(kernels.product_backward_weights_of_pixel, arrays)]
+            calls = [(kernels.matmul_backward_weights_of_pixel, arrays)]
         else:
-            kernel = kernels.product_backward_weights(*tile_sizes.product_weights(*sums.shape))
+            kernel = kernels.matmul_backward_weights(*tile_sizes.matmul_weights(*sums.shape))
             calls = [(kernel, (x, dy, self.down.stride, self.across.stride, sums, buffers.guard))]
         return calls + self.bias_calls(buffers, dy)
 
@@ -63,10 +68,10 @@ class Product(Direct):
         """The product with the turned weights, where there are windows, else 0."""
         if not self._is_bare(buffers):
             return super().backward_data(buffers)
-        down, across, transposed = self.down.stride, self.across.stride, buffers.group_shared["turned"]
+        down, across, transposed = self.down.stride, self.across.stride, buffers.group_shared["transposed"]
         dy, (x, dx) = buffers.dy.inside, (_pixels(each, transposed.T) for each in (buffers.x, buffers.dx))
         rows, columns = tile_sizes.convolution(dx.shape[1], self.width)
-        kernel = kernels.product(rows, columns, 1, across, False, buffers.mask)
+        kernel = kernels.matmul(rows, columns, 1, across, False, buffers.mask)
         nothing = np.zeros(dx.shape[1], np.float32)
         arrays = dy, transposed, nothing, 1, down, x, _side(buffers, dy, columns), dx
         clear = [(branch.clear, (dx,))] if down * across > 1 else []

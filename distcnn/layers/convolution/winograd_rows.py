@@ -66,27 +66,31 @@ class RowWise(Direct):
     def prepare(self, buffers):
         weight = buffers.parameters["weight"]
         buffers.filters = aligned((POINTS, *weight.shape[:3]))
-        return [(kernels.rowwise_filters, (weight, buffers.filters))]
+        return [(kernels.winograd_rows_filters, (weight, buffers.filters))]
 
     def forward(self, buffers, bias):
         points, m = buffers.saved["points"], self._products(buffers, self.outputs)
-        kernel = kernels.rowwise_forward(*tile_sizes.convolution(self.outputs, self.pairs), buffers.relu)
+        kernel = kernels.winograd_rows_forward(
+            *tile_sizes.convolution(self.outputs, self.pairs), buffers.relu
+        )
         arrays = points, buffers.filters, bias, self.down, m, buffers.y.inside
-        return [(kernels.rowwise_inputs, (buffers.x.bordered(self.border), points)), (kernel, arrays)]
+        return [(kernels.winograd_rows_inputs, (buffers.x.bordered(self.border), points)), (kernel, arrays)]
 
     def backward_weights(self, buffers):
         """At the point 1, a pair of dy is the sum of its two columns, which the bias's gradient is made of."""
         outputs, channels = buffers.sums["weight"].shape[:2]
         dy, z = buffers.dy.bordered(self.weights_border), self._gradient_points(buffers)
         d = buffers.scratch.array("d", (POINTS, outputs, channels, LANES))
-        kernel = kernels.rowwise_backward_weights(*tile_sizes.rowwise_weights(outputs, channels))
+        kernel = kernels.winograd_rows_backward_weights(*tile_sizes.winograd_rows_weights(outputs, channels))
         arrays = buffers.saved["points"], z, self.down, d, buffers.sums["weight"], buffers.guard
-        calls = [(kernels.rowwise_gradients, (dy, z)), (kernel, arrays)]
+        calls = [(kernels.winograd_rows_gradients, (dy, z)), (kernel, arrays)]
         return calls + self.bias_calls(buffers, z[1:2])
 
     def backward_data(self, buffers):
         channels, z = self.shape[0], self._gradient_points(buffers)
-        kernel = kernels.rowwise_backward_data(*tile_sizes.convolution(channels, self.pairs), buffers.mask)
+        kernel = kernels.winograd_rows_backward_data(
+            *tile_sizes.convolution(channels, self.pairs), buffers.mask
+        )
         m = self._products(buffers, channels)
         return [(kernel, (z, buffers.filters, *self.layer.axes, m, buffers.x.inside, buffers.dx.inside))]
 

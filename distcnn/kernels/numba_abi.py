@@ -1,0 +1,288 @@
+"""All private parts of Numba that distcnn uses, each with a fallback to Numba's public interface.
+
+Three things need them:
+
+* loading a kernel from Numba's cache without preparing Numba to compile, which takes half of a warm start: Numba then
+  imports another hundred of its modules, and SciPy where that is installed;
+* calling a kernel as a built-in function, without Numba's dispatch on argument types;
+* calling machine code by its address from a program (kernels/program), which passes arguments as Numba lays them out.
+
+Where one of Numba's private names is missing or different, kernels are compiled by `numba.njit` with a signature and
+called through Numba's dispatcher: slower, with the same bits. `report` warns once.
+"""
+
+import inspect
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
+from pathlib import Path
+
+import numba
+import numpy as np
+from llvmlite import binding, ir
+from numba import types
+
+from distcnn.lanes.types import INT, LONG
+
+try:
+    from numba.core.compiler_lock import global_compiler_lock as compiler_lock
+except ImportError:
+    compiler_lock = threading.RLock()
+
+WORDS = LONG.as_pointer()
+STUB = ir.FunctionType(ir.VoidType(), [WORDS])
+ARRAY_FIELDS = "meminfo", "parent", "nitems", "itemsize", "data", "shape", "strides"
+
+
+class UnknownNumba(Exception):
+    """A private name or structure of Numba is not what this module expects."""
+
+
+@contextmanager
+def _private(purpose):
+    """Raise UnknownNumba in place of the errors that missing or changed names, signatures and structures give."""
+    try:
+        yield
+    except (AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UnknownNumba(f"{purpose}: {error!r}") from error
+
+
+_REPORTED = []
+
+
+def report(error: UnknownNumba) -> None:
+    """Warn on stderr, once in a process, that this release of Numba is used through its public interface alone."""
+    if not _REPORTED:
+        _REPORTED.append(error)
+        text = f"distcnn does not know this release of Numba, {numba.__version__} ({error}): "
+        text += "it starts or computes more slowly, with the same results"
+        print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
+
+
+# ---- compiling and loading ----
+
+
+@dataclass(eq=False)
+class Code:
+    """A compiled kernel.
+
+    function: what to call: a built-in function, or Numba's dispatcher.
+    dispatcher: Numba's dispatcher, which owns the machine code.
+    result: Numba's description of the machine code, or None if it is not known.
+    stub: the address of the kernel's stub once there is one, and the LLVM engine that owns the stub.
+    """
+
+    function: Callable
+    dispatcher: object
+    result: object = None
+    stub: tuple = field(default=(), repr=False)
+
+
+class Compiler:
+    """Numba's compiler for one function with one signature.
+
+    function: what to compile.
+    signature: its Numba signature.
+    folder: where Numba caches machine code, or None for no cache. The constructor raises OSError if Numba would cache
+        elsewhere, where it might load old code: Numba itself compares the kernel's own file alone.
+    options: those of numba.njit.
+    """
+
+    def __init__(self, function: Callable, signature, folder: Path | None, **options):
+        self.function, self.signature, self.folder, self.options = function, signature, folder, options
+        self.dispatcher = self._decorate()
+        if folder:
+            place = str(self.dispatcher.stats.cache_path)
+            if not place.startswith(f"{folder}{os.sep}"):
+                raise OSError(f"Numba would cache in {place}")
+
+    def _decorate(self, *signature):
+        with _set_config("CACHE_DIR", str(self.folder or "")):
+            return numba.njit(*signature, cache=bool(self.folder), **self.options)(self.function)
+
+    def load(self) -> Code | None:
+        """Return what the cache holds, or None; raise whatever reading a damaged file gives."""
+        try:
+            with _private("loading from the cache"):
+                from numba.core.runtime import rtsys
+
+                context, saved = self.dispatcher.targetctx, self.dispatcher._cache
+                _check_arguments(type(saved)._load_overload, 3)
+                rtsys.initialize(context)  # what every kernel is linked to
+        except UnknownNumba as error:
+            report(error)
+            return None
+        result = saved._load_overload(self.signature, context)
+        return None if result is None else self._code(result)
+
+    def compile(self) -> Code:
+        """Compile, and save in the cache, unless the code is there; raise whatever the cache gives, or the function."""
+        if not all(hasattr(self.dispatcher, name) for name in ("compile", "overloads")):
+            report(UnknownNumba("compiling: the dispatcher has other methods"))
+            return self._public()
+        self.dispatcher.compile(self.signature)
+        return self.compiled() or self._public()
+
+    def compiled(self) -> Code | None:
+        """Return what `compile` has compiled, also if it failed to save it; None if it has compiled nothing."""
+        result = getattr(self.dispatcher, "overloads", {}).get(self.signature.args)
+        return None if result is None else self._code(result)
+
+    def _code(self, result):
+        try:
+            with _private("the result of compiling"):
+                return Code(result.entry_point, self.dispatcher, result)
+        except UnknownNumba as error:
+            report(error)
+            return self._public()
+
+    def _public(self):
+        """Return code that is compiled or loaded, and called, through Numba's public interface."""
+        dispatcher = self._decorate(self.signature)
+
+        def call(*arguments):
+            return dispatcher(*(_writable(a) if isinstance(a, np.ndarray) else a for a in arguments))
+
+        return Code(call, dispatcher)
+
+
+@cache
+def _check_arguments(function, count):
+    """Raise TypeError unless the function can be called with so many arguments."""
+    inspect.signature(function).bind(*range(count))
+
+
+def _writable(array):
+    """Return a writable view of an array: the dispatcher accepts no other for the signatures of kernels."""
+    if array.flags.writeable:
+        return array
+    described = dict(array.__array_interface__, data=(array.ctypes.data, False))
+    owner = type("Described", (), {"__array_interface__": described, "array": array})
+    return np.asarray(owner())
+
+
+@contextmanager
+def _set_config(name: str, value) -> Iterator[None]:
+    """Give one of Numba's settings a value inside the block."""
+    previous = getattr(numba.config, name, None)
+    setattr(numba.config, name, value)
+    try:
+        yield
+    finally:
+        setattr(numba.config, name, previous)
+
+
+@contextmanager
+def optimization_level(level: int) -> Iterator[None]:
+    """Let LLVM optimize by this level inside the block, if Numba's setting of it is known."""
+    kind = type(getattr(numba.config, "OPT", None))
+    if not issubclass(kind, int):
+        yield
+        return
+    with _set_config("OPT", kind(level)):
+        yield
+
+
+# ---- arguments as words of 64 bits, in the order in which machine code expects them ----
+
+
+def words(kernel, arguments: tuple) -> np.ndarray:
+    """Return a call's arguments as words, int64; raise TypeError unless they fit the kernel's signature."""
+    kinds = kernel.signature.args
+    if len(arguments) != len(kinds):
+        raise TypeError(f"{kernel} takes {len(kinds)} arguments; it was given {len(arguments)}")
+    found = [_words_of(kernel, *each) for each in zip(kinds, arguments, strict=True)]
+    return np.array([*chain.from_iterable(found)], np.int64)
+
+
+def _words_of(kernel, kind, argument):
+    if isinstance(kind, types.BaseTuple):
+        return [word for each in zip(kind, argument, strict=True) for word in _words_of(kernel, *each)]
+    if not isinstance(kind, types.Array):
+        number = np.array(argument, kind.name)
+        return [int.from_bytes(number.tobytes(), sys.byteorder, signed=True)]
+    if argument.ndim != kind.ndim or argument.dtype.name != kind.dtype.name:
+        raise TypeError(f"{kernel} takes {kind}; it was given {argument.dtype} {argument.shape}")
+    meminfo, parent = 0, 0  # the program owns its arrays: machine code need not count references
+    data = argument.ctypes.data
+    return [meminfo, parent, argument.size, argument.itemsize, data, *argument.shape, *argument.strides]
+
+
+def _check_words(result, given):
+    """Raise UnknownNumba unless machine code expects the words of `_words_of`; given: LLVM's types of its arguments."""
+    expected = []
+    for kind in result.signature.args:
+        if isinstance(kind, types.Array):
+            if result.target_context.data_model_manager[kind]._fields != ARRAY_FIELDS:
+                raise UnknownNumba("an array has other fields")
+            expected += ["pointer", "pointer", "i64", "i64", "pointer", *["i64"] * (2 * kind.ndim)]
+        else:
+            numbers = kind if isinstance(kind, types.BaseTuple) else [kind]
+            expected += [_llvm_name(number) for number in numbers]
+    if expected != ["pointer" if isinstance(each, ir.PointerType) else str(each) for each in given]:
+        raise UnknownNumba("machine code expects other arguments")
+
+
+def _llvm_name(number):
+    """Return LLVM's name of a Numba type of numbers."""
+    bits = np.dtype(number.name).itemsize * 8
+    return {32: "float", 64: "double"}[bits] if isinstance(number, types.Float) else f"i{bits}"
+
+
+# ---- stubs: functions of a few instructions that take a call's words from memory and call a kernel ----
+
+
+def stub_addresses(codes: list[Code]) -> list[int]:
+    """Return the address of each code's stub; raise UnknownNumba if machine code is not called as this module expects.
+
+    Stubs are made once in a process.
+    """
+    with compiler_lock, _private("calling machine code"):
+        new = [*dict.fromkeys(code for code in codes if not code.stub)]
+        if new:
+            module = ir.Module("stubs")  # one module for all, as compiling each takes time
+            for k, code in enumerate(new):
+                _add_stub(module, f"stub_{k}", code.result)
+            engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), _machine())
+            engine.finalize_object()
+            for k, code in enumerate(new):
+                code.stub = engine.get_function_address(f"stub_{k}"), engine
+        return [code.stub[0] for code in codes]
+
+
+def _machine():
+    """Return LLVM's compiler without optimization, which would take longer than all calls of these stubs."""
+    return binding.Target.from_default_triple().create_target_machine(opt=0, jit=True)
+
+
+def _add_stub(module, name, result):
+    """Write the stub of what Numba has compiled: the machine code returns None and an exception by two pointers."""
+    described = result.fndesc
+    kind = result.target_context.call_conv.get_function_type(described.restype, described.argtypes)
+    places, given = kind.args[:2], kind.args[2:]
+    _check_words(result, given)
+    address = result.library.get_pointer_to_function(described.llvm_func_name)
+    stub = ir.Function(module, STUB, name)
+    builder = ir.IRBuilder(stub.append_basic_block())
+    results = [builder.alloca(pointer.pointee) for pointer in places]
+    arguments = []
+    for k, each in enumerate(given):
+        word = builder.load(builder.gep(stub.args[0], [ir.Constant(LONG, k)]))
+        arguments.append(_from_word(builder, word, each))
+    builder.call(builder.inttoptr(ir.Constant(LONG, address), kind.as_pointer()), [*results, *arguments])
+    builder.ret_void()
+
+
+def _from_word(builder, word, kind):
+    if isinstance(kind, ir.PointerType):
+        return builder.inttoptr(word, kind)
+    if isinstance(kind, ir.FloatType):
+        return builder.bitcast(builder.trunc(word, INT), kind)
+    if isinstance(kind, ir.IntType) and kind.width < 64:
+        return builder.trunc(word, kind)
+    return builder.bitcast(word, kind)

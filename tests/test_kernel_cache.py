@@ -1,0 +1,260 @@
+"""The cache of compiled kernels: damage and full disks cost time, never a run; its key covers users' own files."""
+
+import ctypes
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distcnn.kernels import kernel_cache
+from tests.helpers.digests import TRAIN, digest, train_here
+
+# A program of a few kernels, which prints what it computes.
+COMPUTE = """
+import numpy as np
+from distcnn.kernels.activations import silu_forward, softmax_forward, tanh_forward
+from distcnn.kernels.pointwise import relu_forward, relu_backward
+from distcnn.kernels.program import Program
+x = np.arange(960, dtype=np.float32).reshape(1, 3, 4, 5, 16) / 100 - 5
+y, z = np.empty_like(x), np.empty_like(x)
+calls = [(tanh_forward, (x, 1.5, 0.25, y)), (silu_forward, (y, z)), (softmax_forward, (z, y))]
+Program([*calls, (relu_forward, (x, z)), (relu_backward, (z, y, y))])()
+print(repr(float(y.sum(dtype=np.float64))))
+"""
+DAMAGE = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: bytes(len(content)),
+    "random": lambda content: random.Random(1).randbytes(len(content)),
+    "foreign": lambda content: b"\x80\x04\x8c\x08no_module\x8c\x01x\x93.",  # a pickle of what is not there
+}
+
+
+def files(place, pattern):
+    return sorted(place.rglob(pattern))
+
+
+@pytest.fixture
+def compute(run, tmp_path):
+    """Return a function that runs COMPUTE, with code before it; it returns (result, lines about the cache)."""
+
+    def call(before="", cache=tmp_path / "cache"):
+        done = run("python", "-c", before + COMPUTE, env={"XDG_CACHE_HOME": cache}, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, [line for line in done.stderr.splitlines() if "cache" in line]
+
+    return call
+
+
+@pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
+def test_damaged_files_are_replaced(compute, kind, tmp_path):
+    sound = compute()
+    assert sound[1] == []
+    contents = {path: path.read_bytes() for path in files(tmp_path, kind)}
+    assert len(contents) >= len(DAMAGE)
+    for (path, content), how in zip(contents.items(), DAMAGE.values(), strict=False):
+        path.write_bytes(how(content))
+    result, (line,) = compute()
+    assert result == sound[0]
+    assert "damaged" in line
+    assert str(tmp_path / "cache") in line
+    assert compute() == sound
+    assert not {path for path in contents if path.stat().st_size < 100}
+
+
+def test_ranks_share_one_warning_of_a_damaged_file(mpirun, tmp_path):
+    command = *TRAIN, "--max-steps", 1
+    env = {"XDG_CACHE_HOME": tmp_path / "cache"}
+    for k in range(2):
+        out = tmp_path / str(k)
+        out.mkdir()
+        for path in files(tmp_path, "*.nbc")[:3]:
+            path.write_bytes(b"")
+        done = mpirun(3, *command, cwd=out, env=env, timeout=300)
+        assert digest(done) == train_here(steps=1)
+        assert done.stderr.count("damaged") == k
+    assert all(path.stat().st_size for path in files(tmp_path, "*.nbc"))
+
+
+def test_a_folder_in_the_place_of_a_file(compute, tmp_path):
+    """What cannot be deleted stays, and the kernel is compiled without a cache."""
+    sound, _ = compute()
+    path = files(tmp_path, "*.nbi")[0]
+    path.unlink()
+    path.mkdir()
+    result, lines = compute()
+    assert result == sound
+    assert "cannot be cached" in lines[-1]
+
+
+# A full disk for those who may not mount one: files of the cache can be opened, but not written to.
+FULL_DISK = """
+import builtins, errno, io, os
+place, real = os.environ["XDG_CACHE_HOME"], builtins.open
+
+class Full(io.FileIO):
+    def write(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+def opened(path, mode="r", *more, **named):
+    full = str(path).startswith(place) and mode == "wb"
+    return Full(path, mode) if full else real(path, mode, *more, **named)
+
+builtins.open = opened
+"""
+
+
+def test_a_full_disk(compute, tmp_path):
+    sound, _ = compute()
+    result, (line,) = compute(FULL_DISK, cache=tmp_path / "full")
+    assert result == sound
+    assert str(tmp_path / "full") in line
+    assert "No space left" in line
+    assert not files(tmp_path / "full", "*.tmp.*")
+
+
+def test_a_small_file_system(compute, tmp_path):
+    sound, _ = compute()
+    place = tmp_path / "small"
+    place.mkdir()
+    libc = ctypes.CDLL(None)
+    if sys.platform != "linux" or libc.mount(b"tmpfs", os.fsencode(place), b"tmpfs", 0, b"size=20k"):
+        pytest.skip("mounting is not allowed")
+    try:
+        result, (line,) = compute(cache=place)
+    finally:
+        libc.umount(os.fsencode(place))
+    assert result == sound
+    assert "No space left" in line
+
+
+def test_numba_does_not_cache_elsewhere(compute):
+    """Numba's next choice is a folder with the sources, where a kernel's code does not depend on other files."""
+    package = Path(kernel_cache.PACKAGE, "kernels", "__pycache__")
+    sound, before = compute()[0], files(package, "*.nb?")
+    result, (line,) = compute(
+        """
+from numba.core.caching import UserProvidedCacheLocator as Locator
+Locator.from_function = classmethod(lambda *_: None)
+"""
+    )
+    assert result == sound
+    assert "cannot be cached" in line
+    assert files(package, "*.nb?") == before
+
+
+def test_an_error_of_the_kernel_itself_is_raised(run, tmp_path):
+    Path(tmp_path, "own.py").write_text(
+        """
+from distcnn.kernels.jit import kernel
+
+@kernel("f8:1")
+def wrong(x):
+    x[0] = undefined
+
+wrong.compiled
+"""
+    )
+    done = run("python", "own.py", cwd=tmp_path, env={"XDG_CACHE_HOME": tmp_path / "cache"})
+    assert done.returncode == 1
+    assert "undefined" in done.stderr
+    assert "distcnn: warning" not in done.stderr
+
+
+# ---- kernels of a user's own file ----
+
+OWN_KERNEL = """
+import sys
+import helper
+import numpy as np
+from distcnn.kernels.jit import NotCached, cached_only, kernel
+from helper import half, OFFSET
+
+TABLE = np.array([{table}])
+
+@kernel("f8:1")
+def shift(x):
+    for k in range(x.size):
+        x[k] = half(x[k]) + {addend} + OFFSET + TABLE[0] + helper.SCALE
+
+if __name__ == "__main__":
+    x = np.array([1.0])
+    try:
+        with cached_only():
+            shift(x)
+        print("cached", *x)
+    except NotCached:
+        shift(x)
+        print("compiled", *x)
+"""
+HELPER = """
+from numba import njit
+
+OFFSET, SCALE = {offset}, {scale}
+
+@njit
+def half(x):
+    return x / {divisor}
+"""
+
+
+def test_a_user_s_kernel_is_compiled_anew_when_a_file_changes(run, tmp_path):
+    """Each version has a folder of its own, so that going back to one finds it."""
+
+    def call(addend=10, divisor=2, offset=100, table=0, scale=0):
+        values = {"divisor": divisor, "offset": offset, "scale": scale}
+        Path(tmp_path, "own.py").write_text(OWN_KERNEL.format(addend=addend, table=table))
+        Path(tmp_path, "helper.py").write_text(HELPER.format(**values))
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)  # of sources changed within a second
+        done = run("python", "own.py", cwd=tmp_path, env={"XDG_CACHE_HOME": tmp_path / "cache"})
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    assert call() == "compiled 110.5"
+    assert call() == "cached 110.5"
+    assert call(addend=20) == "compiled 120.5"
+    assert call() == "cached 110.5"
+    assert call(addend=20) == "cached 120.5"
+    assert call(divisor=4) == "compiled 110.25"
+    assert call(offset=200) == "compiled 210.5"
+    assert call(table=3) == "compiled 113.5"
+    assert call(scale=7) == "compiled 117.5"
+    assert call() == "cached 110.5"
+
+
+def test_a_file_that_changes_between_its_import_and_compiling(run, tmp_path):
+    """The cached code is that of the version which was imported, and is not given to the other version."""
+    source = "from distcnn.kernels.jit import kernel\n\n@kernel('f8:1')\ndef add(x):\n    x[0] += {}\n"
+    Path(tmp_path, "own.py").write_text(source.format(1))
+    code = "import own, pathlib, numpy; {}; x = numpy.zeros(1); own.add(x); print(*x)"
+    rewrite = f"pathlib.Path('own.py').write_text({source.format(22)!r})"
+    for change, result in ((rewrite, 1), ("", 22)):
+        words = "python", "-c", code.format(change or "pass")
+        done = run(*words, cwd=tmp_path, env={"XDG_CACHE_HOME": tmp_path / "cache"})
+        assert done.stdout == f"{result:.1f}\n", done.stderr
+
+
+def test_a_kernel_typed_at_a_prompt_is_not_cached(tmp_path):
+    code = "from distcnn.kernels.jit import kernel\nkernel('f8:1')(lambda x: None).compiled\nprint('done')"
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable], input=code, env=env, text=True, capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    assert not files(tmp_path, "*.nb?")
+
+
+def test_without_a_home(run, tmp_path):
+    """A container may run a process whose user has no entry and no HOME."""
+    code = """
+import os, pathlib, runpy, sys
+os.environ.pop("HOME", None)
+def home(*_): raise RuntimeError("Could not determine home directory.")
+pathlib.Path.home = home
+from distcnn.system import cache_dir
+print(cache_dir.folder("some"))
+"""
+    done = run("python", "-c", code, env={"XDG_CACHE_HOME": "", "NUMBA_CACHE_DIR": "", "TMPDIR": tmp_path})
+    assert done.stdout.strip() == str(tmp_path / f"distcnn-{os.getuid()}" / "some"), done.stderr
