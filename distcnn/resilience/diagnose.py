@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from distcnn.kernels.block_settings import TRAINING
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.numerics.fixed_point import RANGE_BITS
@@ -14,7 +13,7 @@ def diagnose(net, blocks, positions, epoch, exchange=None):
     Before the words stands a number: how far on the way forward and back that is. The weights must be those of the
     step; what is in `net.sums` is lost. exchange: see Group; with it, all ranks call this together.
     """
-    net.context.settings[TRAINING] = True
+    net.context.training = True
     for group in net.groups(blocks):
         net.start(positions, epoch)
         with ieee_mode():
@@ -50,12 +49,12 @@ def _forward(net, blocks, exchange):
             what = f"values beyond 2**{RANGE_BITS}" if finite else "NaN or infinity"
             return k, f"{_name(net, k)} gives {what}, {samples(blocks, lanes)}"
     net.group.loss(net.label_smoothing)
-    return (len(net.layers), f"the loss is out of range, {samples(blocks)}") if net.guard[1] else None
+    return (len(net.layers), f"the loss is out of range, {samples(blocks)}") if net.guard.overflows else None
 
 
 def _backward(net, blocks, exchange):
     refused = []
-    net.group.backward(lambda k: refused.append(k) if net.guard[1] else None, exchange)
+    net.group.backward(lambda k: refused.append(k) if net.guard.overflows else None, exchange)
     if not refused:
         return None
     words = f"a gradient of {_name(net, refused[0])} is out of range, {samples(blocks)}"
