@@ -16,7 +16,7 @@ from rounds import Table, arguments
 from work import stepping, training_on_noise
 
 from distcnn.bench.measure import best
-from distcnn.bench.tiles import wiring_of
+from distcnn.bench.tiles import buffers_of
 from distcnn.kernels.optimizers import sgd_update
 from distcnn.lanes import LANES
 from distcnn.lanes.memory import advance, pointer
@@ -105,7 +105,7 @@ def adding_calls(net, otherwise=in_float32):
     """Return the calls of one block that add to sums, and otherwise(kernel, arguments, sums) of each."""
     exact, plain = [], []
     for layer, shape in zip(net.layers, net.shapes, strict=False):
-        buffers = wiring_of(layer, shape)
+        buffers = buffers_of(layer, shape)
         for kernel, given in layer.backward(buffers):
             sums = [each for each in given if adds_to(buffers, each)]
             if sums:

@@ -1,9 +1,10 @@
-"""Where the time of a training step goes, kernel by kernel: our profile, on one core.
+"""Profile a training step on one core: the time of each kernel.
 
     python benchmarks/kernels.py
 
-Every kernel's calls are counted and timed, over whole steps. For that, Python makes them one by one, where a real step
-makes them in a row without it (distcnn.kernels.program): that and the clock are the rest, which steps.py does not have.
+The calls of every kernel are counted and timed over whole steps. To time them, Python makes them one by one, whereas a
+real step makes them in a row without Python (distcnn.kernels.program). What that and the clock cost is the rest, which
+the times of steps.py do not contain.
 """
 
 import time
@@ -52,7 +53,7 @@ class OneByOne:
 
 
 def main():
-    """Measure, print and keep."""
+    """Measure, print and save the results."""
     table = Table("kernels", arguments(__doc__), rounds=21)
     Kernel.compiled, plan.Program = timed(Kernel.compiled), OneByOne
     from work import stepping, training_on_noise  # kernels that are made from now on are timed

@@ -1,14 +1,14 @@
-"""Layers on one core, 64 samples: each direction of those with weights, both passes of the others, beside PyTorch.
+"""Time layers and PyTorch's on one core, 64 samples: each direction of those with weights, both passes of others.
 
     python benchmarks/layers.py [--only TEXT]
 
-Ours works on lanes, PyTorch on the better of its layouts: neither pays for a conversion.
+Ours work on lanes, PyTorch's on the faster of its layouts; no conversion is timed.
 """
 
 import peers
 from rounds import Table, arguments
 
-from distcnn.bench.tiles import CONVOLUTIONS, DENSE, wiring_of
+from distcnn.bench.tiles import CONVOLUTIONS, DENSE, buffers_of
 from distcnn.lanes import LANES
 from distcnn.layers import Dense, MaxPool2D, MeanPool2D, Tanh
 
@@ -25,7 +25,7 @@ OTHERS = {
 
 
 def repeated(calls):
-    """Return a function that does the calls for every block."""
+    """Return a function that makes the calls for every block."""
     compiled = [(kernel.compiled, given) for kernel, given in calls]
 
     def run():
@@ -37,8 +37,8 @@ def repeated(calls):
 
 
 def prepared(layer, shape):
-    """Return the wiring of a layer whose weights are in the form that its kernels want."""
-    buffers = wiring_of(layer, shape)
+    """Return the buffers of a layer whose weights are in the form that its kernels want."""
+    buffers = buffers_of(layer, shape)
     for kernel, given in layer.prepare(buffers):
         kernel(*given)
     return buffers
@@ -56,19 +56,18 @@ def directions(table, name, layer, shape):
         ours["dW"] = layer.backward_weights(buffers)
     for direction, calls in ours.items():
         what = f"{name} {direction}"
-        if table.wants(what) and not (
-            direction == "dx" and shape[0] <= 3
-        ):  # the first layer of a net has none
+        is_first = shape[0] <= 3  # the first layer of a net has no dx
+        if table.wants(what) and not (direction == "dx" and is_first):
             flops = BLOCKS * LANES * layer.flops(shape)
             table.compare(what, repeated(calls), theirs[direction], flops)
 
 
 def main():
-    """Measure, print and keep."""
+    """Measure, print and save the results."""
     table = Table("layers", arguments(__doc__))
     for name, (layer, shape) in CONVOLUTIONS.items():
         directions(table, f"{name} direct", layer.using("direct"), shape)
-        if layer.prepare(wiring_of(layer, shape)):
+        if layer.prepare(buffers_of(layer, shape)):
             directions(table, f"{name} Winograd", layer, shape)
     for name, (layer, shape) in DENSE_LAYERS.items():
         directions(table, name, layer, shape)

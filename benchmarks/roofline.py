@@ -1,19 +1,19 @@
-"""How near every layer of every model comes to what the machine can do: its arithmetic, or its memory, on one core.
+"""Compare every layer of every model with the limits of the machine, its arithmetic and its memory, on one core.
 
     python benchmarks/roofline.py [--only TEXT]
 
-A kernel can be no faster than its arithmetic at the peak of fused multiply-adds, nor than its arrays are read and
-written (Williams et al. 2009). For the first, each operation on sixteen samples counts as the fused multiply-add in
-whose place it stands, and a division as measured; convolutions count by the direct algorithm, below which Winograd's
-falls. For the second, a plain copy is measured of as many bytes, or that writes as many, in the cache or memory in
-which they lie. The longer of the two times over the kernel's own is its share; all are measured anew in each round.
+A kernel can be no faster than its arithmetic at the peak of fused multiply-adds, and no faster than its arrays can be
+read and written (Williams et al. 2009). For the arithmetic, each operation on sixteen samples counts as one fused
+multiply-add, and a division as measured; convolutions count by the direct algorithm, of which Winograd's needs only a
+part. For the memory, a plain copy of as many bytes, or that writes as many, is measured, in the cache or memory that
+holds them. The share of a kernel is the longer of the two times over its own; each round measures all of them.
 
-A row is a layer's direction: forward, the gradients of its parameters (dW), or that of its data (dx), which is not
-wanted of layers up to the first one with parameters. Its kernels run one after the other, and their limits add up;
-where they are several, each has a line of its own below, too. Rows below 60 % are marked, and told once more at the
-end: with "!", or with "." where the row takes less than 1 % of the time of every model that has the layer. Such are the
-ten outputs of a last layer, or features that lie behind images of one pixel: a microsecond or less, in which a call and
-what loops cost at their ends tell more than the machine's limits.
+A row is a direction of a layer: forward, the gradients of its parameters (dW), or that of its data (dx), which layers
+up to the first one with parameters do not compute. Its kernels run one after the other, and their limits add up; if
+there are several, each has a line of its own below, too. Rows below 60 % are marked, and printed once more at the end:
+with "!", or with "." if the row takes less than 1 % of the time of every model that has the layer. Examples are the ten
+outputs of a last layer, or features of images of one pixel: they take a microsecond or less, most of it for the call
+and the ends of loops.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ import numpy as np
 from rounds import Table, arguments
 
 from distcnn.bench.measure import copy_seconds, division_seconds, fma_peak, repeated_seconds
-from distcnn.bench.tiles import wiring_of
+from distcnn.bench.tiles import buffers_of
 from distcnn.lanes import LANES
 from distcnn.layers import (
     GELU,
@@ -92,7 +92,7 @@ TAPS = {  # operations for each tap of a window
     "window_backward_factor": 1,
 }
 FIRST = "out_features", "out_channels", "kernel_size", "sigma", "p", "name"  # shown without their names
-# Each direction of these has the operations that `flops` tells:
+# Each direction of these has as many operations as `flops` returns:
 PRODUCTS = Conv2D, TableConv2D, Dense, LocallyConnected2D
 
 
@@ -116,15 +116,15 @@ def measured(model):
     shapes, _, _ = infer_shapes(layers, model.input_shape)
     found, first = [], True
     for layer, shape in zip(layers, shapes, strict=False):
-        if not (layer.reads or layer.in_place or isinstance(layer, ReLU)):
+        if not (layer.reads or layer.memory.y_is_x or isinstance(layer, ReLU)):
             found.append((layer, shape, first))
         first = first and not (layer.reads or layer.parameters(shape))
     return found
 
 
-def wired(layer, shape):
-    """Return a layer's wiring, with its weights in the form that its kernels want."""
-    buffers = wiring_of(layer, shape)
+def prepared(layer, shape):
+    """Return a layer's buffers, with its weights in the form that its kernels want."""
+    buffers = buffers_of(layer, shape)
     for kernel, given in layer.prepare(buffers):
         kernel(*given)
     return buffers
@@ -134,7 +134,7 @@ def directions(layer, buffers, first):
     """Return the calls of each of a layer's directions that has any, by name; `first`: its dx is not wanted."""
     if layer.is_view(buffers.x.border) and np.shares_memory(buffers.x.array, buffers.y.array):
         return {}
-    alone = replace(buffers, dx=None, inner=buffers.inner and replace(buffers.inner, dx=None))
+    alone = replace(buffers, dx=None)
     weights = layer.backward(alone) if buffers.parameters else []
     kernels = [kernel for kernel, _ in weights]
     data = [] if first else [call for call in layer.backward(buffers) if call[0] not in kernels]
@@ -149,33 +149,32 @@ def kind(kernel):
 
 def bytes_of(calls, buffers):
     """Return the bytes that calls read and write at the least: of each array once, of exact sums twice."""
-    values = [
-        each for each in (buffers.x, buffers.y, buffers.dx, buffers.dy, buffers.skip, buffers.dskip) if each
-    ]
+    values = buffers.x, buffers.y, buffers.dx, buffers.dy, buffers.skip, buffers.dskip
+    values = [value for value in values if value]
     known = [each.inside for each in values] + [*buffers.parameters.values(), *buffers.saved.values()]
     sums = [*buffers.sums.values()]
     given = [each for _, all_given in calls for each in all_given if isinstance(each, np.ndarray)]
-    met = [a for a in known + sums * 2 if any(np.may_share_memory(a, b) for b in given)]
-    return sum(part(a, given) for a in met)
+    known_and_given = [a for a in known + sums * 2 if any(np.may_share_memory(a, b) for b in given)]
+    return sum(bytes_given(a, given) for a in known_and_given)
 
 
 def written_by(name, calls, buffers):
     """Return the bytes of activations, or of their gradient, that calls of a direction write."""
     value = {"forward": buffers.y, "dx": buffers.dx}.get(name)
     given = [each for _, all_given in calls for each in all_given if isinstance(each, np.ndarray)]
-    met = value and any(np.may_share_memory(value.array, each) for each in given)
-    return value.inside.nbytes if met else 0
+    is_given = value and any(np.may_share_memory(value.array, each) for each in given)
+    return value.inside.nbytes if is_given else 0
 
 
-def part(array, given):
+def bytes_given(array, given):
     """Return the bytes of an array, or of those views of it that are given."""
     return min(array.nbytes, sum(each.nbytes for each in given if np.may_share_memory(array, each)))
 
 
 def limits(name, calls, layer, shape, buffers):
-    """Return how long the arithmetic takes and how long a copy, (s, s), where one begins when the other is over.
+    """Return how long the arithmetic takes and how long a copy, in seconds, of those kernels that each of them limits.
 
-    The kernels of a product are a whole; of others each has its own limits.
+    The kernels of a product have one limit together; of others each has its own.
     """
     peak, division = fma_peak(), division_seconds()
     if isinstance(layer, PRODUCTS):
@@ -224,12 +223,12 @@ def title(layer, shape):
 
 
 def is_shown(layer, each):
-    """Tell whether an argument is to be shown: it is none that has its default, and not a long table."""
+    """Return whether an argument is to be shown: not one that has its default, nor a long table."""
     return each.repr and each.name != "connections" and getattr(layer, each.name) != each.default
 
 
 def row(table, what, name, calls, *of):
-    """Measure, keep and print a row; return its time and its share. of: layer, shape, wiring."""
+    """Measure, save and print a row; return its time and its share. of: layer, shape, buffers."""
     seconds, share, limit = measure(table, name, calls, *of)
     record = {"what": what, "unit": "s", "ours": seconds, "rounds": table.rounds, "peers": {}}
     table.rows.append(record | {"limit": limit, "of_limit": share})
@@ -284,12 +283,12 @@ def verdict(rows, low):
 
 
 def main():
-    """Measure, print and keep."""
+    """Measure, print and save the results."""
     table = Table("roofline", arguments(__doc__), rounds=3)
     times, shares = {}, {}
     for name, (layer, shape, first) in cases().items():
         if table.wants(name):
-            buffers = wired(layer, shape)
+            buffers = prepared(layer, shape)
             for direction, calls in directions(layer, buffers, first).items():
                 what = f"{name}: {direction}"
                 times[what], shares[what] = row(table, what, direction, calls, layer, shape, buffers)

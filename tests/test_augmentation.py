@@ -10,9 +10,8 @@ from distcnn.config.augment_spec import Augment, read, written
 from distcnn.config.parser import parse
 from distcnn.data.augmentation import Augmentation, gaussian
 from distcnn.errors import ConfigError
-from distcnn.kernels.block_settings import EPOCH, TRAINING
 from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import BlockContext
+from distcnn.layers.context import BlockContext
 from distcnn.models import build
 from distcnn.network.plan import Block
 from tests.helpers import oracle
@@ -32,7 +31,7 @@ def distorted(text, samples=range(16), seed=3, epoch=5, images=IMAGES, scale=SCA
     augmentation = Augmentation(read(text), images.shape[1:], images.dtype, context)
     x = aligned((1, *images.shape[1:], LANES))
     block = Block.of(images, np.zeros(len(images)), samples)
-    context.settings[TRAINING], context.settings[EPOCH], context.samples[:] = 1, epoch, block.index
+    context.training, context.epoch, context.samples[:] = True, epoch, block.index
     augmentation.load(block, scale, shift, x)
     return np.moveaxis(x[0], -1, 0)[: len(samples)].copy()
 

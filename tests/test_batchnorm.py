@@ -1,4 +1,4 @@
-"""Batch normalisation: a block's statistics and their gradients, and running statistics that all ranks share."""
+"""Batch normalization: a block's statistics and their gradients, and running statistics that all ranks share."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import pytest
 from distcnn import Net
 from distcnn.errors import NetError
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten, ReLU
-from distcnn.network.block_net import STATISTICS_MOMENTUM
 from distcnn.network.plan import Block
+from distcnn.network.worker import STATISTICS_MOMENTUM
 from distcnn.numerics.fixed_point import HEAD
 from tests.helpers import oracle
 from tests.helpers.arrays import close, normal

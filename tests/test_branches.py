@@ -1,4 +1,4 @@
-"""Branches: kept outputs that are added, concatenated and taken up again, against PyTorch and numerical derivatives."""
+"""Branches: saved outputs that are added, concatenated and read again, against PyTorch and numerical derivatives."""
 
 import numpy as np
 import pytest
@@ -85,9 +85,9 @@ def test_residual_block_agrees_with_pytorch():
     x, dy = normal(17, 2, 9, 9), normal(17, 3, seed=1)
     weights = [torch.from_numpy(view.copy()).requires_grad_() for view in net.parameters.values()]
     convolve, rectify = torch.nn.functional.conv2d, torch.nn.functional.relu
-    kept = rectify(convolve(torch.from_numpy(x), *weights[:2]))
-    y = convolve(rectify(convolve(kept, *weights[2:4], stride=2, padding=1)), *weights[4:6], padding=1)
-    y = rectify(y + torch.nn.functional.pad(kept[:, :, ::2, ::2], (0, 0, 0, 0, 0, 2)))
+    saved = rectify(convolve(torch.from_numpy(x), *weights[:2]))
+    y = convolve(rectify(convolve(saved, *weights[2:4], stride=2, padding=1)), *weights[4:6], padding=1)
+    y = rectify(y + torch.nn.functional.pad(saved[:, :, ::2, ::2], (0, 0, 0, 0, 0, 2)))
     y = torch.nn.functional.linear(y.flatten(1), *weights[6:])
     y.backward(torch.from_numpy(dy))
     assert close(net.forward(x), y.detach().numpy())
@@ -99,8 +99,8 @@ def test_residual_block_agrees_with_pytorch():
 @pytest.mark.parametrize(
     ("layers", "word"),
     [
-        ([Add("a")], "no output is kept"),
-        ([Add("a"), SaveAs("a")], "no output is kept"),
+        ([Add("a")], "no output is saved"),
+        ([Add("a"), SaveAs("a")], "no output is saved"),
         ([SaveAs("a"), SaveAs("a")], "already"),
         ([SaveAs("a"), MeanPool2D(2), Add("a")], "cannot add"),
         ([SaveAs("a"), Flatten(), Add("a")], "cannot add"),

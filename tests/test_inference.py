@@ -7,7 +7,8 @@ from distcnn import Net, models
 from distcnn.data.dataset import Split
 from distcnn.errors import Diverged
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Dropout, Flatten, ReLU, SaveAs
-from distcnn.network.inference_plan import Stage, stages
+from distcnn.network.passes import for_inference
+from distcnn.network.shapes import infer_shapes
 from distcnn.parallel.serial import SerialComm
 from distcnn.training import evaluation
 from distcnn.training.evaluation import evaluate
@@ -47,15 +48,23 @@ def test_a_norm_is_folded_into_the_convolution_before_it():
     assert close(net.predict(x), net.forward(x, training=False), summands=1)
 
 
-def test_stages():
-    """The norm behind a Dropout is folded neither: the convolution is not the layer before it."""
-    conv, norm = NORMS[0], NORMS[1]
-    assert stages(NORMS[:3]) == [Stage(conv, 0, 1, True, 3)]
-    assert stages([norm, ReLU(), conv, SaveAs("a"), norm]) == [
-        *(Stage(norm, 0, None, True, 2), Stage(conv, 2, None, False, 3)),
-        *(Stage(SaveAs("a"), 3, None, False, 4), Stage(norm, 4, None, False, 5)),
+def computed(layers, shape=(2, 8, 8)):
+    """Return (layer, its number, that of the norm folded into it, whether a ReLU is fused, shape of y) of each node."""
+    return [
+        (node.layer, node.number, node.norm and node.norm.number, node.epilogue is not None, node.out_shape)
+        for node in for_inference(layers, infer_shapes(layers, shape)[0])
     ]
-    assert [stage.number for stage in stages(NORMS)] == [0, 3, 4, 6, 7, 9, 11]
+
+
+def test_what_inference_computes():
+    """The norm behind a Dropout is not folded: the convolution is not the layer before it."""
+    conv, norm = NORMS[0], NORMS[1]
+    assert computed(NORMS[:3]) == [(conv, 0, 1, True, (8, 8, 8))]
+    assert computed([norm, ReLU(), conv, SaveAs("a"), norm]) == [
+        *((norm, 0, None, True, (2, 8, 8)), (conv, 2, None, False, (8, 8, 8))),
+        *((SaveAs("a"), 3, None, False, (8, 8, 8)), (norm, 4, None, False, (8, 8, 8))),
+    ]
+    assert [number for _, number, *_ in computed(NORMS)] == [0, 3, 4, 6, 7, 9, 11]
 
 
 def test_memory_does_not_grow_with_depth():

@@ -55,7 +55,7 @@ def test_what_just_fits_is_not_refused(monkeypatch):
     ("net", "shape"), [(OTHERS, (2, 8, 8)), (models.MODELS["lenet5"].layers((1, 28, 28), 10), (1, 28, 28))]
 )
 def test_no_more_is_wanted_than_training_takes(net, shape):
-    """What is refused must be too large in truth: the reckoning stays below what is allocated, yet not far below."""
+    """What is refused must really be too large: the estimate stays below what is allocated, yet not far below."""
     Net(net, shape).group  # noqa: B018  compiled before it is measured
     tracemalloc.start()
     try:
@@ -66,9 +66,9 @@ def test_no_more_is_wanted_than_training_takes(net, shape):
         tracemalloc.stop()
     shapes, parameter_specs, statistic_specs = infer_shapes(net, shape)
     counts = parameter_counts(parameter_specs, statistic_specs)
-    reckoned = sum(memory.of_training(net, counts, shapes, slots=len(optimizer.arrays)))
+    estimated = sum(memory.of_training(net, counts, shapes, slots=len(optimizer.arrays)))
     assert group
-    assert taken / 4 < reckoned <= taken
+    assert taken / 4 < estimated <= taken
 
 
 def test_the_strictest_limit_counts(monkeypatch, tmp_path):

@@ -19,6 +19,8 @@ from distcnn.layers import (
     Softmax,
     Tanh,
 )
+from distcnn.network.buffer_sharing import gradient_slots, gradients_over_values
+from distcnn.network.passes import for_training
 from distcnn.network.shapes import infer_shapes
 from tests.helpers.arrays import normal
 from tests.helpers.nets import OTHERS, PLAIN, small_net
@@ -156,7 +158,7 @@ def test_nan_in_front_of_any_layer_is_noticed(layers, place):
         net.loss_and_gradients(normal(5, 2, 8, 8), np.zeros(5, int))
 
 
-def test_a_twin_shares_weights_and_no_plan():
+def test_a_worker_shares_weights_and_no_plan():
     net, x = small_net(), normal(5, 2, 8, 8)
     net.predict(x)
     net.forward(x)
@@ -164,7 +166,7 @@ def test_a_twin_shares_weights_and_no_plan():
     members = {name: each for kind in Net.__mro__ for name, each in vars(kind).items()}
     plans = {name for name, each in members.items() if isinstance(each, cached_property)}
     worker_copy = net.worker_copy()
-    assert worker_copy.weights is net.weights
+    assert worker_copy.shared is net.shared
     assert worker_copy.sums is not net.sums
     assert plans <= vars(net).keys()
     assert not plans & vars(worker_copy).keys()
@@ -216,7 +218,7 @@ FRONTS = {  # what is before a pool: whether the pool's dx may lie over its x
     "tanh": ([Conv2D(4, 3), Tanh()], False),
     "norm": ([Conv2D(4, 3), BatchNorm2D(), ReLU()], False),
     "pool": ([Conv2D(4, 3), MaxPool2D(3, 1)], False),
-    "kept": ([Conv2D(4, 3), SaveAs("x"), Conv2D(4, 3, padding=1), Add("x")], False),
+    "saved": ([Conv2D(4, 3), SaveAs("x"), Conv2D(4, 3, padding=1), Add("x")], False),
 }
 
 
@@ -228,7 +230,9 @@ def test_a_pool_that_writes_over_its_input_changes_nothing(front, monkeypatch):
     for _ in range(2):
         net = Net(layers, shape)
         found.append(net.loss_and_gradients(x, labels)[1])
-        assert (len(layers) - 3 in net.group.first._gradients_over_values().values()) == allowed
+        nodes = for_training(net.layers, net.shapes)
+        over = gradients_over_values(nodes, gradient_slots(nodes, shape))
+        assert (len(layers) - 3 in over.values()) == allowed
         monkeypatch.setattr(MaxPool2D, "gradient_over_input", lambda self, shape: False)
         allowed = False
     for name, gradient in found[0].items():
@@ -242,7 +246,7 @@ def test_gradients_go_back_as_far_as_there_are_parameters():
     images = np.random.default_rng(0).standard_normal((5, 1, 4, 4), np.float32)
     _, gradients = net.loss_and_gradients(images, np.arange(5) % 3)
     plan = net.group.plans[0]
-    assert [buffers.dx is not None for buffers in plan._buffers] == [False] * 5 + [True] * 2
+    assert [buffers.dx is not None for buffers in plan.buffers] == [False] * 5 + [True] * 2
     logits = net.forward(images)
     softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     dx = net.backward((softmax - np.eye(3, dtype=np.float32)[np.arange(5) % 3]) / 5)

@@ -1,4 +1,4 @@
-"""Norms over groups of blocks in training: one result on any number of ranks and threads; samples are still named."""
+"""Norms over groups of blocks in training: one result on any number of ranks and threads, NaN is still located."""
 
 import re
 import tracemalloc
@@ -66,7 +66,7 @@ def test_a_state_in_the_middle_of_an_epoch_holds_everything(recipe):
 
 
 @pytest.mark.parametrize("norm_group", [1, 2, 3, "global"])
-def test_the_sample_at_fault_is_named(norm_group):
+def test_the_sample_with_nan_is_named(norm_group):
     """Behind the first norm its NaN is in all samples of the group."""
     images, labels = normal(90, 1, 28, 28), np.arange(90, dtype=np.int32) % 10
     images[[33, 36], 0, 5, 5] = np.nan
@@ -77,7 +77,7 @@ def test_the_sample_at_fault_is_named(norm_group):
 
 
 @pytest.mark.mpi(ranks=(1, 3))
-def test_the_sample_at_fault_is_named_wherever_it_is(comm):
+def test_the_sample_with_nan_is_named_on_any_rank(comm):
     """A NaN on the last rank, which a norm over the whole batch has brought to all."""
     run = train(RECIPES["all"], comm, steps=2)
     net, last = run.net, comm.rank == comm.size - 1
@@ -125,7 +125,7 @@ def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
     counts = parameter_counts(parameter_specs, statistic_specs)
     five, one = (sum(memory.of_training(LAYERS, counts, shapes, blocks=count)) for count in (5, 1))
     assert taken / 4 < five - one <= taken
-    monkeypatch.setattr(memory, "available", lambda: five - 1)  # without what is kept beside parameters
+    monkeypatch.setattr(memory, "available", lambda: five - 1)  # without the slots of the optimizer
     memory.require(LAYERS, [one])
     with pytest.raises(NetError, match="use smaller images, a smaller net, a smaller norm group, or fewer"):
         models.check_memory("small", (1, 28, 28), 10, 1, 1, 1, 5)

@@ -6,7 +6,7 @@ import pytest
 from distcnn import Net, models
 from distcnn.errors import Diverged
 from distcnn.layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from distcnn.layers.convolution import winograd
+from distcnn.layers.convolution import conv2d, winograd
 from distcnn.numerics.fixed_point import QUANTUM
 from tests.helpers import oracle
 from tests.helpers.arrays import distance, normal
@@ -18,9 +18,12 @@ pytestmark = pytest.mark.check
 
 @pytest.fixture
 def always(monkeypatch):
-    """Use Winograd's algorithm wherever it is possible, whether it pays or not."""
+    """Use Winograd's algorithm wherever it is possible, whether it is faster or not."""
+    conv2d.algorithms.cache_clear()
     monkeypatch.setattr(winograd, "is_faster", lambda *shape: True)
-    monkeypatch.setattr(winograd, "pays_for_weights", lambda channels, *shape: channels >= 16)
+    monkeypatch.setattr(winograd, "is_faster_for_weights", lambda channels, *shape: channels >= 16)
+    yield
+    conv2d.algorithms.cache_clear()
 
 
 @pytest.mark.parametrize(("outputs", "padding", "shape", "n"), TILE_CASES)

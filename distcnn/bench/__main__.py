@@ -10,7 +10,7 @@ if __name__ == "__main__":
 import argparse
 
 
-def main():
+def main() -> None:
     """Parse the command line and measure; the exit code is 1 if a tile in use spills."""
     parser = argparse.ArgumentParser(prog="python -m distcnn.bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)

@@ -10,7 +10,7 @@ from distcnn.errors import ConfigError
 from distcnn.kernels import augmentation as kernels
 from distcnn.kernels.pointwise import pack
 from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import BlockContext
+from distcnn.layers.context import BlockContext
 from distcnn.network.plan import Block
 from distcnn.numerics import portable_math
 

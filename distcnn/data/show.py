@@ -9,10 +9,9 @@ import numpy as np
 from distcnn.config.augment_spec import NONE, Augment, read
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.dataset import Split, load
-from distcnn.kernels.block_settings import EPOCH
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import BlockContext
+from distcnn.layers.context import BlockContext
 from distcnn.network.plan import Block
 from distcnn.parallel.serial import SerialComm
 
@@ -51,7 +50,7 @@ def distorted(split: Split, samples: np.ndarray, augment: Augment, epochs: Itera
     unchanged = np.ones(shape[0], np.float32), np.zeros(shape[0], np.float32)
     seen = []
     for epoch in epochs:
-        context.settings[EPOCH] = epoch
+        context.epoch = epoch
         with ieee_mode():
             augmentation.load(block, *unchanged, x)
         seen.append(np.moveaxis(x[0], -1, 0)[: len(samples)].copy())

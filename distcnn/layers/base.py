@@ -1,300 +1,199 @@
-"""What a layer is: its shapes, its parameters, and the kernel calls of its forward and backward pass on one block.
-
-A layer holds its arguments and nothing else, so that one object may stand in several nets; buffers belong to the
-plan, which hands each layer a `Wiring`. A call is a pair (kernel, arguments).
-"""
+"""What a layer is: shapes, parameters, declarations for the planner, and the kernel calls of its two passes."""
 
 import math
-import operator
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from distcnn.errors import NetError
-from distcnn.lanes import LANES, aligned
+from distcnn.layers.context import BlockContext
+from distcnn.layers.declarations import RELU, Array, Call, Fusion, MemoryUse, Parameter, Shape
+from distcnn.layers.values import NO_BORDER, Border, Scratch, Value
 
 
-class Parameter(NamedTuple):
-    """Shape of a parameter and how many inputs each of its outputs sums (0: starts at `start` instead of at random)."""
-
-    shape: tuple[int, ...]
-    fan_in: int = 0
-    start: float = 0.0
-
-
-class Border(NamedTuple):
-    """Zero columns and rows that a layer wants around an array."""
-
-    left: int = 0
-    right: int = 0
-    top: int = 0
-    bottom: int = 0
-
-    def union(self, other):
-        """Return the border that holds both."""
-        return Border(*map(max, self, other))
-
-
-NO_BORDER = Border()
-
-
-def padded(shape, border):
-    """Return the shape of an image (c, h, w) with its border; features (n,) have none."""
-    left, right, top, bottom = border
-    return (shape[0], shape[1] + top + bottom, shape[2] + left + right) if len(shape) == 3 else tuple(shape)
-
-
-class Value:
-    """A block of activations, or their gradient: an array of one block with zeros around its images.
-
-    shape: (c, h, w) or (features,); `inside` is the [1, *shape, 16] part without the zeros. memory: a flat array to
-    lie in, zero where the border is; without it the value gets memory of its own.
-    """
-
-    def __init__(self, shape, border=NO_BORDER, memory=None):
-        self.shape, self.border = tuple(shape), border
-        whole = (1, *padded(shape, border), LANES)
-        self.array = aligned(whole) if memory is None else memory[: math.prod(whole)].reshape(whole)
-        self.inside = self.window(0, 0, *shape[1:]) if any(border) else self.array
-
-    def window(self, row, column, height, width):
-        """Return the part of the images that begins at (row, column), which may lie in the zeros around them."""
-        top, left = row + self.border.top, column + self.border.left
-        return self.array[:, :, top : top + height, left : left + width]
-
-    def bordered(self, border):
-        """Return the array with just `border`, of the zeros that it has."""
-        left, right, top, bottom = border
-        height, width = self.shape[1:]
-        return self.window(-top, -left, top + height + bottom, left + width + right)
-
-    def samples(self, count):
-        """Return the first `count` samples, [count, *shape]."""
-        return np.moveaxis(self.inside[0], -1, 0)[:count]
-
-    def set_samples(self, values):
-        """Put up to sixteen samples, [n, *shape], into the lanes, and zero into the rest."""
-        self.inside[0, ..., len(values) :] = 0
-        self.inside[0, ..., : len(values)] = np.moveaxis(values, 0, -1)
-
-    @property
-    def rows(self):
-        """The inside as images; features are an image of one row."""
-        return self.inside if self.inside.ndim == 5 else self.inside[:, None, None]
-
-    @property
-    def channels(self):
-        """The inside as images; features are the channels of one pixel."""
-        return self.inside if self.inside.ndim == 5 else self.inside[:, :, None, None]
-
-
-class BlockContext:
-    """When a block is computed, and for which samples: what randomness in a layer is a function of.
-
-    samples: int64 [16], the sample's number in each lane; weights: float32 [16], 0 in an empty lane, else 1;
-    settings: int64 [3], at TRAINING 1 or 0, at SEED, at EPOCH.
-    """
-
-    def __init__(self, seed):
-        self.samples = np.zeros(LANES, np.int64)
-        self.weights = aligned((LANES,))
-        self.settings = np.array([0, seed % 2**63, 0], np.int64)
-
-    def for_next_block(self):
-        """Return the moment of another block, whose settings are the same array."""
-        other = BlockContext(0)
-        other.settings = self.settings
-        return other
-
-
-class Scratch:
-    """Memory that calls use for themselves, one after the other: by name, as large as the largest wish so far."""
-
-    def __init__(self):
-        self._buffers = {}
-
-    def array(self, name, shape):
-        """Return an array of `shape`, as `planes`; what it holds is undefined."""
-        if self._buffers.get(name, np.empty(0)).size < planes_size(shape):
-            self._buffers[name] = aligned((planes_size(shape),))
-        return planes(shape, self._buffers[name])
-
-
-def planes_size(shape):
-    """Return how many numbers `planes` of this shape take."""
-    return shape[0] * (-(-math.prod(shape[1:]) // LANES) | 1) * LANES
-
-
-def planes(shape, memory=None):
-    """Return an array of `shape` whose first axis advances by an odd number of cache lines, in memory of its own.
-
-    With powers of two, neighbours on that axis would all fall into one set of the cache. memory: a flat array for it.
-    """
-    size, plane = planes_size(shape), math.prod(shape[1:])
-    memory = aligned((size,)) if memory is None else memory[:size]
-    return memory.reshape(shape[0], -1)[:, :plane].reshape(shape)
-
-
-@dataclass
+@dataclass(frozen=True)
 class LayerBuffers:
-    """What a plan hands a layer: its arrays, and what it does for its neighbours.
+    """The arrays of one layer in one plan, and what its calls do for its neighbors.
 
-    x, y: activations; dx, dy: their gradients (dx None: nobody asks for it); parameters and sums: arrays by name, of
-    float32 and of exact sums; guard: as in lanes.sums; relu: y is to be what the ReLU behind this layer gives; mask:
-    dx is to be the gradient before the ReLU in front of this layer; scratch: room that layers share; kept: the arrays
-    that `Layer.kept` asks for; common: those of `Layer.common`; number: the layer's place in the net; moment: see
-    Moment; inner: the wiring of a layer inside this one; other: the kept output that this layer takes; dother: where
-    those that take it add up its gradient.
+    x, y: activations.
+    dx, dy: their gradients. dx is None if the gradient of x is not wanted; both are None in inference.
+    parameters: float32 arrays by name: parameters and running statistics.
+    sums: int64 exact sums by the same names; the backward pass adds gradients to them.
+    guard: int64 [2], which kernels that add to sums take, see distcnn.lanes.sums.
+    epilogue: the layer behind this one whose work the forward calls do too; None if there is none.
+    prologue: the layer before this one whose derivative the backward calls apply too; None if there is none.
+    saved: the arrays that `Layer.saved` declares, for each block.
+    prepared: the arrays that `Layer.prepared` declares, for all blocks.
+    group_shared: the arrays that `Layer.group_shared` declares, for all blocks of a group.
+    scratch: temporary memory.
+    number: the place of the layer in the net.
+    context: the samples of the block, and the settings.
+    skip: the output that the layer named by `reads`; None if it reads none.
+    dskip: where the gradient of a saved output is added up; None if it is not wanted.
     """
 
     x: Value
     y: Value
-    dx: Value | None
-    dy: Value | None
+    dx: Value | None = None
+    dy: Value | None = None
     parameters: dict[str, np.ndarray] = field(default_factory=dict)
     sums: dict[str, np.ndarray] = field(default_factory=dict)
     guard: np.ndarray | None = None
-    relu: bool = False
-    mask: bool = False
-    scratch: Scratch = field(default_factory=Scratch)
-    filters: np.ndarray | None = None
-    rotated_filters: np.ndarray | None = None
+    epilogue: "Layer | None" = None
+    prologue: "Layer | None" = None
     saved: dict[str, np.ndarray] = field(default_factory=dict)
+    prepared: dict[str, np.ndarray] = field(default_factory=dict)
     group_shared: dict[str, np.ndarray] = field(default_factory=dict)
+    scratch: Scratch = field(default_factory=Scratch)
     number: int = 0
     context: BlockContext | None = None
-    inner: "LayerBuffers | None" = None
     skip: Value | None = None
     dskip: Value | None = None
 
-    def for_next_block(self, **own):
-        """Return the wiring of the same layer for another block of the group, which has these for itself.
+    @property
+    def relu(self) -> bool:
+        """Whether y is to be max(y, 0)."""
+        return self.epilogue is not None and self.epilogue.fusion.kind == RELU
 
-        What `Layer.prepare` makes from the parameters serves both.
-        """
-        return replace(self, **own, inner=self.inner and self.inner.for_next_block(**own))
+    @property
+    def mask(self) -> bool:
+        """Whether dx is to be 0 where x, the output of a ReLU, is not above 0."""
+        return self.prologue is not None and self.prologue.fusion.kind == RELU
 
 
 class Layer:
-    """Base of all layers."""
+    """Base of all layers: a description that plans ask for shapes, arrays and kernel calls.
 
-    applies_relu = False  # its forward kernel can apply the ReLU behind it
-    applies_mask = False  # its backward kernel can apply the derivative of the ReLU in front of it
-    in_place = False  # y is x itself
-    training_only = False  # otherwise y is x
-    synchronizes = False  # in training, the blocks of a group meet in it: see distcnn.network.group_plan
-    folds_norm = False  # its first parameter's first axis are the channels of y, for a norm to be folded into
-    gradient_in_place = False  # dx takes the memory of dy
-    reads_output = True  # its backward pass may read y
-    # The name under which y is kept for later layers, and of the kept output that this one takes:
-    saves_as = reads = None
-    # As the last layer: the logit, for the loss, of a class to which no sample belongs:
-    rejection_logit = -math.inf
+    To write a layer, derive a frozen dataclass whose fields are the layer's arguments; it holds nothing else, so that
+    one object may stand in several nets. Define `output_shape`, `forward` and `backward`, and `parameters` if there
+    are any. `forward` and `backward` are called once, when a plan is made, and return kernel calls, (kernel,
+    arguments) each, which then run for every block. Arguments are numbers and views of the arrays in `LayerBuffers`;
+    the samples of a block lie in the last axis, of sixteen. Everything else below has a default that is right for a
+    layer that fuses with no neighbor and shares no memory.
 
-    def output_shape(self, shape):
-        """Return the shape of y for x of `shape`, both without samples. Raises NetError if x does not fit."""
+        @kernel("f4:5 f4:5")
+        def square_forward(x, y): ...
+
+        @dataclass(frozen=True)
+        class Square(Layer):
+            def output_shape(self, shape):
+                return shape
+
+            def forward(self, buffers):
+                return [(square_forward, (buffers.x.rows, buffers.y.rows))]
+
+            def backward(self, buffers):
+                if buffers.dx is None:
+                    return []
+                return [(square_backward, (buffers.x.rows, buffers.dy.rows, buffers.dx.rows))]
+
+    `backward` computes dx if it is not None, and adds the gradient of each parameter, summed over the block's samples,
+    to the exact sums of its name, by the functions of distcnn.lanes.sums. Each kernel must give the same bits for a
+    block whatever other blocks there are.
+
+    fusion: what this layer and its neighbors can do in one kernel.
+    memory: which arrays of this layer are the same array.
+    training_only: whether inference leaves the layer out, as then y is x.
+    synchronizes: whether the blocks of a group wait for each other in training: some call is a SyncPoint.
+    saves_as: the name under which later layers can read y; None for no name.
+    reads: the name of the saved output that this layer reads; None for none.
+    rejection_logit: if this is the last layer, the logit of one more class in the loss, which no sample has.
+    """
+
+    fusion = Fusion()
+    memory = MemoryUse()
+    training_only: bool = False
+    synchronizes: bool = False
+    saves_as: str | None = None
+    reads: str | None = None
+    rejection_logit: float = -math.inf
+
+    # ---- shapes ----
+
+    def output_shape(self, shape: Shape, *saved: Shape) -> Shape:
+        """Return the shape of y, without samples, for x of `shape`; raise NetError if x does not fit.
+
+        saved: the shape of the output that the layer `reads`, if it reads one.
+        """
         raise NotImplementedError
 
-    def parameters(self, shape):
-        """Return the layer's parameters by name, in the order of declaration."""
+    def parameters(self, shape: Shape) -> dict[str, Parameter]:
+        """Return the parameters by name, in the order of declaration."""
         return {}
 
-    def using(self, conv):
-        """Return the layer as a net with this choice of algorithm has it, "winograd" or "direct"."""
-        return self
-
-    def statistics(self, shape):
-        """Return the layer's running statistics by name: arrays that follow the data instead of a gradient."""
+    def statistics(self, shape: Shape) -> dict[str, Parameter]:
+        """Return the running statistics by name: arrays that follow the data instead of a gradient."""
         return {}
 
-    def flops(self, shape):
-        """Return the products and sums of a sample's forward pass, 2 a pair; what acts on single numbers is free."""
+    def flops(self, shape: Shape) -> int:
+        """Return the multiplications and additions of a sample's forward pass; elementwise work counts as 0."""
         summed = max((parameter.fan_in for parameter in self.parameters(shape).values()), default=0)
         return round(2 * summed * math.prod(self.output_shape(shape)))
 
-    def saved(self, shape):
-        """Return the shapes, by name, of the float32 arrays that the forward pass keeps for the backward pass."""
-        return {}
+    # ---- what the planner asks ----
 
-    def group_shared(self, shape):
-        """Return the shapes, by name, of the float32 arrays that all blocks of a group have in common."""
-        return {}
+    def using(self, conv: str) -> "Layer":
+        """Return the layer for a net whose convolutions are computed by `conv`: "winograd" or "direct"."""
+        return self
 
-    def border(self, shape):
+    def border(self, shape: Shape) -> Border:
         """Return the zeros wanted around x."""
         return NO_BORDER
 
-    def gradient_border(self, shape):
+    def gradient_border(self, shape: Shape) -> Border:
         """Return the zeros wanted around dy."""
         return NO_BORDER
 
-    def prepare(self, buffers):
-        """Return the calls that bring parameters into the form that the others want, once for many blocks."""
+    def is_view(self, border: Border) -> bool:
+        """Return whether y is the memory of x seen in another shape, if x has this border."""
+        return False
+
+    def gradient_over_input(self, shape: Shape) -> bool:
+        """Return whether dx may be written over x of this shape."""
+        return False
+
+    def saved(self, shape: Shape) -> Mapping[str, Array | Shape]:
+        """Return the arrays that the forward pass fills for the backward pass, by name."""
+        return {}
+
+    def prepared(self, shape: Shape, with_dx: bool) -> Mapping[str, Array | Shape]:
+        """Return the arrays that `prepare` fills, by name.
+
+        with_dx: whether the gradient of x is wanted.
+        """
+        return {}
+
+    def group_shared(self, shape: Shape) -> Mapping[str, Array | Shape]:
+        """Return further arrays that all blocks of a group share, by name."""
+        return {}
+
+    # ---- calls ----
+
+    def fold(
+        self,
+        own: dict[str, np.ndarray],
+        weight: np.ndarray,
+        bias: np.ndarray,
+        folded: dict[str, np.ndarray],
+    ) -> list[Call]:
+        """Return the calls that multiply this layer into the weights of the layer before it, for inference.
+
+        Layers of kind NORM must define it.
+
+        own: the parameters and statistics of this layer.
+        weight, bias: those of the layer before; the first axis of weight, and bias, are the channels.
+        folded: "weight" and "bias", which the calls write.
+        """
+        raise NotImplementedError
+
+    def prepare(self, buffers: LayerBuffers) -> list[Call]:
+        """Return the calls that fill `prepared` from the parameters; they run whenever the parameters have changed."""
         return []
 
-    def is_view(self, border):
-        """Tell whether y is x's own memory, seen in another shape, if x has this border."""
-        return False
-
-    def gradient_over_input(self, shape):
-        """Tell whether dx may take the memory of x of this shape."""
-        return False
-
-    def forward(self, buffers):
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
         """Return the calls that compute y."""
         raise NotImplementedError
 
-    def backward(self, buffers):
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
         """Return the calls that add the parameters' gradients to their sums and compute dx, if it is wanted."""
         raise NotImplementedError
-
-
-def listed(layers):
-    """Return layers as a list, or raise NetError."""
-    try:
-        return list(layers)
-    except TypeError:
-        raise NetError(f"layers is {layers!r}; wanted a list of objects from distcnn.layers") from None
-
-
-def check_image(layer, shape):
-    """Return (c, h, w), or raise NetError if `shape` is not that of an image."""
-    if len(shape) != 3:
-        raise NetError(f"{layer} wants images (c, h, w), but its input has shape {shape}")
-    return shape
-
-
-MOST = 2**31 - 1  # of any size or count: products of a few still fit into 64 bits
-
-
-def is_whole(value, least):
-    """Tell whether a value is a whole number from `least` on."""
-    return (
-        hasattr(type(value), "__index__")
-        and not isinstance(value, bool)
-        and least <= operator.index(value) <= MOST
-    )
-
-
-def check_whole(layer, least, **arguments):
-    """Raise NetError unless each argument is a whole number of at least `least`."""
-    for name, value in arguments.items():
-        if not is_whole(value, least):
-            raise NetError(
-                f"{type(layer).__name__}: {name} is {value!r}; wanted a whole number from {least} on, below 2**31"
-            )
-
-
-def check_yes_or_no(layer, **arguments):
-    """Raise NetError unless each argument is True or False."""
-    for name, value in arguments.items():
-        if not isinstance(value, bool | np.bool_):
-            raise NetError(f"{type(layer).__name__}: {name} is {value!r}; wanted True or False")
-
-
-def check_positive(layer, **arguments):
-    """Raise NetError unless each argument is a finite number above 0."""
-    for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise NetError(f"{type(layer).__name__}: {name} is {value!r}; wanted a number above 0")

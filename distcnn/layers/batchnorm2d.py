@@ -1,71 +1,79 @@
-"""Batch normalisation."""
+"""Batch normalization."""
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from distcnn.kernels import batchnorm as kernels
 from distcnn.kernels.program import SyncPoint
 from distcnn.lanes import LANES
-from distcnn.layers.base import Layer, Parameter, check_image, check_positive
+from distcnn.layers.base import Layer, LayerBuffers
+from distcnn.layers.checks import check_image, check_positive
+from distcnn.layers.declarations import NORM, RELU, Call, Fusion, Parameter, Shape
 
 
 @dataclass(frozen=True)
 class BatchNorm2D(Layer):
     """y = (x - mean) / sqrt(variance + eps) * weight + bias for each channel (PyTorch's BatchNorm2d).
 
-    In training, mean and variance are those of a group of blocks of sixteen samples, of one block unless the net has
-    another `norm_group`; otherwise they are the running ones, which move by a tenth towards each batch's mean over its
-    samples (Ioffe and Szegedy 2015).
-    weight: (c,), starts at 1; bias: (c,), starts at 0; the statistics running_mean and running_var: (c,), 0 and 1.
+    In training, mean and variance are those of a group of blocks of sixteen samples: of one block unless the net has
+    another `norm_group`. In inference they are the running ones, which move by a tenth towards each batch's mean over
+    its samples (Ioffe and Szegedy 2015).
+
+    weight: (c,), starts at 1.
+    bias: (c,), starts at 0.
+    running_mean, running_var: (c,), statistics that start at 0 and 1.
     """
 
     eps: float = 1e-5
 
-    applies_relu = True
+    fusion = Fusion(NORM, forward=(RELU,))
     synchronizes = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(self, eps=self.eps)
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: Shape) -> Shape:
         return check_image(self, shape)
 
-    def fold(self, own, weight, bias, folded):
-        """Return the calls that put weight and bias of the layer before, and this norm, into the arrays `folded`."""
-        statistics = own["running_mean"], own["running_var"], self.eps
-        rows = weight.reshape(len(weight), -1), folded["weight"].reshape(len(weight), -1)
-        return [
-            (
-                kernels.fold_norm,
-                (rows[0], bias, own["weight"], own["bias"], *statistics, rows[1], folded["bias"]),
-            )
-        ]
-
-    def parameters(self, shape):
+    def parameters(self, shape: Shape) -> dict[str, Parameter]:
         return {"weight": Parameter(shape[:1], start=1.0), "bias": Parameter(shape[:1])}
 
-    def statistics(self, shape):
+    def statistics(self, shape: Shape) -> dict[str, Parameter]:
         return {"running_mean": Parameter(shape[:1]), "running_var": Parameter(shape[:1], start=1.0)}
 
-    def saved(self, shape):
+    def saved(self, shape: Shape) -> dict[str, Shape]:
         return {"rows": (1, 3, shape[0]), "backward_rows": (1, 2, shape[0])}
 
-    def group_shared(self, shape):
+    def group_shared(self, shape: Shape) -> dict[str, Shape]:
         return {"statistics": (6, shape[0], LANES)}
 
-    def forward(self, buffers):
-        own, sums, saved, when = buffers.parameters, buffers.sums, buffers.saved, buffers.context
+    def fold(
+        self,
+        own: dict[str, np.ndarray],
+        weight: np.ndarray,
+        bias: np.ndarray,
+        folded: dict[str, np.ndarray],
+    ) -> list[Call]:
+        rows, folded_rows = weight.reshape(len(weight), -1), folded["weight"].reshape(len(weight), -1)
+        statistics = own["running_mean"], own["running_var"], self.eps
+        arrays = rows, bias, own["weight"], own["bias"], *statistics, folded_rows, folded["bias"]
+        return [(kernels.fold_norm, arrays)]
+
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
+        own, sums, rows, context = buffers.parameters, buffers.sums, buffers.saved["rows"], buffers.context
         x, statistics = buffers.x.inside, buffers.group_shared["statistics"]
         running = own["running_mean"], own["running_var"], self.eps, math.prod(buffers.x.shape[1:])
-        inputs = x, own["weight"], own["bias"], when.settings, when.weights, statistics
+        inputs = x, own["weight"], own["bias"], context.settings, context.weights, statistics
         outputs = sums["running_mean"], sums["running_var"], buffers.guard, buffers.y.inside
         return [
-            (kernels.batch_norm_moments, (x, when.settings, when.weights, saved["rows"])),
-            SyncPoint(kernels.batch_norm_statistics, (saved["rows"], *running, when.settings, statistics)),
+            (kernels.batch_norm_moments, (x, context.settings, context.weights, rows)),
+            SyncPoint(kernels.batch_norm_statistics, (rows, *running, context.settings, statistics)),
             (kernels.batch_norm_forward(buffers.relu), (*inputs, *outputs)),
         ]
 
-    def backward(self, buffers):
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
         sums, rows, statistics = (
             buffers.sums,
             buffers.saved["backward_rows"],
@@ -73,7 +81,7 @@ class BatchNorm2D(Layer):
         )
         inputs = buffers.x.inside, buffers.dy.inside, buffers.context.weights, statistics
         outputs = sums["weight"], sums["bias"], buffers.guard, rows
-        calls = [(kernels.batch_norm_backward_parameters, (*inputs, *outputs))]
+        calls: list[Call] = [(kernels.batch_norm_backward_parameters, (*inputs, *outputs))]
         if buffers.dx:
             data = *inputs, buffers.parameters["weight"], buffers.dx.inside
             calls.append(SyncPoint(kernels.batch_norm_backward_statistics, (rows, statistics)))

@@ -1,52 +1,70 @@
-"""Branches: a list of layers is any acyclic graph when outputs can be kept by name and taken up again.
+"""Branches: a list of layers is any acyclic graph when outputs can be saved by name and read again.
 
-    Keep("x"), Conv2D(16, 3, padding=1), ReLU(), Conv2D(16, 3, padding=1), Add("x"), ReLU()
+    SaveAs("x"), Conv2D(16, 3, padding=1), ReLU(), Conv2D(16, 3, padding=1), Add("x"), ReLU()
 
-is a residual block; `From("x")` begins another branch at the kept output.
+is a residual block; `StartFrom("x")` begins another branch at the saved output.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from distcnn.errors import NetError
 from distcnn.kernels import branch as kernels
-from distcnn.layers.base import Layer, check_whole
+from distcnn.layers.base import Layer, LayerBuffers
+from distcnn.layers.checks import check_whole
+from distcnn.layers.declarations import RELU, Call, Fusion, MemoryUse, Shape
 
 
 class Branch(Layer):
-    """A layer that changes no number of its input by itself."""
+    """Base of layers that save an output by its `name`, or read one."""
 
-    def __post_init__(self):
+    name: str
+
+    def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise NetError(f"{type(self).__name__}: name is {self.name!r}; wanted text")
 
-    def flops(self, shape):
+    def flops(self, shape: Shape) -> int:
         return 0
 
-    def give(self, buffers, dy, stride=1):
-        """Return the calls that add dy to the gradient of the kept output, if that is wanted."""
-        return [(kernels.spread, (dy, stride, buffers.dskip.channels))] if buffers.dskip else []
+
+class Reader(Branch):
+    """Base of layers that read the output saved as `name`."""
+
+    @property
+    def reads(self) -> str:
+        return self.name
+
+    def add_gradient(self, buffers: LayerBuffers, gradient: np.ndarray, stride: int = 1) -> list[Call]:
+        """Return the calls that add a gradient to that of the saved output, if it is wanted.
+
+        gradient: float32 [1, c, rows, columns, 16].
+        stride: distance, in the saved output, of the rows and columns that belong to the gradient's.
+        """
+        return [(kernels.spread, (gradient, stride, buffers.dskip.channels))] if buffers.dskip else []
 
 
 @dataclass(frozen=True)
 class SaveAs(Branch):
-    """y = x, which later layers may take up by this name. Any shape."""
+    """y = x, which later layers can read by this name. Any shape."""
 
     name: str
 
-    in_place = gradient_in_place = True
+    memory = MemoryUse(y_is_x=True, dx_is_dy=True)
 
     @property
-    def saves_as(self):
+    def saves_as(self) -> str:
         return self.name
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: Shape) -> Shape:
         return shape
 
-    def forward(self, buffers):
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
         return []
 
-    def backward(self, buffers):
-        """The gradient of x is that of y, in the same memory, and what the takers have added up."""
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
+        """Return the calls that add, to the gradient of y in place, what the readers of y have added up."""
         if buffers.dskip is None:
             return []
         dx, dskip = buffers.dx.channels, buffers.dskip.channels
@@ -54,83 +72,70 @@ class SaveAs(Branch):
 
 
 @dataclass(frozen=True)
-class Add(Branch):
-    """y = x + the output kept as `name`, of which every `stride`-th row and column counts.
+class Add(Reader):
+    """y = x + every `stride`-th row and column of the output saved as `name`. Any shape.
 
-    Channels that the kept output lacks count as 0: He et al. 2016, shortcut A. Any shape.
+    Channels that the saved output lacks count as 0: He et al. 2016, shortcut A.
     """
 
     name: str
     stride: int = 1
 
-    applies_relu = True
-    gradient_in_place = True
+    fusion = Fusion(forward=(RELU,))
+    memory = MemoryUse(dx_is_dy=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_whole(self, 1, stride=self.stride)
 
-    @property
-    def reads(self):
-        return self.name
-
-    def output_shape(self, shape, saved):
+    def output_shape(self, shape: Shape, saved: Shape) -> Shape:
         sampled = (saved[0], *(-(-n // self.stride) for n in saved[1:]))
         if len(saved) != len(shape) or sampled[1:] != shape[1:] or saved[0] > shape[0]:
-            raise NetError(f"{self} cannot add {saved}, kept as {self.name!r}, to its input {shape}")
+            raise NetError(f"{self} cannot add {saved}, saved as {self.name!r}, to its input {shape}")
         return shape
 
-    def forward(self, buffers):
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
         arrays = buffers.x.channels, buffers.skip.channels, self.stride, buffers.y.channels
         return [(kernels.add_forward(buffers.relu), arrays)]
 
-    def backward(self, buffers):
-        """The gradient of x is that of y, in the same memory."""
-        return self.give(buffers, buffers.dy.channels, self.stride)
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
+        return self.add_gradient(buffers, buffers.dy.channels, self.stride)
 
 
 @dataclass(frozen=True)
-class Concatenate(Branch):
-    """y = the channels (or features) of x, then those of the output kept as `name`."""
+class Concatenate(Reader):
+    """y = the channels (or features) of x, then those of the output saved as `name`."""
 
     name: str
 
-    @property
-    def reads(self):
-        return self.name
-
-    def output_shape(self, shape, saved):
+    def output_shape(self, shape: Shape, saved: Shape) -> Shape:
         if len(saved) != len(shape) or saved[1:] != shape[1:]:
-            raise NetError(f"{self} cannot put {saved}, kept as {self.name!r}, behind its input {shape}")
+            raise NetError(f"{self} cannot put {saved}, saved as {self.name!r}, behind its input {shape}")
         return shape[0] + saved[0], *shape[1:]
 
-    def forward(self, buffers):
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
         c, y = buffers.x.shape[0], buffers.y.channels
         saved = buffers.skip.channels
         return [(kernels.copy, (buffers.x.channels, y[:, :c])), (kernels.copy, (saved, y[:, c:]))]
 
-    def backward(self, buffers):
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
         c, dy = buffers.x.shape[0], buffers.dy.channels
-        calls = self.give(buffers, dy[:, c:])
+        calls = self.add_gradient(buffers, dy[:, c:])
         return calls + ([(kernels.copy, (dy[:, :c], buffers.dx.channels))] if buffers.dx else [])
 
 
 @dataclass(frozen=True)
-class StartFrom(Branch):
-    """y = the output kept as `name`; the layer before has ended a branch, and should be a Keep."""
+class StartFrom(Reader):
+    """y = the output saved as `name`; x, the end of another branch, is not read: a SaveAs should stand before."""
 
     name: str
 
-    @property
-    def reads(self):
-        return self.name
-
-    def output_shape(self, shape, saved):
+    def output_shape(self, shape: Shape, saved: Shape) -> Shape:
         return saved
 
-    def forward(self, buffers):
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
         return [(kernels.copy, (buffers.skip.channels, buffers.y.channels))]
 
-    def backward(self, buffers):
-        calls = self.give(buffers, buffers.dy.channels)
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
+        calls = self.add_gradient(buffers, buffers.dy.channels)
         return calls + ([(kernels.clear, (buffers.dx.channels,))] if buffers.dx else [])

@@ -3,31 +3,33 @@
 import math
 from dataclasses import dataclass
 
-from distcnn.layers.base import check_positive
+from distcnn.kernels.axis import Axis
+from distcnn.layers.checks import check_positive
 from distcnn.layers.pool2d import WeightedPool2D, inside
+from distcnn.layers.window2d import Pair
 from distcnn.numerics import portable_math
 
 
 @dataclass(frozen=True)
 class GaussianPool2D(WeightedPool2D):
-    """y = the mean of each window with weights exp(-d**2 / (2 sigma**2)), d from the window's centre.
+    """y = the mean of each window with weights exp(-d**2 / (2 sigma**2)), d from the window's center.
 
-    The weights are divided by their sum over the window's part inside the image, which like them is a product of one
-    number for the rows and one for the columns. See Pool2D for the other arguments.
+    The weights are divided by their sum over the part of the window inside the image. This sum, like each weight, is
+    the product of one number for the rows and one for the columns. See Pool2D for the other arguments.
     """
 
-    kernel_size: int | tuple[int, int]
+    kernel_size: Pair
     sigma: float
-    stride: int | tuple[int, int] | None = None
-    padding: int | tuple[int, int] = 0
+    stride: Pair | None = None
+    padding: Pair = 0
     ceil_mode: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self, sigma=self.sigma)
 
-    def axis_weights(self, axis, size, start):
-        """Return the weights, computed so that the nearest pixel has weight 1 before the division by their sum."""
+    def axis_weights(self, axis: Axis, size: int, start: int) -> list[float]:
+        """Return the weights; before the division by their sum, the pixel nearest to the center has weight 1."""
         seen = inside(axis, size, start)
         distances = [j - (axis.kernel_size - 1) / 2 for j in range(axis.kernel_size)]
         squares = [distance * distance for distance in distances]

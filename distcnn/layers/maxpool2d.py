@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass
 
 from distcnn.kernels import max_pool as kernels
+from distcnn.layers.base import LayerBuffers
+from distcnn.layers.declarations import RELU, Call, Fusion, Shape
 from distcnn.layers.pool2d import Pool2D
+from distcnn.layers.window2d import Pair
 
 CACHE = 2**22  # bytes: images larger than this lie in no cache of a core
 MOST_AHEAD = 16  # pixels
@@ -17,21 +20,21 @@ class MaxPool2D(Pool2D):
     See Pool2D for the arguments; padding is never the maximum.
     """
 
-    kernel_size: int | tuple[int, int]
-    stride: int | tuple[int, int] | None = None
-    padding: int | tuple[int, int] = 0
+    kernel_size: Pair
+    stride: Pair | None = None
+    padding: Pair = 0
     ceil_mode: bool = False
 
-    applies_mask = True
+    fusion = Fusion(backward=(RELU,))
 
-    def gradient_over_input(self, shape):
+    def gradient_over_input(self, shape: Shape) -> bool:
         return self.is_partition(shape)
 
-    def forward(self, buffers):
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
         kernel = kernels.max_pool_forward(*self.taps, self.is_whole(buffers.x.shape), self._ahead(buffers))
         return [(kernel, (buffers.x.inside, *self.axes, buffers.y.inside))]
 
-    def backward(self, buffers):
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
         if buffers.dx is None:
             return []
         whole, partition = self.is_whole(buffers.x.shape), self.is_partition(buffers.x.shape)
@@ -39,7 +42,7 @@ class MaxPool2D(Pool2D):
         given = buffers.x.inside, buffers.y.inside, buffers.dy.inside, *self.axes
         return [(kernel, (*given, buffers.dx.inside))]
 
-    def _ahead(self, buffers):
-        """Return how many pixels are to be read ahead for each window: so many as there are for each, if few."""
+    def _ahead(self, buffers: LayerBuffers) -> int:
+        """Return how many pixels to prefetch for each window: as many as belong to it, if images fit into no cache."""
         pixels = math.prod(axis.stride for axis in self.axes)
         return pixels if buffers.x.inside.nbytes > CACHE and pixels <= MOST_AHEAD else 0

@@ -7,25 +7,27 @@ import numpy as np
 
 from distcnn.errors import NetError
 from distcnn.kernels import radial_basis as kernels
-from distcnn.layers.base import Layer
+from distcnn.layers.base import Layer, LayerBuffers
+from distcnn.layers.declarations import Call, Shape
 
 
 @dataclass(frozen=True, eq=False)
 class RadialBasis(Layer):
-    """y[k] = -|x - centres[k]|**2, the logit of class k: (features,) -> (classes,). Nothing here is trained.
+    """y[k] = -|x - centres[k]|**2, the logit of class k: (features,) -> (classes,). It has no parameters.
 
-    centres: (classes, features) numbers. With `rejection` j, the loss knows one more class, to which no sample belongs,
-    of logit -j (LeCun et al. 1998, equation 9): what lies farther than j from the input is not pushed farther away.
+    centres: (classes, features) numbers.
+    rejection: with a number j, the loss has one more class of logit -j, to which no sample belongs (LeCun et al. 1998,
+        equation 9): a wrong class whose centre is farther than j from the input is not pushed farther away.
     """
 
     centres: np.ndarray = field(repr=False)
     rejection: float = math.inf
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             centres = np.array(self.centres, np.float32)
         except (TypeError, ValueError):
-            centres = np.empty(0)
+            centres = np.empty(0, np.float32)
         if centres.ndim != 2 or not centres.size or not np.isfinite(centres).all():
             raise NetError("RadialBasis: centres are wanted as finite numbers (classes, features)")
         if isinstance(self.rejection, bool) or not self.rejection > 0:
@@ -33,24 +35,23 @@ class RadialBasis(Layer):
         object.__setattr__(self, "centres", centres)
 
     @property
-    def rejection_logit(self):
+    def rejection_logit(self) -> float:
         return -self.rejection
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: Shape) -> Shape:
         classes, features = self.centres.shape
         if shape != (features,):
             raise NetError(f"{self} has centres of {features} features, but its input has shape {shape}")
         return (classes,)
 
-    def flops(self, shape):
+    def flops(self, shape: Shape) -> int:
         return 2 * self.centres.size
 
-    def forward(self, buffers):
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
         return [(kernels.radial_forward, (buffers.x.array, self.centres, buffers.y.array))]
 
-    def backward(self, buffers):
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
         if buffers.dx is None:
             return []
-        return [
-            (kernels.radial_backward, (buffers.x.array, self.centres, buffers.dy.array, buffers.dx.array))
-        ]
+        arrays = buffers.x.array, self.centres, buffers.dy.array, buffers.dx.array
+        return [(kernels.radial_backward, arrays)]

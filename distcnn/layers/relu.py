@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from distcnn.kernels import pointwise as kernels
+from distcnn.layers.declarations import RELU, Fusion
 from distcnn.layers.elementwise import Elementwise
 
 
@@ -12,3 +13,5 @@ class ReLU(Elementwise):
 
     forward_kernel, backward_kernel = kernels.relu_forward, kernels.relu_backward
     from_output = True
+
+    fusion = Fusion(RELU)

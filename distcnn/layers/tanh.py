@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from distcnn.kernels import activations as kernels
-from distcnn.layers.base import Layer, check_positive
+from distcnn.layers.base import Layer, LayerBuffers
+from distcnn.layers.checks import check_positive
+from distcnn.layers.declarations import Call, MemoryUse, Shape
 
 
 @dataclass(frozen=True)
@@ -13,18 +15,18 @@ class Tanh(Layer):
     amplitude: float = 1.0
     slope: float = 1.0
 
-    gradient_in_place = True
+    memory = MemoryUse(dx_is_dy=True)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_positive(self, amplitude=self.amplitude, slope=self.slope)
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: Shape) -> Shape:
         return shape
 
-    def forward(self, buffers):
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
         return [(kernels.tanh_forward, (buffers.x.rows, self.amplitude, self.slope, buffers.y.rows))]
 
-    def backward(self, buffers):
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
         if buffers.dx is None:
             return []
         square, steepest = self.slope / self.amplitude, self.slope * self.amplitude

@@ -1,22 +1,26 @@
-"""Whether a net fits into memory: told before anything is allocated, from what its arrays take at the least."""
+"""Whether a net fits into memory: checked before anything is allocated, from what its arrays take at least."""
 
 import math
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from distcnn.errors import NetError
 from distcnn.lanes import LANES
-from distcnn.layers.base import NO_BORDER
+from distcnn.layers.base import Layer
+from distcnn.layers.declarations import Shape
+from distcnn.layers.values import NO_BORDER
 
 NUMBER, SUM = 4, 8  # bytes of a float32 and of an exact sum
 GROUPS, CGROUPS, MEMINFO = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"), Path("/proc/meminfo")
 
 
-def of_net(parameter_counts, shapes):
+def of_net(parameter_counts: Sequence[int], shapes: Sequence[Shape]) -> list[int]:
     """Return the bytes, by layer, that any use of a net takes: its parameters and their sums, the largest output.
 
-    numbers: how many parameters and statistics each layer has; shapes: those between the layers, input first.
+    parameter_counts: how many parameters and statistics each layer has.
+    shapes: those between the layers, that of the input first.
     """
     outputs = [NUMBER * LANES * math.prod(shape) for shape in shapes[1:]]
     largest = max(outputs, default=0)
@@ -26,24 +30,37 @@ def of_net(parameter_counts, shapes):
     return sizes
 
 
-def of_training(layers, parameter_counts, shapes, workers=1, slots=1, blocks=1):
+def of_training(
+    layers: Sequence[Layer],
+    parameter_counts: Sequence[int],
+    shapes: Sequence[Shape],
+    workers: int = 1,
+    slots: int = 1,
+    blocks: int = 1,
+) -> list[int]:
     """Return the bytes, by layer, that training takes: parameters, their sums, outputs and gradients of some blocks.
 
-    hands: threads, each with sums and so many blocks of its own; kept: numbers kept beside each parameter, as
-    velocities.
+    layers: of the net.
+    parameter_counts, shapes: as in `of_net`.
+    workers: threads, each with exact sums and so many blocks of its own.
+    slots: numbers that the optimizer has for each parameter, such as a velocity.
+    blocks: how many blocks a worker has in memory together.
     """
     needs = []
     for layer, count, shape in zip(layers, parameter_counts, shapes[1:], strict=True):
-        shares = layer.in_place or layer.gradient_in_place or layer.is_view(NO_BORDER)  # memory, or may
+        shares = layer.memory.y_is_x or layer.memory.dx_is_dy or layer.is_view(NO_BORDER)
         block = 0 if shares else 2 * NUMBER * LANES * math.prod(shape)
         needs.append(NUMBER * (1 + slots) * count + workers * (SUM * count + blocks * block))
     return needs
 
 
-def require(layers, needs, times=1, blocks=1):
-    """Raise NetError, naming the hungriest layer, if so many bytes by layer, so many times, are not there.
+def require(layers: Sequence[Layer], needs: Sequence[int], times: int = 1, blocks: int = 1) -> None:
+    """Raise NetError, naming the layer that takes most, unless there is enough memory.
 
-    blocks: how many are in memory together, for a norm's sake.
+    layers: of the net.
+    needs: bytes, by layer.
+    times: how many ranks take that much.
+    blocks: how many blocks are in memory together because batch norms share their statistics.
     """
     needed, there = times * sum(needs), available()
     if needed > there:
@@ -56,19 +73,19 @@ def require(layers, needs, times=1, blocks=1):
         )
 
 
-def available():
+def available() -> int:
     """Return the bytes that this process may still take: what is free, and at most what its control group may."""
     return min([_free(), *_limits()])
 
 
-def _free():
+def _free() -> int:
     """Return the bytes that programs can have without swapping, as Linux estimates them; elsewhere none is known."""
     with suppress(OSError, ValueError, IndexError):
         return int(MEMINFO.read_text().split("MemAvailable:")[1].split()[0]) * 1024
     return sys.maxsize
 
 
-def _limits():
+def _limits() -> Iterator[int]:
     """Yield the limits of the control groups that this process is in, as of a container or a batch job."""
     with suppress(OSError, ValueError):
         for line in GROUPS.read_text().splitlines():
@@ -81,9 +98,11 @@ def _limits():
                         yield int((folder / name).read_text())
 
 
-def _size(count):
+def _size(count: float) -> str:
     """Return bytes as a person reads them."""
-    for unit in ("MiB", "GiB", "TiB"):
-        count /= 1024 if unit != "MiB" else 2**20
-        if count < 1000 or unit == "TiB":
+    count /= 2**20
+    for unit in ("MiB", "GiB"):
+        if count < 1000:
             return f"{count:,.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"

@@ -1,12 +1,13 @@
 """A plan: the buffers for one block of sixteen samples and the kernel calls of its forward and backward pass.
 
-It is made once and then executed without deciding anything, block after block, so that a whole forward and backward
-pass stays in the cache and memory does not depend on the batch's size. Who executes it in training is a Group.
+A plan is made once and then executed without a decision, block after block, so that a whole forward and backward pass
+stays in the cache and memory does not depend on the size of the batch.
 """
 
-from functools import reduce
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate, chain
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,23 +15,32 @@ from distcnn.kernels.loss import softmax_cross_entropy
 from distcnn.kernels.pointwise import pack
 from distcnn.kernels.program import Program
 from distcnn.lanes import LANES, aligned
-from distcnn.layers import ReLU
-from distcnn.layers.base import NO_BORDER, Border, LayerBuffers, Scratch, Value
+from distcnn.layers.base import Layer, LayerBuffers
+from distcnn.layers.context import BlockContext
+from distcnn.layers.declarations import Call, Shape
+from distcnn.layers.values import Scratch, Value, allocate_arrays
+from distcnn.network import buffer_sharing, passes
+from distcnn.network.passes import Node
+
+Slots = tuple[list[buffer_sharing.Slot], list[buffer_sharing.Slot]]  # of values and of gradients
 
 
 class Block(NamedTuple):
-    """Up to sixteen samples: images [n, c, h, w] uint8 or float32; in each lane the number, label and weight of one.
+    """Up to sixteen samples, one in each lane.
 
-    index: [16] int64, any valid number in an empty lane; label: [16] numbers; weight: [16] float32, 0 in an empty lane.
+    images: [n, c, h, w] uint8 or float32, all images of the dataset or batch.
+    index: [16] int64, the number in `images` of each lane's sample; in an empty lane any valid number.
+    label: [16], the label of each lane's sample.
+    weight: [16] float32, 1 for each sample, 0 in an empty lane.
     """
 
     images: np.ndarray
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # not the method of a tuple
     label: np.ndarray
     weight: np.ndarray
 
     @classmethod
-    def of(cls, images, labels, samples):
+    def of(cls, images: np.ndarray, labels: np.ndarray, samples: np.ndarray) -> "Block":
         """Return the block of these samples, 1 to 16 of them; an empty lane repeats the first."""
         index = np.ascontiguousarray(samples, np.int64)
         if len(samples) < LANES:
@@ -42,32 +52,68 @@ class Block(NamedTuple):
 _WEIGHTS = np.tri(LANES + 1, LANES, -1, dtype=np.float32)  # row n: n ones
 
 
-class Forward:
-    """A block's way forward: what plans for training and for evaluation have in common.
+class Augmentation(Protocol):
+    """What distorts images on their way into lanes, see distcnn.data.augmentation."""
 
-    x: the block's input, y: its output (Value); moment: see Moment.
+    def load(self, block: Block, scale: np.ndarray, shift: np.ndarray, x: np.ndarray) -> None:
+        """Write the distorted images of a block to x [1, c, h, w, 16]."""
+
+    def worker_copy(self, context: BlockContext) -> "Augmentation":
+        """Return the same distortions with buffers of their own."""
+
+
+class NetArrays(NamedTuple):
+    """The arrays of a net and a worker that kernels read and write.
+
+    parameters: for each layer, its parameters and running statistics by name, float32.
+    sums: for each layer, their exact sums by name, int64.
+    head: the counters at the head of the exact sums, see distcnn.numerics.fixed_point.
+    guard: int64 [2], see distcnn.lanes.sums.
     """
 
-    def __init__(self, context, x, y):
-        self.context, self.x, self.y = context, x, y
+    parameters: list[dict[str, np.ndarray]]
+    sums: list[dict[str, np.ndarray]]
+    head: np.ndarray
+    guard: np.ndarray
+
+
+class ForwardPlan:
+    """The forward pass of a block: what plans for training and for inference have in common.
+
+    values: of the input and of what each node gives.
+    x, y: the first and the last of them.
+    context: the samples of the block, and the settings.
+    forward_program: the calls of the forward pass.
+    """
+
+    def __init__(self, context: BlockContext, values: list[Value]) -> None:
+        self.context, self.values, self.x, self.y = context, values, values[0], values[-1]
         self._label = aligned((LANES,))
         self._pack = {np.dtype(name): pack(name) for name in ("uint8", "float32")}  # compiled on first use
 
-    def _set_calls(self, prepare, forward):
+    def _set_calls(self, prepare: list[Call], forward: list[Call]) -> None:
         self._prepare, self.forward_program = Program(prepare), Program(forward)
 
-    def _set_loss(self, rejection, dy, head, guard):
-        inputs = self.y.array, self._label, self.context.weights, rejection
-        self._loss = softmax_cross_entropy.compiled, inputs, (dy, head, guard)
+    def _set_loss(self, last: Layer, dy: np.ndarray, arrays: NetArrays) -> None:
+        inputs = self.y.array, self._label, self.context.weights, last.rejection_logit
+        self._loss = softmax_cross_entropy.compiled, inputs, (dy, arrays.head, arrays.guard)
 
-    def prepare(self):
-        """Take note of the parameters: to be called before the first block, and whenever they have changed."""
+    def prepare(self) -> None:
+        """Bring the parameters into the form that kernels want: before the first block and after each update."""
         self._prepare()
 
-    def load(self, block, scale, shift, augmentation=None):
-        """Bring a block into lanes; an image is multiplied by scale and shifted, both [c] float32.
+    def load(
+        self,
+        block: Block,
+        scale: np.ndarray,
+        shift: np.ndarray,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        """Write the images of a block to x, distorted if there is an augmentation, then multiplied and shifted.
 
-        An augmentation (see distcnn.data.augmentation), if any, distorts it before that.
+        block: the samples.
+        scale, shift: [c] float32.
+        augmentation: how to distort images; None for not at all.
         """
         self._label[:], self.context.weights[:] = block.label, block.weight
         self.context.samples[:] = block.index
@@ -76,154 +122,114 @@ class Forward:
         else:
             self._pack[block.images.dtype](block.images, block.index, scale, shift, self.x.inside)
 
-    def forward(self):
+    def forward(self) -> None:
         """Compute y from x."""
         self.forward_program()
 
-    def loss(self, smoothing=0.0):
-        """Add loss and counts of the labels to the head, and compute dy; smoothing: of the labels."""
+    def loss(self, smoothing: float = 0.0) -> None:
+        """Add loss and counts to the head and compute dy; smoothing: of the labels."""
         kernel, inputs, outputs = self._loss
         kernel(*inputs, smoothing, *outputs)
 
 
-class Plan(Forward):
-    """One block's way through a chain of layers.
+class Plan(ForwardPlan):
+    """The plan of one block for training.
 
-    shapes: the shapes between the layers, input first; parameters, sums: a dict for each layer, of float32 arrays and
-    of int64 exact sums; head: the exact sums' head; guard: as in lanes.sums; moment: shared by all plans of a net for a
-    group's first block. Gradients go back as far as there are parameters; with `input_gradient`, to the input. first:
-    the plan of the group's first block, which prepares the parameters for all of them; None: this one.
-
-    dx and dy: gradients of x and y (Value). way_forward, way_back: the calls. layers_end: for each layer, the last one
-    first, how many of the calls of the way back are made when it is done.
+    dx, dy: the gradients of x and y; dx is None if it is not wanted.
+    backward_program: the calls of the backward pass, last layer first.
+    layers_end: for each layer, the last one first, how many of these calls have run when it is done.
+    buffers: of each layer.
     """
 
     def __init__(
-        self, layers, shapes, parameters, sums, head, guard, context, input_gradient=False, first=None
-    ):
-        self._made_of = layers, shapes, parameters, sums, head, guard
-        self._layers, self._shapes = layers, shapes
-        borders, gradient_borders = self._borders(), self._gradient_borders()
-        over = self._gradients_over_values()
-        for i, k in over.items():
-            borders[k] = reduce(Border.union, gradient_borders[i : k + 1], borders[k])
-        values = self._values(borders, self._aliases())
-        shared = {i: values[k] for i, k in over.items()}
-        gradients = self._values(gradient_borders, self._gradient_aliases(), shared)
-        # Of each value, the input first: whether its gradient is wanted.
-        wanted = [input_gradient or any(parameters[:k]) for k in range(len(values))]
-        saved, kept_gradients = self._branches(values, wanted)
-        super().__init__(context, values[0], values[-1])
-        self.values, self.dy, self.dx = values, gradients[-1], gradients[0] if input_gradient else None
-        self._buffers, prepare, forward, backward = [], [], [], []
-        scratch = Scratch()
-        for k, layer in enumerate(layers):
-            dx = gradients[k] if wanted[k] else None
-            own = {"x": values[k], "y": values[k + 1], "dx": dx, "dy": gradients[k + 1], "context": context}
-            own["saved"] = arrays(layer.saved(shapes[k]))
-            own["skip"] = saved.get(layer.reads)
-            own["dskip"] = kept_gradients.get(layer.reads or layer.saves_as)
-            if first:
-                buffers = first._buffers[k].for_next_block(**own)
-            else:
-                buffers = LayerBuffers(**own, parameters=parameters[k], sums=sums[k], guard=guard, number=k)
-                buffers.group_shared, buffers.scratch = arrays(layer.group_shared(shapes[k])), scratch
-                buffers.relu, buffers.mask = self._fuses_forward(k + 1), self._fuses_backward(k - 1)
-                prepare += layer.prepare(buffers)
-            self._buffers.append(buffers)
-            if not (self._fuses_forward(k) or self._shared(values, k)):
-                forward += layer.forward(buffers)
-            done_here = self._fuses_backward(k) or self._shared(gradients, k)
-            backward.insert(0, [] if done_here else layer.backward(buffers))
+        self,
+        layers: Sequence[Layer],
+        shapes: Sequence[Shape],
+        arrays: NetArrays,
+        context: BlockContext,
+        input_gradient: bool = False,
+        first: "Plan | None" = None,
+    ) -> None:
+        """Allocate the buffers and compile the calls.
+
+        layers: of the net.
+        shapes: those between the layers, that of the input first.
+        arrays: of the net and the worker.
+        context: of this block.
+        input_gradient: whether dx is wanted. Gradients go back as far as there are parameters otherwise.
+        first: the plan of the first block of the group, which prepares the parameters for all; None for this one.
+        """
+        self._made_of, self._first = (layers, shapes, arrays), first
+        self._nodes: list[Node] = first._nodes if first else passes.for_training(layers, shapes)
+        self._slots: Slots = first._slots if first else buffer_sharing.training_slots(self._nodes, shapes[0])
+        self._wanted = [input_gradient or any(arrays.parameters[:k]) for k in range(len(shapes))]
+        value_slots, gradient_slots = self._slots
+        values = buffer_sharing.allocate([*value_slots, *gradient_slots])
+        super().__init__(context, values[: len(shapes)])
+        self._gradients = values[len(shapes) :]
+        self.dy, self.dx = self._gradients[-1], self._gradients[0] if input_gradient else None
+        self._set_all_calls()
         if len(shapes[-1]) == 1:
-            self._set_loss(layers[-1].rejection_logit, self.dy.array, head, guard)
+            self._set_loss(layers[-1], self.dy.array, arrays)
+
+    def for_next_block(self) -> "Plan":
+        """Return the plan of another block of the group that begins with this one."""
+        return Plan(*self._made_of, self.context.for_next_block(), self.dx is not None, first=self)
+
+    def _set_all_calls(self) -> None:
+        value_slots, gradient_slots = self._slots
+        skips, scratch = self._skips(), Scratch()
+        self.buffers: list[LayerBuffers] = []
+        prepare, forward, backward = [], [], []
+        for k, node in enumerate(self._nodes):
+            buffers = self._buffers_of(k, skips, scratch)
+            self.buffers.append(buffers)
+            prepare += [] if self._first else node.layer.prepare(buffers)
+            if not (node.forward_fused or is_view(value_slots, k)):
+                forward += node.layer.forward(buffers)
+            is_done = node.backward_fused or is_view(gradient_slots, k)
+            backward.insert(0, [] if is_done else node.layer.backward(buffers))
         self._set_calls(prepare, forward)
         self.backward_program = Program(chain.from_iterable(backward))
         self.layers_end = list(accumulate(map(len, backward)))
 
-    def for_next_block(self):
-        """Return the plan of another block of the group that begins with this one."""
-        return Plan(*self._made_of, self.context.for_next_block(), self.dx is not None, first=self)
+    def _buffers_of(self, k: int, skips: dict, scratch: Scratch) -> LayerBuffers:
+        """Return the buffers of node k; skips: see `_skips`."""
+        node, layer, (_, _, arrays) = self._nodes[k], self._nodes[k].layer, self._made_of
+        dx = self._gradients[k] if self._wanted[k] else None
+        skip, _ = skips.get(layer.reads, (None, None))
+        _, dskip = skips.get(layer.reads or layer.saves_as, (None, None))
+        own: dict[str, Any] = {"x": self.values[k], "y": self.values[k + 1]}
+        own |= {"dx": dx, "dy": self._gradients[k + 1]}
+        own |= {"saved": allocate_arrays(layer.saved(node.shape)), "context": self.context}
+        own |= {"skip": skip, "dskip": dskip}
+        if self._first:
+            return replace(self._first.buffers[k], **own)
+        return LayerBuffers(
+            **own,
+            parameters=arrays.parameters[k],
+            sums=arrays.sums[k],
+            guard=arrays.guard,
+            epilogue=node.epilogue,
+            prologue=node.prologue,
+            prepared=allocate_arrays(layer.prepared(node.shape, dx is not None)),
+            group_shared=allocate_arrays(layer.group_shared(node.shape)),
+            scratch=scratch,
+            number=k,
+        )
 
-    # ---- what is fused, and what shares memory ----
-
-    def _is_relu(self, k):
-        return 0 <= k < len(self._layers) and isinstance(self._layers[k], ReLU)
-
-    def _fuses_forward(self, k):
-        """Tell whether layer k is a ReLU that the layer before it applies."""
-        return k > 0 and self._is_relu(k) and self._layers[k - 1].applies_relu
-
-    def _fuses_backward(self, k):
-        """Tell whether layer k is a ReLU whose derivative the layer behind it applies."""
-        return self._is_relu(k) and k + 1 < len(self._layers) and self._layers[k + 1].applies_mask
-
-    def _aliases(self):
-        """Return for each value whether it is the one before, in the same memory."""
-        return [False] + [self._fuses_forward(k) or layer.in_place for k, layer in enumerate(self._layers)]
-
-    def _gradient_aliases(self):
-        """Return for each gradient whether it takes the place of what it is computed from."""
-        return [False] + [layer.gradient_in_place for layer in self._layers]
-
-    def _gradients_over_values(self):
-        """Return {i: k} where the gradients i ... k, which are one array, take the memory of value k.
-
-        Layer k allows it, and the layers that made the value do not read it on the way back.
-        """
+    def _skips(self) -> dict[str, tuple[Value, Value | None]]:
+        """Return the saved outputs by name, and where their readers add up their gradients, if these are wanted."""
+        readers = {node.layer.reads for node in self._nodes}
         found = {}
-        for k, layer in enumerate(self._layers[1:], 1):
-            i = k - (self._fuses_forward(k - 1) and self._fuses_backward(k - 1))
-            if layer.gradient_over_input(self._shapes[k]) and not self._layers[i - 1].reads_output:
-                found[i] = k
+        for k, node in enumerate(self._nodes, 1):
+            name = node.layer.saves_as
+            if name:
+                gradient = Value(node.out_shape) if name in readers and self._wanted[k] else None
+                found[name] = self.values[k], gradient
         return found
 
-    def _branches(self, values, wanted):
-        """Return by name the outputs that are kept, and the gradients that those who take them add up, if wanted."""
-        outputs, gradients = {}, {}
-        for k, layer in enumerate(self._layers):
-            if layer.saves_as:
-                outputs[layer.saves_as] = values[k + 1]
-                taken = any(each.reads == layer.saves_as for each in self._layers)
-                gradients[layer.saves_as] = Value(self._shapes[k + 1]) if taken and wanted[k + 1] else None
-        return outputs, gradients
 
-    def _borders(self):
-        pairs = zip(self._layers, self._shapes, strict=False)
-        return [*(layer.border(shape) for layer, shape in pairs), NO_BORDER]
-
-    def _gradient_borders(self):
-        pairs = zip(self._layers, self._shapes, strict=False)
-        return [NO_BORDER, *(layer.gradient_border(shape) for layer, shape in pairs)]
-
-    def _values(self, borders, aliases, given=()):
-        """Return a Value for each shape; those that share memory have the widest of their borders.
-
-        given: by number, Values that are there already.
-        """
-        values = []
-        for k, shape in enumerate(self._shapes):
-            if aliases[k]:
-                values.append(values[-1])
-                continue
-            if k in given:
-                values.append(given[k])
-                continue
-            group = [k]
-            while group[-1] + 1 < len(aliases) and aliases[group[-1] + 1]:
-                group.append(group[-1] + 1)
-            border = reduce(Border.union, (borders[i] for i in group))
-            value = Value(shape, border)
-            if k and self._layers[k - 1].is_view(values[-1].border):
-                value.array = value.inside = values[-1].array.reshape(value.array.shape)
-            values.append(value)
-        return values
-
-    def _shared(self, values, k):
-        """Tell whether layer k has nothing to do, for its output is a view of its input."""
-        return values[k] is not values[k + 1] and np.shares_memory(values[k].array, values[k + 1].array)
-
-
-def arrays(shapes):
-    """Return float32 arrays of these shapes, by name."""
-    return {name: aligned(shape) for name, shape in shapes.items()}
+def is_view(slots: Sequence[buffer_sharing.Slot], k: int) -> bool:
+    """Return whether node k has nothing to compute, as its output is a view of its input."""
+    return slots[k].value != slots[k + 1].value and slots[k].place == slots[k + 1].place

@@ -1,14 +1,27 @@
-"""Layers one behind the other: the shapes between them, and what each of them declares."""
+"""Shape inference: the shapes between layers, and the parameters that each of them declares."""
 
 import math
 import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from distcnn.errors import NetError
 from distcnn.layers import Layer
+from distcnn.layers.declarations import Parameter, Shape
+
+Specs = list[dict[str, Parameter]]  # for each layer, its parameters or statistics by name
 
 
-def infer_shapes(layers, input_shape):
-    """Return the shapes between layers, input first, each layer's parameters and its statistics.
+def as_list(layers: Iterable[Layer]) -> list[Layer]:
+    """Return layers as a list; raise NetError if they are none."""
+    try:
+        return list(layers)
+    except TypeError:
+        raise NetError(f"layers is {layers!r}; wanted a list of objects from distcnn.layers") from None
+
+
+def infer_shapes(layers: Sequence[Layer], input_shape: Sequence[int]) -> tuple[list[Shape], Specs, Specs]:
+    """Return the shapes between layers, input first, and each layer's parameters and running statistics.
 
     Raises NetError, naming the layer, for layers that do not fit together.
     """
@@ -17,7 +30,7 @@ def infer_shapes(layers, input_shape):
         if not isinstance(layer, Layer):
             raise NetError(f"layer {k} is {layer!r}; wanted an object from distcnn.layers, as Conv2D(6, 5)")
         try:
-            shapes.append(layer.output_shape(shapes[-1], *_taken(layer, saved)))
+            shapes.append(layer.output_shape(shapes[-1], *_read_shapes(layer, saved)))
         except NetError as error:
             raise NetError(f"layer {k}: {error}") from None
         parameter_specs.append(layer.parameters(shapes[-2]))
@@ -27,25 +40,30 @@ def infer_shapes(layers, input_shape):
     return shapes, parameter_specs, statistic_specs
 
 
-def parameter_counts(parameter_specs, statistic_specs):
-    """Return how many parameters and statistics each layer has."""
+def parameter_counts(parameter_specs: Specs, statistic_specs: Specs) -> list[int]:
+    """Return how many numbers the parameters and statistics of each layer hold."""
     pairs = zip(parameter_specs, statistic_specs, strict=True)
-    return [sum(math.prod(each.shape) for each in (*own.values(), *saved.values())) for own, saved in pairs]
+    return [
+        sum(math.prod(each.shape) for each in (*parameters.values(), *statistics.values()))
+        for parameters, statistics in pairs
+    ]
 
 
-def _taken(layer, saved):
-    """Return the shapes, of those kept so far by name, that the layer takes: one, or none."""
+def _read_shapes(layer: Layer, saved: dict[str, Shape]) -> list[Shape]:
+    """Return the shape of the saved output that a layer reads, in a list; an empty list if it reads none.
+
+    saved: the shapes of the outputs saved so far, by name.
+    """
     if layer.saves_as in saved:
-        raise NetError(f"{layer}: an output is kept under this name already")
+        raise NetError(f"{layer}: an output is saved under this name already")
     if layer.reads is not None and layer.reads not in saved:
-        raise NetError(
-            f"{layer}: no output is kept under this name before it; put a Keep({layer.reads!r}) there"
-        )
+        remedy = f"put a SaveAs({layer.reads!r}) there"
+        raise NetError(f"{layer}: no output is saved under this name before it; {remedy}")
     return [] if layer.reads is None else [saved[layer.reads]]
 
 
-def _checked(input_shape):
-    """Return (c, h, w) as whole numbers, or raise NetError."""
+def _checked(input_shape: Any) -> Shape:
+    """Return (c, h, w) as whole numbers; raise NetError for anything else."""
     try:
         shape = tuple(operator.index(n) for n in input_shape)
     except TypeError:

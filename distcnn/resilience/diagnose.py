@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from distcnn.errors import DistcnnError, Diverged
-from distcnn.kernels.block_settings import TRAINING
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.network.net import Net
@@ -50,7 +49,7 @@ def diagnose(
     epoch: from 0.
     allgather: of batch norms over the whole batch, see `distcnn.training.sync_batchnorm`.
     """
-    net.context.settings[TRAINING] = True
+    net.context.training = True
     for group in net.groups(blocks):
         net.start(positions, epoch)
         with ieee_mode():
@@ -86,13 +85,13 @@ def _forward(net, blocks, allgather):
             what = f"values beyond 2**{RANGE_BITS}" if finite else "NaN or infinity"
             return k, f"{_name(net, k)} gives {what}, {sample_names(blocks, lanes)}"
     net.group.loss(net.label_smoothing)
-    overflows = net.guard[1]
+    overflows = net.guard.overflows
     return (len(net.layers), f"the loss is out of range, {sample_names(blocks)}") if overflows else None
 
 
 def _backward(net, blocks, allgather):
     overflowed = []
-    net.group.backward(lambda k: overflowed.append(k) if net.guard[1] else None, allgather)
+    net.group.backward(lambda k: overflowed.append(k) if net.guard.overflows else None, allgather)
     if not overflowed:
         return None
     k = overflowed[0]

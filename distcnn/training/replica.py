@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,9 @@ class Replica:
         self.optimizer = OPTIMIZERS[config.optimizer](net, config)
         self.ema = WeightEMA(net.weights, config.ema_decay)
         self.progress = TrainingProgress()
-        self._constants = {  # of every state: made once, as this takes longer than to copy a small net
+        self._constants: dict[
+            str, Any
+        ] = {  # of every state: made once, as this takes longer than to copy a small net
             "config_toml": to_toml(config),
             "numerics": NUMERICS,
             "seed": config.seed,

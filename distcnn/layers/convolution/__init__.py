@@ -1,1 +1,1 @@
-"""Convolutions, one class an algorithm."""
+"""Convolution layers, and the algorithms that compute them, one a file."""

@@ -2,107 +2,125 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from distcnn.errors import NetError
 from distcnn.kernels import connection_table as kernels
-from distcnn.lanes import aligned
-from distcnn.layers.base import Layer, Parameter, check_image
+from distcnn.layers.base import Layer, LayerBuffers
+from distcnn.layers.checks import check_image
 from distcnn.layers.convolution.conv2d import Conv2D
+from distcnn.layers.declarations import RELU, Array, Call, Fusion, MemoryUse, Parameter, Shape
+from distcnn.layers.values import Border
+from distcnn.layers.window2d import Pair
+
+WEIGHT = "whole_weight"  # the filters of all pairs of maps, and their exact sums
 
 
 @dataclass(frozen=True)
 class TableConv2D(Layer):
     """A Conv2D in which output map o sees the input maps connections[o] alone (LeCun et al. 1998, table I).
 
-    weight: (pairs, rows, columns of the kernel), in the order of the table; bias: (outputs,). It is computed as the
-    whole Conv2D with filters of 0 for the other pairs: that kernel is faster than one that leaves them out.
+    It is computed as the whole Conv2D with filters of 0 for the other pairs of maps: that kernel is faster than one
+    that leaves them out.
+
+    weight: (pairs, rows, columns of the kernel), in the order of the table.
+    bias: (outputs,).
     """
 
     connections: tuple[tuple[int, ...], ...]
-    kernel_size: int | tuple[int, int]
-    stride: int | tuple[int, int] = 1
-    padding: int | tuple[int, int] = 0
-    dilation: int | tuple[int, int] = 1
+    kernel_size: Pair
+    stride: Pair = 1
+    padding: Pair = 0
+    dilation: Pair = 1
     bias: bool = field(default=True, kw_only=True)
     conv: str = field(default="winograd", repr=False, kw_only=True)
 
-    applies_relu = True
-    applies_mask = True
-    reads_output = False
+    fusion = Fusion(forward=(RELU,), backward=(RELU,))
+    memory = MemoryUse(reads_y=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         try:
             rows = tuple(tuple(row) for row in self.connections)
         except TypeError:
             rows = ((),)
         object.__setattr__(self, "connections", rows)
-        if not all(
-            row and all(type(c) is int and c >= 0 for c in row) and len({*row}) == len(row) for row in rows
-        ):
-            raise NetError(
-                "TableConv2D: connections are wanted as the numbers of input maps, for each output map"
-            )
-        self._whole.__post_init__()
+        if not all(map(_is_row, rows)):
+            wanted = "the numbers of input maps, for each output map"
+            raise NetError(f"TableConv2D: connections are wanted as {wanted}")
+        _ = self._whole  # raises NetError for arguments out of range
 
-    def using(self, conv):
+    def using(self, conv: str) -> "TableConv2D":
         return replace(self, conv=conv)
 
-    def output_shape(self, shape):
+    def output_shape(self, shape: Shape) -> Shape:
         channels, last = check_image(self, shape)[0], max(map(max, self.connections))
         if last >= channels:
-            raise NetError(
-                f"TableConv2D: the table names input map {last}, but the input has maps 0 to {channels - 1}"
-            )
+            found = f"the table names input map {last}, but the input has maps 0 to {channels - 1}"
+            raise NetError(f"TableConv2D: {found}")
         return self._whole.output_shape(shape)
 
-    def parameters(self, shape):
+    def parameters(self, shape: Shape) -> dict[str, Parameter]:
         taps, pairs, outputs = self._whole.taps, len(self._pairs), len(self.connections)
         weight = Parameter((pairs, *taps), fan_in=pairs * math.prod(taps) / outputs)  # in the mean
         return self._whole.with_bias(weight, (outputs,))
 
-    def border(self, shape):
+    def border(self, shape: Shape) -> Border:
         return self._whole.border(shape)
 
-    def gradient_border(self, shape):
+    def gradient_border(self, shape: Shape) -> Border:
         return self._whole.gradient_border(shape)
 
-    def saved(self, shape):
-        return self._whole.saved(shape) | {"weight": self._whole.parameters(shape)["weight"].shape}
+    def saved(self, shape: Shape) -> dict[str, Shape]:
+        return self._whole.saved(shape)
 
-    def group_shared(self, shape):
-        return self._whole.group_shared(shape)
+    def prepared(self, shape: Shape, with_dx: bool) -> dict[str, Array | Shape]:
+        return {WEIGHT: self._weight_shape(shape)} | self._whole.prepared(shape, with_dx)
 
-    def prepare(self, buffers):
-        weight, whole = buffers.parameters["weight"], buffers.saved["weight"]
-        parameters, sums = {"weight": whole}, {"weight": aligned(whole.shape, np.int64)}
-        buffers.inner = replace(buffers, parameters=buffers.parameters | parameters, sums=buffers.sums | sums)
-        return [
-            (kernels.expand, (_taps(weight), self._pairs, _taps(whole))),
-            *self._whole.prepare(buffers.inner),
-        ]
+    def group_shared(self, shape: Shape) -> dict[str, Array]:
+        return {WEIGHT: Array(self._weight_shape(shape), "int64")}
 
-    def forward(self, buffers):
-        return self._whole.forward(buffers.inner)
+    def prepare(self, buffers: LayerBuffers) -> list[Call]:
+        weight, whole = buffers.parameters["weight"], buffers.prepared[WEIGHT]
+        expand = kernels.expand, (_taps(weight), self._pairs, _taps(whole))
+        return [expand, *self._whole.prepare(_of_whole(buffers))]
 
-    def backward(self, buffers):
-        arrays = _taps(buffers.inner.sums["weight"]), self._pairs, _taps(buffers.sums["weight"])
-        collect = kernels.collect, arrays
-        return [*self._whole.backward(buffers.inner), collect]
+    def forward(self, buffers: LayerBuffers) -> list[Call]:
+        return self._whole.forward(_of_whole(buffers))
 
-    @property
-    def _whole(self):
+    def backward(self, buffers: LayerBuffers) -> list[Call]:
+        whole, sums = buffers.group_shared[WEIGHT], buffers.sums["weight"]
+        collect = kernels.collect, (_taps(whole), self._pairs, _taps(sums))
+        return [*self._whole.backward(_of_whole(buffers)), collect]
+
+    @cached_property
+    def _whole(self) -> Conv2D:
         """The convolution of all pairs."""
         window = self.kernel_size, self.stride, self.padding, self.dilation
         return Conv2D(len(self.connections), *window, bias=self.bias, conv=self.conv)
 
-    @property
-    def _pairs(self):
+    @cached_property
+    def _pairs(self) -> np.ndarray:
         """(output map, input map) of each filter, int64 [pairs, 2]."""
         return np.array([(o, c) for o, row in enumerate(self.connections) for c in row], np.int64)
 
+    def _weight_shape(self, shape: Shape) -> Shape:
+        return self._whole.parameters(shape)["weight"].shape
 
-def _taps(array):
-    """See a window's rows and columns as one axis."""
+
+def _is_row(row: tuple) -> bool:
+    """Return whether a row of the table holds distinct numbers of maps."""
+    return bool(row) and all(type(c) is int and c >= 0 for c in row) and len({*row}) == len(row)
+
+
+def _of_whole(buffers: LayerBuffers) -> LayerBuffers:
+    """Return the buffers of the convolution of all pairs."""
+    parameters = buffers.parameters | {"weight": buffers.prepared[WEIGHT]}
+    sums = buffers.sums | {"weight": buffers.group_shared[WEIGHT]}
+    return replace(buffers, parameters=parameters, sums=sums)
+
+
+def _taps(array: np.ndarray) -> np.ndarray:
+    """Return a view with one axis in place of a window's rows and columns."""
     return array.reshape(*array.shape[:-2], -1)

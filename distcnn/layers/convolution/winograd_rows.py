@@ -1,83 +1,94 @@
-"""The calls of a convolution with filters five taps wide by Winograd's algorithm along rows: what `Conv2D` uses there.
+"""The calls of a convolution with filters five taps wide by Winograd's algorithm along rows.
 
-What the forward pass transforms is kept for the gradient of the weights; what that transforms, for the data's.
+The gradient of the weights uses what the forward pass has transformed; the gradient of the data uses what the gradient
+of the weights has transformed.
 """
+
+import numpy as np
 
 from distcnn.kernels import tile_sizes
 from distcnn.kernels import winograd_rows as kernels
 from distcnn.kernels.axis import Axis
-from distcnn.lanes import LANES, aligned
-from distcnn.layers.base import Border
-from distcnn.layers.convolution.direct import Direct
+from distcnn.lanes import LANES
+from distcnn.layers.base import LayerBuffers
+from distcnn.layers.convolution.algorithm import Algorithm
+from distcnn.layers.declarations import Call, Shape
+from distcnn.layers.values import Border
+from distcnn.layers.window2d import Filters2D
 
 POINTS = kernels.POINTS
 TAPS = 5
 
 
-def is_faster(channels, outputs, width):
-    """Tell whether this is faster than directly, for outputs of so many columns.
+def is_faster(channels: int, outputs: int, width: int) -> bool:
+    """Return whether this is faster than the direct algorithm, for outputs of so many columns.
 
     Measured, all three directions together: 3 to 8 channels 1.2 times as fast, 6 to 16 1.45 times; 1 to 6 slower. Of
-    what pairs of columns compute, little may lie beyond the last column.
+    what is computed for pairs of columns, at most a fifth may lie beyond the last column.
     """
     return min(channels, outputs) >= 3 and channels * outputs >= 24 and 5 * width >= 8 * pairs_of(width)
 
 
-def fits(layer, shape):
-    """Tell whether this can be done for a Conv2D, and pays."""
+def fits(layer: Filters2D, shape: Shape) -> bool:
+    """Return whether the algorithm can compute a Conv2D, and is faster."""
     down, across = layer.axes
     plain = across == Axis(TAPS, 1, across.padding) and down.stride == down.dilation == layer.groups == 1
     outputs, _, width = layer.output_shape(shape)
     return plain and is_faster(shape[0], outputs, width)
 
 
-def pairs_of(width):
+def pairs_of(width: int) -> int:
     """Return the pairs that so many columns make, the last of which may be half empty."""
     return -(-width // 2)
 
 
-class RowWise(Direct):
-    """Winograd's algorithm along rows for a Conv2D; see Direct. The weights' gradient comes before the data's."""
+class WinogradRows(Algorithm):
+    """Winograd's algorithm along rows. The calls of the weights' gradient must run before those of the data's."""
 
     over_input = True
 
-    def __init__(self, layer, shape):
+    def __init__(self, layer: Filters2D, shape: Shape) -> None:
         super().__init__(layer, shape)
         self.pairs = pairs_of(self.width)
 
     @property
-    def saved(self):
+    def saved(self) -> dict[str, Shape]:
         channels, height, _ = self.shape
         return {"points": (POINTS, channels, height, self.pairs, LANES)}
 
+    def prepared(self, with_dx: bool) -> dict[str, Shape]:
+        """Return the transformed filters, which serve the forward pass and the gradient of the data."""
+        return {"filters": (POINTS, self.outputs, self.shape[0], self.down.kernel_size)}
+
     @property
-    def border(self):
+    def border(self) -> Border:
         """The padding, and what completes the last pair."""
         padding = self.across.padding
         return Border(padding, padding + 2 * self.pairs - self.width)
 
     @property
-    def weights_border(self):
+    def weights_border(self) -> Border:
         """What completes the last pair of dy."""
         return Border(0, 2 * self.pairs - self.width)
 
     data_border = weights_border
 
-    def prepare(self, buffers):
-        weight = buffers.parameters["weight"]
-        buffers.filters = aligned((POINTS, *weight.shape[:3]))
-        return [(kernels.winograd_rows_filters, (weight, buffers.filters))]
+    def prepare(self, buffers: LayerBuffers) -> list[Call]:
+        return [(kernels.winograd_rows_filters, (buffers.parameters["weight"], buffers.prepared["filters"]))]
 
-    def forward(self, buffers, bias):
+    def forward(self, buffers: LayerBuffers, bias: np.ndarray) -> list[Call]:
         points, m = buffers.saved["points"], self._products(buffers, self.outputs)
         kernel = kernels.winograd_rows_forward(
             *tile_sizes.convolution(self.outputs, self.pairs), buffers.relu
         )
-        arrays = points, buffers.filters, bias, self.down, m, buffers.y.inside
+        arrays = points, buffers.prepared["filters"], bias, self.down, m, buffers.y.inside
         return [(kernels.winograd_rows_inputs, (buffers.x.bordered(self.border), points)), (kernel, arrays)]
 
-    def backward_weights(self, buffers):
-        """At the point 1, a pair of dy is the sum of its two columns, which the bias's gradient is made of."""
+    def backward_weights(self, buffers: LayerBuffers) -> list[Call]:
+        """Return the calls that add the gradients of the weight and the bias to their sums.
+
+        At the point 1, a pair of dy is the sum of its two columns, of which the gradient of the bias is made.
+        """
         outputs, channels = buffers.sums["weight"].shape[:2]
         dy, z = buffers.dy.bordered(self.weights_border), self._gradient_points(buffers)
         d = buffers.scratch.array("d", (POINTS, outputs, channels, LANES))
@@ -86,16 +97,16 @@ class RowWise(Direct):
         calls = [(kernels.winograd_rows_gradients, (dy, z)), (kernel, arrays)]
         return calls + self.bias_calls(buffers, z[1:2])
 
-    def backward_data(self, buffers):
+    def backward_data(self, buffers: LayerBuffers) -> list[Call]:
         channels, z = self.shape[0], self._gradient_points(buffers)
         kernel = kernels.winograd_rows_backward_data(
             *tile_sizes.convolution(channels, self.pairs), buffers.mask
         )
-        m = self._products(buffers, channels)
-        return [(kernel, (z, buffers.filters, *self.layer.axes, m, buffers.x.inside, buffers.dx.inside))]
+        m, filters = self._products(buffers, channels), buffers.prepared["filters"]
+        return [(kernel, (z, filters, *self.layer.axes, m, buffers.x.inside, buffers.dx.inside))]
 
-    def _products(self, buffers, maps):
+    def _products(self, buffers: LayerBuffers, maps: int) -> np.ndarray:
         return buffers.scratch.array("m", (POINTS, maps, self.pairs, LANES))
 
-    def _gradient_points(self, buffers):
+    def _gradient_points(self, buffers: LayerBuffers) -> np.ndarray:
         return buffers.scratch.array("z", (POINTS, self.outputs, self.height, self.pairs, LANES))

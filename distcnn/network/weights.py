@@ -1,0 +1,80 @@
+"""What all workers of a net share: its layers, its parameters in one flat buffer, and how images are scaled."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from distcnn.config.types import GLOBAL
+from distcnn.errors import NetError
+from distcnn.lanes import aligned
+from distcnn.layers.base import Layer
+from distcnn.layers.declarations import Shape
+from distcnn.network import memory
+from distcnn.network.parameters import ParameterLayout
+from distcnn.network.shapes import as_list, infer_shapes, parameter_counts
+
+
+class Weights:
+    """The layers and parameters of a net.
+
+    layers: the layers.
+    shapes: those between the layers, that of the input first.
+    seed: of the start of the parameters and of all randomness.
+    norm_group: of how many blocks of sixteen samples batch norms take their statistics together, or "global" for the
+        whole batch.
+    layout: where each parameter lies.
+    flat: float32, all parameters in declaration order, then the running statistics.
+    arrays: views of parameters and running statistics by name, {"0.weight": array, "0.bias": ...}. The index counts
+        all layers.
+    parameters: the parameters among them.
+    scale, shift: (c,) float32, what images are multiplied by and then shifted by; 1 and 0 until they are set.
+    label_smoothing: the part of a training target that all classes share; 0 until it is set.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        input_shape: Shape,
+        seed: int,
+        conv: str,
+        norm_group: int | str,
+    ) -> None:
+        """Allocate the parameters and write their start; arguments as in `Net`."""
+        _check(seed, conv, norm_group)
+        self.seed, self.norm_group = seed, norm_group
+        self.layers = as_list(layers)
+        self.shapes, parameter_specs, statistic_specs = infer_shapes(self.layers, input_shape)
+        counts = parameter_counts(parameter_specs, statistic_specs)
+        memory.require(self.layers, memory.of_net(counts, self.shapes))
+        self.layers = [layer.using(conv) for layer in self.layers]
+        self.layout = ParameterLayout(self.layers, self.shapes, parameter_specs, statistic_specs)
+        self.flat = aligned((self.layout.size,))
+        self.arrays = self.layout.views(self.flat)
+        names = list(self.arrays)[: self.layout.count]
+        self.parameters: Mapping[str, np.ndarray] = MappingProxyType({k: self.arrays[k] for k in names})
+        self.layout.initialize(self.arrays, seed)
+        self.scale, self.shift = np.ones((2, self.shapes[0][0]), np.float32)
+        self.shift[:] = 0
+        self.label_smoothing = 0.0
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all parameters, then running statistics, in declaration order, little-endian float32, as hex."""
+        return hashlib.sha256(self.flat.astype("<f4").tobytes()).hexdigest()
+
+    def normalize(self, mean: np.ndarray, std: np.ndarray) -> None:
+        """Set scale and shift so that images lose each channel's mean and are divided by its deviation, both (c,)."""
+        mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+        self.scale[:], self.shift[:] = 1 / std, -mean / std
+
+
+def _check(seed: int, conv: str, norm_group: int | str) -> None:
+    """Raise NetError unless these are possible."""
+    if conv not in ("winograd", "direct"):
+        raise NetError(f"conv is {conv!r}; wanted winograd or direct")
+    if norm_group != GLOBAL and not (type(norm_group) is int and norm_group > 0):
+        raise NetError(f"norm_group is {norm_group!r}; wanted a whole number from 1, or {GLOBAL!r}")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise NetError(f"seed is {seed!r}; wanted a whole number from 0 to 2**63 - 1")

@@ -1,0 +1,163 @@
+"""One thread's part of a net: its exact sums and its plans, over weights that all workers share."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from distcnn.errors import NetError
+from distcnn.kernels.batchnorm import update_running_stats
+from distcnn.kernels.float_mode import ieee_mode
+from distcnn.lanes import aligned
+from distcnn.layers import Softmax
+from distcnn.layers.context import BlockContext
+from distcnn.layers.values import Value
+from distcnn.network.group_plan import Allgather, Group
+from distcnn.network.inference_plan import InferencePlan
+from distcnn.network.plan import Augmentation, Block, NetArrays, Plan
+from distcnn.network.weights import Weights
+from distcnn.numerics.fixed_point import HEAD, QUANTUM, Counters
+from distcnn.numerics.guard import OverflowGuard
+
+STATISTICS_MOMENTUM = 0.1  # PyTorch's: the weight of a batch in the running statistics
+
+
+class Worker:
+    """What one thread owns to train and evaluate a net, block by block.
+
+    shared: the weights.
+    sums: int64, the counters (see distcnn.numerics.fixed_point), then the exact sums of the gradients of the
+        parameters and of the statistics, in the order of the weights.
+    counters: those at the head of the sums, by name.
+    guard: the limit of what a block may add to the sums, and how many values were refused.
+    context: the samples of the first block of a group, and the settings of all blocks.
+    augmentation: how images are distorted in `train_group`, see distcnn.data.augmentation; None for not at all.
+    """
+
+    augmentation: Augmentation | None
+
+    def __init__(self, shared: Weights) -> None:
+        self.shared = shared
+        self.sums = aligned((HEAD + shared.flat.size,), np.int64)
+        self.counters = Counters(self.sums)
+        self.guard = OverflowGuard()
+        self.context = BlockContext(shared.seed)
+        self.augmentation = None
+
+    def worker_copy(self) -> "Worker":
+        """Return another worker over the same weights, for another thread."""
+        other = Worker(self.shared)
+        other.augmentation = self.augmentation and self.augmentation.worker_copy(other.context)
+        return other
+
+    def groups(self, blocks: Sequence) -> list[Sequence]:
+        """Return the groups that some blocks consist of; if norm_group is "global" it is one, perhaps of no block."""
+        size = self.shared.norm_group
+        if not isinstance(size, int):
+            return [blocks]
+        return [blocks[k : k + size] for k in range(0, len(blocks), size)]
+
+    # ---- training ----
+
+    def start(self, blocks: int, epoch: int = 0) -> None:
+        """Begin a batch of so many blocks over all ranks: clear the counters, prepare the parameters.
+
+        The sums of the gradients must be 0, as the update leaves them.
+        """
+        self._begin(self.group, blocks, epoch)
+
+    def load(self, blocks: Sequence[Block]) -> None:
+        """Bring a group of blocks for training into lanes, distorted by the augmentation, if any."""
+        self.group.load(blocks, self.shared.scale, self.shared.shift, self.augmentation)
+
+    def train_group(
+        self,
+        blocks: Sequence[Block],
+        done: Callable[[int], None] | None = None,
+        allgather: Allgather | None = None,
+    ) -> None:
+        """Add loss, counts and gradients of a group of blocks to the sums. The caller has set `ieee_mode`.
+
+        blocks: of the group.
+        done: called with an offset when sums[offset:] will not change again; None for not at all.
+        allgather: see `Group.forward`.
+        """
+        offsets = self.shared.layout.offsets
+        report = None if done is None else lambda layer: done(offsets[layer])
+        self.context.training = True
+        self.load(blocks)
+        self.group.forward(allgather)
+        self.group.loss(self.shared.label_smoothing)
+        self.group.backward(report, allgather)
+        self.counters.overflows = self.guard.overflows
+
+    def update_running_stats(self, samples: int) -> None:
+        """Move the running statistics by a batch of so many samples, whose sums are known; clear these sums."""
+        trained = self.shared.layout.trained
+        running, sums = self.shared.flat[trained:], self.sums[HEAD + trained :]
+        if running.size:
+            with ieee_mode():
+                update_running_stats(running, sums, QUANTUM / samples, STATISTICS_MOMENTUM)
+
+    # ---- evaluation and prediction ----
+
+    def start_evaluation(self, blocks: int) -> None:
+        """Begin to evaluate up to so many blocks over all ranks, between two batches: as `start`."""
+        self._require_logits()
+        self._begin(self.inference, blocks)
+
+    def evaluate_block(self, block: Block) -> None:
+        """Add the loss and the counts of a block to the counters."""
+        with ieee_mode():
+            self.inference.load(block, self.shared.scale, self.shared.shift)
+            self.inference.forward()
+            self.inference.loss()
+        self.counters.overflows = self.guard.overflows
+
+    def predict_block(self, block: Block) -> tuple[Value, Value]:
+        """Return what the last layer gives for a block, and its softmax. `start_evaluation` comes first."""
+        with ieee_mode():
+            self.inference.load(block, self.shared.scale, self.shared.shift)
+            self.inference.forward()
+            return self.inference.y, self.inference.softmax()
+
+    # ---- plans ----
+
+    @cached_property
+    def group(self) -> Group:
+        """The plans for training, made (and compiled) on first use."""
+        self._require_logits()
+        return self._group(input_gradient=False)
+
+    @cached_property
+    def inference(self) -> InferencePlan:
+        """The plan for evaluation and prediction, made (and compiled) on first use."""
+        return InferencePlan(self.shared.layers, self.shared.shapes, self._net_arrays())
+
+    def _group(self, input_gradient: bool) -> Group:
+        shared = self.shared
+        first = Plan(shared.layers, shared.shapes, self._net_arrays(), self.context, input_gradient)
+        return Group(first, synchronizes=shared.norm_group != 1)
+
+    def _net_arrays(self) -> NetArrays:
+        layout = self.shared.layout
+        parameters = layout.by_layer(self.shared.arrays)
+        sums = layout.by_layer(layout.views(self.sums[HEAD:]))
+        return NetArrays(parameters, sums, self.sums[:HEAD], self.guard.array)
+
+    def _begin(self, plan: Group | InferencePlan, blocks: int, epoch: int = 0) -> None:
+        self.context.epoch = epoch
+        self.counters.clear()
+        self.guard.reset(blocks)
+        with ieee_mode():
+            plan.prepare()
+
+    def _require_logits(self) -> None:
+        """Raise NetError unless the last layer gives logits, one a class."""
+        layers, shapes = self.shared.layers, self.shared.shapes
+        if isinstance(layers[-1], Softmax):
+            remedy = "leave out the final Softmax()"
+            raise NetError(f"the loss takes logits and has a softmax of its own: {remedy}")
+        if len(shapes[-1]) != 1:
+            wanted = "wanted one number a class: end with Dense"
+            raise NetError(f"the last layer gives shape {shapes[-1]}; {wanted}")
