@@ -101,7 +101,7 @@ def check_against_torch(layers, shape, n):
 @pytest.mark.parametrize("n", [1, 16, 37])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
 def test_lenet5_agrees_with_pytorch(shape, n):
-    check_against_torch(models.lenet5(shape, 10), shape, n)
+    check_against_torch(models.MODELS["lenet5"].layers(shape, 10), shape, n)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -95,7 +95,7 @@ def naive_gradients(net, x, labels):
 def test_gradients_of_a_whole_net_are_those_of_float64(conv):
     """As nets start: gradients, the exact sums' rounding included, within 1e-5 of float64 relative to their norm."""
     shape, n = (3, 16, 16), 5
-    net = Net(models.vgg_small(shape, 10), shape, seed=2, conv=conv)
+    net = Net(models.MODELS["vgg-small"].layers(shape, 10), shape, seed=2, conv=conv)
     x, labels = normal(n, *shape), np.arange(n)
     wanted = naive_gradients(net, x, labels)
     for name, ours in net.loss_and_gradients(x, labels)[1].items():

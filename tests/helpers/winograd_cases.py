@@ -28,7 +28,7 @@ def tile_digest():
         net = Net([Conv2D(outputs, 3, padding=padding), ReLU(), Conv2D(16, 3, padding=1)], shape)
         y = net.forward(normal(n, *shape))
         found.update(y.tobytes() + net.backward(normal(*y.shape)).tobytes() + net.sums.tobytes())
-    net = Net(models.vgg_small((3, 16, 16), 10), (3, 16, 16))
+    net = Net(models.MODELS["vgg-small"].layers((3, 16, 16), 10), (3, 16, 16))
     net.loss_and_gradients(normal(18, 3, 16, 16), np.arange(18) % 10)
     found.update(net.sums.tobytes())
     return found.hexdigest()
@@ -61,7 +61,7 @@ def row_digest():
         for scale in (1, 3e4):  # sums beyond 2**14, which AVX2 converts in another way
             dx = net.backward(np.float32(scale) * normal(*y.shape))
             found.update(y.tobytes() + dx.tobytes() + net.sums.tobytes())
-    net = Net(models.lenet5((1, 28, 28), 10), (1, 28, 28))
+    net = Net(models.MODELS["lenet5"].layers((1, 28, 28), 10), (1, 28, 28))
     net.loss_and_gradients(normal(18, 1, 28, 28), np.arange(18) % 10)
     found.update(net.sums.tobytes())
     return found.hexdigest()
