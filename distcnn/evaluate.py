@@ -35,7 +35,7 @@ def main(comm: Comm) -> None:
     pool = load_pool(comm, state, path, split.images, options.threads)
     found = evaluate(pool, split, comm)
     record = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": dataset.name}
-    record |= {"part": options.split, "samples": len(split.labels), **found}
+    record |= {"split": options.split, "samples": len(split.labels), **found}
     record["weights_sha256"] = pool.net.digest
     if comm.rank == 0 and options.json:
         print(json.dumps(record))

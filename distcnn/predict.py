@@ -58,7 +58,7 @@ def report(predictions: Predictions, options: argparse.Namespace) -> None:
         return
     about = predictions.about
     where = f"{about['checkpoint']}, step {about['step']}"
-    print(f"{where}, on {len(predictions.predicted):,} {about['part']} images of {about['data']}")
+    print(f"{where}, on {len(predictions.predicted):,} {about['split']} images of {about['data']}")
     print(*describe(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
 
 
@@ -72,7 +72,7 @@ def main(comm: Comm) -> None:
     pool = load_pool(comm, state, path, found.images, options.threads)
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
-    about |= {"part": found.split, "weights_sha256": pool.net.digest}
+    about |= {"split": found.split, "weights_sha256": pool.net.digest}
     predictions = Predictions(predicted, probabilities, found.labels, state.classes, about)
     on_root(comm, report, predictions, options)
 

@@ -72,6 +72,7 @@ def test_predictions_are_what_the_net_gives(command, trained):
         assert file["predicted"][:].tolist() == found["predicted"]
         assert np.array_equal(file["labels"], test.labels)
         assert list(file.attrs["classes"]) == list("0123456789")
+        assert file.attrs["split"] == "test"
 
 
 def test_the_same_is_written_by_ranks_and_threads(command, trained, mpirun):
@@ -100,17 +101,18 @@ def test_images_without_labels(command, trained, name):
     assert Path("p.csv").read_text().startswith("image,predicted,")
 
 
-def test_parts_are_those_of_training(command, trained):
+def test_splits_are_those_of_training(command, trained):
     dataset, net = trained[1].dataset, trained[1].net
-    for name, part in (("train", dataset.train), ("validation", dataset.validation)):
+    for name, split in (("train", dataset.train), ("validation", dataset.validation)):
         found = json.loads(command(evaluate, "--split", name, "--json"))
-        wanted = np.mean(net.predict(part.images).argmax(axis=1) == part.labels)
-        assert (found["samples"], found["accuracy"]) == (len(part.labels), wanted)
+        wanted = np.mean(net.predict(split.images).argmax(axis=1) == split.labels)
+        assert (found["samples"], found["accuracy"]) == (len(split.labels), wanted)
+        assert found["split"] == name
     found = json.loads(command(predict, "--split", "validation", "--json"))
-    assert found["accuracy"] == wanted
+    assert (found["accuracy"], found["split"]) == (wanted, "validation")
 
 
-def test_other_data_has_no_validation_part(command, trained):
+def test_other_data_has_no_validation_split(command, trained):
     test = trained[1].dataset.test
     write(train__images=test.images, train__labels=test.labels)
     assert json.loads(command(evaluate, "--data", "data.h5", "--split", "train", "--json"))["samples"] == 355
@@ -126,14 +128,16 @@ def test_images_of_another_type_are_refused(command, trained, tmp_path):
     for module in (evaluate, predict):
         with pytest.raises(DataError, match=r"float32.* uint8"):
             command(module, "--data", "data.h5")
-    checkpoint.save("early.h5", replace(trained[1].state(), dtype=""))  # from before it was noted
+    checkpoint.save(
+        "early.h5", replace(trained[1].state(), dtype="")
+    )  # from before checkpoints held the type
     assert "accuracy" in command(predict, "--data", "data.h5", path="early.h5")
 
 
 IMAGES = np.zeros((4, 28, 28), np.uint8)
 MISTAKES = {
     "another shape": ({"images": IMAGES[:, 1:]}, [], "27"),
-    "no such part": ({"images": IMAGES}, ["--split", "test"], "test"),
+    "no such split": ({"images": IMAGES}, ["--split", "test"], "test"),
     "nothing": ({"pictures": IMAGES}, [], "test"),
     "16 bits": ({"images": IMAGES.astype(np.uint16)}, [], "uint16"),
     "labels": ({"images": IMAGES, "labels": np.zeros(3, int)}, [], "3 labels"),
@@ -145,7 +149,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("arrays", "options", "word"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_are_told_and_nothing_is_written(command, arrays, options, word):
+def test_mistakes_are_reported_and_nothing_is_written(command, arrays, options, word):
     write(**arrays)
     with pytest.raises(UserError) as caught:
         command(predict, "--data", "data.h5", *options)
