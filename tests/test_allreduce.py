@@ -1,4 +1,4 @@
-"""The sum over ranks: the same bits however it travels, whoever owns what."""
+"""The sum over ranks: the same bits by whatever messages, however ranks share the blocks."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ LENGTH = HEAD + 1000
 
 
 def contribution(rank: int) -> np.ndarray:
-    """One rank's sums: gradients of all sizes up to the guard's limit, and the head."""
+    """One rank's sums: gradients of all sizes up to the guard's limit, and the counters."""
     generator = np.random.Philox(key=rank).random_raw
     sums = generator(LENGTH).astype(np.int64) >> (generator(LENGTH) % 60 + 3).astype(np.int64)
     sums[:HEAD] = 0
@@ -34,7 +34,7 @@ def small_buckets(monkeypatch):
     ("overlap", "idle"), [(None, None), (False, None), (True, None), (True, 0), (True, 1), (False, 1)]
 )
 def test_exact_totals(comm, small_buckets, overlap, idle):
-    """Add up gradients of several steps, where rank `idle` owns no block and so never calls `ready`."""
+    """Add up gradients of several steps, where rank `idle` has no block and so never calls `start`."""
     sums = np.zeros(LENGTH, np.int64)
     add_up = GradientAllreduce(comm, sums, OFFSETS, overlap=overlap)
     for _ in range(3):  # steps
@@ -87,7 +87,7 @@ def test_float32_totals_out_of_range_count_as_overflows(comm):
         ([], 100, 10, [100]),
         ([8, 50, 90], 100, 10, [100, 90, 50]),
         ([8, 50, 95], 100, 10, [100, 50]),  # the last layer is too small for a message of its own
-        ([8], 100, 10, [100]),  # the head never travels without the first layer
+        ([8], 100, 10, [100]),  # the counters are always in the message of the first layer
         ([8, 20, 30], 100, 1000, [100]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Augmentation: every distortion against its formula in float64, and functions of seed, epoch and sample alone."""
+"""Augmentation: every distortion against its formula in float64, a function of seed, epoch and sample alone."""
 
 import math
 
@@ -129,7 +129,7 @@ def test_whole_pixels_are_moved_and_not_changed():
 
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_all_shifts_come_about_equally_often(limit):
-    """An image of one white pixel tells where it has gone."""
+    """An image of one white pixel shows where the pixel went."""
     images = np.zeros((1, 1, 9, 9), np.uint8)
     images[0, 0, 4, 4] = 255
     one, none = np.ones(1, np.float32), np.zeros(1, np.float32)
@@ -143,7 +143,7 @@ def test_all_shifts_come_about_equally_often(limit):
     assert abs(inside - mean).max() < 5 * mean**0.5
 
 
-def test_a_sample_s_distortion_depends_on_seed_epoch_and_number_alone():
+def test_a_sample_s_distortion_depends_only_on_seed_epoch_and_number():
     first = distorted(ALL, range(16))
     assert np.array_equal(distorted(ALL, [7, 3, 30])[:2], first[[7, 3]])
     for other in (distorted(ALL, range(16), seed=4), distorted(ALL, range(16), epoch=6)):
@@ -154,8 +154,8 @@ def test_a_sample_s_distortion_depends_on_seed_epoch_and_number_alone():
 
 def test_what_is_drawn_for_one_does_not_depend_on_the_others():
     """The same shift, whether or not there is a hole, too."""
-    alone, both = distorted("shift=2"), distorted("shift=2,cutout=3")
-    assert ((alone == both) | (both == 0)).all()
+    shifted, both = distorted("shift=2"), distorted("shift=2,cutout=3")
+    assert ((shifted == both) | (both == 0)).all()
 
 
 def test_floats_are_distorted_like_bytes():
@@ -238,7 +238,7 @@ GOLDEN = "e3b7fc9acb577339631e0f46a30074cb56e63875012a05d6f68e34ef7de0eebe"  # a
 
 
 def test_augmented_weights_are_the_same_everywhere(run, mpirun, tmp_path):
-    """On several ranks, and stopped in the middle of an epoch and gone on with on others."""
+    """On several ranks, and stopped in the middle of an epoch and resumed on others."""
     assert train_here(15, (*WISH, "--threads", "1")) == GOLDEN
     assert train_here(15, (*WISH, "--threads", "3")) == GOLDEN
     assert digest(mpirun(3, *TRAIN, *WISH, "--max-steps", 7, cwd=tmp_path)) != GOLDEN
@@ -252,7 +252,7 @@ def test_augmented_weights_on_avx2(run, tmp_path):
 
 
 def test_only_training_is_augmented():
-    """Neither what evaluation sees nor what it gives changes; a thread's twin distorts as the net does."""
+    """Neither what evaluation sees nor what it gives changes; every worker distorts as the first one does."""
     net, plain = (build("mlp", SHAPE, 3, 0) for _ in range(2))
     net.augmentation = Augmentation(read(ALL), SHAPE, IMAGES.dtype, net.context)
     block = Block.of(IMAGES, np.arange(40) % 3, np.arange(16))

@@ -13,7 +13,7 @@ SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.star
 
 
 def script(run, text, *words):
-    """Run a script beside the benchmarks; return what it prints."""
+    """Run a script of benchmarks/; return what it prints."""
     done = run("python", "-c", text, *words, env={"PYTHONPATH": f"{jobs.ROOT}:{FOLDER}"})
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -55,10 +55,10 @@ def test_results_become_a_table(run):
     row = {"what": "LeNet-5 step, batch 64", "unit": "s", "ours": 0.0015, "best": "PyTorch"}
     row |= {"ratio": [4.44, 4.21, 4.52], "share": [0.853, 0.8, 0.9]}
     row["peers"] = {"PyTorch": 0.0066, "JAX": "not installed"}
-    alone = {"what": "first step, cold", "unit": "command", "ours": 4.96, "peers": {}}
+    cold = {"what": "first step, cold", "unit": "command", "ours": 4.96, "peers": {}}
     about = {"machine": {"processor": "P", "cores": 2, "instructions": "AVX2", "versions": {"torch": "2"}}}
     about |= {"commit": "abc", "date": "2026-01-02 03:04 UTC"}
-    records = {"steps": about | {"rows": [row]}, "startup": about | {"rows": [alone]}}
+    records = {"steps": about | {"rows": [row]}, "startup": about | {"rows": [cold]}}
     parts = {"notes": 0.001, "a checkpoint, elapsed": 0.5, "all together": 0.012}
     records["exact"] = about | {"rows": [row | {"ratio": [0.98, 0.97, 0.99]}]}
     records["safety"] = about | {"rows": [{"what": what, "part": part} for what, part in parts.items()]}

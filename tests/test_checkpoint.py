@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back whole; whatever else a file holds, one line says so."""
+"""Checkpoints: what is saved is read back whole; any other file is refused in one line."""
 
 import errno
 import os

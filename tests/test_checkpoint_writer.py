@@ -90,12 +90,12 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def plant(stage, moment):
+def plant(stage, when):
     """Make this process die at a stage of saving, before or after it."""
 
     def around(function):
         def dying(*args, **keywords):
-            if moment == "before":
+            if when == "before":
                 die()
             function(*args, **keywords)
             die()
@@ -107,7 +107,7 @@ def plant(stage, moment):
     elif stage == "sync":
         atomic_files._sync = around(atomic_files._sync)
     elif stage == "prune":
-        if moment == "before":
+        if when == "before":
             checkpoint.prune = around(checkpoint.prune)
         else:
             Path.unlink = around(Path.unlink)
@@ -118,7 +118,7 @@ def plant(stage, moment):
             if stage == "open":
                 die()
             file = opened(path, mode, buffering=0)
-            return Dying(file, moment)
+            return Dying(file, when)
 
         atomic_files.open = opening
 
@@ -126,13 +126,13 @@ def plant(stage, moment):
 class Dying:
     """A file at whose second piece this process dies."""
 
-    def __init__(self, file, moment):
-        self.file, self.moment, self.pieces = file, moment, 0
+    def __init__(self, file, when):
+        self.file, self.when, self.pieces = file, when, 0
 
     def write(self, piece):
         self.pieces += 1
         if self.pieces == 2:
-            self.file.write(piece[: len(piece) // 2] if self.moment == "before" else piece)
+            self.file.write(piece[: len(piece) // 2] if self.when == "before" else piece)
             die()
         return self.file.write(piece)
 
@@ -143,15 +143,15 @@ class Dying:
         self.file.close()
 
 
-@pytest.mark.parametrize(("stage", "moment"), STAGES)
-def test_killed_at_any_stage_the_earlier_ones_are_good(stage, moment):
+@pytest.mark.parametrize(("stage", "when"), STAGES)
+def test_killed_at_any_stage_the_earlier_ones_are_good(stage, when):
     os.mkdir("checkpoints")
     for step in (1, 2):
         checkpoint.save(f"checkpoints/{checkpoint.name(step)}", state(step))
     child = os.fork()
     if child == 0:
         try:
-            plant(stage, moment)
+            plant(stage, when)
             writer = CheckpointWriter("checkpoints", 2)
             writer.save(state(3))
             writer.close()
@@ -159,7 +159,7 @@ def test_killed_at_any_stage_the_earlier_ones_are_good(stage, moment):
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     found = checkpoint.newest("checkpoints", pytest.fail)[1]
-    renamed = (stage, moment) in STAGES[6:]
+    renamed = (stage, when) in STAGES[6:]
     assert described(found) == described(state(3 if renamed else 2))
     # A new writer goes on from there, and removes what was left unfinished.
     writer = CheckpointWriter("checkpoints", 2)

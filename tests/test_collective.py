@@ -1,4 +1,4 @@
-"""Ranks get the same result or the same exception, and wait for each other asleep."""
+"""Ranks get the same result or the same exception, and sleep while they wait for each other."""
 
 import re
 import time

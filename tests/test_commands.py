@@ -1,4 +1,4 @@
-"""The command `distcnn`, versions, and commands that start where a library is missing or the clone is a namesake."""
+"""The command `distcnn`, versions, and commands where a library is missing or a folder has the package's name."""
 
 import importlib.metadata
 import subprocess

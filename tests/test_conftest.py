@@ -1,4 +1,4 @@
-"""What conftest promises: one failing, hanging or dying rank is reported, soon, and leaves no process."""
+"""The fixtures of conftest.py: one failing, hanging or dying rank is reported, soon, and leaves no process."""
 
 import shutil
 import time
@@ -24,7 +24,7 @@ def test_planted(comm):
 def test_of_one_process():
     pass
 """
-FAILURES = {  # what the last rank does: what is reported for 2 ranks
+FAILURES = {  # what the last rank does, and what is reported for 2 ranks
     "assertion": ("assert not last, 'planted'", "rank 1 of 2 failed"),
     "hang": ("last and time.sleep(1000)", "still running after 6 s"),
     "death": ("last and os.kill(os.getpid(), signal.SIGKILL)", "exit code"),
@@ -84,7 +84,7 @@ def test_failure_of_one_rank_is_reported(run, mpirun, planted, name):
     assert not any(map(alive, ranks))
 
 
-def test_a_test_runs_alone_and_with_company(run, mpirun, planted):
+def test_a_test_runs_on_one_rank_and_on_several(run, mpirun, planted):
     folder = planted("print('ranks', comm.size)")
     done = run("python", "-m", "pytest", "-v", cwd=folder)
     assert "4 passed" in done.stdout, done.stdout

@@ -1,4 +1,4 @@
-"""Damaged files, in short; `python -m tests.programs.mutations` tries ten thousand."""
+"""Damaged files, in short; `python -m tests.programs.damaged_files` tries ten thousand."""
 
 import sys
 
@@ -6,13 +6,13 @@ import pytest
 
 from distcnn.data import sandbox
 from distcnn.errors import DataError
-from tests.programs import MUTATIONS
+from tests.programs import DAMAGED_FILES
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
 @pytest.mark.slow
 def test_damaged_files_are_refused_or_read_as_whole_ones(run):
-    done = run("python", MUTATIONS, 150, "--seed", 7, timeout=300)
+    done = run("python", DAMAGED_FILES, 150, "--seed", 7, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "150 mutations, 0 did harm" in done.stdout
 

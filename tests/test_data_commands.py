@@ -8,7 +8,7 @@ from tests.helpers.datasets import IMAGES, LABELS, write
 from tests.helpers.idx import folder
 
 
-def test_info_tells_what_a_file_holds(tmp_path, run):
+def test_info_shows_what_a_file_holds(tmp_path, run):
     path = write(
         tmp_path / "small.h5", {"train/images": IMAGES.astype("f4"), "test/images": IMAGES[:4].astype("f4")}
     )
@@ -27,7 +27,7 @@ def test_info_tells_what_a_file_holds(tmp_path, run):
     assert "WRONG" not in done.stdout
 
 
-def test_info_tells_how_samples_are_packed(run):
+def test_info_shows_how_samples_are_packed(run):
     done = run("python", "-m", "distcnn.data", "info", "datasets/digits.h5")
     assert "in chunks (256, 1, 28, 28), compressed by gzip" in done.stdout
 
@@ -39,11 +39,11 @@ def test_info_sums_up_many_classes(tmp_path, run):
     assert "train: 0 to 1 samples a class" in done.stdout
 
 
-def test_info_tells_everything_that_is_wrong(tmp_path, run):
+def test_info_reports_everything_that_is_wrong(tmp_path, run):
     images = IMAGES.astype("f4")
     images[3, 0, 0, 0] = np.nan
-    spoilt = {"train/images": images, "train/labels": LABELS[:5] - 1, "test/images": IMAGES[:4].astype("u2")}
-    done = run("python", "-m", "distcnn.data", "info", write(tmp_path / "wrong.h5", spoilt, classes="cat"))
+    wrong = {"train/images": images, "train/labels": LABELS[:5] - 1, "test/images": IMAGES[:4].astype("u2")}
+    done = run("python", "-m", "distcnn.data", "info", write(tmp_path / "wrong.h5", wrong, classes="cat"))
     assert done.returncode == 2
     for words in (
         "WRONG  /train/images[3] has a pixel that is nan",
@@ -65,7 +65,7 @@ def test_info_on_a_file_with_nothing_in_it(tmp_path, run):
     assert "WRONG  /train/images is missing: / holds nothing" in done.stdout
 
 
-def test_import_replaces_a_file_only_when_told_to(tmp_path, run):
+def test_import_replaces_a_file_only_with_force(tmp_path, run):
     source, out = folder(tmp_path / "idx"), tmp_path / "out.h5"
     out.write_text("precious")
     command = ("python", "-m", "distcnn.data", "import", source, out)

@@ -359,7 +359,7 @@ def test_what_was_sealed_cannot_change(with_seal, spoil):
     assert "seal" in message(with_seal)
 
 
-def test_a_name_that_is_not_text_is_told(tmp_path):
+def test_a_name_that_is_not_text_is_refused(tmp_path):
     path = write(tmp_path / "wrong.h5", {"train/images": None})
     with h5py.File(path, "a") as file:
         file[b"train/\xff"] = LABELS

@@ -1,4 +1,4 @@
-"""MNIST's files: read as they are handed out, refused with the remedy when they are not whole."""
+"""MNIST's files: read as they are distributed, refused with the remedy when they are not whole."""
 
 import gzip
 

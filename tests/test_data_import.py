@@ -1,4 +1,4 @@
-"""Images and CIFAR's files become a dataset, from folders and archives, and what is wrong is told in a line."""
+"""Images and CIFAR's files become a dataset, from folders and archives, and what is wrong is said in one line."""
 
 import io
 import random
@@ -146,7 +146,7 @@ def test_images_of_several_sizes_need_a_size(tmp_path):
     assert (images[-1] == 77).all()
 
 
-def test_a_validation_part_stands_in_for_a_missing_test_part(tmp_path):
+def test_a_validation_split_replaces_a_missing_test_split(tmp_path):
     renamed = {name.replace("test/", "val/"): content for name, content in CONTENTS.items()}
     check(read_source(as_folder(tmp_path / "a", renamed)))
     strange = {name.replace("val/10", "val/cow"): x for name, x in renamed.items() if name.startswith("val")}
@@ -183,7 +183,7 @@ WRONG = {
         "wanted 8 bits a channel",
     ),
     "no class": ({"train/a.png": CONTENTS[NAMES[0]]}, "train/a.png lies in no class"),
-    "a class in test alone": ({"test/cow/a.png": CONTENTS[NAMES[0]]}, "of class cow, which train has not"),
+    "a class only in test": ({"test/cow/a.png": CONTENTS[NAMES[0]]}, "of class cow, which train has not"),
 }
 
 

@@ -19,7 +19,7 @@ def test_a_sheet_is_drawn_and_not_over_a_file(tmp_path, run):
     assert "--force" in again.stderr
 
 
-def test_wrong_wishes_are_told_in_a_line(tmp_path, run):
+def test_mistakes_are_reported_in_one_line(tmp_path, run):
     done = run(
         "python", "-m", "distcnn.data", "show", "datasets/digits.h5", tmp_path / "a.png", "--augment", "spin"
     )

@@ -29,7 +29,7 @@ def test_which_ones_is_a_function_of_the_seed():
 
 
 @pytest.mark.parametrize(("n", "fraction"), [(10, 0.01), (10, 0.99), (1, 0.5)])
-def test_a_part_without_samples_is_refused(n, fraction):
+def test_a_split_without_samples_is_refused(n, fraction):
     with pytest.raises(DataError, match="wanted some, and not all"):
         validation_mask(n, fraction, seed=0)
 

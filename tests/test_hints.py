@@ -1,4 +1,4 @@
-"""Names that users bring along: both spellings work, old keys are read, other libraries' names get a true hint."""
+"""Names from elsewhere: both spellings work, old keys are read, other libraries' names get the right hint."""
 
 import re
 from dataclasses import fields

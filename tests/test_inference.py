@@ -23,7 +23,7 @@ NORMS = [
 
 
 def unsettled(layers, shape):
-    """Return a net whose parameters and running statistics are nobody's default."""
+    """Return a net whose parameters and running statistics differ from all defaults."""
     net = Net(layers, shape)
     for number, (key, view) in enumerate(net.arrays.items()):
         view[...] = normal(*view.shape, seed=number) * 0.3
@@ -36,7 +36,7 @@ def unsettled(layers, shape):
 def test_without_a_norm_the_bits_are_those_of_the_training_plan(layers):
     net, x = unsettled(layers, (2, 8, 8)), normal(37, 2, 8, 8)
     wanted = net.forward(x, training=False)
-    for _ in range(2):  # what one block leaves in memory that values share is nothing to the next
+    for _ in range(2):  # what one block leaves in shared memory does not change the next
         assert np.array_equal(net.predict(x), wanted)
 
 
@@ -73,7 +73,7 @@ def test_memory_does_not_grow_with_depth():
     assert 3 * plans[0].memory < sum(value.array.nbytes for value in plans[0].values)
 
 
-def test_the_range_of_exact_sums_limits_no_part(monkeypatch):
+def test_the_range_of_exact_sums_does_not_limit_an_evaluation(monkeypatch):
     """A mean loss of 2**26 over three blocks: 2**30 and more for each, beyond the range of a sum over all."""
     monkeypatch.setattr(evaluation, "ROUND", 1)
     net = Net([Flatten(), Dense(2)], (1, 1, 1))

@@ -1,4 +1,4 @@
-"""distcnn.launch: what dies is started again with the same bits, what is asked to stop saves, nothing is left."""
+"""distcnn.launch: jobs that die start again with the same bits, jobs that are asked to stop save, nothing is left."""
 
 import os
 import signal
@@ -136,7 +136,7 @@ def test_asked_to_stop_before_training_it_ends_at_once(launching):
     assert ranks_of(process) == []
 
 
-def test_a_killed_launcher_takes_its_job_along_and_the_next_one_tidies_up(launching, launched):
+def test_a_killed_launcher_ends_its_job_and_the_next_one_tidies_up(launching, launched):
     with launching("--", *LONG) as process:
         wait_until(lambda: len(steps()) >= 2, process)
         process.kill()
@@ -197,7 +197,7 @@ def test_the_time_is_for_all_jobs_together(launched):
     assert steps()
 
 
-def test_a_run_from_a_checkpoint_elsewhere_can_be_gone_on_with(run, launched):
+def test_a_run_from_a_checkpoint_elsewhere_can_be_resumed(run, launched):
     run("python", "-m", "distcnn.train", "--max-steps", 3, "--out", "a")
     done = launched("--", "--resume", steps()[0], "--out", "b", "--max-steps", 6)
     assert done.returncode == 0, done.stderr
@@ -205,7 +205,7 @@ def test_a_run_from_a_checkpoint_elsewhere_can_be_gone_on_with(run, launched):
 
 
 @pytest.mark.parametrize(
-    ("options", "kept"),
+    ("options", "remaining"),
     [
         ("--epochs 3 --out a", "--epochs 3"),
         ("--out=a --epochs=3", "--epochs=3"),
@@ -214,9 +214,9 @@ def test_a_run_from_a_checkpoint_elsewhere_can_be_gone_on_with(run, launched):
         ("", ""),
     ],
 )
-def test_options_that_the_launcher_sets_replace_those_given(options, kept):
+def test_options_that_the_launcher_sets_replace_those_given(options, remaining):
     ours = {"--out": "out", "--resume": "auto"}
-    assert launch._without(options.split(), ours) == kept.split()
+    assert launch._without(options.split(), ours) == remaining.split()
 
 
 def test_a_hangup_is_ignored_where_it_was(monkeypatch):
@@ -241,7 +241,7 @@ def test_a_launcher_removes_what_a_dead_one_has_left_and_nothing_else(tmp_path):
         assert not other.exists()
 
 
-def test_what_a_job_tells_survives_nonsense(tmp_path, monkeypatch):
+def test_a_damaged_job_status_is_ignored(tmp_path, monkeypatch):
     path = tmp_path / "outcome"
     monkeypatch.setenv(job_status.FILE, str(path))
     job_status.write(job_status.STARTED)

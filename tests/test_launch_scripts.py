@@ -24,7 +24,7 @@ SCRIPTS = {  # script: what it finds in its environment, how it is given options
 }
 DEFAULTS = {"VENV": "", "OUT": "", "RESTART": ""}  # empty is as good as unset, whatever the tester has set
 
-NOTE = 'echo "$(basename "$0")" "$@" >>calls\n'
+RECORD_CALL = 'echo "$(basename "$0")" "$@" >>calls\n'
 END_AS_PLANNED = 'read -r code <codes; sed -i 1d codes; exit "$code"\n'
 END_ON_SIGNAL = "trap 'echo USR1 >>calls; exit 75' USR1\ntouch started; sleep 20 & wait\n"
 QSTAT = '[ -z "$WALLTIME" ] || echo "    Resource_List.walltime = $WALLTIME"\n'
@@ -38,10 +38,10 @@ kill -$1 $script; wait $script
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder to submit jobs from: a virtual environment, and a cluster's commands, which note their calls."""
+    """A folder to submit jobs from: a virtual environment, and a cluster's commands, which record their calls."""
     _write(tmp_path / ".venv/bin/activate", f'PATH="{tmp_path}/.venv/bin:{tmp_path}/cluster:$PATH"\n')
     for name, rest in {"scontrol": "", "qsub": "", "qstat": QSTAT}.items():
-        _write(tmp_path / "cluster" / name, "#!/bin/bash\n" + NOTE * (name != "qstat") + rest)
+        _write(tmp_path / "cluster" / name, "#!/bin/bash\n" + RECORD_CALL * (name != "qstat") + rest)
     _write(tmp_path / "nodes", "localhost\n" * 2)
     return tmp_path
 
@@ -65,13 +65,13 @@ def _write(path, text):
 def _stub_mpirun(folder, *codes, rest=END_AS_PLANNED):
     """Write an mpirun that ends with these codes, in turn, or as `rest` says."""
     (folder / "codes").write_text("".join(f"{code}\n" for code in codes))
-    _write(folder / ".venv/bin/mpirun", "#!/bin/bash\n" + NOTE + rest)
+    _write(folder / ".venv/bin/mpirun", "#!/bin/bash\n" + RECORD_CALL + rest)
 
 
 def _launch(folder, script, *options, before=(), walltime="01:00:00", **env):
     """Run a script as its scheduler would."""
-    given, way, _ = SCRIPTS[script]
-    if way == "variable":
+    given, options_as, _ = SCRIPTS[script]
+    if options_as == "variable":
         env, options = env | {"OPTIONS": " ".join(options)}, ()
     env = DEFAULTS | given | {"WALLTIME": walltime} | env
     return jobs.run(*before, "bash", LAUNCH / script, *options, cwd=folder, env=env, timeout=100)
@@ -174,7 +174,7 @@ def test_pbs_stops_training_before_the_time_limit(folder):
 
 @pytest.mark.parametrize("walltime", ["", "00:01:00", "100:00:00"])
 def test_pbs_does_not_stop_training_at_once(folder, walltime):
-    """Without a limit, or with one that leaves no time for it, nobody stops training."""
+    """Without a limit, or with one that leaves no time for it, nothing stops training."""
     _stub_mpirun(folder, 0, rest="sleep 0.3; " + END_AS_PLANNED)
     assert _launch(folder, "pbs.sh", walltime=walltime).returncode == 0
 
@@ -190,5 +190,6 @@ def test_stopped_and_run_again_gives_the_same_bits(run, folder, real_mpirun, scr
     again = _launch(folder, script, *options)
     assert again.returncode == 0, jobs.show(again)
     assert f"from step {step} in runs/a" in again.stdout
-    alone = run("python", "-m", "distcnn.train", "--out", "alone", *options, cwd=folder, timeout=100)
-    assert _digest(again.stdout) == _digest(alone.stdout)
+    command = ("python", "-m", "distcnn.train", "--out", "uninterrupted", *options)
+    uninterrupted = run(*command, cwd=folder, timeout=100)
+    assert _digest(again.stdout) == _digest(uninterrupted.stdout)

@@ -148,18 +148,18 @@ def test_dense(features, outputs, n):
 
 @pytest.mark.parametrize("behind", [[], [Flatten()], [MaxPool2D(2)], [Conv2D(2, 3)]])
 @pytest.mark.parametrize("before", [[], [Conv2D(3, 3)], [MaxPool2D(1)]])
-def test_relu_is_the_same_fused_and_alone(before, behind):
+def test_relu_is_the_same_fused_and_by_itself(before, behind):
     """A plan lets neighbours apply a ReLU; MaxPool2D(1), which changes nothing, comes between to prevent it."""
     shape, nothing = (2, 8, 9), MaxPool2D(1)
     fused = Net([*before, ReLU(), *behind], shape)
-    alone = Net([*before, *([nothing] if before else []), ReLU(), nothing, *behind], shape)
-    alone.weights[:] = fused.weights
+    separate = Net([*before, *([nothing] if before else []), ReLU(), nothing, *behind], shape)
+    separate.weights[:] = fused.weights
     x = normal(18, *shape)
     y = fused.forward(x)
-    assert np.array_equal(y, alone.forward(x))
+    assert np.array_equal(y, separate.forward(x))
     dy = normal(*y.shape, seed=5)
-    assert np.array_equal(fused.backward(dy), alone.backward(dy))
-    assert all(map(np.array_equal, fused.gradients.values(), alone.gradients.values()))
+    assert np.array_equal(fused.backward(dy), separate.backward(dy))
+    assert all(map(np.array_equal, fused.gradients.values(), separate.gradients.values()))
     assert (y >= 0).all() or behind
 
 
@@ -238,7 +238,7 @@ def test_label_smoothing_is_pytorch_s():
     assert np.allclose(gradients["1.bias"], z.grad.numpy().sum(axis=0), atol=1e-6)
 
 
-def test_labels_are_smoothed_in_training_alone():
+def test_labels_are_smoothed_only_in_training():
     net, x, labels, logits = logits_of(10)
     net.label_smoothing = 0.2
     net.start_evaluation(2)

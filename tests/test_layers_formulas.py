@@ -121,7 +121,7 @@ def test_global_mean_pool(shape):
         (LocallyConnected2D(5, 3, 2, 1), (1, 6, 5)),  # 9 features
         (LocallyConnected2D(1, 1), (2, 3, 4)),
         (LocallyConnected2D(7, 4), (1, 4, 4)),  # one place: a fully connected layer
-        (LocallyConnected2D(2, 2, 3, 2), (4, 4, 5)),  # 16 features; gaps, windows in the padding alone
+        (LocallyConnected2D(2, 2, 3, 2), (4, 4, 5)),  # 16 features; gaps, windows that lie in the padding
         (LocallyConnected2D(2, (1, 3), (2, 1), (0, 2), (1, 2)), (2, 3, 4)),
     ],
     ids=str,

@@ -66,7 +66,7 @@ class Case(NamedTuple):
 
 
 def pools(case):
-    """Tell whether the case is of a pooling layer."""
+    """Return whether the case is of a pooling layer."""
     return case.operator in ("MaxPool", "AveragePool")
 
 

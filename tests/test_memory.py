@@ -75,7 +75,7 @@ def test_the_strictest_limit_counts(monkeypatch, tmp_path):
     """Of the machine, and of all control groups around this process, of either version."""
     for name in ("GROUPS", "CGROUPS", "MEMINFO"):
         monkeypatch.setattr(memory, name, tmp_path / name)
-    assert memory.available() > 2**60  # a system that tells nothing
+    assert memory.available() > 2**60  # on a system that says nothing about its memory
     memory.MEMINFO.write_text("MemTotal:  9 kB\nMemAvailable:   8000 kB\nSwapFree: 3 kB\n")
     assert memory.available() == 8000 * 1024
     inner, old = memory.CGROUPS / "job" / "step", memory.CGROUPS / "memory" / "batch"

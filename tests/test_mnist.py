@@ -1,4 +1,4 @@
-"""The real MNIST, where its four files are at hand: imported, looked at, trained on."""
+"""The real MNIST, where its four files are available: imported, looked at, trained on."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def mnist(tmp_path_factory):
     return out
 
 
-def test_info_tells_what_mnist_is(run, mnist):
+def test_info_describes_mnist(run, mnist):
     done = run("python", "-m", "distcnn.data", "info", mnist)
     assert done.returncode == 0, done.stdout
     for words in ("60,000", "10,000", "28", "uint8"):

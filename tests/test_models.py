@@ -19,7 +19,7 @@ from tests.helpers import jobs
 from tests.helpers.arrays import normal
 from tests.helpers.nets import SMALLEST
 
-SIZES = {  # parameters and FLOPs, worked out by hand
+SIZES = {  # parameters and FLOPs, computed by hand
     "mlp": (784 * 300 + 300 + 300 * 100 + 100 + 1010, 2 * (784 * 300 + 300 * 100 + 1000)),
     "full": (784 * 784 + 784 + 7850, 2 * (784 * 784 + 7840)),
     "local": (784 * 26 + 7850, 2 * (784 * 25 + 7840)),
@@ -153,8 +153,8 @@ def test_list(run):
 
 
 def test_running_statistics_survive_a_stop(run, mpirun, tmp_path):
-    """Batch norm's too are the same on any number of ranks, and part of what a checkpoint holds."""
-    assert_parts_make_the_whole(run, mpirun, tmp_path, "--model", "resnet20")
+    """Those of batch norms are the same on any number of ranks, and checkpoints hold them."""
+    assert_resumed_equals_uninterrupted(run, mpirun, tmp_path, "--model", "resnet20")
 
 
 def test_a_large_model_on_ranks(run, mpirun, tmp_path):
@@ -166,11 +166,11 @@ def test_a_large_model_on_ranks(run, mpirun, tmp_path):
         file["train/images"] = np.random.default_rng(0).integers(0, 256, (96, 1, 64, 64), dtype=np.uint8)
         file["train/labels"] = np.arange(96) % 10
     options = "--data", "noise.h5", "--model", "alexnet", "--learning-rate", 0.003, "--keep-checkpoints", 1
-    assert_parts_make_the_whole(run, mpirun, tmp_path, *options)
+    assert_resumed_equals_uninterrupted(run, mpirun, tmp_path, *options)
 
 
-def assert_parts_make_the_whole(run, mpirun, folder, *options):
-    """Two steps alone and without a stop give the digest of one on three ranks and one more on two."""
+def assert_resumed_equals_uninterrupted(run, mpirun, folder, *options):
+    """Two steps on one rank without a stop give the digest of one step on three ranks and one more on two."""
     command = ("python", "-m", "distcnn.train", *options, "--batch-size", 48, "--out")
     where = {"cwd": folder, "timeout": 180}
     whole = run(*command, "a", "--max-steps", 2, **where)

@@ -124,7 +124,7 @@ def test_what_is_written_into_parameters_holds_from_the_next_call_on():
 
 
 def test_a_batch_is_the_sum_of_its_samples_bit_for_bit():
-    """Blocks of one or of sixteen: whatever lies in the other lanes, a sample's part is the same."""
+    """Blocks of one or of sixteen: whatever lies in the other lanes, what a sample contributes is the same."""
     net, x, dy = small_net(), normal(20, 2, 8, 8), normal(20, 3, seed=1)
     y = net.forward(x)
     dx = net.backward(dy)
@@ -207,14 +207,14 @@ def test_mistakes_are_named(call, words):
 
 @pytest.mark.parametrize("label", [0, 5])
 def test_the_loss_wants_one_number_a_class(label):
-    """Whatever the labels are, as such a net has no classes."""
+    """Whatever the labels are: such a net has no classes."""
     with pytest.raises(NetError, match="end with Dense"):
         Net([Conv2D(3, 3)], (1, 5, 5)).loss_and_gradients(normal(1, 1, 5, 5), [label])
 
 
 FRONTS = {  # what is before a pool: whether the pool's dx may lie over its x
     "relu": ([Conv2D(4, 3), ReLU()], True),
-    "five wide": ([Conv2D(9, 5, padding=2), ReLU()], True),  # it wants zeros beside dy
+    "five wide": ([Conv2D(9, 5, padding=2), ReLU()], True),  # it needs zeros at the sides of dy
     "tanh": ([Conv2D(4, 3), Tanh()], False),
     "norm": ([Conv2D(4, 3), BatchNorm2D(), ReLU()], False),
     "pool": ([Conv2D(4, 3), MaxPool2D(3, 1)], False),

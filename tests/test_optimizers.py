@@ -1,4 +1,4 @@
-"""Optimisers against PyTorch and the papers' formulas; all in global terms, so that ranks change nothing."""
+"""Optimizers against PyTorch and the papers' formulas; the number of ranks changes nothing."""
 
 import json
 import tracemalloc
@@ -59,33 +59,34 @@ def is_weight(name):
 
 
 def moved_by_torch(config, make):
-    """Return the parameters by name after the same steps of an optimiser of PyTorch, make(optimisers, groups)."""
+    """Return the parameters by name after the same steps of an optimizer of PyTorch, make(optimizers, groups)."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     net = small_net()
-    twins = {name: torch.nn.Parameter(torch.from_numpy(view.copy())) for name, view in net.parameters.items()}
-    decays = [name for name in twins if config.decay == "all" or is_weight(name)]
+    initial = {name: torch.from_numpy(view.copy()) for name, view in net.parameters.items()}
+    theirs = {name: torch.nn.Parameter(tensor) for name, tensor in initial.items()}
+    decays = [name for name in theirs if config.decay == "all" or is_weight(name)]
     groups = [
-        {"params": [twins[name] for name in decays], "weight_decay": config.weight_decay},
-        {"params": [twins[name] for name in twins if name not in decays], "weight_decay": 0.0},
+        {"params": [theirs[name] for name in decays], "weight_decay": config.weight_decay},
+        {"params": [theirs[name] for name in theirs if name not in decays], "weight_decay": 0.0},
     ]
     optimizer = make(torch.optim, [group for group in groups if group["params"]])
     for step, rate in enumerate(RATES, 1):
         for name, gradient in gradients(net, step).items():
-            twins[name].grad = torch.from_numpy(gradient.astype(np.float32))
+            theirs[name].grad = torch.from_numpy(gradient.astype(np.float32))
         if config.clip_norm:
-            torch.nn.utils.clip_grad_norm_(twins.values(), config.clip_norm)
+            torch.nn.utils.clip_grad_norm_(theirs.values(), config.clip_norm)
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-    return {name: twin.detach().numpy() for name, twin in twins.items()}
+    return {name: parameter.detach().numpy() for name, parameter in theirs.items()}
 
 
 def sgd(**options):
-    return lambda optimisers, groups: optimisers.SGD(groups, lr=1.0, momentum=0.8, **options)
+    return lambda optimizers, groups: optimizers.SGD(groups, lr=1.0, momentum=0.8, **options)
 
 
 def adam(kind, **options):
-    return lambda optimisers, groups: getattr(optimisers, kind)(groups, lr=1.0, **options)
+    return lambda optimizers, groups: getattr(optimizers, kind)(groups, lr=1.0, **options)
 
 
 THEIRS = {
@@ -146,7 +147,7 @@ def test_lars_moves_weights_that_are_zero():
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_what_is_kept_never_becomes_denormal(optimizer):
+def test_slots_never_become_denormal(optimizer):
     net = small_net()
     ours = OPTIMIZERS[optimizer](net, replace(PLAIN, optimizer=optimizer))
     for array in ours.arrays.values():
@@ -239,7 +240,7 @@ def test_divergence_is_found_before_the_update():
 
 
 def test_memory_does_not_grow_with_the_batch():
-    """A batch of all 1442 images at once: their activations alone would take 60 MB."""
+    """A batch of all 1442 images at once: their activations would take 60 MB."""
     peaks = []
     for size in ("32", "100000"):
         trainer = Trainer(

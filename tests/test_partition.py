@@ -1,4 +1,4 @@
-"""Ranks own all blocks of a batch, each block once, in order."""
+"""Ranks share all blocks of a batch: each block belongs to one rank, in order."""
 
 import pytest
 

@@ -206,8 +206,11 @@ def test_layers_from_outside_run_in_training_and_inference():
 
 def test_a_layer_from_outside_fuses_with_ours():
     shape = (3, 4, 5)
-    fused, alone = [ReLU(), Scale(), ReLU(), MaxPool2D(2)], [ReLU(), Leaky(1.0), Scale(), Leaky(1.0), ReLU()]
-    net, other = Net(fused, shape), Net([*alone, Leaky(1.0), MaxPool2D(2)], shape)
+    fused, separate = (
+        [ReLU(), Scale(), ReLU(), MaxPool2D(2)],
+        [ReLU(), Leaky(1.0), Scale(), Leaky(1.0), ReLU()],
+    )
+    net, other = Net(fused, shape), Net([*separate, Leaky(1.0), MaxPool2D(2)], shape)
     assert [call[0].name for call in net.inference.forward_program.calls][:2] == [
         "relu_forward",
         "scale_forward",
@@ -286,7 +289,7 @@ def test_what_inference_drops():
 
 
 def test_one_array_has_the_borders_that_all_its_readers_want():
-    conv = Conv2D(2, 3, padding=1)  # computed directly, with zeros beside x
+    conv = Conv2D(2, 3, padding=1)  # computed directly, with zeros at the sides of x
     found = passes.fuse_forward(chain_of(Conv2D(3, 1), ReLU(), SaveAs("a"), conv, Tanh()))
     slots = buffer_sharing.value_slots(found, (4, 8, 8))
     assert [slot.value for slot in slots] == [0, 1, 1, 1, 4, 5]

@@ -1,4 +1,4 @@
-"""Ranks that work by messages between pairs get what a communicator gives, and none waits for one that has revoked."""
+"""Collectives by messages between pairs of ranks give what MPI's give, and no rank waits for one that has revoked."""
 
 import time
 

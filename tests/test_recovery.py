@@ -57,7 +57,7 @@ def test_ranks_killed_at_random_moments_cost_no_bit(tmp_path, seed):
 
 
 def test_optimizer_state_and_averages_survive(survive):
-    """One rank dies within a step, one while the others evaluate the averages in the place of the weights."""
+    """One rank dies within a step, one while the others evaluate the averaged weights."""
     done = survive("soon@allreduce:2:7,death@evaluation:0", *RECIPES["adam"])
     assert digest(done) == train(RECIPES["adam"], SerialComm(), steps=STEPS).digest
 

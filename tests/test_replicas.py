@@ -1,4 +1,4 @@
-"""Replicas that differ are found, named and repaired; divergence is traced to a layer, a step, a rank and samples."""
+"""Replicas that differ are found, named and repaired; a NaN is traced to a layer, a step, a rank and samples."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The first promise: one configuration gives one set of weights, however it is computed."""
+"""One configuration gives one set of weights, bit for bit, however it is computed."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_code_for_avx2(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_readme_tells_the_digest_of_a_first_run(run, tmp_path):
+def test_the_readme_shows_the_digest_of_a_first_run(run, tmp_path):
     """README.md shows what `make train` prints, on any machine."""
     promised = re.search(r"weights_sha256 ([0-9a-f]{64})", Path(jobs.ROOT, "README.md").read_text())
     assert digest(run("python", "-m", "distcnn.train", cwd=tmp_path)) == promised[1]
@@ -70,7 +70,7 @@ def test_stopped_and_resumed_on_other_numbers_of_ranks(run, mpirun, tmp_path):
 
 @pytest.mark.slow
 def test_the_epoch_s_sums_survive_a_stop(run, tmp_path):
-    """The mean loss of an epoch is over all of it, whichever call trained which part."""
+    """The mean loss of an epoch is over all of it, whichever call trained which steps."""
     for out, stops in (("a", [12]), ("b", [5, 12])):
         for stop in stops:
             run(

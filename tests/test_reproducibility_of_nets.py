@@ -63,7 +63,7 @@ def test_every_layer_is_in_a_net():
 
 
 def training_of(name, comm):
-    """Return a training on noise."""
+    """Return a trainer on images of noise."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (SAMPLES, *NETS[name].input_shape), dtype=np.uint8)
     train = Split(images, rng.integers(0, 10, SAMPLES).astype(np.int32))
@@ -73,8 +73,8 @@ def training_of(name, comm):
     return made
 
 
-def go_on(trainer, steps):
-    """Train up to so many steps in total; return the training."""
+def train_to(trainer, steps):
+    """Train up to so many steps in total; return the trainer."""
     for blocks in trainer.remaining():
         trainer.step(blocks)
         if trainer.epoch_done:
@@ -85,34 +85,34 @@ def go_on(trainer, steps):
 
 
 def resumed(name, comm, path):
-    """Return a training that goes on from a checkpoint."""
+    """Return a trainer that continues from a checkpoint."""
     made = training_of(name, comm)
     made.restore(checkpoint.load(path), path)
     return made
 
 
 SERIAL, RESUMED, THREE, TWO = range(4)
-PARTS = SERIAL, RESUMED, RESUMED, THREE, THREE, THREE, TWO, TWO  # of eight ranks, each for itself
+GROUPS = SERIAL, RESUMED, RESUMED, THREE, THREE, THREE, TWO, TWO  # the group of each of eight ranks
 
 
 @pytest.mark.mpi(ranks=(8,), timeout=300)
 @pytest.mark.slow
 def test_the_number_of_ranks_changes_nothing(comm, shared_path, monkeypatch):
-    """Eight ranks train, then one, two and three; three save a checkpoint, from which other two go on."""
+    """Eight ranks train, then one, two and three; three save a checkpoint, from which two others continue."""
     monkeypatch.setitem(MODELS, "zoo", NETS["zoo"])
-    mine = PARTS[comm.rank]
-    part = comm.Split(mine, comm.rank)
+    mine = GROUPS[comm.rank]
+    group = comm.Split(mine, comm.rank)
     for name in NETS:
-        wanted = go_on(training_of(name, comm), STEPS).digest
+        wanted = train_to(training_of(name, comm), STEPS).digest
         path = shared_path / f"{name}.h5"
         if mine == THREE:
-            trainer = go_on(training_of(name, part), STOP)
-            if part.rank == 0:
+            trainer = train_to(training_of(name, group), STOP)
+            if group.rank == 0:
                 checkpoint.save(path, trainer.state())
         barrier(comm)
         if mine != THREE:
-            trainer = resumed(name, part, path) if mine == RESUMED else training_of(name, part)
-        digest = go_on(trainer, STEPS).digest
+            trainer = resumed(name, group, path) if mine == RESUMED else training_of(name, group)
+        digest = train_to(trainer, STEPS).digest
         assert comm.allgather(digest) == [wanted] * comm.size, name
-        assert wanted != training_of(name, part).digest
-    part.Free()
+        assert wanted != training_of(name, group).digest
+    group.Free()

@@ -1,4 +1,4 @@
-"""Work is called again as long as there is something to recover from; what all ranks raise together ends it."""
+"""Work is called again after each failure that ranks recover from; an exception of all ranks together ends it."""
 
 import pytest
 

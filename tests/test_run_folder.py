@@ -1,4 +1,4 @@
-"""A run's folder: which one a request means, what it goes on from, and that mistakes leave nothing behind."""
+"""A run's folder: which folder a request means, what it resumes from, and that mistakes leave nothing behind."""
 
 import os
 from dataclasses import replace

@@ -18,7 +18,7 @@ def course(config):
 
 
 def theirs(make):
-    """Return what a scheduler of PyTorch, make(schedulers, optimiser), gives over the same steps."""
+    """Return what a scheduler of PyTorch, make(schedulers, optimizer), gives over the same steps."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3, momentum=0.9)
     scheduler, rates = make(torch.optim.lr_scheduler, optimizer), []

@@ -90,7 +90,7 @@ def test_version_names_the_numerics(capsys):
         (["--config", "/"], ["--config /", "directory"]),
     ],
 )
-def test_a_wrong_option_is_told_in_one_line(argv, words):
+def test_a_wrong_option_is_refused_in_one_line(argv, words):
     line = complaint(parse, argv, "prog")
     assert [word for word in words if word not in line] == []
 
@@ -117,14 +117,14 @@ def test_a_wrong_option_is_told_in_one_line(argv, words):
         (f"numerics = {settings.NUMERICS + 1}", ["numerics", "remove the line"]),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(tmp_path, monkeypatch, text, words):
+def test_a_wrong_file_is_refused_in_one_line(tmp_path, monkeypatch, text, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.toml").write_text(text)
     line = complaint(parse, ["--config", "x.toml"], "prog")
     assert [word for word in ["x.toml", *words] if word not in line] == []
 
 
-def test_a_file_that_is_not_text_is_told_in_one_line(tmp_path):
+def test_a_file_that_is_not_text_is_refused_in_one_line(tmp_path):
     (tmp_path / "data.h5").write_bytes(b"\x89HDF\r\n\x1a\n\xff")
     assert "not a text file" in complaint(parse, ["--config", str(tmp_path / "data.h5")], "prog")
 

@@ -1,4 +1,4 @@
-"""A run with a limit of time stops while enough is left."""
+"""StopRequest: a run with a limit of time stops while enough of it is left."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The layout is the architecture: imports only go down, and importing distcnn costs next to nothing."""
+"""Folders are the architecture: imports only go down, and importing distcnn costs next to nothing."""
 
 import ast
 import sys

@@ -1,4 +1,4 @@
-"""Thread counts follow what a rank may use, and never overrule the user."""
+"""Thread counts follow what a rank may use, and never overwrite what the user has set."""
 
 import pytest
 

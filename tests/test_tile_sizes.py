@@ -1,4 +1,4 @@
-"""A tile's shape follows the machine, so it must never change a bit: all candidates of a kernel give the same."""
+"""A tile's shape depends on the machine and must not change a bit: all candidates of a kernel give the same."""
 
 import numpy as np
 import pytest

@@ -128,7 +128,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("options", "words"), MISTAKES.values(), ids=MISTAKES)
 @pytest.mark.parametrize("ranks", [0, 3])
-def test_mistakes_are_told_in_one_line_and_nothing_is_written(train, ranks, options, words):
+def test_mistakes_are_reported_in_one_line_and_nothing_is_written(train, ranks, options, words):
     check_refused(train(ranks, *options, timeout=30), words)
 
 

@@ -1,4 +1,4 @@
-"""Whole nets beside PyTorch: ten steps of training from the same weights and batches, compared after each."""
+"""Whole nets compared with PyTorch: ten steps of training from the same weights and batches, compared after each."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ NETS = {  # input, samples a batch, learning rate
 
 def theirs(layers, parameters, x):
     """Return what PyTorch makes of x with the same layers and parameters {"0.weight": tensor, ...}."""
-    f, kept = torch.nn.functional, {}
+    f, saved = torch.nn.functional, {}
     for k, layer in enumerate(layers):
         weight, bias = parameters.get(f"{k}.weight"), parameters.get(f"{k}.bias")
         match layer:
@@ -52,9 +52,9 @@ def theirs(layers, parameters, x):
             case GlobalMeanPool2D():
                 x = x.mean((2, 3), keepdim=True)
             case SaveAs():
-                kept[layer.name] = x
+                saved[layer.name] = x
             case Add():
-                other = kept[layer.name][:, :, :: layer.stride, :: layer.stride]
+                other = saved[layer.name][:, :, :: layer.stride, :: layer.stride]
                 x = x + f.pad(other, (0, 0, 0, 0, 0, x.shape[1] - other.shape[1]))
             case MaxPool2D():
                 x = f.max_pool2d(x, layer.kernel_size, layer.stride, layer.padding, ceil_mode=layer.ceil_mode)
@@ -81,32 +81,32 @@ def distances(layers, shape, n, rate, anew=False, seed=0):
     """
     net = models.Net(layers, shape, seed=seed)
     optimizer = SGD(net, Config(momentum=MOMENTUM, weight_decay=0.0))
-    twins = {key: torch.from_numpy(view.copy()).requires_grad_() for key, view in net.parameters.items()}
-    theirs_moves = torch.optim.SGD(twins.values(), rate, MOMENTUM)
+    tensors = {key: torch.from_numpy(view.copy()).requires_grad_() for key, view in net.parameters.items()}
+    their_optimizer = torch.optim.SGD(tensors.values(), rate, MOMENTUM)
     begin, norm = net.weights[: net.trained].copy(), np.linalg.norm
     for step in range(STEPS):
         images, labels = normal(n, *shape, seed=100 * seed + step), (np.arange(n) * 7 + step) % CLASSES
         if anew and step:
-            update(net, optimizer, twins, theirs_moves)
+            update(net, optimizer, tensors, their_optimizer)
         our_step(net, optimizer, images, labels, rate, step + 1)
-        theirs_moves.zero_grad()
-        logits = theirs(layers, twins, torch.from_numpy(images))
+        their_optimizer.zero_grad()
+        logits = theirs(layers, tensors, torch.from_numpy(images))
         torch.nn.functional.cross_entropy(logits, torch.from_numpy(labels)).backward()
-        theirs_moves.step()
-        wanted = np.concatenate([twin.detach().numpy().ravel() for twin in twins.values()])
+        their_optimizer.step()
+        wanted = np.concatenate([tensor.detach().numpy().ravel() for tensor in tensors.values()])
         distance = norm(net.weights[: net.trained] - wanted) / norm(wanted)
         print(f"step {step + 1}: {distance:.1e}")
         yield distance
-    assert norm(wanted - begin) > 1e-3 * norm(wanted)  # and they have gone some way
+    assert norm(wanted - begin) > 1e-3 * norm(wanted)  # and they have moved
 
 
-def update(net, optimizer, twins, theirs_moves):
+def update(net, optimizer, tensors, their_optimizer):
     """Give PyTorch our weights and velocities."""
     start = 0
-    for (key, twin), (_, stop, _) in zip(twins.items(), net.spans, strict=True):
-        velocity = optimizer.arrays["velocities"][start:stop].reshape(twin.shape)
-        twin.data.copy_(torch.from_numpy(net.parameters[key]))
-        theirs_moves.state[twin]["momentum_buffer"].copy_(torch.from_numpy(velocity))
+    for (key, tensor), (_, stop, _) in zip(tensors.items(), net.spans, strict=True):
+        velocity = optimizer.arrays["velocities"][start:stop].reshape(tensor.shape)
+        tensor.data.copy_(torch.from_numpy(net.parameters[key]))
+        their_optimizer.state[tensor]["momentum_buffer"].copy_(torch.from_numpy(velocity))
         start = stop
 
 
@@ -119,8 +119,8 @@ def layers_of(name, shape):
 def test_ten_steps(name):
     """Weights stay within 1e-5 of each other, relative to their norm, for most seeds.
 
-    A fault would show with every seed. With one in some, a value lies within rounding of 0, or of its neighbour in a
-    window, and its gradient goes another way; PyTorch's own rounding, and so the seed, depends on the processor.
+    A fault would show with every seed. With one in some, a value lies within rounding of 0, or of its neighbor in a
+    window, and its gradient takes another path; PyTorch's own rounding, and so the seed, depends on the processor.
     """
     shape, n, rate = NETS[name]
     layers = layers_of(name, shape)

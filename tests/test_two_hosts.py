@@ -79,7 +79,7 @@ def hosts():
 
 @pytest.fixture
 def train(hosts, tmp_path):
-    """Train on two ranks a host, with faults planted; return what came of it."""
+    """Train on two ranks a host, with faults planted; return the ended job."""
     agent = tmp_path / "agent"
     agent.write_text(AGENT)
     agent.chmod(0o700)

@@ -56,7 +56,7 @@ def spoil(state):
     return replace(state, parameters=weights, digest="")
 
 
-SPOILT = {
+CHANGES = {
     "weight": (30, spoil, "parameters/"),
     "earlier weight": (25, spoil, "parameters/"),
     "digest": (30, lambda state: replace(state, digest="0" * 64), "digest"),
@@ -64,7 +64,7 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize(("step", "change", "words"), SPOILT.values(), ids=SPOILT)
+@pytest.mark.parametrize(("step", "change", "words"), CHANGES.values(), ids=CHANGES)
 def test_other_bits_are_named(step, change, words):
     path = Path("a/checkpoints") / checkpoint.name(step)
     checkpoint.save(path, change(checkpoint.load(path)))

@@ -125,7 +125,7 @@ def test_nan_is_noticed(where):
         net.loss_and_gradients(normal(2, 16, 6, 6), np.zeros(2, int))
 
 
-def test_nan_in_the_gradient_alone_is_noticed():
+def test_nan_only_in_the_gradient_is_noticed():
     net, x = Net([Conv2D(16, 3)], (16, 6, 6)), normal(18, 16, 6, 6)
     dy = np.zeros_like(net.forward(x))
     dy[17, 3, 2, 1] = np.nan

@@ -84,7 +84,7 @@ def test_nan_is_noticed(where):
         net.loss_and_gradients(normal(2, 6, 4, 6), np.zeros(2, int))
 
 
-def test_nan_in_the_gradient_alone_is_noticed():
+def test_nan_only_in_the_gradient_is_noticed():
     net, x = convolution_net(16, 5, 0, (6, 14, 14)), normal(18, 6, 14, 14)
     dy = np.zeros_like(net.forward(x))
     dy[17, 3, 2, 1] = np.nan

@@ -66,7 +66,7 @@ class Batch:
         self.seen, self.running, self.begun = (0, 0), None, time.monotonic()
 
     def _observe(self) -> None:
-        """Take in what the ranks have reported; end the job, and fail its test, when there is no more to come."""
+        """Read what the ranks have reported; end the job, and fail its test, when there is no more to come."""
         ended = self.job.wait(0.01)
         reports = [read(Path(self.folder.name, str(rank))) for rank in range(self.ranks)]
         for test in self._left():

@@ -141,7 +141,7 @@ def mean_pool(x, kernel_size, stride, padding, ceil_mode, count_include_pad):
 
 
 def gaussian(kernel_size, sigma):
-    """Return the weights of a window's part, normalised over it."""
+    """Return the weights of the part of a window inside the image, normalized over it."""
     down, across = ((k - 1) / 2 for k in pair(kernel_size))
 
     def weigh(rows, columns):
@@ -176,7 +176,7 @@ def philox(counter, key):
 
 
 def batch_norm(x, gamma, beta, epsilon):
-    """Normalise each channel over samples and positions, then scale and shift it."""
+    """Normalize each channel over samples and positions, then scale and shift it."""
     x = x.astype(np.float64)
     mean, variance = x.mean(axis=(0, 2, 3), keepdims=True), x.var(axis=(0, 2, 3), keepdims=True)
     return (x - mean) / np.sqrt(variance + epsilon) * gamma[:, None, None] + beta[:, None, None]

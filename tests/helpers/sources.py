@@ -21,9 +21,9 @@ def make(folder: Path) -> None:
     digits = _digits()
     _dataset(folder / "mnist.h5", digits)
     _dataset(folder / "images.h5", digits)
-    _dataset(folder / "cifar10.h5", _colours())
+    _dataset(folder / "cifar10.h5", _color_images())
     _idx(folder / "mnist", digits)
-    _cifar(folder / "cifar-10-binary.tar.gz", _colours())
+    _cifar(folder / "cifar-10-binary.tar.gz", _color_images())
     _pets(folder / "pets.zip")
     with h5py.File(folder / "new.h5", "w") as file:
         file["images"] = digits["test"][0][:20]
@@ -37,7 +37,7 @@ def _digits():
         }
 
 
-def _colours():
+def _color_images():
     random = np.random.default_rng(0)
     return {
         split: (random.integers(0, 256, (n, 3, 32, 32), np.uint8), np.arange(n, dtype=np.uint8) % 10)

@@ -17,7 +17,7 @@ TILE_CASES = [  # out_channels, padding, input shape, samples
     (16, 5, (16, 2, 3), 33),
     (48, 0, (16, 3, 3), 1),  # one output
     (64, 1, (64, 16, 16), 16),
-    (5, 1, (3, 6, 10), 2),  # direct for the weights alone
+    (5, 1, (3, 6, 10), 2),  # the gradient of the weights is computed directly
 ]
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
-FAULTS, DISK_FAULTS, GUARDED, MUTATIONS = (
-    Path(__file__).with_name(f"{name}.py") for name in ("faults", "disk_faults", "guarded", "mutations")
-)
+HERE = Path(__file__).parent
+FAULTS = HERE / "faults.py"
+DISK_FAULTS = HERE / "disk_faults.py"
+OUT_OF_BOUNDS = HERE / "out_of_bounds.py"
+DAMAGED_FILES = HERE / "damaged_files.py"

@@ -1,4 +1,4 @@
-"""Kill ranks at injected and at random moments, and see that the run ends with the bits of a run without kills.
+"""Kill ranks at chosen places and at random times, and check that the run ends with the bits of one without kills.
 
     python -m tests.programs.chaos [--random 100] [--ranks 8] [--seed 0] [--table FILE]    # needs Open MPI 5
 
@@ -72,7 +72,7 @@ COLUMNS = "survived", "failed", "steps lost", "seconds lost", "digests", "record
 
 
 class Result(NamedTuple):
-    """What became of one trial."""
+    """How one trial ended."""
 
     survived: bool
     failed: int
@@ -84,7 +84,7 @@ class Result(NamedTuple):
 
 
 def train(faults, ranks, steps, folder, disturb=None, timeout=90):
-    """Run a training with faults planted in a folder, let `disturb(pids by rank)` go at it, and return the Result."""
+    """Run a training with faults planted in a folder, let `disturb(pids by rank)` kill ranks, and return the Result."""
     status = Path(folder, "job_status")
     status.touch()
     words = ["python", FAULTS, faults] if faults else ["python", "-m", "distcnn.train"]
@@ -138,20 +138,20 @@ def _ranks(name):
 
 
 def random_kills(chance, ranks, seconds):
-    """Return what kills 1 to 3 of the ranks within so many seconds, and words on it."""
+    """Return a function that kills 1 to 3 of the ranks within so many seconds, and a description of it."""
     victims = chance.sample(range(ranks), chance.randint(1, min(3, ranks - 1)))
-    moments = sorted(chance.uniform(0, seconds) for _ in victims)
+    delays = sorted(chance.uniform(0, seconds) for _ in victims)
 
     def disturb(pids):
         begin = time.monotonic()
-        for rank, moment in zip(victims, moments, strict=True):
-            time.sleep(max(0.0, begin + moment - time.monotonic()))
+        for rank, delay in zip(victims, delays, strict=True):
+            time.sleep(max(0.0, begin + delay - time.monotonic()))
             try:
                 os.kill(pids[rank], signal.SIGKILL)
             except (ProcessLookupError, KeyError):
                 continue
 
-    return disturb, " ".join(f"{rank}@{moment:.2f}" for rank, moment in zip(victims, moments, strict=True))
+    return disturb, " ".join(f"{rank}@{delay:.2f}" for rank, delay in zip(victims, delays, strict=True))
 
 
 class Trials:
@@ -170,7 +170,7 @@ class Trials:
         self._count(name, self._train(faults), len(faults.split(",")))
 
     def random(self, chance):
-        """Try random kills, anew where all came after the end."""
+        """Kill ranks at random times; repeat a trial in which all kills came after the end."""
         while True:
             disturb, words = random_kills(chance, self.size[0], self.seconds)
             result = self._train(None, disturb)
@@ -183,7 +183,7 @@ class Trials:
             return train(faults, *self.size, folder, disturb)
 
     def _count(self, name, result, most):
-        """Take in a result; most: how many were to die."""
+        """Add a result to the table; most: how many were to die."""
         same = result.digest == self.wanted.digest, result.records == self.wanted.records
         self.tally.add(
             self.group, name, result.survived, result.failed, result.steps_lost, result.seconds_lost, *same

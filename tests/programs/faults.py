@@ -55,7 +55,7 @@ def flipped_bit():
 
 
 def exception():
-    """Something that nobody expects."""
+    """An exception that nothing handles."""
     raise RuntimeError("planted")
 
 
@@ -83,7 +83,7 @@ def death():
 
 
 def soon():
-    """The rank is killed within what comes next."""
+    """The rank is killed within the next call."""
     threading.Timer(0.001, death).start()
 
 

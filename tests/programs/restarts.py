@@ -89,7 +89,7 @@ class Launched:
         return found
 
     def tidy(self):
-        """Return whether processes and files in shared memory go; those of a killed launcher go after a while."""
+        """Return whether processes and files in shared memory disappear, those of a killed launcher after a while."""
         end = time.monotonic() + 10
         while self.others or any(map(os.path.exists, self.shared)):
             if time.monotonic() > end:
@@ -180,7 +180,7 @@ def course(folder):
 
 
 def summary(code, job):
-    """Return digest and records of a run, or None for what there is not."""
+    """Return digest and records of a run, None for what is missing."""
     last = job.said().rpartition("weights_sha256 ")[2].split()[:1]
     return last if code == 0 else None, records(job.folder)
 

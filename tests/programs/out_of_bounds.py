@@ -1,4 +1,6 @@
-"""Train and predict with arrays that end, or begin, at forbidden memory: `python tests/programs/guarded.py end|start`.
+"""Train and predict with arrays that end, or begin, at forbidden memory.
+
+    python tests/programs/out_of_bounds.py end|start [MODEL ...]
 
 The kernels address memory without checks; here whoever reads or writes beyond an array crashes at once.
 """

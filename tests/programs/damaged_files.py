@@ -1,4 +1,6 @@
-"""Damage checkpoints and data files at random and read them: `python -m tests.programs.mutations [COUNT] [--seed S]`.
+"""Damage checkpoints and data files at random and read them.
+
+    python -m tests.programs.damaged_files [COUNT] [--seed S]
 
 Each damaged file is read in a process of its own, which has limited memory and time. It must be refused in one
 line, or give exactly what the whole file gives. Six of ten mutations hit metadata, half of these where it is not

@@ -1,0 +1,135 @@
+"""What a run shows: a bar on a terminal, lines elsewhere, and which of them `--progress` chooses."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distcnn.run import terminal
+from distcnn.run.progress import Bar, Lines, Quiet, epoch_line, progress
+
+ROOT = Path(__file__).parents[1]
+RECORD = {
+    "epoch": 3,
+    "train_loss": 1 / 3,
+    "test_loss": 2 / 3,
+    "test_accuracy": 0.75,
+    "samples_per_second": 1234.5,
+}
+SHOW = """
+import sys
+from distcnn.run.progress import progress
+show = progress(sys.argv[1], 2, 200)
+for epoch in (1, 2):
+    show.step(epoch, 0.5, 0.75, 100)
+    show.epoch({"epoch": epoch, "train_loss": 0.5, "test_accuracy": None, "samples_per_second": 9.0})
+show.warn("careful")
+show.close()
+show.say("weights_sha256 abc")
+"""
+LINES = "epoch 1/2  loss 0.5000  9 samples/s\nepoch 2/2  loss 0.5000  9 samples/s\nweights_sha256 abc\n"
+
+
+def show(mode, prefix=(), **streams):
+    """Run the script above in a process of its own and return it, ended."""
+    command = [*prefix, sys.executable, "-c", SHOW, mode]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    return subprocess.run(command, env=environment, timeout=60, check=True, text=True, **streams)
+
+
+@pytest.fixture
+def screen():
+    """A pseudo-terminal: a descriptor to write to, and a function that returns what was shown."""
+    reader, writer = pty.openpty()
+
+    def shown():
+        os.set_blocking(reader, False)
+        return os.read(reader, 100_000).decode()
+
+    yield writer, shown
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.fixture
+def launcher(tmp_path):
+    """A program with the name of an MPI launcher, which passes on what its process prints."""
+    (tmp_path / "mpirun").write_text('#!/bin/sh\n"$@" 2>&1 | cat\n')
+    (tmp_path / "mpirun").chmod(0o755)
+    return [str(tmp_path / "mpirun")]
+
+
+def test_an_epoch_is_a_line_to_read():
+    line = "epoch  3/10  loss 0.3333  test loss 0.6667  test accuracy 75.00%  1,234 samples/s"
+    assert epoch_line(RECORD, 10) == line
+
+
+@pytest.mark.parametrize("mode", ["auto", "lines"])
+def test_without_a_terminal_there_is_a_line_per_epoch(mode):
+    ended = show(mode, capture_output=True)
+    assert (ended.stdout, ended.stderr) == (LINES, "distcnn: warning: careful\n")
+
+
+def test_none_shows_only_what_must_be_said():
+    ended = show("none", capture_output=True)
+    assert (ended.stdout, ended.stderr) == ("weights_sha256 abc\n", "distcnn: warning: careful\n")
+
+
+def test_a_bar_can_be_had_anywhere():
+    ended = show("bar", capture_output=True)
+    assert ended.stdout == LINES
+    assert "epoch 2/2  loss 0.5000  accuracy 75.00%  100%|" in ended.stderr
+
+
+def test_on_a_terminal_there_are_a_bar_and_lines_that_clear_it(screen):
+    writer, shown = screen
+    show("auto", stdout=writer, stderr=writer)
+    text = shown()
+    assert "epoch 1/2  loss 0.5000  accuracy 75.00%   50%|" in text
+    assert "\r\x1b[Kepoch 2/2  loss 0.5000  9 samples/s" in text
+    assert text.endswith("\r\x1b[Kweights_sha256 abc\r\n")
+
+
+def test_lines_in_a_file_are_plain_with_a_bar_on_the_terminal(screen):
+    writer, shown = screen
+    assert show("auto", stdout=subprocess.PIPE, stderr=writer).stdout == LINES
+    assert "50%|" in shown()
+
+
+def test_behind_a_launcher_at_a_terminal_there_is_a_bar(screen, launcher):
+    writer, shown = screen
+    show("auto", launcher, stdout=writer, stderr=writer)
+    text = shown()
+    assert "50%|" in text
+    assert "\r\x1b[Kweights_sha256 abc\r\n" in text
+
+
+def test_behind_a_launcher_whose_output_is_a_file_there_are_lines(launcher, tmp_path):
+    with open(tmp_path / "log", "w") as log:
+        show("auto", launcher, stdout=log, stderr=log)
+    assert (tmp_path / "log").read_text() == LINES.replace("weights", "distcnn: warning: careful\nweights")
+
+
+def test_a_reader_who_goes_away_does_not_end_the_run():
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert show("auto", stdout=writer, stderr=subprocess.PIPE).stderr == "distcnn: warning: careful\n"
+    os.close(writer)
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("lines", Lines), ("none", Quiet), ("bar", Bar)])
+def test_the_mode_chooses_what_is_shown(mode, kind):
+    shown = progress(mode, 1, 10)
+    shown.close()
+    assert type(shown) is kind
+
+
+def test_a_dumb_terminal_is_none(screen, monkeypatch):
+    monkeypatch.setattr(terminal, "_launcher", lambda: None)
+    monkeypatch.setenv("TERM", "xterm")
+    assert terminal.columns(screen[0]) == 80
+    monkeypatch.setenv("TERM", "dumb")
+    assert terminal.columns(screen[0]) is None
