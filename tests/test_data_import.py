@@ -125,11 +125,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert (tmp_path / "out.h5").read_text() == "precious"
 
 
-def test_grey_is_one_channel_where_all_are_grey_or_when_asked(tmp_path):
-    grey = {name: picture(PIXELS[k, ..., 0]) for k, name in enumerate(NAMES)}
-    found = read_source(as_folder(tmp_path / "grey", grey))
+def test_gray_is_one_channel_where_all_are_gray_or_when_asked(tmp_path):
+    gray = {name: picture(PIXELS[k, ..., 0]) for k, name in enumerate(NAMES)}
+    found = read_source(as_folder(tmp_path / "gray", gray))
     np.testing.assert_array_equal(found.splits["train"][0][:, 0], PIXELS[ORDER["train"], ..., 0])
-    mixed = as_folder(tmp_path / "mixed", grey | {"train/dog/c.png": CONTENTS[NAMES[0]]})
+    mixed = as_folder(tmp_path / "mixed", gray | {"train/dog/c.png": CONTENTS[NAMES[0]]})
     images = read_source(mixed).splits["test"][0]
     assert images.shape == (3, 3, 5, 4)
     assert (images == images[:, :1]).all()

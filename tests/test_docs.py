@@ -196,7 +196,9 @@ def test_the_table_has_every_option_with_its_default():
 
 # Of ruff, pytest, mpirun, Slurm, and the programs in tests/ and benchmarks/.
 FOREIGN = {
+    "--avx2",
     "--check",
+    "--only",
     "--with-mpi",
     "--with-ft",
     "--hostfile",
@@ -216,7 +218,7 @@ GENERAL = {
     "--device",
     "--optimiser",
 }
-COMMANDS = {"--json", "--split", "--force", "--size", "--grey", "--max-restarts", "--start-limit", "--mpirun"}
+COMMANDS = {"--json", "--split", "--force", "--size", "--gray", "--max-restarts", "--start-limit", "--mpirun"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])

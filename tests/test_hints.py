@@ -211,7 +211,7 @@ def test_optimizers_are_declared_once():
 
 
 def test_schedules_are_declared_once():
-    assert {*schedule.AFTER_WARMUP, "one-cycle"} == set(SCHEDULE.words)
+    assert {*schedule.SCHEDULES, "one-cycle"} == set(SCHEDULE.words)
     for name in SETTINGS:
         assert set(needs(name).get("schedule", ())) <= set(SCHEDULE.words)
 

@@ -149,7 +149,7 @@ def test_dense(features, outputs, n):
 @pytest.mark.parametrize("behind", [[], [Flatten()], [MaxPool2D(2)], [Conv2D(2, 3)]])
 @pytest.mark.parametrize("before", [[], [Conv2D(3, 3)], [MaxPool2D(1)]])
 def test_relu_is_the_same_fused_and_by_itself(before, behind):
-    """A plan lets neighbours apply a ReLU; MaxPool2D(1), which changes nothing, comes between to prevent it."""
+    """A plan fuses a ReLU with its neighbors; MaxPool2D(1), which changes nothing, comes between to prevent it."""
     shape, nothing = (2, 8, 9), MaxPool2D(1)
     fused = Net([*before, ReLU(), *behind], shape)
     separate = Net([*before, *([nothing] if before else []), ReLU(), nothing, *behind], shape)

@@ -210,7 +210,7 @@ def test_code_for_avx2(run):
     assert json.loads(done.stdout) == [train(each, SerialComm(), steps=4).digest for each in RECIPES.values()]
 
 
-def test_a_state_without_the_optimiser_s_arrays_is_refused():
+def test_a_state_without_the_optimizer_s_arrays_is_refused():
     trainer = train(RECIPES["adam"], SerialComm(), steps=1)
     state = trainer.state()
     del state.auxiliary_state["squares"]

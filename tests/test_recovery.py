@@ -159,7 +159,7 @@ def test_a_hung_rank_is_named_and_left_behind(survive, tmp_path):
     assert "in hang" in done.stderr  # its stack
 
 
-def test_a_stopped_rank_is_killed_by_a_neighbour(survive):
+def test_a_stopped_rank_is_killed_by_another_rank(survive):
     done = survive("freeze@step:0:5", "--hang-timeout", 5)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "rank 0 of 4 on" in done.stderr

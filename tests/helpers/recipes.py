@@ -4,7 +4,7 @@ from distcnn.config.parser import parse
 from distcnn.data.dataset import load
 from distcnn.training.trainer import Trainer
 
-REGULARISED = [
+REGULARIZED = [
     "--weight-decay",
     "0.001",
     "--decay",
@@ -15,8 +15,8 @@ REGULARISED = [
     "0.1",
 ]
 RECIPES = {
-    "nesterov": ["--optimizer", "nesterov", "--schedule", "polynomial", "--power", "0.9", *REGULARISED],
-    "adam": ["--optimizer", "adamw", "--learning-rate", "0.002", "--ema-decay", "0.8", *REGULARISED],
+    "nesterov": ["--optimizer", "nesterov", "--schedule", "polynomial", "--power", "0.9", *REGULARIZED],
+    "adam": ["--optimizer", "adamw", "--learning-rate", "0.002", "--ema-decay", "0.8", *REGULARIZED],
     "lars": ["--optimizer", "lars", "--learning-rate", "3", "--schedule", "one-cycle", "--ema-decay", "0.9"],
     "steps": ["--schedule", "step", "--milestones", "1,2", "--clip-norm", "1", "--model", "mlp"],
 }
