@@ -1,4 +1,4 @@
-"""ResNet-20 on CIFAR-10 beside PyTorch: the same recipe on the same file, and the accuracies that both reach.
+"""ResNet-20 on CIFAR-10, compared with PyTorch: the same recipe on the same file, and both accuracies.
 
     python -m distcnn.data import cifar-10-binary.tar.gz cifar10.h5
     python benchmarks/cifar.py --data cifar10.h5 [--images 50000 --epochs 30] [--norm-group 8] [--seeds 0 1 2]

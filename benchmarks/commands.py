@@ -23,8 +23,8 @@ def mnist():
     """Return MNIST as a dataset, or None: $MNIST is one, else the four files are in $DISTCNN_TEST_DATA/mnist."""
     if os.environ.get("MNIST"):
         return Path(os.environ["MNIST"]).resolve()
-    beside = Path(distcnn.__file__).parents[2] / "shared" / "data"
-    source, out = Path(os.environ.get("DISTCNN_TEST_DATA", beside)) / "mnist", FOLDER / "mnist.h5"
+    default = Path(distcnn.__file__).parents[2] / "shared" / "data"
+    source, out = Path(os.environ.get("DISTCNN_TEST_DATA", default)) / "mnist", FOLDER / "mnist.h5"
     if not source.is_dir():
         print(
             "not measured, for it needs MNIST: `make bench MNIST=mnist.h5`, made by `python -m distcnn.data import`"
@@ -39,8 +39,8 @@ def mnist():
 
 def ours(ranks, *options):
     """Return the command that trains LeNet-5 with distcnn, in a fresh folder."""
-    beside = Path(sys.executable).with_name("mpirun")
-    launcher = [beside if beside.exists() else "mpirun", "-n", ranks] if ranks > 1 else []
+    own = Path(sys.executable).with_name("mpirun")
+    launcher = [own if own.exists() else "mpirun", "-n", ranks] if ranks > 1 else []
     out = tempfile.mkdtemp(dir=FOLDER) + "/run"
     words = [*launcher, sys.executable, "-m", "distcnn.train", "--progress", "none", "--out", out, *options]
     return [str(word) for word in words]

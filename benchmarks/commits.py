@@ -1,4 +1,4 @@
-"""Two checkouts of distcnn beside each other: steps, start-up and import, in turns in the same minutes.
+"""Compare two checkouts of distcnn, in turns in the same minutes: steps, start-up and import.
 
     git worktree add /tmp/old COMMIT
     python benchmarks/commits.py /tmp/old            # this checkout against that one; ratio 1.02: 2 % slower
@@ -37,7 +37,7 @@ def environment(checkout, **more):
 
 
 class Stepper:
-    """A process that does training steps of a checkout when it is told to."""
+    """A process that does training steps of a checkout on request."""
 
     def __init__(self, checkout, model, batch_size):
         words = [sys.executable, __file__, "--serve", str(checkout), model, str(batch_size)]

@@ -1,4 +1,4 @@
-"""What exact sums cost: a LeNet-5 step with them beside one with float32 sums, on one core.
+"""What exact sums cost: a LeNet-5 step with them, compared with one with float32 sums, on one core.
 
     python benchmarks/exact.py
 

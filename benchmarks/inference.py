@@ -1,8 +1,8 @@
-"""Logits of a batch on one core: `net.predict` beside ONNX Runtime, PyTorch and JAX.
+"""Logits of a batch on one core: `net.predict`, compared with ONNX Runtime, PyTorch and JAX.
 
     python benchmarks/inference.py
 
-All get the same normalised float32 images (n, c, h, w); layouts are converted within the measured time, except
+All get the same normalized float32 images (n, c, h, w); layouts are converted within the measured time, except
 PyTorch's channels_last, which it gets ready-made.
 """
 

@@ -1,4 +1,4 @@
-"""Time to accuracy: the whole command that takes LeNet-5 on MNIST to 99.0 % of the test images, beside PyTorch's.
+"""Time to accuracy: the command that trains LeNet-5 to 99.0 % of MNIST's test images, compared with PyTorch's.
 
     MNIST=mnist.h5 python benchmarks/mnist.py
 

@@ -2,7 +2,7 @@
 
     python benchmarks/peak.py
 
-Every other benchmark measures the multiply-adds anew beside each row, for clocks wander.
+Every other benchmark measures the multiply-adds again for each row, as clock rates change.
 """
 
 from statistics import median

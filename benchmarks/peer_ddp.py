@@ -24,7 +24,7 @@ MOMENTUM = 0.9  # distcnn's default
 
 
 def lenet5():
-    """Return LeNet-5 for images of 28 x 28, initialised like ours (He et al. 2015; biases 0)."""
+    """Return LeNet-5 for images of 28 x 28, initialized like ours (He et al. 2015; biases 0)."""
     net = nn.Sequential(
         *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),

@@ -7,7 +7,7 @@ LARGEST = 500  # images that are evaluated together
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut without parameters (A in the paper)."""
+    """Two convolutions and a shortcut without parameters (A in the paper)."""
 
     def __init__(self, before, channels, stride):
         super().__init__()
@@ -27,7 +27,7 @@ def convolution(before, channels, stride):
 
 
 def resnet20(classes):
-    """Return ResNet-20, initialised like ours (He et al. 2015)."""
+    """Return ResNet-20, initialized like ours (He et al. 2015)."""
     layers, before = [*convolution(3, 16, 1), nn.ReLU()], 16
     for channels in (16, 32, 64):
         for _ in range(3):
@@ -55,7 +55,7 @@ def cropped_and_flipped(images, border):
 def train(dataset, mean, std, config, rate_of, border):
     """Train by the settings of a config, with the rates rate_of(step); return the accuracy on the test images.
 
-    mean, std: (c,), by which images are normalised; border: pixels of the crops.
+    mean, std: (c,), by which images are normalized; border: pixels of the crops.
     """
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
@@ -79,13 +79,13 @@ def train(dataset, mean, std, config, rate_of, border):
 
 
 def normalized(images, mean, std):
-    """Return uint8 images as normalised floats."""
+    """Return uint8 images as normalized floats."""
     mean, std = (torch.as_tensor(each, dtype=torch.float32)[:, None, None] for each in (mean, std))
     return torch.from_numpy(images.copy()).float().sub_(mean).div_(std)
 
 
 @torch.inference_mode()
 def accuracy(net, images, labels):
-    """Return the part of the images whose class the net finds."""
+    """Return the fraction of the images that the net classifies correctly."""
     pairs = zip(images.split(LARGEST), labels.split(LARGEST), strict=True)
     return sum((net(x).argmax(1) == y).sum().item() for x, y in pairs) / len(labels)

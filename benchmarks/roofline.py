@@ -110,7 +110,7 @@ def cases():
 def measured(model):
     """Return (layer, shape of its input, whether no layer before it has parameters) of a model.
 
-    Without ReLUs, most of which are done by their neighbours.
+    Without ReLUs, most of which are done by their neighbors.
     """
     layers = model.layers(model.input_shape, model.classes)
     shapes, _, _ = infer_shapes(layers, model.input_shape)

@@ -1,8 +1,9 @@
-"""How everything here is measured: contenders take turns, round after round; kept is each round's ratio.
+"""How everything here is measured: contenders take turns, round after round, and the ratio of each round is stored.
 
-Clocks wander and cores are shared, so a time means little by itself. In a round ours, every peer and, where FLOPs are
-known, the peak of fused multiply-adds before and after ours are measured one after the other, on one core with one
-thread; a row shows medians over the rounds, and quartiles of the ratio to the fastest peer and of the part of the peak.
+Clock rates change and cores are shared, so a time means little by itself. In a round, distcnn, every peer and, where
+FLOPs are known, the peak of fused multiply-adds before and after distcnn are measured one after the other, on one core
+with one thread; a row shows medians over the rounds, and quartiles of the ratio to the fastest peer and of the fraction
+of the peak.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What it costs that nothing is lost: guards, comparisons of replicas and checkpoints, as parts of LeNet-5 steps.
+"""What guards, comparisons of replicas and checkpoints cost, as fractions of LeNet-5 steps.
 
     python benchmarks/safety.py
 

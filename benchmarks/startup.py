@@ -1,4 +1,4 @@
-"""Start-up: seconds from the command to the first step, of LeNet-5 on the embedded digits, beside PyTorch.
+"""Start-up: seconds from the command to the first step, of LeNet-5 on the embedded digits, compared with PyTorch.
 
     python benchmarks/startup.py
 

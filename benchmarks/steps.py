@@ -1,10 +1,10 @@
-"""Whole training steps on one core: LeNet-5 and vgg-small beside the best of PyTorch and JAX.
+"""Whole training steps on one core: LeNet-5 and vgg-small, compared with PyTorch and JAX.
 
     python benchmarks/steps.py [--avx2]
 
 Ours includes gathering the batch from uint8 images, exact sums and the update; the peers' batch is ready in memory.
 FLOPs are those of direct convolution, zeros of the padding included, so that Winograd's algorithm can exceed the peak.
-`--avx2` does the same with AVX2 alone, on both sides.
+`--avx2` does the same with AVX2 only, on both sides.
 """
 
 import os

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NONE = "none"
-FORMS = "shift=PIXELS, crop=PIXELS, flip, rotate=DEGREES, scale=PART, shear=PART, elastic=ALPHA:SIGMA, "
-FORMS += "brightness=PART, cutout=PIXELS"
-LARGEST: dict[
-    str, tuple[float, ...]
-] = {  # of each number; of PARTs and degrees what leaves an image recognizable
+FORMS = (
+    "shift=PIXELS, crop=PIXELS, flip, rotate=DEGREES, scale=FRACTION, shear=FRACTION, elastic=ALPHA:SIGMA, "
+)
+FORMS += "brightness=FRACTION, cutout=PIXELS"
+# The largest value of each number; of fractions and degrees, the largest that leaves an image recognizable.
+LARGEST: dict[str, tuple[float, ...]] = {
     "shift": (4096,),
     "flip": (),
     "rotate": (180.0,),
