@@ -13,20 +13,12 @@ from tests.helpers.digests import digest
 
 @pytest.fixture(autouse=True)
 def trained(tmp_path, monkeypatch):
+    """Train for 30 steps; return the digest. Two commands, as the checkpoint of step 25 is then written for certain."""
     monkeypatch.chdir(tmp_path)
-    options = [
-        "--max-steps",
-        30,
-        "--checkpoint-every",
-        5,
-        "--validation-split",
-        0.1,
-        "--out",
-        "a",
-        "--progress",
-        "none",
-    ]
-    return digest(jobs.run("python", "-m", "distcnn.train", *options))
+    command = ("python", "-m", "distcnn.train", "--out", "a", "--progress", "none")
+    options = ("--checkpoint-every", 5, "--validation-split", 0.1)
+    jobs.run(*command, *options, "--max-steps", 25)
+    return digest(jobs.run(*command, "--resume", "auto", "--max-steps", 30))
 
 
 def verify(*words, ranks=0):
