@@ -28,12 +28,12 @@ def uninterrupted(steps):
 
 
 def train_here(steps=STEPS, argv=()):
-    """Train for some steps in this process; return the digest."""
+    """Train for some steps in this process, or until all epochs are done; return the digest."""
     trainer = Trainer(parse(argv, "test").config, load(None, SerialComm()), SerialComm())
     for blocks in trainer.remaining():
         trainer.step(blocks)
         if trainer.epoch_done:
             trainer.next_epoch()
         if trainer.steps == steps:
-            return trainer.net.digest
-    raise AssertionError("too few steps")
+            break
+    return trainer.net.digest
