@@ -7,7 +7,7 @@ from importlib import import_module
 from distcnn.system import threads
 
 TYPE_CHECKING = (
-    False  # true for type checkers, as in typing, whose import would take longer than that of distcnn
+    False  # True for type checkers; importing it from typing would take longer than all of distcnn
 )
 if TYPE_CHECKING:
     from distcnn import layers
@@ -19,13 +19,13 @@ __all__ = ["Net", "layers", "show_versions"]
 
 threads.limit_threads()  # before anything imports NumPy
 
-HOMES = {"Net": "network.net", "show_versions": "config.versions"}  # where public names are defined
+MODULES = {"Net": "network.net", "show_versions": "config.versions"}  # the modules that define public names
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name on first use, so that `import distcnn` costs nothing and needs no MPI library."""
+    """Import a public name on first use, so that `import distcnn` is fast and needs no MPI library."""
     if name == "layers":
         return import_module("distcnn.layers")
-    if name in HOMES:
-        return getattr(import_module(f"distcnn.{HOMES[name]}"), name)
+    if name in MODULES:
+        return getattr(import_module(f"distcnn.{MODULES[name]}"), name)
     raise AttributeError(f"module 'distcnn' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The command `distcnn VERB ...`, which is also `python -m distcnn VERB ...` and `python -m distcnn.VERB ...`."""
+"""The command `distcnn VERB ...`, the same as `python -m distcnn VERB ...` and `python -m distcnn.VERB ...`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from distcnn.config.versions import answer_version, show_versions
 VERBS = {
     "train": "train a network",
     "evaluate": "measure loss and accuracy of a checkpoint",
-    "predict": "predict classes by a checkpoint",
-    "verify": "train the last steps of a run again, and compare the bits",
-    "launch": "train on several ranks, and start again what fails",
-    "data": "make a dataset, or show what is in one",
-    "bench": "measure the candidates for the tiles of kernels",
+    "predict": "predict classes with a checkpoint",
+    "verify": "train the last steps of a run again and compare the bits",
+    "launch": "train on several ranks, and restart jobs that fail",
+    "data": "make a dataset, or show its contents",
+    "bench": "measure the speed of kernels with several tile sizes",
 }
 OTHER_VERBS = {
     "fit": "train",
@@ -32,11 +32,11 @@ OTHER_VERBS = {
     "show": "data",
     "benchmark": "bench",
 }
-MISTAKE = 2  # the exit code
+USAGE_ERROR = 2  # the exit code
 
 
 def usage() -> str:
-    """Return the help on the command."""
+    """Return the help text of the command."""
     lines = [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
     return "\n".join(
         [
@@ -45,13 +45,13 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "distcnn VERB --help shows the options of a verb; --show-versions prints what a report of an error needs.",
+            "distcnn VERB --help shows the options of a verb; --show-versions prints what an error report needs.",
         ]
     )
 
 
 def main() -> int | None:
-    """Run the command that the words of the command line name; return the exit code, None for 0."""
+    """Run the command that the first word of the command line names; return the exit code, None for 0."""
     verb, *words = sys.argv[1:] or [""]
     if verb in VERBS:
         sys.argv = [f"distcnn {verb}", *words]
@@ -64,11 +64,11 @@ def main() -> int | None:
         answer_version(["--version"])
     elif not verb:
         print(usage(), file=sys.stderr)
-        return MISTAKE
+        return USAGE_ERROR
     else:
         near = f", did you mean {OTHER_VERBS[verb]}?" if verb in OTHER_VERBS else suggestion(verb, VERBS)
         print(f"distcnn: error: unknown verb {verb!r}{near or '; see distcnn --help'}", file=sys.stderr)
-        return MISTAKE
+        return USAGE_ERROR
     return None
 
 

@@ -1,18 +1,18 @@
 """The errors that distcnn raises, and the exit code that each kind has, the same for every command.
 
     DistcnnError                  1
-    ├── UserError                 2   a mistake of the user: one line, nothing written
+    ├── UserError                 2   a mistake of the user: one line is printed, nothing is written
     │   ├── ConfigError               unknown option or key, value out of range
-    │   ├── DataError                 a dataset that is missing, damaged or not as required
+    │   ├── DataError                 a dataset that is missing, damaged or unsuitable
     │   ├── NetError                  layers and shapes that do not fit together
     │   ├── CheckpointError           a checkpoint that is missing, damaged or of another run
     │   ├── OutputError               a folder or file that cannot be written, or holds a run
     │   └── LaunchError               ranks, hosts or MPI libraries that do not fit the job
-    ├── Diverged                  3   NaN or overflow: every rank stops at the same step
-    │   └── StepDiverged              the same before it is known which layer and samples are at fault
-    └── Stopped                   75  stopped on request after saving: run me again
+    ├── Diverged                  3   NaN or overflow: all ranks stop at the same step
+    │   └── StepDiverged              the same, raised before the cause is known
+    └── Stopped                   75  stopped on request after saving: start it again
 
-A message names what was found, what was wanted and the remedy, in one line.
+Every message names, in one line, what was found, what was wanted and the remedy.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ from typing import ClassVar
 class DistcnnError(Exception):
     """Base of all errors that distcnn raises on purpose.
 
-    exit_code: of a command that ends with it.
-    collective_rank: where every rank raises it together, the rank on which it happened; None if only this rank does.
-    is_remote: whether it happened on another rank.
+    exit_code: the exit code of a command that ends with this error.
+    collective_rank: if all ranks raise the error together, the rank on which it happened; None if only this rank does.
+    is_remote: whether the error happened on another rank.
     """
 
     exit_code: ClassVar[int] = 1
@@ -43,7 +43,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """A dataset that is missing, damaged or not as required."""
+    """A dataset that is missing, damaged or unsuitable."""
 
 
 class NetError(UserError):
@@ -63,16 +63,16 @@ class LaunchError(UserError):
 
 
 class Diverged(DistcnnError):
-    """NaN or overflow in loss or gradients: all ranks stop at the same step, before its update."""
+    """A loss or gradient is NaN or has overflowed: all ranks stop at the same step, before its update."""
 
     exit_code = 3
 
 
 class StepDiverged(Diverged):
-    """A step whose loss or gradients are NaN or overflow: its update was not applied, its cause is not known yet.
+    """A step has diverged, its update was not applied, and the cause is not known yet.
 
-    step: its number, from 1.
-    blocks: this rank's part of the batch; see `distcnn.resilience.diagnose`, which finds the cause.
+    step: the number of the step, from 1.
+    blocks: this rank's part of the batch; `distcnn.resilience.diagnose` finds the cause from it.
     """
 
     def __init__(self, step: int, blocks: Sequence = ()):
@@ -84,6 +84,6 @@ class StepDiverged(Diverged):
 
 
 class Stopped(DistcnnError):
-    """Training was asked to stop and has saved its state (EX_TEMPFAIL: run me again)."""
+    """Training has stopped on request and has saved its state; the exit code is EX_TEMPFAIL: start it again."""
 
     exit_code = 75

@@ -21,28 +21,28 @@ from distcnn.training.metrics import METRICS
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
-    ours = parser("evaluate", "Loss and accuracy of a checkpoint on a dataset.")
-    text = "test, or train or validation as in training [test]"
-    ours.add_argument("--split", choices=SPLITS, default="test", help=text)
-    return ours.parse_args(argv)
+    made = parser("evaluate", "Measure loss and accuracy of a checkpoint on a dataset.")
+    text = "the split to evaluate [test]"
+    made.add_argument("--split", choices=SPLITS, default="test", help=text)
+    return made.parse_args(argv)
 
 
 def main(comm: Comm) -> None:
-    """Evaluate on all ranks together; rank 0 prints."""
+    """Evaluate on all ranks together; rank 0 prints the result."""
     options = on_root(comm, parse, sys.argv[1:])
     path, state = on_root(comm, find, options.checkpoint)
     dataset, split = load_split(comm, state, path, options.split, options.data)
     pool = load_pool(comm, state, path, split.images, options.threads)
-    found = evaluate(pool, split, comm)
+    measured = evaluate(pool, split, comm)
     record = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": dataset.name}
-    record |= {"split": options.split, "samples": len(split.labels), **found}
+    record |= {"split": options.split, "samples": len(split.labels), **measured}
     record["weights_sha256"] = pool.net.digest
     if comm.rank == 0 and options.json:
         print(json.dumps(record))
     elif comm.rank == 0:
         print(f"{path}, step {state.step}, on {len(split.labels):,} {options.split} images of {dataset.name}")
-        more = "".join(f"  {name} {found[name]:.4g}" for name in METRICS)
-        print(f"loss {found['loss']:.4f}  accuracy {found['accuracy']:.2%}{more}")
+        more = "".join(f"  {name} {measured[name]:.4g}" for name in METRICS)
+        print(f"loss {measured['loss']:.4f}  accuracy {measured['accuracy']:.2%}{more}")
         print(f"weights_sha256 {pool.net.digest}")
 
 

@@ -1,7 +1,7 @@
-"""Train to the end, whichever ranks or hosts fail: `python -m distcnn.launch -n 8 -- OPTIONS of distcnn.train`.
+"""Train to the end, even if ranks or hosts fail: `python -m distcnn.launch -n 8 -- OPTIONS of distcnn.train`.
 
-A job that ended early is started again from its newest good checkpoint, which gives the same bits. Whether it ended
-early is what the job itself reports, see `system.job_status`. MPI is not imported here.
+The launcher restarts a job that has ended early from its newest good checkpoint, which gives the same bits. The job
+itself reports whether it has finished, see `system.job_status`. This module does not import MPI.
 """
 
 import sys
@@ -34,15 +34,19 @@ from distcnn.system.job_status import BEGUN, STARTED, TRAINING
 from distcnn.system.mpirun import Job
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-ATTEMPTS = 3  # jobs in a row without a newer checkpoint, after which the launcher gives up
-PAUSE = 0.05  # seconds between two looks at the job
+ATTEMPTS = 3  # the launcher gives up after so many jobs in a row without a newer checkpoint
+PAUSE = 0.05  # seconds between two checks of the job
 GRACE = 10  # seconds that mpirun has to end after its ranks have ended
 TRAIN = [sys.executable, "-m", "distcnn.train"]
 
 
 @dataclass
 class StopSignals:
-    """How many signals asked the launcher to stop, and how many of them want it to end at once if repeated."""
+    """Counts the signals that ask the launcher to stop.
+
+    count: all of them.
+    urgent: those other than SIGUSR1 and SIGUSR2; if there are two, the launcher kills the job.
+    """
 
     count: int = 0
     urgent: int = 0
@@ -54,9 +58,10 @@ class StopSignals:
 
     @contextmanager
     def listening(self) -> Iterator["StopSignals"]:
-        """Count signals inside the block; SIGHUP stays ignored where it is, as under nohup."""
-        ignored = [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)
-        previous = {each: signal.signal(each, self.handle) for each in SIGNALS if each not in ignored}
+        """Count signals inside the block; if SIGHUP is ignored, as under nohup, it stays ignored."""
+        nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        handled = [each for each in SIGNALS if not (nohup and each == signal.SIGHUP)]
+        previous = {each: signal.signal(each, self.handle) for each in handled}
         try:
             yield self
         finally:
@@ -65,17 +70,19 @@ class StopSignals:
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the launcher's options, and those of training, which stand behind the `--`."""
+    """Return the launcher's options, and those of training, which come after the `--`."""
     end = argv.index("--") if "--" in argv else len(argv)
     usage = "%(prog)s -n RANKS [options] -- [options of distcnn.train]"
-    ours = parser.Parser("python -m distcnn.launch", usage=usage)
-    ours.add_argument("-n", dest="ranks", metavar="N", required=True, help="the number of ranks")
-    ours.add_argument("--max-restarts", metavar="R", default="100", help="give up after so many [100]")
-    limit = "seconds until all ranks must have found each other [300]"
-    ours.add_argument("--start-limit", metavar="SECONDS", default="300", help=limit)
-    more = 'more options for mpirun: "--hostfile hosts"'
-    ours.add_argument("--mpirun", metavar="OPTIONS", default="", help=more)
-    found = ours.parse_args(argv[:end])
+    made = parser.Parser("python -m distcnn.launch", usage=usage)
+    made.add_argument("-n", dest="ranks", metavar="N", required=True, help="the number of ranks")
+    made.add_argument(
+        "--max-restarts", metavar="R", default="100", help="give up after so many restarts [100]"
+    )
+    limit = "restart the job if not all ranks have started within so many seconds [300]"
+    made.add_argument("--start-limit", metavar="SECONDS", default="300", help=limit)
+    more = 'more options for mpirun, such as "--hostfile hosts"'
+    made.add_argument("--mpirun", metavar="OPTIONS", default="", help=more)
+    found = made.parse_args(argv[:end])
     found.ranks = _number(found.ranks, Whole(1), "-n")
     found.max_restarts = _number(found.max_restarts, Whole(0), "--max-restarts")
     found.start_limit = _number(found.start_limit, Real(0), "--start-limit")
@@ -83,16 +90,18 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def launch(arguments: argparse.Namespace, options: list[str], signals: StopSignals) -> int:
-    """Run jobs until one is done, and return its exit code.
+    """Run jobs until one has finished, and return its exit code.
 
-    arguments, options: as `parse` returns them
-    signals: the requests to stop, which the launcher passes on to the job
+    arguments: the launcher's options, as `parse` returns them.
+    options: those of training.
+    signals: the requests to stop, which the launcher forwards to the job.
 
-    Raises DistcnnError when another job seems hopeless, and Stopped when a job was stopped before it saved.
+    Raises DistcnnError if no restarts are left or restarts do not help, and Stopped if a job was stopped before it had
+    saved.
     """
     request = parser.parse(options, "python -m distcnn.launch -n N --")
     run = run_folder.find(request, warn)
-    begin, begun, stuck = time.monotonic(), request.config.resume in ("never", "auto"), 0
+    begin, begun, failures = time.monotonic(), request.config.resume in ("never", "auto"), 0
     with run_folder.reserved(run) as folder, _status_file(folder) as status_file:
         for attempt in range(arguments.max_restarts + 1):
             ours = {"--out": str(folder)} | _time_left(request.config, begin)
@@ -104,37 +113,36 @@ def launch(arguments: argparse.Namespace, options: list[str], signals: StopSigna
                 return code
             begun = begun or BEGUN in job_status.read(status_file)
             after = _newest_step(folder)
-            stuck = stuck + 1 if after == before else 0
+            failures = failures + 1 if after == before else 0
             where = f"from step {after}" if after else "from the beginning"
-            _require_hope(signals, stuck, how, where)
+            _require_hope(signals, failures, how, where)
             if attempt < arguments.max_restarts:
                 warn(f"the job ended: {how}; restart {attempt + 1} of {arguments.max_restarts}, {where}")
-    raise DistcnnError(
-        f"gave up after {arguments.max_restarts} restarts, last {how}; "
-        f"started again with --resume auto, it goes on {where}"
-    )
+    message = f"gave up after {arguments.max_restarts} restarts; the last job ended: {how}"
+    raise DistcnnError(f"{message}; with --resume auto, training continues {where}")
 
 
-def _require_hope(signals: StopSignals, stuck: int, how: str, where: str) -> None:
+def _require_hope(signals: StopSignals, failures: int, how: str, where: str) -> None:
     """Raise Stopped or DistcnnError unless another job shall be started.
 
-    stuck: how many jobs in a row ended without a newer checkpoint
-    how: how the last job ended, in words
-    where: from where the next job would go on, in words
+    failures: how many jobs in a row have ended without a newer checkpoint.
+    how: a phrase that says how the last job has ended.
+    where: a phrase that says from where the next job would continue.
     """
     if signals.count:
-        raise Stopped(f"stopped as asked, but not after saving ({how}): started again, it goes on {where}")
-    if stuck == ATTEMPTS:
+        message = f"stopped on request, but without saving ({how})"
+        raise Stopped(f"{message}: with --resume auto, training continues {where}")
+    if failures == ATTEMPTS:
         raise DistcnnError(
-            f"gave up: {ATTEMPTS} times in a row the job ended without a newer checkpoint, last {how}; "
-            f"see what it says above; started again with --resume auto, it goes on {where}"
+            f"gave up: {ATTEMPTS} times in a row the job ended without a newer checkpoint, the last time: {how}; "
+            f"see its messages above; with --resume auto, training continues {where}"
         )
 
 
 def _run_job(
     arguments: argparse.Namespace, command: list[str], status_file: Path, signals: StopSignals
 ) -> tuple[int | None, str]:
-    """Run one job to its end; return the exit code that it reported, or None, and how it ended in words."""
+    """Run one job to its end; return its exit code, None if it reported none, and a phrase on how it ended."""
     status_file.write_bytes(b"")
     job = Job(arguments.ranks, command, status_file, shlex.split(arguments.mpirun))
     try:
@@ -144,21 +152,21 @@ def _run_job(
     statuses = job_status.read(status_file)
     code = job_status.exit_code(statuses)
     if code is None and STARTED not in statuses and job.process.returncode == 2:
-        code = 2  # a mistake that mpirun itself found, or ranks that found no MPI
+        code = 2  # mpirun has found a mistake, or the ranks have found no MPI
     return code, how or f"mpirun ended with exit code {job.process.returncode}"
 
 
 def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals) -> str | None:
-    """Pass requests to stop on to a job until it has ended: then return None, or why it must be ended by force."""
+    """Forward requests to stop to a job until it has ended; return None, or why it must be killed."""
     begin, asked, over = time.monotonic(), False, None
     while not job.ended:
         time.sleep(PAUSE)
         statuses = job_status.read(status_file)
         now = time.monotonic()
         if STARTED not in statuses and now - begin > start_limit:
-            return f"not all ranks were there after {start_limit:g} s"
+            return f"not all ranks had started after {start_limit:g} s"
         if signals.urgent > 1 or (signals.count and TRAINING not in statuses):
-            return "killed"
+            return "killed on request"
         if signals.count and not asked:
             job.ask_to_stop()
             asked = True
@@ -171,10 +179,10 @@ def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals
 
 @contextmanager
 def _status_file(folder: str | os.PathLike) -> Iterator[Path]:
-    """Make the file into which a job reports how far it has come, and remove it after the block.
+    """Make the file to which a job appends its status, and remove the file after the block.
 
-    The file is made here, once, because network file systems remember for long that a file is missing. The launcher
-    holds a lock on it, so that the next launcher can remove the file of one that was killed.
+    The file is made only once, by the launcher, because network file systems cache for long that a file is missing. The
+    launcher holds a lock on it, so that a later launcher can remove the file of a launcher that was killed.
     """
     for left in Path(folder).glob(".launch-*"):
         with suppress(OSError), _locked(left):
@@ -200,45 +208,45 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _newest_step(folder: str | os.PathLike) -> int:
-    """Return the step of the newest good checkpoint, 0 if there is none."""
+    """Return the step of the newest good checkpoint in a run's folder, 0 if there is none."""
     found = checkpoint.newest(Path(folder, "checkpoints"), lambda text: None)
     return found[1].step if found else 0
 
 
 def _time_left(config: Config, begin: float) -> dict[str, str]:
-    """Return the option with what is left of --max-time, which limits all jobs together."""
+    """Return the option --max-time with the remaining seconds, as it limits all jobs together; {} without a limit."""
     if config.max_time is None:
         return {}
     return {"--max-time": f"{max(config.max_time - (time.monotonic() - begin), 1e-3):.3f}"}
 
 
 def _without(options: Sequence[str], names: Collection[str]) -> list[str]:
-    """Return the options, "--name=value" or "--name value", without those of these names."""
-    left, words = [], iter(options)
+    """Return the options, "--name=value" or "--name value", without those in `names`."""
+    remaining, words = [], iter(options)
     for word in words:
         name, equals, _ = word.partition("=")
-        if name not in names:  # a value is none of them, as no value begins with "--"
-            left.append(word)
+        if name not in names:  # true for values, as none begins with "--"
+            remaining.append(word)
         elif not equals:
             next(words)
-    return left
+    return remaining
 
 
 def _number(word: str, kind: Type, option: str) -> Any:
-    """Return the number that a word means. Raises ConfigError, which names the option, if it is not valid."""
+    """Return the number in a word; raise ConfigError, which names the option, if it is not valid."""
     value = kind.validate(kind.parse(word))
     if value is None:
-        raise ConfigError(f"{option}: {word!r} is not possible; wanted {kind.wanted}")
+        raise ConfigError(f"{option}: {word!r} is not valid; wanted {kind.wanted}")
     return value
 
 
 def warn(text: str) -> None:
-    """Print a warning."""
+    """Print a warning on stderr."""
     print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Launch, and return the exit code."""
+    """Launch the training of the command line, and return the exit code."""
     try:
         arguments, options = parse(sys.argv[1:])
         with StopSignals().listening() as signals:

@@ -25,19 +25,22 @@ from distcnn.training.prediction import predict
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
-    ours = parser("predict", "The classes that a checkpoint predicts for images, with or without labels.")
-    text = "which images [test, or /images of a file without splits]"
-    ours.add_argument("--split", choices=SPLITS, help=text)
-    ours.add_argument("--out", metavar="FILE", help="write all predictions to a .h5 or .csv file")
-    ours.add_argument("--force", action="store_true", help="replace FILE if it is there")
-    return ours.parse_args(argv)
+    made = parser("predict", "Predict the classes of images, with or without labels, with a checkpoint.")
+    text = "the split to predict [test, or /images of a file without splits]"
+    made.add_argument("--split", choices=SPLITS, help=text)
+    made.add_argument("--out", metavar="FILE", help="write all predictions to a .h5 or .csv file")
+    made.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    return made.parse_args(argv)
 
 
 def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace) -> Images:
-    """Return the images that the options name. Raises DataError, on all ranks, if they do not fit the state.
+    """Return the images that the options name. Collective.
 
-    state: of a trained net
-    where: the checkpoint that the state comes from, for messages
+    state: of a trained net.
+    where: the checkpoint that holds the state, for error messages.
+    options: as `parse` returns them.
+
+    Raises DataError, on all ranks, if the images do not fit the state.
     """
     if options.split == "validation":
         dataset, split = load_split(comm, state, where, options.split, options.data)

@@ -36,10 +36,10 @@ from distcnn.training.trainer import Trainer
 
 
 def train(trainer: Trainer, replicas: Replicas, recorder: Recorder, stop: StopRequest) -> bool:
-    """Train until all epochs are done, `max_steps` are, or any rank was asked to stop: then return True.
+    """Train until the last epoch, `max_steps`, or a request to stop; return whether it was a request to stop.
 
-    What is due after a step may be done twice, and is done before the first step, too: after a recovery, a rank that
-    has died may not have done it.
+    `after_step` is also called before the first step, because after a recovery a rank that has died may not have
+    finished it. So its work may be done twice.
     """
     batches = trainer.remaining()
     over = after_step(trainer, replicas, recorder)
@@ -51,7 +51,13 @@ def train(trainer: Trainer, replicas: Replicas, recorder: Recorder, stop: StopRe
 
 
 def step(trainer: Trainer, replicas: Replicas, blocks: Sequence[Block], stop: bool) -> None:
-    """Do a step; if it diverges, find out in which layer and on which samples, unless it is a fault of one replica."""
+    """Train on a batch; if the step diverges, raise Diverged, which names layer and samples.
+
+    blocks: this rank's part of the batch.
+    stop: whether this rank was asked to stop.
+
+    Raises ReplicaMismatch instead if the step has diverged because replicas differ.
+    """
     try:
         trainer.step(blocks, stop)
     except StepDiverged as error:
@@ -61,7 +67,7 @@ def step(trainer: Trainer, replicas: Replicas, blocks: Sequence[Block], stop: bo
 
 
 def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> bool:
-    """Do what is due: compare replicas, evaluate, begin the next epoch, save. Return whether training is over."""
+    """Compare replicas, evaluate, begin the next epoch and save, each if it is due; return whether training is over."""
     config = trainer.config
     last = enough_steps(trainer, config)
     over = last or trainer.progress.stop_requested or trainer.finished
@@ -80,31 +86,31 @@ def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> bool
 
 
 def every(steps: int, trainer: Trainer) -> bool:
-    """Return whether the number of finished steps is a multiple of `steps`; 0: never."""
+    """Return whether the number of finished steps is a multiple of `steps`; False if `steps` is 0."""
     return bool(steps) and trainer.steps % steps == 0
 
 
 def enough_steps(trainer: Trainer, config: Config) -> bool:
-    """Return whether all the steps are done that `max_steps` allows."""
+    """Return whether `max_steps` are done."""
     return config.max_steps is not None and trainer.steps >= config.max_steps
 
 
 def waited_seconds(trainer: Trainer) -> list[float]:
-    """Return how many seconds of this epoch each rank has waited for the others. Collective."""
+    """Return the seconds that each rank has waited for other ranks in this epoch. Collective."""
     trainer.heartbeat.beat(WAITING)
     return trainer.comm.allgather(round(trainer.heartbeat.waited, 3))
 
 
 def train_in(run: Run, trainer: Trainer) -> bool:
-    """Train in the run's folder, whatever rank fails; return whether training was asked to stop."""
+    """Train and write to the run's folder, with recovery from failures; return whether a request stopped training."""
     comm, heartbeat, data = trainer.comm, trainer.heartbeat, trainer.dataset
     watchdog, replicas = Watchdog(heartbeat, comm.size, run.config.hang_timeout), Replicas(comm, heartbeat)
     recorder = Recorder(run, comm, heartbeat, data.name, len(data.train.labels), trainer.progress)
 
-    def work():
+    def work() -> bool:
         heartbeat.beat(IDLE)
         trainer.compile()
-        barrier(comm)  # for those that still load kernels
+        barrier(comm)  # waits for the ranks that still load kernels
         recorder.start()
         stop_requested = train(trainer, replicas, recorder, stop)
         heartbeat.beat(WRITING)
@@ -123,13 +129,13 @@ def train_in(run: Run, trainer: Trainer) -> bool:
 
 
 def print_digest(trainer: Trainer) -> None:
-    """Print the line that two people compare."""
+    """Print, on rank 0, the digest of the weights, by which two runs can be compared."""
     if trainer.comm.rank == 0:
         print(f"weights_sha256 {trainer.digest}", flush=True)
 
 
 def summary(run: Run, trainer: Trainer) -> str:
-    """Return what is about to happen, in a line."""
+    """Return a line that describes the run: model, data, ranks and folder."""
     images, ranks = trainer.dataset.train.images, trainer.comm.size
     shape = " x ".join(map(str, images.shape[1:]))
     where = f"from step {trainer.steps} in {run.folder}" if trainer.steps else f"in {run.folder}"
@@ -140,7 +146,7 @@ def summary(run: Run, trainer: Trainer) -> str:
 
 
 def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
-    """Check everything, and return the Run and its Trainer; nothing is written."""
+    """Check the request, and return its Run and a Trainer; write nothing. Collective."""
     on_root(comm, models.check, request.config.model)
     run = on_root(comm, run_folder.find, request, warn)
     config = run.config
@@ -152,10 +158,10 @@ def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
 
 
 def create(comm: Comm, run: Run) -> Run:
-    """Make the run's folder, whatever rank fails, and return the Run."""
+    """Make the run's folder, and return the Run; if ranks fail meanwhile, repeat it with the others."""
     attempts = count()
 
-    def attempt():
+    def attempt() -> Run:
         again = next(attempts) > 0
         return on_root(comm, run_folder.create, run, again)
 
@@ -163,7 +169,7 @@ def create(comm: Comm, run: Run) -> Run:
 
 
 def main(comm: Comm) -> None:
-    """Check everything, then write, then train: so a mistake is reported before anything is written."""
+    """Train as the command line says; a user's mistake is reported before anything is written."""
     request = retry_on_rank_failure(comm, on_root, comm, parse, sys.argv[1:], "python -m distcnn.train")
     if request.list_models:
         return on_root(comm, print_models)
@@ -171,20 +177,19 @@ def main(comm: Comm) -> None:
     if trainer.finished or enough_steps(trainer, run.config):
         return print_digest(trainer)
     run = create(comm, run)
-    trainer.repartition()  # among the ranks that are alive
+    trainer.repartition()  # as ranks may have failed since the trainer was made
     if train_in(run, trainer):
-        raise mark_collective(
-            Stopped(f"stopped as asked after step {trainer.steps}: --resume auto goes on from there")
-        )
+        message = f"stopped on request after step {trainer.steps}: continue with --resume auto"
+        raise mark_collective(Stopped(message))
 
 
 def print_models() -> None:
-    """Print the list of models."""
+    """Print the table of models."""
     print(models.list_models())
 
 
 def warn(text: str) -> None:
-    """Print a warning."""
+    """Print a warning on stderr."""
     print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
 
 

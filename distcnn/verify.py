@@ -1,8 +1,9 @@
-"""Prove a run's bits: `python -m distcnn.verify RUN` trains its last steps again and compares, on any number of ranks.
+"""Verify a run: train its last steps again, on any number of ranks, and compare the bits.
 
-    python -m distcnn.verify RUN [--data FILE.h5]    exit code 0: the same bits, 1: they differ, and where
+    python -m distcnn.verify RUN [--data FILE.h5]
 
-It begins at the checkpoint before the newest, or with the run's initial weights if there is only one.
+The exit code is 0 if the bits are the same, and 1 if they differ. Training starts from the last checkpoint but one, or
+from the initial weights if the run has only one checkpoint.
 """
 
 from __future__ import annotations
@@ -39,18 +40,20 @@ Saved = tuple[Path, State]
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
-    parser = Parser(
-        "python -m distcnn.verify", description="Train a run's last steps again and compare the bits."
-    )
+    text = "Train a run's last steps again and compare the bits."
+    parser = Parser("python -m distcnn.verify", description=text)
     parser.add_argument("run", metavar="RUN", help="the run's folder")
-    parser.add_argument("--data", metavar="FILE.h5", help="where its dataset is now, if not where it was")
+    parser.add_argument("--data", metavar="FILE.h5", help="the dataset, if it was moved since the training")
     return parser.parse_args(argv)
 
 
 def last_two(folder: Path) -> tuple[Saved | tuple[None, None], Saved]:
-    """Return (path, State) of a run's last two good checkpoints; (None, None) in place of the first if there is one."""
-    place = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
-    found = checkpoint.good(place, lambda text: print(f"distcnn: warning: {text}", file=sys.stderr))
+    """Return (path, State) of the last good checkpoint but one and of the last one in a run's folder.
+
+    If there is only one good checkpoint, the first pair is (None, None).
+    """
+    checkpoints = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    found = checkpoint.good(checkpoints, lambda text: print(f"distcnn: warning: {text}", file=sys.stderr))
     newest = next(found, None)
     if newest is None:
         raise CheckpointError(f"{folder}: no good checkpoint in this folder; wanted the folder of a run")
@@ -63,7 +66,7 @@ def last_two(folder: Path) -> tuple[Saved | tuple[None, None], Saved]:
 
 
 def retrain(trainer: Trainer, step: int) -> None:
-    """Train up to a step. Raises Diverged, which names layer and samples."""
+    """Train up to a step; raise Diverged, which names layer and samples, if a step diverges."""
     for blocks in trainer.remaining():
         try:
             trainer.step(blocks)
@@ -76,7 +79,11 @@ def retrain(trainer: Trainer, step: int) -> None:
 
 
 def differences(found: State, wanted: State) -> Iterator[str]:
-    """Yield in words what differs between two states."""
+    """Yield a message for each array and field that differs between two states.
+
+    found: after the steps were trained again.
+    wanted: from the checkpoint.
+    """
     if wanted.digest != digest(wanted.result):
         yield "the saved digest is not that of the saved weights"
     for kind, theirs in wanted.arrays.items():
@@ -92,14 +99,14 @@ def differences(found: State, wanted: State) -> Iterator[str]:
 
 
 def main(comm: Comm) -> int:
-    """Verify on all ranks together; rank 0 prints the verdict. Return the exit code."""
+    """Verify on all ranks together; rank 0 prints the result. Return the exit code."""
     options = on_root(comm, parse, sys.argv[1:])
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
     config = on_root(comm, from_toml, last.config_toml, path)
     if options.data:
         config = replace(config, data=options.data)
     trainer = Trainer(config, load_data(config, comm), comm)
-    on_all(comm, trainer.restore, last, path)  # of the same data and net, if this goes well
+    on_all(comm, trainer.restore, last, path)  # raises if the data or the net are not those of the run
     trainer = Trainer(config, trainer.dataset, comm)
     if first:
         on_all(comm, trainer.restore, first, source)
@@ -110,12 +117,12 @@ def main(comm: Comm) -> int:
         different = list(differences(trainer.state(), last))
     except Diverged as error:
         different = [str(error)]
-    what = f"steps {begin + 1} to {last.step} on {comm.size} rank{'s' * (comm.size > 1)}"
+    steps = f"steps {begin + 1} to {last.step} on {comm.size} rank{'s' * (comm.size > 1)}"
     if comm.rank == 0 and different:
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-        print(f"DIFFERENT: {what} do not give {path}: {'; '.join(different[:3])}{more}")
+        print(f"DIFFERENT: {steps} do not reproduce {path}: {'; '.join(different[:3])}{more}")
     elif comm.rank == 0:
-        print(f"verified: {what} give the bits of {path}")
+        print(f"verified: {steps} reproduce the bits of {path}")
         print(f"weights_sha256 {trainer.digest}")
     return int(bool(different))
 

@@ -95,7 +95,7 @@ def test_a_setting_is_not_read_under_two_names():
         ("--keep", "did you mean --keep-checkpoints?"),
         ("--list", "did you mean --list-models?"),
         ("--validation", "did you mean --validation-split?"),
-        ("--patience", "--hang-timeout is what ends a rank that hangs; there is no early stopping yet"),
+        ("--patience", "--hang-timeout ends a rank that hangs; there is no early stopping yet"),
         # names of other libraries
         ("--lr", "did you mean --learning-rate?"),
         ("--lr=0.1", "did you mean --learning-rate?"),
@@ -189,7 +189,7 @@ def test_keys_of_files_get_hints_too(key, hint):
 )
 def test_other_values_get_hints(name, value, hint):
     line = complaint(parse, [option(name), value], "prog")
-    assert f"{option(name)}: {value!r} is not possible; wanted " in line
+    assert f"{option(name)}: {value!r} is not valid; wanted " in line
     assert line.endswith(f"did you mean {hint}?")
 
 

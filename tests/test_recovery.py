@@ -67,13 +67,13 @@ def test_deaths_where_norms_over_the_whole_batch_exchange_statistics(survive):
     recipe = ["--model", "resnet20", "--batch-size", "100", "--norm-group", "global", "--threads"]
     done = survive("death@exchange:1:1,soon@exchange:0:2", *recipe, "2", steps=3)
     assert digest(done) == train([*recipe, "1"], SerialComm(), steps=3).digest
-    assert "2 of 4 go on with step 3" in done.stderr
+    assert "2 of 4 continue with step 3" in done.stderr
 
 
 def test_failed_ranks_are_named(survive):
     done = survive("death@step:2:5,death@step:0:7")
-    assert "rank 2 of 4 died in step 6; 3 of 4 go on with step 6 after" in done.stderr
-    assert "rank 0 of 4 died in step 8; 2 of 4 go on with step 8 after" in done.stderr
+    assert "rank 2 of 4 died in step 6; 3 of 4 continue with step 6 after" in done.stderr
+    assert "rank 0 of 4 died in step 8; 2 of 4 continue with step 8 after" in done.stderr
 
 
 def test_a_failing_rank_prints_why_it_dies(survive):
@@ -125,7 +125,7 @@ def test_a_death_in_an_evaluation_leaves_the_speed_of_its_epoch(survive, tmp_pat
 
 def test_a_death_before_training_is_reported(survive):
     done = survive("death@prepare:2")
-    assert "warning: rank 2 of 4 died before training; 3 of 4 go on" in done.stderr
+    assert "warning: rank 2 of 4 died before training; 3 of 4 continue" in done.stderr
     assert digest(done) == GOLDEN[NUMERICS]
 
 
@@ -135,7 +135,7 @@ def test_a_poisoned_sample_does_not_kill_one_rank_after_the_other(survive):
     assert done.stderr.count("RuntimeError: planted\n") == 2
     said = [line for line in done.stderr.splitlines() if line.startswith("distcnn: error: ")]
     assert len(said) == 1
-    assert "the step has cost a rank before" in said[0]
+    assert "a rank has died in this step before" in said[0]
     block, numbers = re.search(r"in step \d+, block (\d+), samples ([\d, ]+):", said[0]).groups()
     assert int(block) < 8
     assert "7" in numbers.split(", ")
@@ -163,7 +163,7 @@ def test_a_stopped_rank_is_killed_by_another_rank(survive):
     done = survive("freeze@step:0:5", "--hang-timeout", 5)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "rank 0 of 4 on" in done.stderr
-    assert "does not even end itself" in done.stderr
+    assert "its own watchdog does not run" in done.stderr
 
 
 def test_waiting_is_recorded(survive, tmp_path):
@@ -177,7 +177,7 @@ def test_waiting_is_recorded(survive, tmp_path):
 def test_deaths_and_a_stop_on_request(survive):
     done = survive("death@step:0:3,stop@step:2:6")
     assert done.returncode == 75
-    assert "stopped as asked after step 8" in done.stderr
+    assert "stopped on request after step 8" in done.stderr
     again = survive("slow@step:9:99", "--resume", "auto", ranks=2)
     assert digest(again) == GOLDEN[NUMERICS]
 

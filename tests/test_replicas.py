@@ -28,7 +28,7 @@ def test_a_flipped_bit_is_found_named_and_repaired(train, tmp_path):
     done = train(3, "flipped_bit@step:1:5", "--replica-check-every", 4)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "step 8: rank 1 on" in done.stderr
-    assert "other bits than on the other ranks; all go back to step 4" in done.stderr
+    assert "other bits than on the other ranks; all roll back to step 4" in done.stderr
     lines = Path(tmp_path, "run/metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [12, 20]
 
@@ -45,7 +45,7 @@ def test_a_bit_is_found_before_anything_is_written(train):
     done = train(3, "flipped_bit@step:0:5", "--replica-check-every", 0)
     assert digest(done) == GOLDEN[NUMERICS]
     assert "step 12: rank 0 on" in done.stderr
-    assert "all go back to step 0" in done.stderr
+    assert "all roll back to step 0" in done.stderr
 
 
 def test_a_nan_in_one_replica_is_a_fault_of_that_replica(train):
@@ -71,7 +71,7 @@ def test_divergence_names_layer_rank_and_samples(train, ranks, fault, layer):
 
 @pytest.mark.skipif(jobs.tolerant(), reason="that MPI can let the others go on")
 @pytest.mark.parametrize(
-    ("fault", "words"), [("hang@block:1:5", " hangs: "), ("freeze@step:1:5", "does not even end itself")]
+    ("fault", "words"), [("hang@block:1:5", " hangs: "), ("freeze@step:1:5", "its own watchdog does not run")]
 )
 def test_where_no_rank_survives_alone_a_hung_one_ends_the_job(train, fault, words):
     done = train(3, fault, "--hang-timeout", 5)

@@ -90,7 +90,7 @@ def test_of_two_jobs_that_begin_at_once_in_one_out_the_second_is_refused():
 @pytest.mark.parametrize("trace", ["config.toml", "metrics.jsonl", "checkpoints"])
 def test_a_folder_that_holds_a_run_is_refused(trace):
     os.makedirs(f"a/{trace}")
-    assert "a: holds a run; go on with --resume auto" in complaint("--out", "a")
+    assert "a: holds a run; continue it with --resume auto" in complaint("--out", "a")
 
 
 def test_a_folder_with_other_things_is_accepted():
@@ -144,7 +144,7 @@ def test_auto_keeps_the_settings_of_a_run_that_ended_before_its_first_checkpoint
     warnings = []
     run = run_folder.create(find("--out", "a", "--resume", "auto", warn=warnings.append))
     assert (run.config.seed, run.state, run.begun) == (5, None, True)
-    assert "beginning again" in warnings[0]
+    assert "starting from the beginning" in warnings[0]
 
 
 def test_settings_that_change_bits_are_refused_on_resume():

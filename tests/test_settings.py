@@ -207,7 +207,7 @@ def test_a_resumed_run_accepts_what_it_has():
         ),
         (["--schedule", "step"], ["--step-size or --milestones"]),
         (["--schedule", "step", "--step-size", "2", "--milestones", "2"], ["either"]),
-        (["--schedule", "one-cycle", "--epochs", "2"], ["--warmup-epochs 2 leave none of 2"]),
+        (["--schedule", "one-cycle", "--epochs", "2"], ["--warmup-epochs 2 leaves none of the 2"]),
         (["--optimizer", "nesterov", "--momentum", "0"], ["--momentum 0"]),
         (["--decay", "weights"], ["--weight-decay"]),
         (

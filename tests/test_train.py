@@ -232,7 +232,7 @@ def test_asked_to_stop_on_one_rank_all_save_and_go_on_later(train, mpirun, ranks
     done = mpirun(ranks, "python", FAULTS, "stop", "--max-steps", 20, "--out", "a", timeout=30)
     assert done.returncode == 75
     assert load(sorted(Path("a/checkpoints").iterdir())[-1]).step == 7
-    assert "stopped as asked after step 7" in done.stderr
+    assert "stopped on request after step 7" in done.stderr
     again = train(2, "--max-steps", 20, "--resume", "auto", "--out", "a")
     assert digest(again) == uninterrupted(20)
 
@@ -242,7 +242,7 @@ def test_any_signal_to_one_rank_lets_all_save(mpirun, signal):
     done = mpirun(3, "python", FAULTS, f"{signal}@step:2:5", "--out", "a", timeout=30)
     assert done.returncode == 75
     assert load(sorted(Path("a/checkpoints").iterdir())[-1]).step == 7
-    assert "stopped as asked after step 7" in done.stderr
+    assert "stopped on request after step 7" in done.stderr
 
 
 @pytest.mark.parametrize("ranks", [0, 3])
@@ -252,7 +252,7 @@ def test_before_the_time_is_up_all_save(train, ranks):
     assert done.returncode == 75, done.stderr
     assert time.monotonic() - begin < 30  # and if the machine is busy, starting and ending may take long
     step = load(sorted(Path("a/checkpoints").iterdir())[-1]).step
-    assert f"stopped as asked after step {step}" in done.stderr
+    assert f"stopped on request after step {step}" in done.stderr
 
 
 def test_ctrl_c_saves_and_ends():

@@ -122,7 +122,7 @@ def test_a_frozen_host_ends_the_job(train):
     """No rank of it is left to see, and MPI cannot shrink: the job ends, for a launcher to start it again."""
     done = train("freeze@step:2:5,freeze@step:3:5", "--hang-timeout", 5, steps=MANY)
     assert done.returncode
-    assert "as if a whole host were frozen" in done.stderr
+    assert "as if a whole host had stopped" in done.stderr
     assert "weights_sha256" not in done.stdout
 
 
@@ -134,6 +134,6 @@ def test_after_a_host_has_frozen_the_launcher_goes_on(train, tmp_path):
     )
     done = train(faults, *options, launched=True)
     assert digest(done) == GOLDEN[NUMERICS], jobs.show(done)
-    assert "as if a whole host were frozen" in done.stderr
+    assert "as if a whole host had stopped" in done.stderr
     assert "restart 1 of 100, from step 9\n" in done.stderr, done.stderr
     assert sorted(path.name for path in tmp_path.glob("frozen-*")) == ["frozen-2", "frozen-3"]

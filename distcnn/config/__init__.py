@@ -1,1 +1,1 @@
-"""Settings and their types, the command line, and checks between settings."""
+"""The settings of a run: their types, command line, TOML files, and checks of their consistency."""

@@ -1,4 +1,4 @@
-"""Checks between settings: one that would do nothing is a misunderstanding, reported before anything begins."""
+"""Checks of the consistency of settings: one that has no effect is a user's mistake, reported before training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from distcnn.lanes import LANES
 
 
 def check_consistency(config: Config) -> None:
-    """Raise ConfigError if a setting would do nothing with the others as they are, or contradicts them."""
+    """Raise ConfigError if a setting has no effect together with the other settings, or contradicts them."""
     idle = (_idle(config, name) for name in SETTINGS)
     message = next(filter(None, idle), None) or _contradiction(config)
     if message:
@@ -17,7 +17,7 @@ def check_consistency(config: Config) -> None:
 
 
 def _idle(config: Config, name: str) -> str | None:
-    """Return a message on a setting that would do nothing with the others as they are, or None."""
+    """Return a message if a setting has no effect together with the other settings, otherwise None."""
     if getattr(config, name) == SETTINGS[name].default:
         return None
     for other, wanted in needs(name).items():
@@ -30,16 +30,16 @@ def _idle(config: Config, name: str) -> str | None:
 
 
 def _contradiction(config: Config) -> str | None:
-    """Return a message on settings that contradict each other, or None."""
+    """Return a message if settings contradict each other, otherwise None."""
     if config.schedule == "step" and (config.step_size is None) == (config.milestones is None):
-        return "--schedule step: wanted either --step-size or --milestones"
+        return "--schedule step: needs either --step-size or --milestones"
     if config.schedule == "one-cycle" and config.warmup_epochs >= config.epochs:
-        return (
-            f"--schedule one-cycle: --warmup-epochs {config.warmup_epochs:g} leave none of {config.epochs} epochs to "
-            f"fall; wanted fewer"
-        )
+        found = f"--warmup-epochs {config.warmup_epochs:g} leaves none of the {config.epochs} epochs"
+        return f"--schedule one-cycle: {found} for the decrease; wanted fewer"
     if config.optimizer == "nesterov" and not config.momentum:
-        return "--optimizer nesterov with --momentum 0 is plain gradient descent: raise one, or leave out the other"
+        return (
+            "--optimizer nesterov with --momentum 0 is plain gradient descent: raise --momentum, or use sgd"
+        )
     blocks = -(-config.batch_size // LANES)
     if isinstance(config.norm_group, int) and config.norm_group > blocks:
         return (

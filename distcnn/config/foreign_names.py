@@ -1,9 +1,9 @@
-"""Names of options in PyTorch, timm, Lightning and Keras, and in early versions of distcnn, for "did you mean ...?".
+"""Option names of PyTorch, timm, Lightning and Keras, and of early versions of distcnn, for "did you mean ...?".
 
-All names here are without their two dashes.
+All names are written without their two dashes.
 """
 
-# Ours, and what others call it.
+# Each option of distcnn, with its names elsewhere.
 OTHER_NAMES = {
     "learning-rate": "lr base-lr max-lr lr-max init-lr learning-rate-init eta lr-init",
     "batch-size": "b bs batch train-batch-size global-batch-size batchsize total-batch-size",
@@ -56,17 +56,17 @@ _DEVICE = "there is none, because distcnn computes on CPUs; mpirun -n N starts N
 _RANKS = "there is none, because mpirun -n N starts N ranks"
 _FLOAT = "there is none, because weights are float32 and gradients are added exactly"
 _LOSS = "there is none, because the loss is the cross-entropy of a softmax"
-_STOPPING = "there is no early stopping yet; the best checkpoint is kept besides the last ones"
-_DATA = "there is none, because it follows from the data"
+_STOPPING = "there is no early stopping yet; the best checkpoint is saved besides the last ones"
+_DATA = "there is none, because the data determine it"
 _HDF5 = "there is none, because --data names one HDF5 file, which holds all splits"
-_INIT = "there is none, because every layer initializes its own weights, by --seed"
+_INIT = "there is none, because every layer initializes its own weights, from --seed"
 _LOG = "there is none, because every run writes metrics.jsonl and curves.png into its folder"
 _READERS = "there is none, because every rank reads its own samples from memory; --threads is for computing"
-_MPI = "there is none, because ranks find each other by MPI"
+_MPI = "there is none, because ranks find each other through MPI"
 
-# Where another option, or none, does the work. An advice is given only by commands that have the options in it.
+# Advice on names for which distcnn has another option or none; commands give it only if they have the options in it.
 ADVICE = {
-    "patience": "--hang-timeout is what ends a rank that hangs; there is no early stopping yet",
+    "patience": "--hang-timeout ends a rank that hangs; there is no early stopping yet",
     "timeout": "--hang-timeout ends a rank that hangs, --max-time ends the run",
     "min-lr": "--final-lr-fraction is the last learning rate, as a fraction of --learning-rate",
     "betas": "Adam's are --momentum and --beta2",
@@ -83,7 +83,7 @@ ADVICE = {
     "num-classes": _DATA,
     "test-data": _HDF5,
     "shuffle": "there is none, because the order is a function of --seed and the epoch",
-    "deterministic": "there is none, because training always is, on any number of ranks",
+    "deterministic": "there is none, because training is always deterministic, on any number of ranks",
     "compile": "there is none, because kernels are always compiled",
     "backend": _MPI,
     "gradient-accumulation": "there is none, because a batch is computed in blocks of 16 samples, whatever its size",
@@ -93,10 +93,10 @@ ADVICE = {
     "sync-bn": "--norm-group global takes the statistics of batch norms over the whole batch",
     "mixup": "there is none; --augment distorts images",
     "evaluate": "python -m distcnn.evaluate evaluates a checkpoint",
-    "predict": "python -m distcnn.predict predicts by a checkpoint",
+    "predict": "python -m distcnn.predict predicts with a checkpoint",
     "fast-dev-run": "--max-steps 1 does one step",
 }
-ALIKE = {
+SYNONYMS = {
     "min-lr": "eta-min lr-min lr-end end-lr final-lr",
     "betas": "opt-betas adam-betas",
     "adam": "adamw use-adam",
@@ -126,9 +126,9 @@ ALIKE = {
     "predict": "inference infer",
     "fast-dev-run": "dry-run smoke-test",
 }
-ADVICE |= {other: ADVICE[name] for name, others in ALIKE.items() for other in others.split()}
+ADVICE |= {other: ADVICE[name] for name, others in SYNONYMS.items() for other in others.split()}
 
-# Values that others use, by setting.
+# Values that other libraries use, by setting.
 OTHER_VALUES = {
     "optimizer": {
         "momentum": "sgd",

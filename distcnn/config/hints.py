@@ -1,4 +1,4 @@
-"""The ends of messages on what is unknown: "did you mean ...?", or why there is no such option."""
+"""Hints at the end of error messages on unknown names: "did you mean ...?", or why there is no such option."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from distcnn.config.foreign_names import ADVICE, OTHER_VALUES, SAME
 from distcnn.config.old_names import american
 from distcnn.config.types import Choice, Type
 
-SIMILAR = 0.76  # of difflib's ratio: with less, a short name finds others that have nothing to do with it
+SIMILAR = 0.76  # least ratio of difflib; a smaller one matches unrelated short names
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ", did you mean ...?" when one of the known words is much like this word, otherwise an empty string."""
+    """Return ", did you mean ...?" if one of the known words is similar to this word, otherwise an empty string."""
     found = _nearest(word, list(known))
     return f", did you mean {found}?" if found else ""
 
 
 def option_hint(option: str, known: Iterable[str]) -> str:
-    """Return how a message on an unknown option ends, or an empty string.
+    """Return the hint for a message on an unknown option, or an empty string.
 
-    option: as typed, such as "--lr"
-    known: the options of the command, such as "--learning-rate"
+    option: as typed, such as "--lr".
+    known: the options of the command, such as "--learning-rate".
     """
     names = {each.lstrip("-"): each for each in known if each.startswith("-")}
     name = american(option.lstrip("-").replace("_", "-").lower())
@@ -38,13 +38,18 @@ def option_hint(option: str, known: Iterable[str]) -> str:
 
 
 def key_hint(key: str, known: Iterable[str]) -> str:
-    """Return how a message on an unknown key of a configuration file ends, or an empty string."""
+    """Return the hint for a message on an unknown key of a configuration file, or an empty string."""
     hint = option_hint(key, ["--" + each.replace("_", "-") for each in known])
     return re.sub("--([a-z0-9-]+)", lambda found: found[1].replace("-", "_"), hint)
 
 
 def value_hint(name: str, value: Any, kind: Type) -> str:
-    """Return how a message on an invalid value of a setting ends, or an empty string."""
+    """Return the hint for a message on an invalid value of a setting, or an empty string.
+
+    name: of the setting.
+    value: as it was given.
+    kind: the type of the setting.
+    """
     if not isinstance(value, str):
         return ""
     other = OTHER_VALUES.get(name, {}).get(value.lower().replace("_", "-"))
@@ -54,7 +59,7 @@ def value_hint(name: str, value: Any, kind: Type) -> str:
 
 
 def _nearest(word: str, known: list[str]) -> str | None:
-    """Return the known word that is much like this one, or the only one that begins with it and a dash."""
+    """Return the only known word that begins with this word and a dash, else a similar known word, else None."""
     plain = {each.replace("_", "-").lower(): each for each in known}
     word = word.replace("_", "-").lower()
     begun = [each for each in plain if each.startswith(f"{word}-")]

@@ -1,4 +1,4 @@
-"""Keys and values of early versions, which checkpoints and configuration files may hold, and British spelling."""
+"""Setting names and values of early versions, which old checkpoints and files hold, and British spelling."""
 
 from __future__ import annotations
 
@@ -24,21 +24,25 @@ BRITISH = re.compile("(optimi|normali|standardi|initiali|regulari|synchroni)s(?=
 
 
 def american(name: str) -> str:
-    """Return the name of an option or key in American spelling, as ours are spelled: optimizer for optimiser."""
+    """Return the name of an option or key in American spelling, such as optimizer for optimiser."""
     return BRITISH.sub(r"\1z", name).replace("grey", "gray")
 
 
 def modernized(table: dict[str, Any], where: object) -> dict[str, Any]:
-    """Return a table of settings with today's keys and values in place of those of early versions.
+    """Return a table of settings with the current keys and values instead of those of early versions.
 
-    Raises ConfigError, which begins with `where`, if a setting is there under two names.
+    where: the source of the table, which begins the error message.
+
+    Raises ConfigError if the table has a setting under two names.
     """
     modern: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for key, value in table.items():
         name = OLD_KEYS.get(key) or american(key)
         if name in modern:
-            raise ConfigError(f"{where}: {origin[name]!r} and {key!r} are the same setting; keep one of them")
+            raise ConfigError(
+                f"{where}: {origin[name]!r} and {key!r} are the same setting; remove one of them"
+            )
         renamed = OLD_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
         modern[name], origin[name] = renamed, key
     return modern

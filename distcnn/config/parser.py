@@ -1,4 +1,4 @@
-"""Command lines whose mistakes are one line and an exception, so that one rank can report them for all."""
+"""Command-line parsers that raise an exception with a message of one line, so that one rank can report it for all."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from distcnn.config.toml import read_file
 from distcnn.config.versions import version
 from distcnn.errors import ConfigError
 
-CHOICES = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")  # how argparse puts it
+CHOICES = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")  # argparse's message
 
 
 class Once(argparse.Action):
-    """Store the value of an option, and refuse the option when it comes again."""
+    """Stores the value of an option; a repeated option is an error."""
 
     def __call__(
         self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: str | None = None
@@ -31,9 +31,10 @@ class Once(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with --version that raises ConfigError instead of exiting.
+    """An argument parser that raises ConfigError instead of exiting, and has --version.
 
-    It takes an option once, in British or American spelling but not abbreviated, and gives a hint on unknown ones.
+    Options may be given once, in British or American spelling, and not abbreviated. Messages on unknown options end
+    with a hint.
     """
 
     def __init__(self, prog: str, **options: Any):
@@ -55,13 +56,14 @@ class Parser(argparse.ArgumentParser):
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
+        """Raise ConfigError, with a hint if the message is on an invalid choice."""
         choices = CHOICES.search(message)
         if choices:
             message += suggestion(choices[1], re.findall("[a-z0-9-]+", choices[2])).removesuffix("?")
         raise ConfigError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
     def _respelled(self, word: str) -> str:
-        """Return a word of the command line, an option in the spelling that this parser knows."""
+        """Return a word of the command line; if it is an option, in the spelling that this parser knows."""
         name, equals, value = word.partition("=")
         if not name.startswith("--") or name in self._option_string_actions:
             return word
@@ -70,17 +72,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str], prog: str) -> Request:
-    """Return the Request of a training's command line, whose options override the file that `--config` names.
+    """Return the Request in the command line of a training; its options override the file that `--config` names.
 
-    prog: the command as the user types it, for messages
+    argv: the words of the command line.
+    prog: the command as the user types it, for error messages.
     """
     parser = Parser(prog, usage="%(prog)s [options]", argument_default=argparse.SUPPRESS)
-    parser.epilog = "In the TOML file --batch-size 64 reads batch_size = 64. Defaults stand in brackets."
+    parser.epilog = "In the TOML file, --batch-size 64 is written batch_size = 64. Defaults are in brackets."
     parser.add_argument(
         "--config", metavar="FILE", help="read settings from a TOML file; options override it"
     )
     parser.add_argument("--list-models", action="store_true", help="list the models, and do nothing else")
-    shows_help = not {"-h", "--help"}.isdisjoint(argv)  # to show all choices, which import Numba
+    shows_help = not {"-h", "--help"}.isdisjoint(
+        argv
+    )  # only the help needs all choices, for which Numba is imported
     for name in SETTINGS:
         metavar, text = (kind(name).placeholder, _help(name)) if shows_help else (None, None)
         parser.add_argument(option(name), metavar=metavar, help=text)
@@ -93,7 +98,7 @@ def parse(argv: Sequence[str], prog: str) -> Request:
 
 
 def _help(name: str) -> str:
-    """Return the help on a setting."""
+    """Return the help text on a setting: what it needs, what it does, its default."""
     needed = "".join(f"{option(other)} {'|'.join(values)}: " for other, values in needs(name).items())
     default = SETTINGS[name].default
     return needed + SETTINGS[name].metadata["help"] + ("" if default is None else f" [{default}]")

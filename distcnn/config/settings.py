@@ -1,4 +1,4 @@
-"""The settings of a run: one table, which the command line, TOML files and checkpoints all read."""
+"""The settings of a run: one table, from which the command line, TOML files and checkpoints are read."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from distcnn.errors import ConfigError
 NUMERICS = 2  # raised whenever a change alters any bit of training
 
 # What happens to a setting when a run is resumed.
-FIXED = "fixed"  # it changes bits: another value is an error
-SAVED = "saved"  # the run's value holds, unless another one is given
-CALL = "call"  # it belongs to one call and is never saved
+FIXED = "fixed"  # the setting changes bits: another value than the run's is an error
+SAVED = "saved"  # the run's value is used, unless another one is given
+CALL = "call"  # the setting belongs to one call of the command and is never saved
 
 
 def optimizer_settings() -> dict[str, tuple[str, ...]]:
-    """Return the settings that each optimizer reads, by the optimizer's name, as `kernels.optimizers` declares them."""
-    from distcnn.kernels.optimizers import UPDATES  # here, as Numba takes long to import
+    """Return the settings that each optimizer reads, by its name, as `kernels.optimizers` declares them."""
+    from distcnn.kernels.optimizers import UPDATES  # imported here, because Numba takes long to import
 
     return {name: update.settings for name, update in UPDATES.items()}
 
@@ -36,20 +36,17 @@ CONV = Choice(("winograd", "direct"))
 REDUCTION = Choice(("exact", "float32"))
 PROGRESS = Choice(("auto", "bar", "lines", "none"))
 
-DECREASING = (
-    "cosine",
-    "one-cycle",
-    "polynomial",
-)  # the schedules that end at a fraction of the learning rate
+# The schedules that end at a fraction of the learning rate.
+DECREASING = ("cosine", "one-cycle", "polynomial")
 
 
 def _setting(default: Any, kind: Type, text: str, resume: str = SAVED, schedule: tuple[str, ...] = ()) -> Any:
     """Return a field of Config.
 
-    kind: the type of its values
-    text: for the help
-    resume: FIXED, SAVED or CALL
-    schedule: the schedules without which the setting would do nothing; (): it needs none of them
+    kind: the type of its values.
+    text: the help text.
+    resume: FIXED, SAVED or CALL.
+    schedule: the schedules that read the setting; (): it does not depend on the schedule.
     """
     only = {"schedule": schedule} if schedule else {}
     return field(default=default, metadata={"type": kind, "help": text, "resume": resume, "only": only})
@@ -57,12 +54,12 @@ def _setting(default: Any, kind: Type, text: str, resume: str = SAVED, schedule:
 
 @dataclass(frozen=True)
 class Config:
-    """All settings; the defaults train LeNet-5 on the embedded digits."""
+    """All settings of a run; the defaults train LeNet-5 on the embedded digits."""
 
     model: str = _setting("lenet5", Word("NAME", "a name"), "the network, by name", FIXED)
     data: str | None = _setting(None, PATH, "an HDF5 dataset; without it, the embedded digits")
     epochs: int = _setting(10, Whole(1), "passes over the training data")
-    batch_size: int = _setting(128, Whole(1), "samples a step, over all ranks together", FIXED)
+    batch_size: int = _setting(128, Whole(1), "samples of a step, over all ranks together", FIXED)
 
     learning_rate: float = _setting(0.03, NONNEGATIVE, "the highest learning rate", FIXED)
     schedule: str = _setting("cosine", SCHEDULE, "how the learning rate changes after the warmup", FIXED)
@@ -89,44 +86,48 @@ class Config:
     beta2: float = _setting(0.999, FRACTION, "decay of the mean squared gradient per step", FIXED)
     epsilon: float = _setting(1e-8, Real(1e-12), "added to the root of the mean squared gradient", FIXED)
     trust_coefficient: float = _setting(
-        0.001, NONNEGATIVE, "a step's length over its layer's norm, at a learning rate of 1", FIXED
+        0.001, NONNEGATIVE, "norm of a step over norm of the weights, at a learning rate of 1", FIXED
     )
     weight_decay: float = _setting(
-        0.0, NONNEGATIVE, "how fast weights shrink: through their gradients, under adamw directly", FIXED
+        0.0, NONNEGATIVE, "decay of weights, added to gradients; under adamw decoupled", FIXED
     )
-    decay: str = _setting("all", DECAY, "what decays; weights: no biases and no norms", FIXED)
+    decay: str = _setting("all", DECAY, "the parameters that decay; weights: neither biases nor norms", FIXED)
     clip_norm: float = _setting(0.0, NONNEGATIVE, "the largest norm of all gradients; 0: no limit", FIXED)
     ema_decay: float = _setting(
-        0.0, FRACTION, "decay per step of the mean weights, which are evaluated; 0: none", FIXED
+        0.0, FRACTION, "decay per step of the EMA of weights, which is evaluated; 0: no EMA", FIXED
     )
     label_smoothing: float = _setting(0.0, FRACTION, "the share of a target that all classes share", FIXED)
 
-    seed: int = _setting(0, Whole(0, 2**63 - 1), "the number that all random choices follow from", FIXED)
+    seed: int = _setting(0, Whole(0, 2**63 - 1), "the seed of all random numbers", FIXED)
     normalize: str = _setting("channel", NORMALIZE, "how images are normalized", FIXED)
     augment: str = _setting("none", Augmentations(), "how training images are distorted", FIXED)
     validation_split: float = _setting(
         0.0, FRACTION, "the fraction of the training split that is used for validation", FIXED
     )
-    conv: str = _setting("winograd", CONV, "the algorithm for filters of 3 x 3, and five wide", FIXED)
-    norm_group: int | str = _setting(1, Blocks(), "blocks that batch norms take statistics over", FIXED)
-    reduction: str = _setting("exact", REDUCTION, "how ranks add their gradients", FIXED)
+    conv: str = _setting("winograd", CONV, "the algorithm for filters of 3 x 3 and of width 5", FIXED)
+    norm_group: int | str = _setting(
+        1, Blocks(), "how many blocks of 16 samples share batch norm statistics", FIXED
+    )
+    reduction: str = _setting("exact", REDUCTION, "how ranks add up gradients", FIXED)
 
     out: str | None = _setting(None, PATH, "the run's folder; without it, a new runs/MODEL-DATA", CALL)
-    resume: str = _setting("never", RESUME, "begin with the newest checkpoint (auto) or with this one", CALL)
+    resume: str = _setting("never", RESUME, "start from the newest checkpoint (auto) or from this one", CALL)
     checkpoint_every: int = _setting(1000, Whole(0), "steps between checkpoints; 0: only at epoch ends")
     replica_check_every: int = _setting(
-        100, Whole(0), "steps between comparisons of all ranks' weights; 0: when saving"
+        100, Whole(0), "steps between comparisons of all ranks' weights; 0: only when saving"
     )
-    hang_timeout: float = _setting(1800.0, NONNEGATIVE, "seconds until a rank that hangs is ended; 0: never")
-    keep_checkpoints: int = _setting(3, Whole(1), "how many checkpoints to keep, besides the best")
-    threads: int = _setting(
-        0, Whole(0, 1024), "blocks that a rank computes at once; 0: its share of the cores", CALL
+    hang_timeout: float = _setting(
+        1800.0, NONNEGATIVE, "seconds after which a rank that hangs is killed; 0: never"
     )
+    keep_checkpoints: int = _setting(
+        3, Whole(1), "how many of the newest checkpoints to keep, besides the best"
+    )
+    threads: int = _setting(0, Whole(0, 1024), "threads of each rank; 0: its share of the cores", CALL)
     max_steps: int | None = _setting(None, Whole(1), "stop after this many steps in total", CALL)
     max_time: float | None = _setting(
-        None, NONNEGATIVE, "save and stop before so many seconds are over", CALL
+        None, NONNEGATIVE, "save and stop before so many seconds have passed", CALL
     )
-    progress: str = _setting("auto", PROGRESS, "what is shown", CALL)
+    progress: str = _setting("auto", PROGRESS, "how progress is shown", CALL)
 
 
 SETTINGS: dict[str, Field] = {setting.name: setting for setting in fields(Config)}
@@ -134,15 +135,15 @@ SETTINGS: dict[str, Field] = {setting.name: setting for setting in fields(Config
 
 @dataclass(frozen=True)
 class Request:
-    """What one call asks for."""
+    """The contents of a command line of training."""
 
     config: Config
-    given: frozenset[str] = frozenset()  # the settings that the call gives, by option or by file
-    list_models: bool = False  # print the list of models instead of training
+    given: frozenset[str] = frozenset()  # the names of the settings that are given, by option or by file
+    list_models: bool = False  # whether to print the table of models instead of training
 
 
 def option(name: str) -> str:
-    """Return a setting's name as a command line writes it."""
+    """Return the option of a setting, such as --batch-size."""
     return "--" + name.replace("_", "-")
 
 
@@ -152,9 +153,9 @@ def kind(name: str) -> Type:
 
 
 def needs(name: str) -> dict[str, tuple[str, ...]]:
-    """Return the settings, with the values that they may have, without which this setting would do nothing.
+    """Return the values of other settings that this setting needs to have an effect, by the names of these settings.
 
-    A setting that some optimizers read, but not all of them, needs one of these optimizers.
+    A setting that only some optimizers read needs one of these optimizers.
     """
     users = tuple(each for each, read in optimizer_settings().items() if name in read)
     if users and len(users) < len(OPTIMIZER.words):
@@ -163,35 +164,40 @@ def needs(name: str) -> dict[str, tuple[str, ...]]:
 
 
 def saved_settings(config: Config) -> dict[str, Any]:
-    """Return the settings that describe a run, by name, without those that are None."""
+    """Return the settings to be saved with a run, by name, without those that are None."""
     names = [name for name, setting in SETTINGS.items() if setting.metadata["resume"] != CALL]
     return {name: getattr(config, name) for name in names if getattr(config, name) is not None}
 
 
 def resumed(request: Request, saved: Config) -> Config:
-    """Return the settings of a run that is resumed: the saved ones, overridden by those that the request gives.
+    """Return the settings of a resumed run: the saved settings, overridden by those that the request gives.
 
-    Raises ConfigError when a given setting would change bits. `data` is compared by content, elsewhere.
+    Raises ConfigError if a given setting would change bits. `data` is compared by content, when it is loaded.
     """
     given = [name for name in SETTINGS if name in request.given]
     for name in given:
-        asked, had = getattr(request.config, name), getattr(saved, name)
-        if SETTINGS[name].metadata["resume"] == FIXED and asked != had:
+        asked, found = getattr(request.config, name), getattr(saved, name)
+        if SETTINGS[name].metadata["resume"] == FIXED and asked != found:
             raise ConfigError(
-                f"{option(name)} {asked}: the run has {had}, another value would change its result; "
-                f"leave the option out, or start anew in another --out"
+                f"{option(name)} {asked}: the run has {found}, and another value would change its result; "
+                f"leave the option out, or start a new run in another --out"
             )
     of_this_call = [name for name in SETTINGS if SETTINGS[name].metadata["resume"] == CALL]
     return replace(saved, **{name: getattr(request.config, name) for name in given + of_this_call})
 
 
 def validated(name: str, value: Any, where: str) -> Any:
-    """Return a value as its setting's type. Raises ConfigError, which begins with `where`, if it is not valid."""
+    """Return a value converted to its setting's type. Raises ConfigError if it is not valid.
+
+    name: of the setting.
+    value: as it was given.
+    where: the source of the value, which begins the error message.
+    """
     try:
         valid = kind(name).validate(value)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
     if valid is None:
-        message = f"{where}: {repr(value)[:100]} is not possible; wanted {kind(name).wanted}"
+        message = f"{where}: {repr(value)[:100]} is not valid; wanted {kind(name).wanted}"
         raise ConfigError(message + value_hint(name, value, kind(name)))
     return valid

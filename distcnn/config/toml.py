@@ -1,4 +1,4 @@
-"""Settings in TOML, as configuration files and checkpoints hold them, also with keys and values of early versions."""
+"""Settings in TOML, as configuration files and checkpoints hold them, including those of early versions."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ else:
 
 
 def to_toml(config: Config) -> str:
-    """Return the text of config.toml: all settings that describe the run, except those that are None."""
+    """Return the text of config.toml: all settings that are saved with a run, except those that are None."""
     import tomli_w
 
     return tomli_w.dumps({"numerics": NUMERICS} | saved_settings(config))
 
 
 def from_toml(text: str, where: object) -> Config:
-    """Return the Config in the text of a checkpoint or file named `where`; the caller compares the numerics.
+    """Return the Config in a text of TOML; the caller compares the numerics.
 
-    Raises ConfigError.
+    where: the source of the text, which begins the error message.
+
+    Raises ConfigError if the text is not TOML or holds unknown keys or invalid values.
     """
     return Config(**_validated(_table(text, where), where))
 
@@ -35,7 +37,8 @@ def from_toml(text: str, where: object) -> Config:
 def read_file(name: str) -> dict[str, Any]:
     """Return the settings in a --config file.
 
-    Raises ConfigError, also where the file names other numerics than those of this version.
+    Raises ConfigError if the file cannot be read, holds unknown keys or invalid values, or names other numerics
+    than those of this version.
     """
     try:
         text = pathlib.Path(name).read_bytes().decode()
@@ -53,7 +56,7 @@ def read_file(name: str) -> dict[str, Any]:
 
 
 def _table(text: str, where: object) -> dict[str, Any]:
-    """Return the table in a text of TOML."""
+    """Return the table in a text of TOML; raise ConfigError, which begins with `where`, if it is not TOML."""
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -61,7 +64,7 @@ def _table(text: str, where: object) -> dict[str, Any]:
 
 
 def _validated(table: dict[str, Any], where: object) -> dict[str, Any]:
-    """Return the settings in a table, each of its type; `numerics` is not one of them."""
+    """Return the valid settings in a table, without `numerics`; raise ConfigError, which begins with `where`."""
     table = modernized(table, where)
     for key in table:
         if key not in SETTINGS and key != "numerics":

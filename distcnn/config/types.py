@@ -1,6 +1,6 @@
-"""The types of settings: how each is written on a command line, which values are valid, and what to ask for instead.
+"""The types of settings: each parses a word of the command line, validates values, and describes the valid values.
 
-`parse` turns a word of the command line into a value, `validate` checks a value wherever it comes from.
+`parse` converts a word of the command line to a value, `validate` checks a value from the command line or from a file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any, Protocol
 from distcnn.config import augment_spec
 
 GLOBAL = "global"
-MAX_COUNT = 2**31 - 1  # no count exceeds it, so that a product of two counts fits into int64
+MAX_COUNT = 2**31 - 1  # the largest count, so that a product of two counts fits into int64
 MAX_REAL = 2.0**1023  # above it, a whole number may not convert to a float
 PLAIN = re.compile("[-+.0-9A-Za-z]+")
-UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters and what is not UTF-8
+UNWRITABLE = re.compile(
+    "[\x00-\x1f\x7f\ud800-\udfff]"
+)  # control characters, and surrogates, which UTF-8 cannot encode
 
 
 class Type(Protocol):
@@ -25,19 +27,19 @@ class Type(Protocol):
 
     @property
     def placeholder(self) -> str:
-        """What the help shows for the value."""
+        """The placeholder for the value in help texts."""
 
     @property
     def wanted(self) -> str:
         """The valid values in words, for messages."""
 
     def parse(self, word: str) -> Any:
-        """Return the value that a word of the command line means; a word that means none stays as it is."""
+        """Return the value of a word of the command line, or the word itself if it has no value of this type."""
 
     def validate(self, value: Any) -> Any:
-        """Return the value converted to this type, or None where it is not valid.
+        """Return the value converted to this type, or None if it is not valid.
 
-        Raises ValueError where a message of its own tells the user more than `wanted` does.
+        Raises ValueError instead if its message is more helpful than `wanted`.
         """
 
 
@@ -57,7 +59,10 @@ class Word:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few words; they may be a function that returns them, where they are costly to import."""
+    """One of several words.
+
+    source: the words, or a function that returns them, if they take long to import.
+    """
 
     source: tuple[str, ...] | Callable[[], tuple[str, ...]]
 
@@ -83,7 +88,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Augmentations:
-    """Random distortions of training images, all in one text."""
+    """Random distortions of training images, such as "shift=2,flip"."""
 
     placeholder = "LIST"
     wanted = f"some of {augment_spec.FORMS}, or {augment_spec.NONE}"
@@ -92,13 +97,13 @@ class Augmentations:
         return word
 
     def validate(self, value: Any) -> str | None:
-        """Return the text with its distortions in the usual order. Raises ValueError where it is not valid."""
+        """Return the text with its distortions in a fixed order. Raises ValueError if it is not valid."""
         return augment_spec.written(augment_spec.read(value)) if isinstance(value, str) else None
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number, both limits included."""
+    """A whole number from `low` to `high`."""
 
     low: int
     high: int = MAX_COUNT
@@ -117,7 +122,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Blocks:
-    """A whole number of blocks, or `GLOBAL` for those of the whole batch."""
+    """A whole number of blocks, or `GLOBAL` for all blocks of a batch."""
 
     placeholder = f"N|{GLOBAL}"
     wanted = f"a whole number from 1, or {GLOBAL}"
@@ -131,7 +136,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Real:
-    """A finite number, the upper limit excluded."""
+    """A finite number from `low`, less than `below`."""
 
     low: float
     below: float = math.inf
@@ -151,10 +156,10 @@ class Real:
 
 @dataclass(frozen=True)
 class Wholes:
-    """Ascending whole numbers from 1: on a command line with commas between them, in a file a list."""
+    """Increasing whole numbers from 1: separated by commas on a command line, a list in a file."""
 
     placeholder = "N,N,..."
-    wanted = "whole numbers from 1, each above the one before"
+    wanted = "increasing whole numbers from 1"
 
     def parse(self, word: str) -> list[int | str]:
         return [_number(int, part) for part in word.split(",")]
@@ -166,9 +171,9 @@ class Wholes:
 
 
 def _number(kind: Callable[[str], Any], word: str) -> Any:
-    """Return the number that a word means, or the word itself, which `validate` refuses.
+    """Return the number in a word, or the word itself, which `validate` then rejects.
 
-    Python reads 1_0 as 10, and the digits of all scripts; whoever types these has mistyped.
+    Unlike Python, this accepts neither underscores, as in 1_0, nor digits of other scripts, which are typing errors.
     """
     try:
         return kind(word) if PLAIN.fullmatch(word) else word

@@ -1,4 +1,4 @@
-"""The version of distcnn, and of all that it stands on, for reports of errors."""
+"""The versions of distcnn and of the software and hardware that it uses, for error reports."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from importlib import import_module
 
 from distcnn.config.settings import NUMERICS
 
-VECTORS = ("avx", "fma", "f16c", "sse4", "neon", "sve")  # how the names of vector instructions begin
-RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")  # where launchers name a rank
+VECTORS = ("avx", "fma", "f16c", "sse4", "neon", "sve")  # prefixes of the names of vector instructions
+RANKS = (
+    "PMI_RANK",
+    "OMPI_COMM_WORLD_RANK",
+    "SLURM_PROCID",
+)  # variables in which launchers store the number of a rank
 LIBRARY = (
     "import mpi4py; mpi4py.rc.initialize = False; "
     "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()[0].rstrip(chr(0)))"
 )
-SECONDS = 60  # at most, for an MPI library to be loaded
+SECONDS = 60  # time limit for loading an MPI library
 
 
 def version() -> str:
@@ -28,9 +32,9 @@ def version() -> str:
 
 
 def answer_version(argv: Sequence[str]) -> None:
-    """Print the version and exit if a command line asks for it; under mpirun rank 0 alone prints it.
+    """Print the version and exit if a command line has --version; under mpirun only rank 0 prints.
 
-    Commands call this before they import NumPy, Numba and MPI, so that it works where one of them does not.
+    Commands call this function before they import NumPy, Numba and MPI, so that it works even if one of them is broken.
     """
     own = list(argv)[: list(argv).index("--")] if "--" in argv else argv
     if "--version" in own:
@@ -40,9 +44,9 @@ def answer_version(argv: Sequence[str]) -> None:
 
 
 def show_versions() -> None:
-    """Print what a report of an error should hold: versions, processor, MPI library, threads and the cache's folder.
+    """Print the facts for an error report: versions, processor, MPI library, threads and the folder of the cache.
 
-    What is missing or broken is shown with the exception that it raises.
+    For a component that is missing or broken, its exception is printed.
     """
     facts = {name: _outcome(find) for name, find in FACTS.items()}
     for name, text in facts.items():
@@ -50,7 +54,7 @@ def show_versions() -> None:
 
 
 def _outcome(find: Callable[[], str]) -> str:
-    """Return what a function finds, or its exception in words."""
+    """Return the result of a function, or a description of its exception."""
     try:
         return find()
     except Exception as error:
@@ -59,7 +63,7 @@ def _outcome(find: Callable[[], str]) -> str:
 
 
 def _module(name: str) -> Callable[[], str]:
-    """Return a function that finds the version of a module."""
+    """Return a function that returns the version of a module."""
     return lambda: import_module(name).__version__
 
 
@@ -77,7 +81,7 @@ def _h5py() -> str:
 
 
 def _mpi_library() -> str:
-    """Return the MPI library's own words, from a process of its own, as loading it may end a process."""
+    """Return the MPI library's own description, from a separate process, because loading the library may end it."""
     done = subprocess.run([sys.executable, "-c", LIBRARY], capture_output=True, text=True, timeout=SECONDS)
     if done.returncode or not done.stdout.strip():
         raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
@@ -85,7 +89,7 @@ def _mpi_library() -> str:
 
 
 def _threads() -> str:
-    """Return how many cores this process may use, and how many threads libraries may."""
+    """Return the number of cores of this process, and the limits of threads of libraries."""
     from distcnn.system import threads
 
     counts = [f"{name}={os.environ[name]}" for name in threads.THREADS if name in os.environ]
@@ -93,7 +97,7 @@ def _threads() -> str:
 
 
 def _cache() -> str:
-    """Return the folder of compiled kernels and other things that may be lost."""
+    """Return the folder of compiled kernels and other cached files."""
     from distcnn.system import cache_dir
 
     return str(cache_dir.folder(""))

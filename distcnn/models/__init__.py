@@ -1,4 +1,4 @@
-"""Whole networks by name. A module of this folder declares some of them in its MODELS, and is found by itself."""
+"""All models by name. Every module of this folder that declares MODELS is found automatically."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODELS = _declared()
 
 
 def check(name: str) -> None:
-    """Raise ConfigError, with a similar name if there is one, unless there is a model of this name."""
+    """Raise ConfigError, with a similar name if there is one, if no model has this name."""
     if name not in MODELS:
         hint = suggestion(name, MODELS) or f"; wanted one of: {', '.join(MODELS)}"
         raise ConfigError(f"unknown model {name!r}{hint}")
@@ -36,10 +36,11 @@ def build(
 ) -> Net:
     """Return the Net of a model.
 
-    input_shape: (c, h, w) of the images
-    seed, conv, norm_group: as in `network.net.Net`
+    input_shape: (c, h, w) of the images.
+    classes: the number of classes.
+    seed: as in `network.net.Net`, like the arguments after it.
 
-    Raises ConfigError for an unknown name, and NetError for images that the model cannot take.
+    Raises ConfigError for an unknown name, and NetError if the images do not fit the model.
     """
     check(name)
     return Net(MODELS[name].layers(input_shape, classes), input_shape, seed, conv, norm_group)
@@ -48,14 +49,13 @@ def build(
 def check_memory(
     name: str, input_shape: Shape, classes: int, workers: int, slots: int, ranks: int = 1, blocks: int = 1
 ) -> None:
-    """Raise NetError unless there is memory for the training of a model.
+    """Raise NetError unless this node has enough memory to train a model, and ConfigError for an unknown name.
 
-    workers: threads of each rank
-    slots: arrays of the optimizer, each of the size of the parameters
-    ranks: of this node
-    blocks: as in `network.memory.of_training`
+    workers: the number of threads of each rank.
+    slots: the number of arrays of optimizer and EMA, each of the size of the parameters.
+    ranks: the number of ranks of this node.
+    blocks: as in `network.memory.of_training`.
 
-    Raises ConfigError, too, for an unknown name.
     """
     check(name)
     layers = MODELS[name].layers(input_shape, classes)
@@ -66,7 +66,7 @@ def check_memory(
 
 
 def size(name: str) -> tuple[int, int]:
-    """Return a model's number of parameters, and the additions and multiplications of a sample's forward pass."""
+    """Return a model's number of parameters, and the number of FLOPs of a sample's forward pass."""
     model = MODELS[name]
     layers = model.layers(model.input_shape, model.classes)
     shapes, parameter_specs, _ = infer_shapes(layers, model.input_shape)

@@ -1,4 +1,4 @@
-"""The network of Krizhevsky, Sutskever and Hinton that won ImageNet's competition of 2012."""
+"""AlexNet, the network of Krizhevsky, Sutskever and Hinton that won the ImageNet competition of 2012."""
 
 from distcnn.layers import Conv2D, Dense, Dropout, Flatten, MaxPool2D, ReLU
 from distcnn.layers.base import Layer
@@ -6,7 +6,7 @@ from distcnn.models.base import Model, Shape
 
 
 def alexnet(input_shape: Shape, classes: int) -> list[Layer]:
-    """Return the layers of AlexNet in one tower (Krizhevsky 2014), as in torchvision; for images from 63 x 63 on.
+    """Return the layers of AlexNet in one tower (Krizhevsky 2014), as in torchvision; for images of at least 63 x 63.
 
     The paper of 2012 splits some layers between two GPUs, which is Conv2D(256, 5, padding=2, groups=2) here.
     """

@@ -1,4 +1,4 @@
-"""What a module of this folder declares: `MODELS = {name: Model(...)}`, its networks by the names of --model."""
+"""The type of a model; a module of this folder declares `MODELS = {name: Model(...)}`, with the names for --model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Shape = tuple[int, int, int]  # channels, height and width of an image
 
 
 class Model(NamedTuple):
-    """A network, and what it was designed for."""
+    """A network, and the images and classes for which it was designed."""
 
-    layers: Callable[[Shape, int], list[Layer]]  # from the shape of images and the number of classes
+    layers: Callable[[Shape, int], list[Layer]]  # layers(input_shape, classes)
     input_shape: Shape
     classes: int = 10

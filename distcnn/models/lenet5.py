@@ -1,4 +1,4 @@
-"""LeNet-5 as it is built today, and with other pooling and activation."""
+"""LeNet-5 as it is built today, and variants with other pooling and activation."""
 
 from distcnn.layers import Conv2D, Dense, Flatten, GaussianPool2D, MaxPool2D, MeanPool2D, ReLU, Sigmoid
 from distcnn.layers.base import Layer
@@ -10,10 +10,10 @@ def lenet5(
 ) -> list[Layer]:
     """Return the layers of LeNet-5 (LeCun et al. 1998) as it is built today.
 
-    pool: maximum pooling, if not given
-    activation: ReLU, if not given
+    Images below 32 x 32, such as MNIST's of 28 x 28, are padded by two zeros on each side.
 
-    Images below 32 x 32, as the 28 x 28 of MNIST, get a border of two zeros.
+    pool: the pooling layer; None for maximum pooling.
+    activation: the activation layer; None for ReLU.
     """
     padding = 2 if min(input_shape[1:]) < 32 else 0
     pool, activation = pool or MaxPool2D(2), activation or ReLU()
@@ -26,12 +26,12 @@ def lenet5(
 
 
 def lenet5_sigmoid(input_shape: Shape, classes: int) -> list[Layer]:
-    """Return the layers of LeNet-5 as it is mostly taught: with mean pooling and sigmoids."""
+    """Return the layers of LeNet-5 as it is mostly taught, with mean pooling and sigmoids."""
     return lenet5(input_shape, classes, MeanPool2D(2), Sigmoid())
 
 
 def lenet5_gaussian(input_shape: Shape, classes: int) -> list[Layer]:
-    """Return the layers of LeNet-5 with overlapping Gaussian windows, the last of which exceed images of 28 x 28."""
+    """Return the layers of LeNet-5 with overlapping Gaussian pooling windows, which extend beyond 28 x 28 pixels."""
     return lenet5(input_shape, classes, GaussianPool2D(3, 1.0, stride=2, ceil_mode=True))
 
 

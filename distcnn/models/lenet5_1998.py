@@ -1,4 +1,4 @@
-"""LeNet-5 as it was: LeCun et al. 1998, "Gradient-based learning applied to document recognition"."""
+"""The original LeNet-5: LeCun et al. 1998, "Gradient-based learning applied to document recognition"."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLE = (
     (0, 1, 2, 3, 4, 5),
 )
 
-# What F6 shall output for each class: a picture of 7 x 12, redrawn after figure 3.
+# The target output of F6 for each class: a picture of 7 x 12, redrawn after figure 3.
 PICTURES = """
 ..###.. ...#... .#####. .#####. .....#. ####### ..####. ####### .#####. .#####.
 .##.##. ..##... ##...## ##...## ....##. #...... .##.... #.....# ##...## ##...##
@@ -33,14 +33,14 @@ PICTURES = """
 ..###.. .#####. ####### .#####. .....#. .#####. .#####. ..#.... .#####. .####..
 """
 UNITS = 84
-REJECTION = 10.0  # the paper names no number; errors on MNIST after 4 epochs: 10: 1.2 %, 200: 1.6 %
+REJECTION = 10.0  # the paper gives no number; errors on MNIST after 4 epochs: 10: 1.2 %, 200: 1.6 %
 
 
 def lenet5_1998(input_shape: Shape, classes: int) -> list[Layer]:
     """Return the layers of the original LeNet-5, with 60,000 parameters.
 
-    It has table I, trainable subsampling, a scaled tanh and radial basis units.
-    Images below 32 x 32, as the 28 x 28 of MNIST, get a border of two zeros.
+    It has the connections of table I, trainable subsampling, a scaled tanh and radial basis units. Images below
+    32 x 32, such as MNIST's of 28 x 28, are padded by two zeros on each side.
     """
     padding = 2 if min(input_shape[1:]) < 32 else 0
     squash = Tanh(1.7159, 2 / 3)
@@ -51,14 +51,14 @@ def lenet5_1998(input_shape: Shape, classes: int) -> list[Layer]:
         *(TrainablePool2D(2), squash),  # S4
         *(Conv2D(120, 5), squash),  # C5
         *(Flatten(), Dense(UNITS), squash),  # F6
-        RadialBasis(centres(classes), REJECTION),
+        RadialBasis(centers(classes), REJECTION),
     ]
 
 
-def centres(classes: int) -> np.ndarray:
-    """Return 1 or -1 for each class and unit, float32 [classes, 84].
+def centers(classes: int) -> np.ndarray:
+    """Return the centers of the radial basis units, 1 or -1, float32 [classes, 84].
 
-    The first ten classes have pictures of digits, further ones random codes.
+    The first ten classes have pictures of digits, further classes have random codes.
     """
     rows = [line.split() for line in PICTURES.split("\n") if line]
     pictures = [[1 if dot == "#" else -1 for row in rows for dot in row[k]] for k in range(min(classes, 10))]

@@ -10,7 +10,7 @@ from distcnn.models.base import Model, Shape
 def resnet(blocks: int) -> Callable[[Shape, int], list[Layer]]:
     """Return the function that makes the layers of a residual network with 6 * blocks + 2 weighted layers.
 
-    It has three stages of 16, 32 and 64 channels, with so many residual blocks each.
+    blocks: the number of residual blocks in each of the three stages, which have 16, 32 and 64 channels.
     """
 
     def layers(input_shape: Shape, classes: int) -> list[Layer]:

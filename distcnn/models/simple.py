@@ -11,7 +11,7 @@ def mlp(input_shape: Shape, classes: int) -> list[Layer]:
 
 
 def full(input_shape: Shape, classes: int) -> list[Layer]:
-    """Return a hidden layer whose units see the whole image: as many units as `local`, and the most parameters."""
+    """Return a hidden layer whose units see the whole image: as many units as in `local`, and the most parameters."""
     return [Flatten(), Dense(_units(input_shape)), ReLU(), Dense(classes)]
 
 
@@ -21,7 +21,7 @@ def local(input_shape: Shape, classes: int) -> list[Layer]:
 
 
 def convolutional(input_shape: Shape, classes: int) -> list[Layer]:
-    """Return a hidden layer whose units see 5 x 5 pixels through the weights of their map: the fewest parameters."""
+    """Return a hidden layer whose units see 5 x 5 pixels through the same weights: it has the fewest parameters."""
     return [Conv2D(4, 5, stride=2, padding=2), ReLU(), Flatten(), Dense(classes)]
 
 

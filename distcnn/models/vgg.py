@@ -11,7 +11,7 @@ def vgg_small(input_shape: Shape, classes: int) -> list[Layer]:
 
 
 def vgg16(input_shape: Shape, classes: int) -> list[Layer]:
-    """Return configuration D of the paper: 13 convolutions and 3 dense layers, for images from 32 x 32 on."""
+    """Return configuration D of the paper: 13 convolutions and 3 dense layers, for images of at least 32 x 32."""
     dense = [Dense(4096), ReLU(), Dropout(0.5)]
     return [*_groups([64, 128, 256, 512, 512], [2, 2, 3, 3, 3]), Flatten(), *dense, *dense, Dense(classes)]
 
@@ -19,8 +19,8 @@ def vgg16(input_shape: Shape, classes: int) -> list[Layer]:
 def _groups(channels: list[int], depths: list[int]) -> list[Layer]:
     """Return groups of convolutions, each followed by a pool.
 
-    channels: of the convolutions of each group
-    depths: how many convolutions each group has
+    channels: the number of channels in each group.
+    depths: the number of convolutions in each group.
     """
     layers: list[Layer] = []
     for each, depth in zip(channels, depths, strict=True):

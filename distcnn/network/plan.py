@@ -55,6 +55,10 @@ _WEIGHTS = np.tri(LANES + 1, LANES, -1, dtype=np.float32)  # row n: n ones
 class Augmentation(Protocol):
     """What distorts images on their way into lanes, see distcnn.data.augmentation."""
 
+    @property
+    def kernels(self) -> list:
+        """All kernels, to be compiled."""
+
     def load(self, block: Block, scale: np.ndarray, shift: np.ndarray, x: np.ndarray) -> None:
         """Write the distorted images of a block to x [1, c, h, w, 16]."""
 

@@ -1,1 +1,1 @@
-"""All that knows about ranks: communicators, the partition of blocks, sums over ranks, shared memory, heartbeats."""
+"""Everything that depends on MPI ranks: communicators, partition of blocks, allreduce, shared memory, heartbeats."""

@@ -1,7 +1,7 @@
-"""The one sum over ranks in a step: gradients, and at the head the counters, in one int64 buffer.
+"""The allreduce of a step: one int64 buffer, which holds the counters and then the gradients.
 
-Integers add up to the same bits in any order, so neither the ranks, nor MPI's algorithm, nor the way in which
-the buffer is cut into messages can change a result.
+A sum of integers does not depend on their order, so neither the number of ranks, nor MPI's algorithm, nor the division
+of the buffer into messages can change a result.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from contextlib import suppress
 import numpy as np
 
 from distcnn.numerics.fixed_point import HEAD, RANGE_BITS, SUM_BITS, Counters
-from distcnn.parallel.comm import Comm
+from distcnn.parallel.comm import Comm, Request
 from distcnn.parallel.node import node
 
 BUCKET_BYTES = 2**20  # smaller messages cost more in latency than they hide
 
 
 class GradientAllreduce:
-    """Add up `sums` over all ranks, in place.
+    """Adds up `sums` over all ranks, in place.
 
     sums: int64 `[HEAD + parameters]`, multiples of 2**-36: the counters, then gradients in declaration order.
     offsets: where in `sums` each layer's gradients start, the same on every rank.
-    mode: "exact", or "float32", which sends rounded numbers, half the bytes; totals then depend on the ranks.
-    overlap: whether finished gradients travel during the backward pass; None: if there are several nodes.
-        Through shared memory nothing can overlap, and one blocking sum is twice as fast under Open MPI.
+    mode: "exact", or "float32", which sends rounded numbers of half the size, so that totals depend on the number of
+        ranks.
+    overlap: whether finished gradients are sent during the backward pass; None: if there are several nodes. Through
+        shared memory nothing can overlap, and one blocking allreduce is twice as fast under Open MPI.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class GradientAllreduce:
         self.wire = sums if mode == "exact" else np.empty(sums.shape, np.float32)
         self.blocking = not overlap
         self.buckets = buckets(offsets if overlap else (), len(sums), BUCKET_BYTES // self.wire.itemsize)
-        self.requests = []
+        self.requests: list[Request] = []
 
     def start(self, offset: int) -> None:
-        """Begin to add up `sums[offset:]`, which is final on this rank. Offsets fall during a step.
+        """Start to add up `sums[offset:]`, which is final on this rank. Offsets decrease during a step.
 
-        Every call also makes MPI go on with earlier messages: it does so only when it is called.
+        Every call also tests the earlier requests, as MPI progresses messages only inside its own calls.
         """
         for bucket in self.buckets[len(self.requests) :]:
             if bucket.start < max(offset, HEAD):
@@ -58,9 +59,9 @@ class GradientAllreduce:
             request.Test()
 
     def finish(self) -> None:
-        """Add up the rest, the counters last, and return when `sums` holds the totals.
+        """Add up the remaining buckets, the one with the counters last, and return when `sums` holds the totals.
 
-        A rank that has no block of the batch calls this alone, and so sends the same messages as the others.
+        A rank that has no block of the batch calls only this method, and so sends the same messages as the others.
         """
         if self.blocking:
             self._pack(slice(None))
@@ -74,7 +75,7 @@ class GradientAllreduce:
         self._unpack()
 
     def cancel(self) -> None:
-        """End all requests of a sum that failed, for MPI may write into `sums` until then."""
+        """Wait for the requests of an allreduce that failed: until they are complete, MPI may write into `sums`."""
         for request in self.requests:
             with suppress(Exception):
                 request.Wait()
@@ -89,7 +90,7 @@ class GradientAllreduce:
             np.multiply(self.sums[bucket], 2.0**-SUM_BITS, out=self.wire[bucket], casting="same_kind")
 
     def _unpack(self) -> None:
-        """Turn float32 totals back into integers; those out of range become 0 and count as overflows."""
+        """Convert float32 totals to integers; those out of range become 0 and count as overflows."""
         if self.wire is not self.sums:
             wild = ~(np.abs(self.wire) < 2.0**RANGE_BITS)  # so that NaN counts, too
             self.wire[wild] = 0
@@ -98,10 +99,10 @@ class GradientAllreduce:
 
 
 def buckets(offsets: Sequence[int], length: int, least: int) -> list[slice]:
-    """Cut `length` numbers at layers' offsets into slices of at least `least`, the last first.
+    """Return slices that divide `length` numbers at layers' offsets, the last numbers first.
 
-    The one with the counters comes last, of any length. Slices depend on the layers alone, so that all ranks send
-    the same messages, however many blocks each has.
+    Every slice has at least `least` numbers, except the last one returned, which holds the counters. Slices depend only
+    on the layers, so that all ranks send the same messages, however many blocks each rank has.
     """
     slices, stop = [], length
     for offset in sorted(offsets, reverse=True):

@@ -1,4 +1,4 @@
-"""What ranks do together: every rank gets the same result or the same exception, so that none waits for ever."""
+"""Calls that all ranks make together: every rank gets the same result or the same exception, so that none deadlocks."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any, TypeVar
 from distcnn import errors
 from distcnn.parallel.comm import Comm
 
-SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two looks of a waiting rank
-LONGER = 1.03  # from one pause to the next, so that a rank wakes late by 3 % of its wait: each wait delays all others
+SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two checks by a waiting rank
+GROWTH = 1.03  # of the pauses, so that a rank wakes late by at most 3 % of its wait, which delays all ranks
 
 T = TypeVar("T")
+Portable = tuple[Callable[..., BaseException], tuple]
 
 
 class CollectiveError(errors.DistcnnError):
-    """An exception that is not distcnn's, raised by every rank together.
+    """Wraps an exception that is not distcnn's, where every rank raises it together.
 
-    cause: the exception; on other ranks than the one it happened on, one like it that could be sent.
+    cause: the exception; on a rank on which it did not happen, a similar exception that could be sent.
     """
 
     def __init__(self, cause: BaseException):
@@ -29,9 +30,9 @@ class CollectiveError(errors.DistcnnError):
 def on_root(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
     """Call `function(*arguments)` on rank 0; return its result, or raise its exception, on every rank.
 
-    The other ranks sleep meanwhile. The result must pickle. An exception that is not distcnn's is the `cause` of a
-    CollectiveError; if it is not Python's either, other ranks get a RuntimeError that names it in its place, for the
-    exceptions of libraries often do not survive pickling.
+    The other ranks sleep meanwhile. The result must be picklable. An exception that is not distcnn's becomes the
+    `cause` of a CollectiveError. If it is not one of Python's own, the other ranks get a RuntimeError that names it,
+    because exceptions of libraries often cannot be unpickled.
     """
     if comm.rank > 0:
         barrier(comm)
@@ -44,7 +45,7 @@ def on_root(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
             result = function(*arguments)
         finally:
             barrier(comm)
-        comm.bcast((result, None))  # a result that does not pickle raises here, before anything is sent
+        comm.bcast((result, None))  # a result that cannot be pickled raises here, before anything is sent
         return result
     except (Exception, SystemExit) as error:
         comm.bcast((None, _portable(error)))
@@ -52,9 +53,10 @@ def on_root(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
 
 
 def on_all(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
-    """Call `function(*arguments)` on every rank and return its own result on each, once all have it.
+    """Call `function(*arguments)` on every rank; return each rank's own result, once all ranks have one.
 
-    If some raise a UserError, every rank raises that of the lowest. Any other exception is the rank's own.
+    If some ranks raise a UserError, every rank raises that of the lowest of them. Any other exception is raised only on
+    the rank on which it happens.
     """
     result: Any = None
     failure = None
@@ -67,36 +69,34 @@ def on_all(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
     first = next((rank for rank, found in enumerate(failures) if found), None)
     if first is None:
         return result
-    raise (
-        mark_collective(failure, first)
-        if failure and first == comm.rank
-        else _rebuilt(failures[first], first)
-    )
+    if failure and first == comm.rank:
+        raise mark_collective(failure, first)
+    raise _rebuilt(failures[first], first)
 
 
 def barrier(comm: Comm) -> None:
-    """Return when every rank has called this; sleep meanwhile, as MPI's own barrier keeps the core busy.
+    """Wait until every rank has called this function; sleep meanwhile, because MPI's own barrier keeps the core busy.
 
-    So 7 ranks that wait for one to compile, on 2 cores, leave it a whole core.
+    If 7 of 8 ranks on 2 cores wait for the one that compiles, that rank has a core to itself.
     """
     sleep_until(comm.Ibarrier().Test)
 
 
 def sleep_until(done: Callable[[], bool]) -> None:
-    """Return when `done()` is true; look again and again, after longer and longer pauses."""
+    """Wait until `done()` is true; call it again and again, after longer and longer pauses."""
     pause = SHORTEST_PAUSE
     while not done():
         time.sleep(pause)
-        pause = min(LONGER * pause, LONGEST_PAUSE)
+        pause = min(GROWTH * pause, LONGEST_PAUSE)
 
 
 def mark_collective(error: BaseException, rank: int = 0, remote: bool = False) -> errors.DistcnnError:
-    """Return the exception to raise on every rank together, of which `world.run` then prints one message.
+    """Return the exception that every rank shall raise, so that `world.run` prints its message once.
 
-    It is `error` itself if that is a DistcnnError, otherwise a CollectiveError.
+    The exception is `error` itself if that is a DistcnnError, otherwise a CollectiveError.
 
-    error: what happened.
-    rank: where it happened.
+    error: the exception that was raised.
+    rank: the rank on which it was raised.
     remote: whether that is another rank than this one.
     """
     if not isinstance(error, errors.DistcnnError):
@@ -106,7 +106,7 @@ def mark_collective(error: BaseException, rank: int = 0, remote: bool = False) -
 
 
 def collective_rank(error: BaseException) -> int | None:
-    """Return the rank on which a collective exception happened, None for one that other ranks do not know of."""
+    """Return the rank on which a collective exception happened, or None if only this rank raises the exception."""
     return error.collective_rank if isinstance(error, errors.DistcnnError) else None
 
 
@@ -115,11 +115,12 @@ def is_remote(error: BaseException) -> bool:
     return isinstance(error, errors.DistcnnError) and error.is_remote
 
 
-def _portable(error):
-    """Return a class and arguments to make the exception from, where it may not unpickle itself."""
+def _portable(error: BaseException) -> Portable:
+    """Return a class and arguments from which another rank can make this exception or a similar one."""
     if isinstance(error, CollectiveError):
         error = error.cause
-    kind, arguments = error.__reduce__()[:2]
+    reduced: Any = error.__reduce__()
+    kind, arguments = reduced[:2]
     plain = all(isinstance(argument, str | bytes | int | None) for argument in arguments)
     if plain and kind.__module__ in ("builtins", errors.__name__):
         return kind, arguments
@@ -129,6 +130,7 @@ def _portable(error):
     return RuntimeError, (f"{type(error).__name__}: {error}",)
 
 
-def _rebuilt(failure, rank=0):
+def _rebuilt(failure: Portable, rank: int = 0) -> errors.DistcnnError:
+    """Return the exception that another rank has made portable."""
     kind, arguments = failure
     return mark_collective(kind(*arguments), rank, remote=True)

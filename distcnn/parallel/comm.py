@@ -1,4 +1,4 @@
-"""The type of a communicator: what distcnn uses of mpi4py's, with the same names."""
+"""The type of a communicator: those methods of mpi4py's communicators that distcnn uses."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ import numpy as np
 
 
 class Request(Protocol):
-    """A call that goes on while its caller does other things."""
+    """A non-blocking call that was started, as `MPI.Request`."""
 
     def Test(self) -> bool:
-        """Return whether it is complete."""
+        """Return whether the call is complete."""
 
     def Wait(self) -> bool:
-        """Return when it is complete."""
+        """Wait until the call is complete."""
 
 
 class Comm(Protocol):
     """A communicator: `MPI.Comm`, a `UlfmComm` where ranks may fail, or a `SerialComm` where there is no MPI.
 
-    Methods in lower case take any object that pickles, the others contiguous arrays.
+    Methods with names in lower case send any object that can be pickled, the others send contiguous arrays.
     """
 
     rank: int
     size: int
 
     def bcast(self, value: Any, root: int = 0, /) -> Any:
-        """Return the value of one rank, on all."""
+        """Return rank `root`'s value on every rank."""
 
     def gather(self, value: Any, root: int = 0, /) -> list | None:
-        """Return every rank's value on one rank, None on the others."""
+        """Return the values of all ranks on rank `root`, and None on the others."""
 
     def allgather(self, value: Any, /) -> list:
-        """Return every rank's value."""
+        """Return the values of all ranks, in order of rank."""
 
     def Bcast(self, array: np.ndarray, root: int = 0, /) -> None:
-        """Copy the array of one rank into that of every other."""
+        """Copy rank `root`'s array into the arrays of all other ranks."""
 
     def Allreduce(self, send: None, array: np.ndarray, /) -> None:
         """Add up an array over all ranks, in place."""
 
     def Iallreduce(self, send: None, array: np.ndarray, /) -> Request:
-        """Begin to add up an array over all ranks, in place."""
+        """Start to add up an array over all ranks, in place."""
 
     def Ibarrier(self) -> Request:
-        """Return a request that is complete when every rank has called this."""
+        """Return a request that is complete once every rank has called this method."""
 
     def Barrier(self) -> None:
-        """Return when every rank has called this; the core is busy meanwhile."""
+        """Wait, with the core busy, until every rank has called this method."""
 
     def Abort(self, code: int = 1, /) -> None:
         """End the job."""

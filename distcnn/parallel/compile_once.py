@@ -1,4 +1,4 @@
-"""Kernels on all ranks: from the cache at once, or compiled by the first of each node while the others sleep."""
+"""Kernels on all ranks: the first rank of each node compiles those that are not cached, and the others load them."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,9 @@ from distcnn.parallel.node import node
 
 
 def compile_in_turns(comm: Comm, function: Callable[[], object]) -> None:
-    """Call `function()`, which makes kernels ready, on every rank; at most one rank of a node compiles them.
+    """Call `function()`, which loads or compiles kernels, on every rank; at most one rank of a node compiles.
 
-    An exception on a first rank leaves the others waiting: it must end the job, as `world.run` does.
+    An exception on the first rank of a node leaves the other ranks waiting, so it must end the job, as in `world.run`.
     """
     if comm.size > 1 and all(comm.allgather(_found(comm, function))):
         return
@@ -23,13 +23,13 @@ def compile_in_turns(comm: Comm, function: Callable[[], object]) -> None:
         function()
 
 
-def _found(comm, function):
-    """Call `function()` and return whether it has found all kernels in the cache."""
+def _found(comm: Comm, function: Callable[[], object]) -> bool:
+    """Call `function()`; return whether it has found all kernels in the cache."""
     try:
         with cached_only():
             function()
         found = True
     except NotCached:
         found = False
-    barrier(comm)  # asleep: some take longer, where there are fewer cores than ranks
+    barrier(comm)  # sleeps: with fewer cores than ranks, some ranks take longer
     return found

@@ -1,4 +1,4 @@
-"""Heartbeats: each rank writes what it is doing, for which step and since when, where all ranks of its node read it."""
+"""Heartbeats: each rank writes its phase, its step and a time into memory that all ranks of its node read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from distcnn.parallel.shared_memory import common_memory
 
 PHASES = "idle", "computing", "waiting for other ranks", "evaluating", "writing"
 IDLE, COMPUTING, WAITING, EVALUATING, WRITING = range(len(PHASES))
-SINCE, STEP, PHASE, WORDS = 0, 1, 2, 8  # of a rank: 64-bit words in a cache line of their own
+SINCE, STEP, PHASE, WORDS = 0, 1, 2, 8  # 64-bit words of a rank, which has a cache line of its own
 CLOCK = time.monotonic_ns  # the same on all ranks of a node
 
 
 class Beat(NamedTuple):
-    """What a rank is doing: since when (see CLOCK), for which step, and the phase, one of `PHASES` by number."""
+    """What a rank is doing.
+
+    since: when the phase began or was last confirmed, by CLOCK.
+    step: the number of the step, from 1.
+    phase: an index into `PHASES`.
+    """
 
     since: int
     step: int
@@ -28,8 +33,8 @@ class Heartbeat:
     """The heartbeats of the ranks of this node. Making one is collective.
 
     node: this rank's node.
-    pids: the processes of its ranks, in order.
-    waited: seconds that this rank has waited for others, since somebody last set it to 0.
+    pids: the process numbers of its ranks, in order.
+    waited: seconds that this rank has waited for other ranks; the caller resets it.
     """
 
     def __init__(self, comm: Comm):
@@ -41,7 +46,11 @@ class Heartbeat:
         self._row = self._rows[self.node.place]
 
     def beat(self, phase: int, step: int | None = None) -> None:
-        """Write what this rank does from now on; step: for which step, if that is another one."""
+        """Write what this rank is doing.
+
+        phase: an index into `PHASES`.
+        step: the number of the step if it has changed, else None.
+        """
         row, now = self._row, CLOCK()
         if row[PHASE] == WAITING:
             self.waited += (now - row[SINCE]) * 1e-9
@@ -56,7 +65,7 @@ class Heartbeat:
         return self.read(self.node.place)
 
     def read(self, place: int) -> Beat:
-        """Return what the rank at a place of this node is doing."""
+        """Return what the rank with this index on the node is doing."""
         row = self._rows[place]
-        phase = row[PHASE]  # before the time, which may then only be newer
+        phase = row[PHASE]  # read before the time, which can then only be newer
         return Beat(row[SINCE], row[STEP], phase)

@@ -1,7 +1,7 @@
 """The node: which ranks share this one's memory, and how many of its cores this rank may keep busy.
 
-All calls go through the communicator of all ranks: in one of the node alone, a rank could wait for one that has died,
-and the ranks of other nodes would not learn of it.
+All calls use the communicator of all ranks: in a communicator of one node, a rank could wait for a rank that has died,
+and the ranks of other nodes would not learn of the death.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from distcnn.parallel.comm import Comm
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()
-BOOT = Path("/proc/sys/kernel/random/boot_id")  # tells apart hosts of one name
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # differs between hosts of the same name
 # The processor time that a container may use, as "200000 100000" for two cores, or "max 100000":
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -36,11 +36,11 @@ class Node:
 
     @property
     def first(self) -> bool:
-        """Whether this rank is the one that does what a node needs once."""
+        """Whether this rank is the first of its node; the first rank does the work that a node needs only once."""
         return self.place == 0
 
     def own(self, values: list) -> list:
-        """Return those values of an `allgather` that are of this node's ranks."""
+        """Return the values of this node's ranks from the result of an `allgather`."""
         return [values[rank] for rank in self.ranks]
 
 
@@ -54,7 +54,7 @@ def node(comm: Comm) -> Node:
 def share_of_cores(comm: Comm) -> int:
     """Return this rank's share of the node's cores, at least 1. Collective.
 
-    A core that k ranks may run on counts 1 / k for each of them, whether their launcher has bound them or not.
+    A core on which k ranks may run counts as 1 / k for each of them, whether or not the launcher binds ranks to cores.
     """
     here = node(comm)
     masks = here.own(comm.allgather(_allowed()))
@@ -65,7 +65,7 @@ def share_of_cores(comm: Comm) -> int:
 
 
 def _home() -> tuple[str, str, int]:
-    """Return what only the ranks that can share memory have in common; a container has a memory of its own."""
+    """Return a key that is equal on two ranks if and only if they can share memory; two containers cannot."""
     boot = ""
     with suppress(OSError):
         boot = BOOT.read_text()
@@ -73,13 +73,14 @@ def _home() -> tuple[str, str, int]:
 
 
 def _allowed() -> list[int]:
+    """Return the cores on which this process may run."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def _quota() -> int | None:
-    """Return for how many cores this container has processor time, or None without a limit."""
+    """Return the number of cores to which this container's processor time is limited, or None without a limit."""
     with suppress(OSError, ValueError):
         time, period = map(int, QUOTA.read_text().split())
         return max(1, time // period)

@@ -1,7 +1,7 @@
-"""Collective calls of some ranks by messages between pairs of them: no communicator has to be made for that.
+"""Collective calls among some of the ranks, made of messages between pairs, so that no new communicator is needed.
 
-Where ranks die, Open MPI cannot be trusted to make one: a rank that learns of a death meanwhile crashes (5.0.11: in
-Shrink, ranks that wait for the new communicator to become active, at times all of them).
+Open MPI cannot be trusted to make a communicator while ranks die: a rank that learns of a death meanwhile crashes
+(5.0.11: in Shrink, ranks that wait for the new communicator to become active; sometimes all of them).
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from distcnn.parallel.serial import Done
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-RENDEZVOUS, REVOKE, DATA, KINDS = 0, 1, 2, 3  # tags, KINDS of them for each group of ranks
+RENDEZVOUS, REVOKE, DATA, KINDS = 0, 1, 2, 3  # tags of messages; each group of ranks uses KINDS of them
 EMPTY = np.empty(0, np.uint8)
-ABANDONED = []  # requests that no rank waits for any more: MPI may use their memory as long as the process lives
+# Requests for which no rank waits any more: MPI may use their memory as long as the process lives.
+ABANDONED: list[MPI.Request] = []
 
 
 class PointToPointComm:
-    """The calls of a communicator for the ranks `alive` of `comm`, under MPI's names; they fail when one of these dies.
+    """A communicator of the ranks `alive` of `comm`; its calls raise MPI.Exception once one of these ranks has died.
 
-    Every rank posts a receive for a revoke notice from every other one at the beginning: the notice comes when that
-    rank revokes, and the receive itself fails when that rank dies.
+    At the beginning every rank posts a receive for a revoke notice from every other rank. A rank that revokes sends the
+    notice; if a rank dies, the receive from it fails.
 
     comm: MPI's communicator, which carries the messages.
     alive: ranks of `comm`, in order.
-    number: of this group of ranks, so that its messages differ in their tags from those of earlier groups.
+    number: of this group of ranks, so that its messages have other tags than those of earlier groups.
     """
 
     def __init__(self, comm: MPI.Comm, alive: list[int], number: int):
@@ -41,41 +42,44 @@ class PointToPointComm:
         for other in self.others:
             try:
                 self._revoke_notices.append(comm.Irecv(EMPTY.copy(), other, self.tag + REVOKE))
-            except Exception:  # it has died meanwhile
+            except Exception:  # that rank has died meanwhile
                 self._revoked = True
 
     def Revoke(self) -> None:
-        """Make all calls fail, on every rank."""
+        """Make this and all later calls of the communicator fail, on every rank."""
         self._revoked = True
         for other in self.others:
-            with suppress(Exception):  # it is dead
+            with suppress(Exception):  # that rank is dead
                 ABANDONED.append(self.comm.Isend(EMPTY, other, self.tag + REVOKE))
 
     def Is_revoked(self) -> bool:
-        """Return whether some rank has revoked, as far as this one knows."""
+        """Return whether this rank knows that a rank has revoked the communicator or died."""
         with suppress(Exception):
             self.check_revoked()
             return False
         return True
 
     def Allreduce(self, send: None, array: np.ndarray) -> None:
-        """Add up a contiguous array over all ranks, in place: each rank adds up one part and sends it to the others."""
+        """Add up a contiguous array over all ranks, in place.
+
+        Each rank adds up one section of the array and sends it to the other ranks.
+        """
         flat = array.reshape(-1)
         cuts = [len(flat) * k // self.size for k in range(self.size + 1)]
-        parts = [flat[start:stop] for start, stop in pairwise(cuts)]
-        own = parts.pop(self.rank)
-        for arrived in self._exchange(parts, [own] * len(parts)):
+        others = [flat[start:stop] for start, stop in pairwise(cuts)]
+        own = others.pop(self.rank)
+        for arrived in self._exchange(others, [own] * len(others)):
             own += arrived
-        for part, arrived in zip(parts, self._exchange([own] * len(parts), parts), strict=True):
-            part[:] = arrived
+        for section, arrived in zip(others, self._exchange([own] * len(others), others), strict=True):
+            section[:] = arrived
 
     def Iallreduce(self, send: None, array: np.ndarray) -> Done:
-        """Do as Allreduce; the request that is returned is complete."""
+        """Add up an array as `Allreduce` does, and return a request that is complete."""
         self.Allreduce(send, array)
         return Done()
 
     def Bcast(self, array: np.ndarray, root: int = 0) -> None:
-        """Copy the array of one rank into that of every other."""
+        """Copy rank `root`'s array into the arrays of all other ranks."""
         nothing = np.empty(0, array.dtype)
         sent = [array if self.rank == root else nothing] * len(self.others)
         numbers = [k for k in range(self.size) if k != self.rank]
@@ -85,11 +89,11 @@ class PointToPointComm:
                 array[...] = arrived.reshape(array.shape)
 
     def Ibarrier(self) -> Exchange:
-        """Return a request that is complete when every rank has called this."""
+        """Return a request that is complete once every rank has called this method."""
         return Exchange(self, [EMPTY] * len(self.others), [EMPTY] * len(self.others))
 
-    def _exchange(self, sent, like):
-        """Send an array to each other rank, and return one from each, of the shapes that `like` has."""
+    def _exchange(self, sent: list[np.ndarray], like: list[np.ndarray]) -> list[np.ndarray]:
+        """Send an array to each other rank, and return the arrays received, which are shaped as those in `like`."""
         exchange = Exchange(self, sent, like)
         exchange.Wait()
         return exchange.arrived
@@ -104,12 +108,12 @@ class PointToPointComm:
 
 
 class Exchange:
-    """A request: this rank has sent an array to each other rank, and received one from each.
+    """A request to send an array to each other rank and to receive one from each.
 
     comm: the PointToPointComm.
     sent: the arrays to send, in the order of `comm.others`.
     like: arrays of the shapes and types to receive.
-    arrived: what was received, once the request is complete.
+    arrived: the arrays received, valid once the request is complete.
     """
 
     def __init__(self, comm: PointToPointComm, sent: list[np.ndarray], like: list[np.ndarray]):
@@ -126,7 +130,7 @@ class Exchange:
             raise
 
     def Test(self) -> bool:
-        """Return whether the request is complete; raise MPI.Exception if it never will be."""
+        """Return whether the request is complete; raise MPI.Exception if a rank has revoked or died before that."""
         try:
             self._pending = [request for request in self._pending if not request.Test()]
             if self._pending:
@@ -137,6 +141,6 @@ class Exchange:
         return not self._pending
 
     def Wait(self) -> bool:
-        """Return True when the request is complete; sleep meanwhile."""
+        """Sleep until the request is complete, and return True."""
         sleep_until(self.Test)
         return True

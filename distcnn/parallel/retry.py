@@ -1,4 +1,4 @@
-"""The loop that repeats work after a rank failure: all ranks agree on how an attempt has ended, and on what follows."""
+"""The loop that repeats work after a rank failure; all ranks agree on the outcome of each attempt."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 
 class Outcome(Enum):
-    """How all ranks together have ended an attempt; the same on every rank.
+    """The outcome of an attempt; the same on every rank.
 
     ENDED: every rank has returned, or every rank has raised the same exception.
-    RANK_FAILURE: a rank has died, or MPI has failed on some rank.
-    FAULT: a rank has raised an exception that the others do not know of.
+    RANK_FAILURE: a rank has died, or an MPI call has failed on some rank.
+    FAULT: some rank has raised an exception that the other ranks do not raise.
     """
 
     ENDED = auto()
@@ -36,12 +36,13 @@ def retry(
     recover: Callable[[Outcome, BaseException | None], Callable[[], None] | None],
     before_agreement: Callable[[BaseException | None], None] = lambda error: None,
 ) -> T:
-    """Return `work()`, or raise its exception, called again as often as there is something to recover from.
+    """Call `work()` until an attempt needs no recovery; return its result, or raise its exception.
 
-    work: does no harm when it is done twice.
-    recover: recover(outcome, error) gets what this rank has raised in the last attempt, or None. It returns what the
-        next attempt begins with, a failure of which counts as a failure of the attempt; or None to end.
-    before_agreement: called with the same error before this rank waits for the others.
+    work: must have the same effect when it is repeated.
+    recover: recover(outcome, error) returns a function that the next attempt calls before `work`, or None if
+        there shall be no further attempt. The error is the exception that this rank has raised in the last attempt, or
+        None. If the returned function fails, the attempt has failed.
+    before_agreement: before_agreement(error) is called at the end of an attempt, before this rank waits for the others.
     """
     repair = None
     while True:
@@ -62,9 +63,9 @@ def retry(
 
 
 def agree_on_outcome(comm: Comm, error: BaseException | None) -> Outcome:
-    """Return how all ranks have ended an attempt, when every rank has; error: what this rank has raised, or None.
+    """Wait until every rank has ended its attempt, and return the outcome; error: this rank's exception, or None.
 
-    Without fault tolerance no rank waits: an exception of one rank ends the job.
+    Without fault tolerance no rank waits: an exception on one rank ends the job.
     """
     if not isinstance(comm, UlfmComm):
         return Outcome.ENDED
@@ -78,41 +79,45 @@ def agree_on_outcome(comm: Comm, error: BaseException | None) -> Outcome:
 
 
 def retry_on_rank_failure(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
-    """Return `function(*arguments)`, or raise what it raises on all ranks together, when all ranks have ended it.
+    """Call `function(*arguments)` on all ranks; return its result, or raise the exception that all raise together.
 
-    If some ranks die meanwhile, the others call it again: so it must do no harm when it is done twice. An exception
-    of one rank alone ends the job: the others raise an MPI.Exception.
+    If ranks die meanwhile, the remaining ranks call it again, so it must have the same effect when it is repeated. An
+    exception on only one rank ends the job: the other ranks raise an MPI.Exception.
     """
     return retry(comm, lambda: function(*arguments), _Shrinking(comm).recover)
 
 
 class _Shrinking:
-    """Recovery of work that leaves nothing behind: leave out the failed ranks, and begin again."""
+    """Recovery for work that leaves nothing behind: removes the failed ranks, so that the others begin again."""
 
     def __init__(self, comm: Comm):
         self.comm, self.spurious_failures = comm, 0
 
-    def recover(self, outcome, error):
+    def recover(self, outcome: Outcome, error: BaseException | None) -> Callable[[], None] | None:
+        """Return what the next attempt begins with, or None to end; see `retry`."""
         if outcome is Outcome.FAULT:
             raise error or _revoked()
         return self._shrink if outcome is Outcome.RANK_FAILURE else None
 
-    def _shrink(self):
+    def _shrink(self) -> None:
+        """Remove the failed ranks from the communicator; rank 0 prints a warning."""
+        assert isinstance(self.comm, UlfmComm)  # no other communicator has ranks that fail
         failed = self.comm.shrink()
         self.spurious_failures = 0 if failed else self.spurious_failures + 1
         if self.spurious_failures > MAX_SPURIOUS_FAILURES:
             raise mark_collective(too_many(self.spurious_failures))
         if failed and self.comm.rank == 0:
-            words = self.comm.failure_message(failed, "before training")
-            print(f"distcnn: warning: {words}", file=sys.stderr, flush=True)
+            message = self.comm.failure_message(failed, "before training")
+            print(f"distcnn: warning: {message}", file=sys.stderr, flush=True)
 
 
 def too_many(spurious_failures: int) -> DistcnnError:
-    """Return the exception that ends a job in which MPI fails again and again, but no rank has died."""
+    """Return the exception that ends a job in which MPI calls fail again and again although no rank has died."""
     return DistcnnError(f"MPI failed {spurious_failures} times in a row, but no rank has died")
 
 
-def _revoked():
+def _revoked() -> Exception:
+    """Return the exception of calls on a revoked communicator."""
     from mpi4py import MPI
 
     return MPI.Exception(MPI.ERR_REVOKED)

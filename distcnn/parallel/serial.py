@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
+
 
 class SerialComm:
-    """The part of mpi4py's communicator that distcnn uses, with the same names, for one rank."""
+    """The communicator of one rank; `distcnn.parallel.comm.Comm` says what each method does."""
 
     rank = 0
     size = 1
@@ -21,15 +23,15 @@ class SerialComm:
     def allgather(self, value: Any) -> list:
         return [value]
 
-    def Allreduce(self, send, receive) -> None:
-        """Copy `send` to `receive`; None stands for in place, as in mpi4py."""
+    def Allreduce(self, send: np.ndarray | None, receive: np.ndarray) -> None:
+        """Copy `send` to `receive`; if `send` is None, the sum is in place, as in mpi4py."""
         if send is not None:
             receive[...] = send
 
-    def Bcast(self, buffer, root: int = 0) -> None:
+    def Bcast(self, buffer: np.ndarray, root: int = 0) -> None:
         pass
 
-    def Iallreduce(self, send, receive) -> Done:
+    def Iallreduce(self, send: np.ndarray | None, receive: np.ndarray) -> Done:
         self.Allreduce(send, receive)
         return Done()
 

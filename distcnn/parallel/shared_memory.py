@@ -1,4 +1,4 @@
-"""Large arrays that all ranks read: one copy per node, in a file in memory that its ranks map."""
+"""Large arrays that all ranks read: one copy per node, in a file in memory that all its ranks map."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 
@@ -21,12 +21,12 @@ ALIGNMENT = 64  # bytes: a cache line, and an AVX-512 register
 
 
 def share(comm: Comm, fields: Sequence[tuple], fill: Callable[..., None]) -> list[np.ndarray]:
-    """Return read-only arrays that hold what `fill` has written, on every rank of `comm`.
+    """Return read-only arrays that hold what `fill` has written, on every rank of `comm`. Collective.
 
     fields: (shape, dtype) of each array, the same on every rank.
     fill: called as `fill(*arrays)` by the first rank of each node, while the others sleep.
 
-    Raises DataError on every rank when a node's shared memory is too small, or what UserError `fill` raises.
+    Raises DataError on every rank if a node's shared memory is too small, and any UserError that `fill` raises.
     """
     here = node(comm)
     starts, size = _layout(fields)
@@ -40,13 +40,13 @@ def share(comm: Comm, fields: Sequence[tuple], fill: Callable[..., None]) -> lis
 
 
 def common_memory(comm: Comm, here: Node, size: int, all_write: bool = False) -> mmap.mmap:
-    """Return the same `size` bytes, 0 at first, on all ranks of a node. Collective over `comm`.
+    """Return `size` bytes of shared memory, 0 at first, the same on all ranks of a node. Collective over `comm`.
 
-    They lie in a file that has lost its name when this returns, so that its memory goes with the last rank, however
-    that ends; where a rank is alone on its node, there is no file.
+    The memory is a file that is unlinked before this function returns, so that it is freed with the last rank, however
+    that rank ends. If a rank has no other rank on its node, there is no file.
 
     here: this rank's node.
-    all_write: whether all ranks may write, or only the first of the node.
+    all_write: whether all ranks may write, rather than only the first of the node.
     """
     with ExitStack() as names:
         makes = here.first and len(here.ranks) > 1
@@ -56,8 +56,8 @@ def common_memory(comm: Comm, here: Node, size: int, all_write: bool = False) ->
         return on_all(comm, _open, path, size, access)
 
 
-def _layout(fields) -> tuple[list[int], int]:
-    """Return where each array starts, in bytes, and how many bytes they need in all."""
+def _layout(fields: Sequence[tuple]) -> tuple[list[int], int]:
+    """Return the byte offset of each array, and the size of all arrays together."""
     starts, size = [], 0
     for shape, dtype in fields:
         starts.append(size)
@@ -66,15 +66,15 @@ def _layout(fields) -> tuple[list[int], int]:
 
 
 @contextmanager
-def _reserved(size: int):
-    """Create a file and yield its name; remove the name in the end.
+def _reserved(size: int) -> Iterator[str]:
+    """Create a file, reserve all its memory, and yield its name; unlink the file after the block.
 
-    All of its memory is reserved, as a rank that later touched a missing page would be killed.
+    Without the reservation, a rank that touched a page for which there is no memory would be killed.
     """
     free = shutil.disk_usage(MEMORY).free
     if size > free:
         raise DataError(
-            f"{MEMORY} has {free / 2**20:.0f} MiB free, but the data needs {size / 2**20:.0f} MiB: "
+            f"{MEMORY} has {free / 2**20:.0f} MiB free, but the data need {size / 2**20:.0f} MiB: "
             "give the node more shared memory (docker run --shm-size), or run one rank there"
         )
     descriptor, path = tempfile.mkstemp(prefix=f"distcnn-{os.getpid()}-", dir=MEMORY)
@@ -94,6 +94,7 @@ def _reserved(size: int):
 
 
 def _open(path: str | None, size: int, access: int) -> mmap.mmap:
+    """Map a file; without a path return memory that only this process sees."""
     if path is None:
         return mmap.mmap(-1, size)
     with open(path, "r+b" if access == mmap.ACCESS_WRITE else "rb") as file:

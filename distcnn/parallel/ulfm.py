@@ -1,6 +1,7 @@
 """A communicator that shrinks to the remaining ranks when some die: MPI's fault tolerance (ULFM).
 
-Open MPI 5 has it under `mpirun --with-ft ulfm`. Elsewhere the death of a rank ends the job, and nothing here is used.
+Open MPI 5 has ULFM under `mpirun --with-ft ulfm`. Elsewhere the death of a rank ends the job, and this module does
+nothing.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 ENABLED = "OMPI_MCA_mpi_ft_enable"  # set to 1 by `mpirun --with-ft ulfm`
-BITS = 24  # of an int, which Agree takes
-MOST_BYTES = 2**30  # in a message: MPI's counts are ints
+BITS = 24  # of each int that is passed to Agree
+MOST_BYTES = 2**30  # in a message, because MPI's counts are ints
 
 
 class UlfmComm:
-    """The communicator of the ranks that are alive, with the names of mpi4py; `shrink` leaves out those that have died.
+    """The communicator of the ranks that are alive, with mpi4py's method names.
 
-    Its rank and size change then.
+    `shrink` removes the ranks that have died, and so changes `rank` and `size`.
 
-    all: the communicator that the job began with. It is never revoked; on it ranks rendezvous and agree.
-    comm: what everything else goes through: one of MPI's own until the first error, then a PointToPointComm.
-    alive: the ranks of `all` that are alive, in order. Messages name ranks by these numbers.
+    all: the communicator of all ranks with which the job began. It is never revoked; `rendezvous` and `agree` use it.
+    comm: the communicator of all other calls: a duplicate of `all` until the first error, then a PointToPointComm.
+    alive: the ranks of `all` that are alive, in order. Error messages and warnings name ranks by these numbers.
     """
 
     def __init__(self, comm: MPI.Comm):
@@ -43,28 +44,28 @@ class UlfmComm:
         return getattr(self.comm, name)
 
     def allgather(self, value: Any) -> list:
-        """Return every rank's value, collected by sums.
+        """Return the values of all ranks, in order of rank, collected by an Allreduce.
 
-        When a rank dies within Open MPI's own Allgatherv, other ranks get garbage and no error (5.0.11, seen in 2 of 3
-        small runs; in none of 210 deaths within Allreduce).
+        When a rank dies during Open MPI's own Allgatherv, other ranks get garbage and no error (5.0.11, seen in 2 of 3
+        small runs; in none of 210 deaths during Allreduce).
         """
         from mpi4py import MPI
 
         return [MPI.pickle.loads(row) for row in self._rows(MPI.pickle.dumps(value))]
 
     def gather(self, value: Any, root: int = 0) -> list | None:
-        """Return every rank's value on one rank, None on the others."""
+        """Return the values of all ranks on rank `root`, and None on the others."""
         values = self.allgather(value)
         return values if self.rank == root else None
 
     def bcast(self, value: Any, root: int = 0) -> Any:
-        """Return the value of one rank, on all."""
+        """Return rank `root`'s value on every rank."""
         from mpi4py import MPI
 
         return MPI.pickle.loads(self._rows(MPI.pickle.dumps(value) if self.rank == root else b"")[root])
 
-    def _rows(self, data):
-        """Return every rank's bytes: each rank adds its own to zeros."""
+    def _rows(self, data: bytes) -> list[bytes]:
+        """Return the bytes of all ranks: each rank adds its own bytes to zeros."""
         sizes = np.zeros(self.size, np.int64)
         sizes[self.rank] = len(data)
         self.comm.Allreduce(None, sizes)
@@ -76,22 +77,24 @@ class UlfmComm:
         return [row[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True)]
 
     def rendezvous(self, cancelled: Callable[[], bool] = lambda: False) -> set[int]:
-        """Return which ranks of `all` are alive, once each of them has called this as often as this rank has.
+        """Return which ranks of `all` are alive, once each of them has called this method as often as this rank has.
 
-        A rank sends a message to every other one, and sleeps until each has sent one or has died: so no rank depends on
-        what another one receives, nor on one that has left. In Open MPI's own Agree some ranks wait for ever if others
-        die while a late one is waited for (5.0.11: 10 of 13 small runs, and none of 40 in which all met before).
+        Every rank sends a message to every other rank, and sleeps until each of these has sent one or has died. So no
+        rank depends on what two other ranks exchange, nor on a rank that has left. In Open MPI's own Agree some ranks
+        wait for ever if others die while a rank is late (5.0.11: in 10 of 13 small runs, and in none of 40 runs with a
+        rendezvous before Agree).
 
-        cancelled: cancelled() is whether to stop waiting.
+        cancelled: cancelled() returns whether to stop waiting.
         """
-        here, pending = {self.all.rank}, {}
+        here = {self.all.rank}
+        pending: dict[int, tuple[MPI.Request, MPI.Request]] = {}
         for other in self.alive:
             with suppress(*failures(self)):
                 if other != self.all.rank:
                     arrival = self.all.Irecv(EMPTY.copy(), other, RENDEZVOUS)
                     pending[other] = arrival, self.all.Isend(EMPTY, other, RENDEZVOUS)
 
-        def all_met():
+        def all_arrived() -> bool:
             for other, requests in [*pending.items()]:
                 with suppress(*failures(self)):
                     if not all(request.Test() for request in requests):
@@ -100,18 +103,19 @@ class UlfmComm:
                 del pending[other]
             return not pending or cancelled()
 
-        sleep_until(all_met)
+        sleep_until(all_arrived)
         return here
 
     def shrink(self) -> list[int]:
-        """Leave out the ranks that have died, and return their numbers in `all`; every other rank must call this.
+        """Remove the ranks that have died, and return their numbers in `all`. Collective among the remaining ranks.
 
-        `Revoke` comes first: it makes every other rank's pending and later calls fail, so that all come here.
+        The caller revokes the communicator first: so every other rank's pending and later calls fail, and all ranks
+        call this method.
         """
         before, seen = self.alive, None
         while seen is None:
             here = self.rendezvous()
-            with suppress(*failures(self)):  # another has died: all go round again
+            with suppress(*failures(self)):  # another rank has died: all ranks repeat this
                 self.all.Ack_failed()
                 seen = [self.all.Agree(mask) for mask in _masks(here, self.all.size)]
         self.alive = [rank for rank in before if seen[rank // BITS] >> rank % BITS & 1]
@@ -120,15 +124,18 @@ class UlfmComm:
         return [rank for rank in before if rank not in self.alive]
 
     def failure_message(self, failed: list[int], when: str) -> str:
-        """Return words on ranks of `all` that have failed, and on how many go on."""
+        """Return a message that names the ranks of `all` that have failed, and says how many ranks continue."""
         size = self.all.size
         who = f"rank{'s' * (len(failed) > 1)} {', '.join(map(str, failed))} of {size}"
-        return f"{who} died {when}; {self.size} of {size} go on"
+        return f"{who} died {when}; {self.size} of {size} continue"
 
     def agree(self, ended: bool, sound: bool = True) -> tuple[bool, bool]:
-        """Return, when every rank has called this, whether all have ended and all are sound: the same on all ranks.
+        """Return (whether all ranks have ended, whether all are sound), the same on all ranks. Collective.
 
-        (False, True) if any has died. It works on a revoked communicator, too.
+        The result is (False, True) if a rank has died. This works on a revoked communicator, too.
+
+        ended: whether this rank has ended its attempt.
+        sound: whether this rank has raised no exception of its own.
         """
         whole = len(self.rendezvous()) == len(self.alive)
         try:
@@ -138,13 +145,13 @@ class UlfmComm:
         return bool(flags & 1), bool(flags & 2)
 
 
-def _masks(ranks, size):
-    """Return these ranks as bits, BITS of them in a number: Agree then leaves those that all ranks have seen."""
+def _masks(ranks: set[int], size: int) -> list[int]:
+    """Return a set of ranks as bits, BITS of them in each int: Agree keeps the bits that are set on all ranks."""
     return [sum((start + k in ranks) << k for k in range(BITS)) for start in range(0, size, BITS)]
 
 
 def ulfm_comm(comm: Any) -> Comm:
-    """Return a UlfmComm of the ranks of `comm`, or `comm` itself where the death of one rank ends the job."""
+    """Return a UlfmComm of the ranks of `comm`, or `comm` itself if the death of one rank ends the job."""
     if os.environ.get(ENABLED) != "1" or comm.size == 1:
         return comm
     from mpi4py import MPI
@@ -153,18 +160,21 @@ def ulfm_comm(comm: Any) -> Comm:
 
 
 def rank_number(comm: Comm, rank: int | None = None) -> int:
-    """Return the number that a rank, by default this one, had when the job began: messages name it so."""
+    """Return the number that a rank, by default this one, had when the job began, as messages name it."""
     rank = comm.rank if rank is None else rank
     return comm.alive[rank] if isinstance(comm, UlfmComm) else rank
 
 
 def rank_name(comm: Comm, rank: int | None = None) -> str:
-    """Return "rank 2 of 4": a rank, by default this one, by its number and how many ranks the job began with."""
+    """Return a rank's name in messages, such as "rank 2 of 4", by the numbers with which the job began.
+
+    rank: None for this rank.
+    """
     return f"rank {rank_number(comm, rank)} of {comm.all.size if isinstance(comm, UlfmComm) else comm.size}"
 
 
 def failures(comm: Comm) -> tuple[type[Exception], ...]:
-    """Return the exceptions that mean "find out who is alive": all of MPI, for their classes say little."""
+    """Return the exceptions that may mean that a rank has died: all of MPI's, as their error classes are unreliable."""
     if not isinstance(comm, UlfmComm):
         return ()
     from mpi4py import MPI

@@ -1,7 +1,6 @@
-"""The ranks of this job, and how it ends: the one place where exceptions become exit codes.
+"""The communicator of the job's ranks, and the only place where exceptions become exit codes.
 
-MPI is imported by `world()` only, so that importing distcnn, and running one process without mpirun, work without an
-MPI library.
+Only `world()` imports MPI here, so that importing distcnn, and running one process without mpirun, need no MPI library.
 """
 
 import os
@@ -11,7 +10,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NoReturn
 
@@ -34,8 +33,8 @@ from distcnn.system import job_status
 __all__ = ["barrier", "mark_collective", "on_all", "on_root", "run", "world"]
 
 INTERRUPTED = 130  # what a shell reports for Ctrl-C
-PAUSE = 3  # seconds that a rank waits for the one that prints what happened, and then ends the job
-LAUNCHERS = (  # where a launcher says how many ranks it has started, and which one this is
+PAUSE = 3  # seconds that a rank waits for the rank that prints the error and ends the job
+LAUNCHERS = (  # variables with the number of ranks, and with the number of this one
     ("PMI_SIZE", "PMI_RANK"),  # MPICH, Intel MPI, srun --mpi=pmi2
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),  # Open MPI
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),  # srun; last, as mpirun may start its own helpers with srun
@@ -46,12 +45,12 @@ def world() -> Comm:
     """Return the communicator of all ranks: COMM_WORLD, or a SerialComm for one process without an MPI library.
 
     Raises LaunchError when more ranks were started than the MPI library sees: under the mpirun of another MPI
-    every rank sees itself alone, and all would do the whole work and overwrite each other's files.
+    every rank sees only itself, and all ranks would do the whole work and overwrite each other's files.
     """
     started, _ = _launched(os.environ)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # mpi4py's own warning of what is checked below, once per rank
+            warnings.simplefilter("ignore")  # mpi4py warns, once per rank, of what is checked below
             from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: mpi4py without a library to load
         if started == 1:
@@ -69,8 +68,8 @@ def world() -> Comm:
     return comm
 
 
-def _launched(environ) -> tuple[int, int]:
-    """Return how many ranks the launcher has started, and the number of this one."""
+def _launched(environ: Mapping[str, str]) -> tuple[int, int]:
+    """Return the number of ranks that the launcher has started, and the number of this rank."""
     for size, rank in LAUNCHERS:
         if size in environ:
             return int(environ[size]), int(environ.get(rank, 0))
@@ -78,14 +77,14 @@ def _launched(environ) -> tuple[int, int]:
 
 
 def run(main: Callable[[Comm], int | None]) -> NoReturn:
-    """Call `main(comm)` and exit with the code that it returns (None: 0), or that its exception stands for.
+    """Call `main(comm)` and exit with the code that it returns (None: 0), or with the exit code of its exception.
 
-    Rank 0 prints an exception that all ranks raise together, in one line. The rank on which any other exception
-    happened prints its traceback and ends the job there and then, as other ranks may be waiting for this one.
+    If all ranks raise an exception together, rank 0 prints its message in one line. The rank on which any other
+    exception happened prints the traceback and ends the job at once, because other ranks may be waiting for this rank.
     """
     try:
         comm = ulfm_comm(world())
-    except LaunchError as error:  # no communicator: a rank knows only what its launcher says
+    except LaunchError as error:  # no communicator: only the launcher's variables give the rank
         _, rank = _launched(os.environ)
         if rank > 0:
             time.sleep(PAUSE)
@@ -98,7 +97,7 @@ def run(main: Callable[[Comm], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         _end(comm, INTERRUPTED, "")
     except failures(comm) as error:
-        _end(comm, 1, f"distcnn: {rank_name(comm)} ends, as another has died or failed: {error}")
+        _end(comm, 1, f"distcnn: {rank_name(comm)} ends, as another rank has died or failed: {error}")
     except BaseException as error:
         together, cause = comm.size == 1 or collective_rank(error) is not None, _cause(error)
         if not (together and isinstance(cause, DistcnnError | SystemExit)):
@@ -108,11 +107,12 @@ def run(main: Callable[[Comm], int | None]) -> NoReturn:
 
 
 def _cause(error: BaseException) -> BaseException:
+    """Return the exception that a CollectiveError wraps, or any other exception itself."""
     return error.cause if isinstance(error, CollectiveError) else error
 
 
 def _verdict(error: BaseException) -> tuple[int, str]:
-    """Return the exit code that a collective exception stands for, and what to print."""
+    """Return the exit code and the message of a collective exception."""
     cause = _cause(error)
     if isinstance(cause, SystemExit):
         return int(cause.code or 0), ""
@@ -120,8 +120,8 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     return getattr(error, "exit_code", 1), f"distcnn: error: {error}{where}"
 
 
-def _leave(comm, code: int, message: str, prints: bool) -> NoReturn:
-    """Exit together, as launchers end the job at the first rank that exits with an error."""
+def _leave(comm: Comm, code: int, message: str, prints: bool) -> NoReturn:
+    """Exit together with all ranks, because launchers end the job when the first rank exits with an error."""
     _print(message if prints else "")
     if prints:
         job_status.write(f"{job_status.EXIT} {code}")
@@ -132,8 +132,8 @@ def _leave(comm, code: int, message: str, prints: bool) -> NoReturn:
     _exit(comm, code)
 
 
-def _fail(comm, error: BaseException, remote: bool) -> NoReturn:
-    """End the job for an exception of this rank alone, or one that distcnn does not expect."""
+def _fail(comm: Comm, error: BaseException, remote: bool) -> NoReturn:
+    """End the job because of an exception on only this rank, or one that distcnn does not expect."""
     if remote:
         time.sleep(PAUSE)
     what = "".join(traceback.format_exception(error))
@@ -144,26 +144,26 @@ def _fail(comm, error: BaseException, remote: bool) -> NoReturn:
     _end(comm, getattr(error, "exit_code", 1), what + who)
 
 
-def _end(comm, code: int, message: str) -> NoReturn:
+def _end(comm: Comm, code: int, message: str) -> NoReturn:
     """End the job from this rank, whatever the others are doing."""
     _print(message)
     if comm.size > 1:
-        time.sleep(0.1)  # Open MPI may lose what was written just before
+        time.sleep(0.1)  # Open MPI may lose output that was written just before
         if isinstance(comm, UlfmComm):
-            comm.Revoke()  # Abort would end this rank alone, and no other rank would learn of it
+            comm.Revoke()  # Abort would end only this rank, and no other rank would learn of it
             time.sleep(0.1)
-            if code == INTERRUPTED:  # the others may be training, and MPI reports only a death by signal
+            if code == INTERRUPTED:  # other ranks may be training, and MPI reports only a death by signal
                 os.kill(os.getpid(), signal.SIGKILL)
         else:
             comm.Abort(code)
     _exit(comm, code)
 
 
-def _exit(comm, code: int) -> NoReturn:
-    """Exit, where ranks may have died without MPI's Finalize: it would wait for them, seen in 2 of 40 runs.
+def _exit(comm: Comm, code: int) -> NoReturn:
+    """Exit; if ranks may have died, without MPI's Finalize, which waited for dead ranks in 2 of 40 runs.
 
-    Elsewhere by Python's own way out, though it takes 0.2 s: ranks that left at once after Finalize were killed by
-    MPICH's mpirun now and then, which then returned its own code.
+    Otherwise exit by `sys.exit`, although that takes 0.2 s: MPICH's mpirun sometimes killed ranks that left at once
+    after Finalize, and then returned an exit code of its own.
     """
     if isinstance(comm, UlfmComm):
         os._exit(code)
@@ -171,7 +171,8 @@ def _exit(comm, code: int) -> NoReturn:
 
 
 def _print(message: str) -> None:
-    with suppress(OSError, AttributeError):  # streams that are closed, as under daemons
+    """Flush stdout, then print a message, if it is not empty, on stderr."""
+    with suppress(OSError, AttributeError):  # closed streams, as under daemons
         sys.stdout.flush()
     if message and sys.stderr:
         print(message, file=sys.stderr, flush=True)

@@ -1,1 +1,1 @@
-"""What happens when ranks die, hang or differ: recovery, comparison of replicas, watchdog, diagnosis."""
+"""Fault tolerance: recovery from rank failures, comparison of replicas, the watchdog, and diagnosis of divergence."""

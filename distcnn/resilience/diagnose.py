@@ -1,4 +1,4 @@
-"""Which layer and which samples made a step diverge: the step is computed again, so that this costs nothing before."""
+"""Diagnosis of a step that has diverged: computes it again, to find the layer and the samples that caused it."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ Finding = tuple[int, str]
 
 
 def explained(comm: Comm, step: int, finding: Finding | None) -> DistcnnError:
-    """Return the Diverged that names the layer, the samples and the rank at which step `step` diverged. Collective.
+    """Return an exception that names the layer, the samples and the rank at which a step diverged. Collective.
 
-    finding: what `diagnose` has returned on this rank.
+    step: the number of the step, from 1.
+    finding: the result of `diagnose` on this rank.
     """
     found = [(*each, rank) for rank, each in enumerate(comm.allgather(finding)) if each]
     _, what, rank = min(found, key=operator.itemgetter(0), default=(0, "the sum over all ranks", 0))
-    return mark_collective(
-        Diverged(
-            f"diverged at step {step}, whose update was not applied: {what}, on {rank_name(comm, rank)}; try a lower "
-            f"--learning-rate"
-        )
-    )
+    where = f"diverged at step {step}, whose update was not applied"
+    message = f"{where}: {what}, on {rank_name(comm, rank)}; try a lower --learning-rate"
+    return mark_collective(Diverged(message))
 
 
 def diagnose(
     net: Net, blocks: Sequence[Block], positions: int, epoch: int, allgather: Allgather | None = None
 ) -> Finding | None:
-    """Return (place, words) on the first group of blocks that has a value beyond the range of exact sums, or None.
+    """Return (place, description) of the first value beyond the range of exact sums, or None if there is none.
 
-    The place is a number that grows along the forward pass and then the backward pass. The weights must be those of
-    the step; the contents of `net.sums` are lost. Collective if there is an allgather.
+    The place is a number that increases along the forward pass and then the backward pass. The description names the
+    layer and the samples. The weights must be those of the step; `net.sums` are overwritten. Collective if there is an
+    allgather.
 
+    net: the net, as one worker.
     blocks: this rank's part of the batch.
-    positions: how many blocks the batch has over all ranks.
+    positions: the number of blocks that the batch has over all ranks.
     epoch: from 0.
-    allgather: of batch norms over the whole batch, see `distcnn.training.sync_batchnorm`.
+    allgather: for batch norms over the whole batch, see `distcnn.training.sync_batchnorm`; otherwise None.
     """
     net.context.training = True
     for group in net.groups(blocks):
@@ -61,25 +61,26 @@ def diagnose(
     return None
 
 
-def block_names(blocks: Sequence[Block], place: int) -> str:
-    """Return words on blocks and their samples; place: the position in the batch of the first block."""
-    places = ", ".join(str(place + k) for k in range(len(blocks)))
-    return f"block{'s' * (len(blocks) > 1)} {places}, {sample_names(blocks)}"
+def block_names(blocks: Sequence[Block], position: int) -> str:
+    """Return the names of blocks and of their samples; position: that of the first block in the batch."""
+    positions = ", ".join(str(position + k) for k in range(len(blocks)))
+    return f"block{'s' * (len(blocks) > 1)} {positions}, {sample_names(blocks)}"
 
 
 def sample_names(blocks: Sequence[Block], lanes: np.ndarray | None = None) -> str:
-    """Return words on the samples of some blocks, or on those in some lanes, bool [blocks, 16]."""
+    """Return the names of the samples of some blocks; lanes: bool [blocks, 16], the samples to name, None for all."""
     chosen = np.array([block.weight > 0 for block in blocks])
     numbers = np.array([block.index for block in blocks])[chosen if lanes is None else lanes & chosen]
     return f"sample{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
-def _forward(net, blocks, allgather):
+def _forward(net: Net, blocks: Sequence[Block], allgather: Allgather | None) -> Finding | None:
+    """Compute a group's forward pass; return where it first exceeds the range, or None."""
     net.group.forward(allgather)
     for k in range(len(net.layers) if blocks else 0):
         values = np.array([plan.values[k + 1].inside for plan in net.group.plans])
-        wild = ~(np.abs(values) < 2.0**RANGE_BITS)  # so that NaN counts, too
-        lanes = wild.reshape(len(blocks), -1, LANES).any(1) & [block.weight > 0 for block in blocks]
+        outside = ~(np.abs(values) < 2.0**RANGE_BITS)  # so that NaN counts, too
+        lanes = outside.reshape(len(blocks), -1, LANES).any(1) & [block.weight > 0 for block in blocks]
         if lanes.any():
             finite = np.isfinite(values).all()
             what = f"values beyond 2**{RANGE_BITS}" if finite else "NaN or infinity"
@@ -89,14 +90,21 @@ def _forward(net, blocks, allgather):
     return (len(net.layers), f"the loss is out of range, {sample_names(blocks)}") if overflows else None
 
 
-def _backward(net, blocks, allgather):
-    overflowed = []
-    net.group.backward(lambda k: overflowed.append(k) if net.guard.overflows else None, allgather)
+def _backward(net: Net, blocks: Sequence[Block], allgather: Allgather | None) -> Finding | None:
+    """Compute a group's backward pass; return where it first exceeds the range, or None."""
+    overflowed: list[int] = []
+
+    def layer_done(k: int) -> None:
+        if net.guard.overflows:
+            overflowed.append(k)
+
+    net.group.backward(layer_done, allgather)
     if not overflowed:
         return None
     k = overflowed[0]
     return 2 * len(net.layers) - k, f"a gradient of {_name(net, k)} is out of range, {sample_names(blocks)}"
 
 
-def _name(net, k):
+def _name(net: Net, k: int) -> str:
+    """Return the name of layer k in messages."""
     return f"layer {k} ({type(net.layers[k]).__name__})"

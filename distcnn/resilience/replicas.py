@@ -1,7 +1,7 @@
-"""All ranks' replicas are the same bits: compared every so often, brought to one state when a rank or bit is lost.
+"""Comparison of all ranks' replicas, which must have the same bits, and their synchronization after a failure.
 
-One case is not covered: a bit is lost in a replica, and before the next comparison a rank dies within a sum that just
-this replica's rank has finished. Then all take over its state.
+One case is not covered: memory corruption changes a replica, and before the next comparison a rank dies during an
+allreduce that only the rank of this replica has finished. Then all ranks copy the corrupt replica.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from distcnn.parallel.ulfm import rank_number
 from distcnn.run.state import digest
 from distcnn.run.training_progress import TrainingProgress
 
-MAX_ROLLBACKS = 3  # to one state; then somebody must look at the machine
+MAX_ROLLBACKS = 3  # to the same state; then a person must examine the machine
 
 Arrays = Sequence[np.ndarray]
 
 
 class ReplicaMismatch(DistcnnError):
-    """Replicas differ; every rank raises it."""
+    """Raised on every rank if replicas differ."""
 
 
 class Copy(NamedTuple):
-    """A replica as it was: its progress, its arrays, and their digest."""
+    """A copy of a replica: its progress, its arrays, and their digest."""
 
     progress: TrainingProgress
     arrays: list[np.ndarray]
@@ -39,22 +39,22 @@ class Copy(NamedTuple):
 
 
 class Replicas:
-    """Compares this rank's replica with the others and makes them equal; all methods are collective.
+    """Compares this rank's replica with those of the other ranks, and makes them equal. All methods are collective.
 
     A replica consists of its arrays, float32, which are overwritten in place, and its progress.
 
-    comm: of all ranks.
+    comm: the communicator of all ranks.
     heartbeat: of this rank.
-    compared: whether replicas have been compared since they were last brought to one state.
+    compared: whether replicas have been compared since the last synchronization or rollback.
     """
 
     def __init__(self, comm: Comm, heartbeat: Heartbeat):
         self.comm, self.heartbeat, self.compared = comm, heartbeat, False
-        self._good: Copy | None = None  # the last state in which all replicas were the same
-        self._rollbacks = 0  # to it
+        self._good: Copy | None = None  # the last state in which all replicas were equal
+        self._rollbacks = 0  # to that state
 
     def compare(self, arrays: Arrays, progress: TrainingProgress) -> None:
-        """Copy the state if it is the same on all ranks; raise ReplicaMismatch on every rank otherwise."""
+        """Keep a copy of the replica for `rollback`; raise ReplicaMismatch on every rank if replicas differ."""
         self.compared = True
         if self.comm.size == 1:
             return
@@ -64,7 +64,7 @@ class Replicas:
         self._good = Copy(progress, [array.copy() for array in arrays], own)
 
     def check_equal(self, arrays: Arrays, progress: TrainingProgress) -> str:
-        """Return the digest of all replicas; raise ReplicaMismatch on every rank, which names those that differ."""
+        """Return the digest of the replica; if replicas differ, raise ReplicaMismatch, which names their ranks."""
         own = digest(*arrays)
         self.heartbeat.beat(WAITING)
         found = self.comm.allgather((progress, own))
@@ -74,9 +74,9 @@ class Replicas:
         return own
 
     def sync_to_latest(self, arrays: Arrays, progress: TrainingProgress) -> tuple[TrainingProgress, int]:
-        """Bring all ranks to the furthest replica, by a step or less; return its progress and its rank.
+        """Copy the replica with the most steps to all ranks; return its progress and its rank.
 
-        Raises whatever MPI raises when yet another rank dies; the arrays are then as they were.
+        If another rank dies meanwhile, MPI's exception is raised and the arrays are unchanged.
         """
         every = self.comm.allgather(progress)
         furthest = max(every)
@@ -87,9 +87,9 @@ class Replicas:
         return furthest, source
 
     def rollback(self, arrays: Arrays) -> TrainingProgress:
-        """Bring all ranks back to the last state that was the same on all, and return its progress.
+        """Restore on all ranks the last state that was equal on all, and return its progress.
 
-        Raises DistcnnError on every rank if that has happened too often.
+        Raises DistcnnError on every rank after too many rollbacks to the same state, or if there is no such state.
         """
         good = self._good if self._good and digest(*self._good.arrays) == self._good.digest else None
         found = self.comm.allgather((good and good.progress, self._rollbacks))
@@ -97,19 +97,18 @@ class Replicas:
         # One rank may have counted a rollback that has failed on another.
         self._rollbacks = max(rollbacks for _, rollbacks in found) + 1
         if self._rollbacks > MAX_ROLLBACKS or not any(every):
-            raise mark_collective(
-                DistcnnError("replicas differ again and again: have the memory of the hosts tested")
-            )
+            message = "replicas differ again and again: test the memory of the hosts"
+            raise mark_collective(DistcnnError(message))
         last = max(filter(None, every))
         source = every.index(last)
         self._copy_from(source, good.arrays if good and self.comm.rank == source else arrays, arrays)
         self.compared = False
         return last
 
-    def _copy_from(self, source, sent, arrays):
-        """Copy the arrays `sent` of one rank into all ranks' `arrays`.
+    def _copy_from(self, source: int, sent: Arrays, arrays: Arrays) -> None:
+        """Copy the arrays `sent` of rank `source` into all ranks' `arrays`.
 
-        All of them arrive before one is overwritten, as ranks may die meanwhile.
+        No array is overwritten before all have arrived, because ranks may die meanwhile.
         """
         arrived = [array.copy() for array in sent]
         for array in arrived:
@@ -117,11 +116,11 @@ class Replicas:
         for own, array in zip(arrays, arrived, strict=True):
             own[:] = array
 
-    def _difference(self, found):
-        """Return words on the ranks that have other bits than most."""
+    def _difference(self, found: list[tuple[TrainingProgress, str]]) -> str:
+        """Return a message that names the ranks whose replicas differ from the majority; found: as in `check_equal`."""
         hosts = self.comm.allgather(socket.gethostname())
         counts = Counter(found).most_common()
         tie = len(counts) > 1 and counts[0][1] == counts[1][1]
         ranks = [k for k, each in enumerate(found) if tie or each != counts[0][0]]
         who = ", ".join(f"rank {rank_number(self.comm, k)} on {hosts[k]}" for k in ranks)
-        return f"{who}: {'other bits each' if tie else 'other bits than on the other ranks'}"
+        return f"{who}: {'all differ' if tie else 'other bits than on the other ranks'}"

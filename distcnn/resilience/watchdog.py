@@ -1,10 +1,10 @@
-"""The watchdog: a thread on each rank that ends a rank which hangs, and prints which one and where.
+"""The watchdog: a thread on each rank that kills a rank which hangs, and prints its number and its stack.
 
-It reads the heartbeats of its node. A rank that computes for too long hangs: ranks that wait for it are in the phase
-WAITING. Its own watchdog prints its stack and kills it. Where that thread cannot run, because the process is stopped or
-stuck in a library, the watchdog of another rank of its node does the same from outside. A killed rank overwrites
-nothing when it wakes. The remaining ranks recover, see `recovery`; where one failed rank ends the job, the launcher
-starts it again.
+The watchdog reads the heartbeats of its node. A rank hangs if it computes for too long; ranks that wait for it are in
+the phase WAITING. A hung rank's own watchdog prints its stack and kills it. If that thread cannot run, because the
+process is stopped or stuck in a library, the watchdog of another rank on the node does so. A killed rank cannot wake up
+later and overwrite files. The remaining ranks recover, see `recovery`; if one failed rank ends the job, the
+launcher restarts it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from contextlib import contextmanager, suppress
 
 from distcnn.parallel.heartbeat import CLOCK, IDLE, PHASES, WAITING, Heartbeat
 
-GRACE = 1.0  # seconds that a hung rank's own watchdog has before that of another rank helps
+GRACE = 1.0  # seconds that a hung rank's own watchdog has before another rank's watchdog kills the rank
 
 
 class Watchdog:
-    """Ends the ranks of this node that hang, inside `watching()`.
+    """Kills the ranks of this node that hang, inside `watching()`.
 
     heartbeat: of this rank.
-    size: how many ranks the job has.
-    timeout: seconds without a heartbeat after which a rank hangs; 0: no rank is ended.
+    size: the number of ranks of the job, for messages.
+    timeout: seconds without a heartbeat after which a rank is considered hung; 0: no rank is killed.
     """
 
     def __init__(self, heartbeat: Heartbeat, size: int, timeout: float = 0.0):
@@ -38,13 +38,13 @@ class Watchdog:
         self._timeout, self._ended = timeout, threading.Event()
         self._thread: threading.Thread | None = None
         self._looked = CLOCK()  # when the thread last looked at the heartbeats
-        self._woken_in: int | None = (
-            None  # the step in which it found that this process had been stopped for long
+        self._late_step: int | None = (
+            None  # the step in which the thread found that this process had been stopped
         )
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch inside the block."""
+        """Run the watchdog's thread inside the block, if there is a timeout."""
         if self._timeout:
             faulthandler.enable()
             self._looked = CLOCK()
@@ -57,24 +57,29 @@ class Watchdog:
             self._ended.set()
 
     def woke_late(self) -> bool:
-        """Return whether this process was stopped, in this step or the one before, for longer than others wait."""
+        """Return whether this process was stopped, in this step or the one before, for longer than the timeout."""
         stopped = self._thread is not None and CLOCK() - self._looked > 1e9 * self._timeout
-        return stopped or (self._woken_in is not None and self._heartbeat.own.step <= self._woken_in + 1)
+        return stopped or (self._late_step is not None and self._heartbeat.own.step <= self._late_step + 1)
 
-    def _watch(self):
+    def _watch(self) -> None:
+        """Check the heartbeats again and again, until `watching()` ends."""
         pause = min(max(self._timeout / 8, 0.02), 5)
         woken = self._looked = CLOCK()
         while not self._ended.wait(pause):
             now = CLOCK()
             if now - self._looked > 5e9 * pause:
-                woken = now  # this process was stopped, perhaps the whole job: all timeouts begin again
+                woken = now  # this process, perhaps the whole job, was stopped: all timeouts start again
             if now - self._looked > 1e9 * self._timeout:
-                self._woken_in = self._heartbeat.own.step
+                self._late_step = self._heartbeat.own.step
             self._looked = now
             self._look(now, woken)
 
-    def _look(self, now, woken):
-        """End the ranks that hang: this one, or one of this node whose own watchdog has not ended it."""
+    def _look(self, now: int, woken: int) -> None:
+        """Kill the ranks that hang: this one, or another one of this node whose own watchdog has not killed it.
+
+        now: the time, by CLOCK.
+        woken: when this process last resumed after it was stopped; timeouts count from then.
+        """
         mine, places = self._node.place, range(len(self._node.ranks))
         beats = [self._heartbeat.read(k) for k in places]
         late = [(now - max(beat.since, woken)) * 1e-9 - self._timeout for beat in beats]
@@ -83,16 +88,20 @@ class Watchdog:
             self._end(mine, "hangs")
             os.kill(os.getpid(), signal.SIGKILL)
         elif beats[mine].phase == WAITING and late[mine] > self._timeout + 2 * GRACE:
-            self._end(mine, "gets no answer, as if a whole host were frozen")
-            os._exit(1)  # no death by signal: no rank is there to go on, and the job has failed
+            self._end(mine, "gets no answer, as if a whole host had stopped")
+            os._exit(1)  # not by a signal: no rank can continue, and the job has failed
         hung = [k for k in places if busy[k] and late[k] > GRACE]
         sound = [k for k in places if k not in hung and _alive(self._processes[k])]
         for k in hung:
             if sound[:1] == [mine] and _alive(self._processes[k]):
-                self._end(k, "hangs and does not even end itself")
+                self._end(k, "hangs, and its own watchdog does not run")
 
-    def _end(self, place, what):
-        """Print what a rank of this node does not do, and its stacks; kill it, unless it is this one."""
+    def _end(self, place: int, what: str) -> None:
+        """Print why a rank of this node is killed, and its stacks; kill it unless it is this one.
+
+        place: the index of the rank on the node.
+        what: the problem, as a predicate.
+        """
         beat, who = self._heartbeat.read(place), f"rank {self._node.ranks[place]} of {self._size}"
         seconds = (CLOCK() - beat.since) * 1e-9
         print(
@@ -103,24 +112,26 @@ class Watchdog:
         )
         if place == self._node.place:
             faulthandler.dump_traceback(all_threads=True)
-            time.sleep(0.1)  # Open MPI may lose what was written just before
+            time.sleep(0.1)  # Open MPI may lose output that was written just before
             return
+        process = self._processes[place]
+        assert process is not None  # as only a process that `_alive` knows is killed
         with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._processes[place], signal.SIGABRT)  # faulthandler prints its stacks
+            signal.pidfd_send_signal(process, signal.SIGABRT)  # faulthandler prints its stacks
             time.sleep(0.1)
-            signal.pidfd_send_signal(self._processes[place], signal.SIGKILL)
+            signal.pidfd_send_signal(process, signal.SIGKILL)
 
 
-def _handle(pid):
-    """Return a handle to a process that no other process inherits, or None where there is no such thing."""
+def _handle(pid: int) -> int | None:
+    """Return a file descriptor that stands for a process, or None if the system has none or cannot see the process."""
     try:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):  # not Linux, or in another container
         return None
 
 
-def _alive(handle):
-    """Return whether a process can still be signalled, as far as the operating system says."""
+def _alive(handle: int | None) -> bool:
+    """Return whether a process can still be signaled; False without a handle."""
     if handle is None:
         return False
     try:

@@ -1,1 +1,1 @@
-"""A run on disk and on the screen: folder, state, checkpoints, metrics, curves, progress, predictions."""
+"""A run's files and its output on the screen: folder, state, checkpoints, metrics, curves, progress, predictions."""

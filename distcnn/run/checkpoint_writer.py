@@ -1,4 +1,4 @@
-"""A thread that writes a run's checkpoints, so that training waits for no disk: it only copies its state."""
+"""A thread that writes checkpoints, so that training only has to copy its state and does not wait for the disk."""
 
 import threading
 from collections import deque
@@ -9,27 +9,30 @@ from distcnn.run import checkpoint
 from distcnn.run.hdf5_image import Image
 from distcnn.run.state import State
 
-Score = tuple[float, float]  # of two, the higher is better
+Score = tuple[float, float]  # the greater, the better
 
-GOES_ON = "(training goes on)"
+CONTINUES = "(training continues)"
 
 
 class CheckpointWriter:
-    """Writes checkpoints to a folder and removes old ones; the best of those that have a score always stays.
+    """Writes checkpoints to a folder and removes old ones; the checkpoint with the best score always stays.
 
-    A failure is added to `warnings`, and the next checkpoint is tried all the same; earlier checkpoints stay.
+    If a checkpoint cannot be written, a message is appended to `warnings`, and the next checkpoint is tried as usual.
 
-    folder: made when it is missing
-    last: how many of the newest checkpoints stay
-    best: (score, step) of the best checkpoint that is already in the folder, or None
+    folder: is made if it is missing.
+    last: how many of the newest checkpoints stay.
+    best: (score, step) of the best checkpoint that is already in the folder, or None.
+    warnings: messages that the caller has to show and to remove.
     """
 
     def __init__(self, folder: str | Path, last: int, best: tuple[Score, int] | None = None) -> None:
         self.folder, self.last, self.best = Path(folder), last, best
         self.warnings: deque[str] = deque()  # the thread appends, the caller pops
         self._image = Image()
-        self._unsaved: tuple[State, Score | None] | None = None  # the last one taken, until it is on disk
-        self._queue_changed = threading.Condition()  # guards the next two
+        self._unsaved: tuple[State, Score | None] | None = (
+            None  # the last state that was taken from the queue, until it is on disk
+        )
+        self._queue_changed = threading.Condition()  # guards _pending and _closing
         self._pending: tuple[State, Score | None] | None = None
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
@@ -43,9 +46,9 @@ class CheckpointWriter:
             self._queue_changed.notify_all()
 
     def close(self) -> str | None:
-        """Write what is pending, then end the thread; return None, or a line on what could not be saved.
+        """Write the pending checkpoint, then end the thread; return None, or a message if the last state is not saved.
 
-        A last checkpoint that failed is tried once more.
+        If the last checkpoint could not be written, this tries once more.
         """
         with self._queue_changed:
             self._closing = True
@@ -55,7 +58,7 @@ class CheckpointWriter:
             self._write(*self._unsaved)
         if self._unsaved is None:
             return None
-        return f"the state after step {self._unsaved[0].step} is lost, for it could not be saved"
+        return f"the state after step {self._unsaved[0].step} is lost, because it could not be saved"
 
     def _work(self) -> None:
         """Write pending checkpoints until the writer is closed and none is left."""
@@ -70,7 +73,7 @@ class CheckpointWriter:
             self._write(state, score)
 
     def _write(self, state: State, score: Score | None) -> None:
-        """Save a state, then remove old checkpoints; whatever fails becomes a warning."""
+        """Save a state, then remove old checkpoints; any failure becomes a warning."""
         self._unsaved = state, score
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +86,6 @@ class CheckpointWriter:
                 checkpoint.mark_best(self.folder, best_step)
             checkpoint.prune(self.folder, self.last, best_step)
         except (OutputError, OSError) as error:
-            self.warnings.append(f"{error} {GOES_ON}")
-        except Exception as error:  # nobody would see an exception of this thread
-            self.warnings.append(f"no checkpoint of step {state.step}: {error!r} {GOES_ON}")
+            self.warnings.append(f"{error} {CONTINUES}")
+        except Exception as error:  # an exception of this thread would be invisible
+            self.warnings.append(f"no checkpoint of step {state.step}: {error!r} {CONTINUES}")

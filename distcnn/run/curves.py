@@ -1,4 +1,4 @@
-"""curves.png: loss and accuracy by epoch, drawn from the metrics; a picture that fails never stops a run."""
+"""curves.png: loss and accuracy by epoch, drawn from the metrics; if drawing fails, the run only prints a warning."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 DRAW = "import sys; sys.path[:] = sys.argv[4:]; from distcnn.run.curves import main; main(*sys.argv[1:4])"
 
-TRAIN, TEST = "#1f6fb4", "#d9690f"  # blue and orange: told apart in any kind of color vision
+TRAIN, TEST = "#1f6fb4", "#d9690f"  # blue and orange, which differ in any kind of color vision
 VALIDATION = "#8a8a8a"
 COLORS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}  # by split
 
 
 class Curves:
-    """The picture of the records in a metrics file.
+    """Draws the picture of the records in a metrics file.
 
-    Another process draws it, while training goes on: Matplotlib takes half a second to import, and more memory than a
-    whole rank's arrays.
+    Another process draws it while training continues, because Matplotlib takes half a second to import, and more memory
+    than all arrays of a rank.
 
-    metrics: path of the metrics file
-    path: of the PNG file
-    title: a line above the picture
-    warn: called with a line that says why the picture could not be drawn
+    metrics: the path of the metrics file.
+    path: the path of the PNG file.
+    title: a line above the picture.
+    warn: called with a message if the picture could not be drawn.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Curves:
         self._process: subprocess.Popen[bytes] | None = None
 
     def draw(self) -> None:
-        """Start to draw the records that there are now."""
+        """Start a process that draws the records that the metrics file has now."""
         self.finish()
         command = [sys.executable, "-c", DRAW, *self._arguments, *sys.path]
         none, pipe = subprocess.DEVNULL, subprocess.PIPE
@@ -52,14 +52,16 @@ class Curves:
             self._warn(f"no curves drawn: {error.strerror}")
 
     def finish(self) -> None:
-        """Wait until the picture that was started is drawn."""
+        """Wait until the picture that was last started is drawn."""
         if self._process is None:
             return
         (_, stderr), code = self._process.communicate(), self._process.returncode
         self._process = None
         if code:
             lines = stderr.decode(errors="replace").splitlines()
-            self._warn(f"no curves drawn: {lines[-1] if lines else f'their process ended with {code}'}")
+            self._warn(
+                f"no curves drawn: {lines[-1] if lines else f'the drawing process ended with exit code {code}'}"
+            )
 
 
 def main(metrics: str, path: str, title: str) -> None:
@@ -68,7 +70,7 @@ def main(metrics: str, path: str, title: str) -> None:
 
 
 def _png(records: list[dict], title: str) -> bytes:
-    """Return the bytes of the picture: loss at the left, accuracy at the right."""
+    """Return the bytes of a PNG picture: loss on the left, accuracy on the right."""
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
     by_epoch = {record["epoch"]: record for record in records}  # the last record of each epoch
@@ -88,9 +90,11 @@ def _png(records: list[dict], title: str) -> bytes:
 
 
 def _line(axes: Axes, by_epoch: dict[int, dict], key: str, color: str, label: str) -> None:
-    """Plot one number by epoch, its last value in the legend; nothing where it was never measured.
+    """Plot one number of the records by epoch, or nothing if no record has it.
 
-    label: a format for the legend, to be filled with the last value
+    by_epoch: the records by epoch.
+    key: of the number in a record.
+    label: a format for the legend, which is filled with the last value.
     """
     points = [(epoch, record[key]) for epoch, record in by_epoch.items() if record.get(key) is not None]
     if points:
@@ -99,7 +103,7 @@ def _line(axes: Axes, by_epoch: dict[int, dict], key: str, color: str, label: st
 
 
 def _finish(axes: Axes, title: str, by_epoch: dict[int, dict]) -> None:
-    """Add title, ticks, grid and legend."""
+    """Add title, ticks, grid and legend to axes."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title, fontsize=10)
@@ -116,7 +120,7 @@ def _finish(axes: Axes, title: str, by_epoch: dict[int, dict]) -> None:
 
 
 def _scale_loss(axes: Axes) -> None:
-    """Use a logarithmic axis, with its numbers in plain digits, where a loss falls far."""
+    """Use a logarithmic axis, with labels in plain digits, if the losses differ by more than a factor of 8."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     values = [value for line in axes.lines for value in cast(list, line.get_ydata())]

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object a line, one line an epoch; a run that goes on from an earlier step cuts it back."""
+"""metrics.jsonl: a JSON object on one line for each epoch; a run that resumes from an earlier step truncates it."""
 
 import errno
 import json
@@ -16,12 +16,12 @@ class Metrics:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.unwritten = b""  # lines that could not be written so far
+        self.unwritten = b""  # lines that could not be written yet
 
     def append(self, record: dict) -> None:
-        """Add a record and flush it to disk; NaN and infinity, which JSON lacks, become null.
+        """Append a record and flush it to disk; NaN and infinity, which JSON lacks, become null.
 
-        Raises OutputError when the file cannot be written; the record is then written with the next one.
+        Raises OutputError if the file cannot be written; the next call then writes this record, too.
         """
         line = json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False)
         self.unwritten += line.encode() + b"\n"
@@ -29,15 +29,17 @@ class Metrics:
             with open(self.path, "ab", buffering=0) as file:
                 _append_all(file, self.unwritten)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written: {error.strerror}; free the disk") from None
+            raise OutputError(
+                f"{self.path}: cannot be written: {error.strerror}; free some disk space"
+            ) from None
         self.unwritten = b""
 
     def records(self) -> list[dict]:
-        """Return the records in order, without lines that are none, as a killed run may leave."""
+        """Return the records in order; lines that are no records, as a killed run may leave them, are skipped."""
         return [record for _, record in self._lines()]
 
     def truncate_after(self, step: int) -> None:
-        """Remove records of later steps, and lines that are no records; the file is replaced as a whole."""
+        """Remove the records of later steps, and lines that are no records; replace the file atomically."""
         remaining = b"".join(line for line, record in self._lines() if record["step"] <= step)
         if self.path.exists() and remaining != self.path.read_bytes():
             write_whole(self.path, remaining)
@@ -49,13 +51,13 @@ class Metrics:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be read: {error.strerror}; mend or remove it") from None
+            raise OutputError(f"{self.path}: cannot be read: {error.strerror}; repair or remove it") from None
         found = [(line, _record(line)) for line in lines if line.endswith(b"\n")]
         return [(line, record) for line, record in found if record is not None]
 
 
 def _append_all(file: BinaryIO, content: bytes) -> None:
-    """Append to an unbuffered file and flush it to disk; if not all can be written, write nothing, raise OSError."""
+    """Append to an unbuffered file and flush it to disk; if not all can be written, undo it and raise OSError."""
     size = file.tell()
     try:
         written = file.write(content)
@@ -68,11 +70,12 @@ def _append_all(file: BinaryIO, content: bytes) -> None:
 
 
 def _plain(value: object) -> object:
+    """Return None for NaN and infinity, and any other value itself."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _record(line: bytes) -> dict | None:
-    """Return the object with a step that a line holds, or None."""
+    """Return the record in a line, or None if the line is no JSON object with a step."""
     try:
         record = json.loads(line)
     except ValueError:

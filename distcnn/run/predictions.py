@@ -1,4 +1,4 @@
-"""Predictions as files and as text."""
+"""Predictions: writing them to files, and describing them in text."""
 
 import csv
 import io
@@ -12,9 +12,9 @@ import numpy as np
 from distcnn.errors import OutputError
 from distcnn.system.atomic_files import write_whole
 
-ROWS = 4096  # of a .csv file, formatted at a time
-MANY_CLASSES = 40  # with more, classes are not listed one by one
-FEW_IMAGES = 20  # so many are listed one by one
+ROWS = 4096  # of a .csv file, which are formatted at a time
+MANY_CLASSES = 40  # with more classes, they are not listed one by one
+FEW_IMAGES = 20  # up to so many images are listed one by one
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Predictions:
     probabilities: np.ndarray  # float32 [n, classes]
     labels: np.ndarray | None  # int32 [n], or None where they are unknown
     classes: tuple[str, ...]
-    about: dict  # where all this comes from: the checkpoint, the data, ...
+    about: dict  # the origin of the predictions: checkpoint, epoch, step, data, split, digest
 
     @property
     def accuracy(self) -> float | None:
-        """The fraction of images whose class is right, or None where labels are unknown."""
+        """The fraction of images with correct predictions, or None if labels are unknown."""
         return None if self.labels is None else float(np.mean(self.predicted == self.labels))
 
     @property
     def record(self) -> dict:
-        """A summary for a program, as one object for JSON."""
+        """A summary as an object for JSON."""
         counts = np.bincount(self.predicted, minlength=len(self.classes))
         found = {"samples": len(self.predicted), "accuracy": self.accuracy}
         return self.about | found | {"classes": list(self.classes), "counts": counts.tolist()}
@@ -46,21 +46,22 @@ class Predictions:
 def require_free(path: str | Path, force: bool) -> None:
     """Raise OutputError unless predictions may be written to this path.
 
-    force: replace the file if it exists
+    force: whether an existing file may be replaced.
     """
     if Path(path).suffix not in (".h5", ".csv"):
         raise OutputError(f"--out {path}: wanted a name that ends in .h5 or .csv")
     if os.path.lexists(path) and not force:
-        raise OutputError(f"{path} is there already: choose another name, or replace it with --force")
+        raise OutputError(f"{path} exists already: choose another name, or replace it with --force")
 
 
 def write(path: str | Path, predictions: Predictions) -> None:
-    """Write predictions whole or not at all, as HDF5 or CSV, by the name's ending."""
+    """Write predictions atomically, as HDF5 or CSV, depending on the suffix of the path."""
     pieces = _hdf5(predictions) if Path(path).suffix == ".h5" else _csv(predictions)
     write_whole(path, *pieces)
 
 
 def _hdf5(predictions: Predictions) -> Iterator[memoryview]:
+    """Yield the bytes of an HDF5 file."""
     import h5py
 
     memory = io.BytesIO()
@@ -75,7 +76,11 @@ def _hdf5(predictions: Predictions) -> Iterator[memoryview]:
 
 
 def _csv(predictions: Predictions) -> Iterator[bytes]:
-    """Yield lines: image number, label if known, class number, name and probability, then all probabilities."""
+    """Yield the bytes of a CSV file, some lines at a time.
+
+    A line has the number of the image, its label if known, the predicted class's number, name and probability, and the
+    probabilities of all classes.
+    """
     known = predictions.labels is not None
     yield _lines([["image", *["label"] * known, "predicted", "class", "probability", *predictions.classes]])
     for start in range(0, len(predictions.predicted), ROWS):
@@ -84,13 +89,14 @@ def _csv(predictions: Predictions) -> Iterator[bytes]:
 
 
 def _row(predictions: Predictions, k: int) -> list:
-    """Return the fields of image k."""
+    """Return the fields of the line on image k."""
     found, row = int(predictions.predicted[k]), predictions.probabilities[k]
     label = [] if predictions.labels is None else [int(predictions.labels[k])]
     return [k, *label, found, predictions.classes[found], *(f"{x:.9g}" for x in (row[found], *row))]
 
 
 def _lines(rows: Iterable[list]) -> bytes:
+    """Return rows as lines of CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode(errors="surrogateescape")
@@ -100,11 +106,11 @@ def _lines(rows: Iterable[list]) -> bytes:
 
 
 def describe(predictions: Predictions) -> Iterator[str]:
-    """Yield lines for a person: one for each of a few images, otherwise one for each class."""
+    """Yield lines to read: the accuracy, then a line for each image if there are few, otherwise for each class."""
     number, labels = len(predictions.predicted), predictions.labels
     if labels is not None:
-        right = int((predictions.predicted == labels).sum())
-        yield f"accuracy {predictions.accuracy:.2%}: {right:,} of {number:,} are right"
+        correct = int((predictions.predicted == labels).sum())
+        yield f"accuracy {predictions.accuracy:.2%}: {correct:,} of {number:,} are correct"
     yield from _images(predictions) if number <= FEW_IMAGES else _classes(predictions)
 
 
@@ -118,14 +124,14 @@ def _images(predictions: Predictions) -> Iterator[str]:
 
 
 def _classes(predictions: Predictions) -> Iterator[str]:
-    """Yield a line for each class: how often it was predicted, and how often its images were recognized."""
+    """Yield a line for each class: how often it was predicted, and the fraction of its images that are correct."""
     counts = np.bincount(predictions.predicted, minlength=len(predictions.classes))
     if len(counts) > MANY_CLASSES:
         yield f"{np.count_nonzero(counts)} of {len(counts)} classes were predicted"
         return
     labels = predictions.labels
     width = max(5, *map(len, predictions.classes))
-    yield f"{'class':<{width}}  predicted" + ("" if labels is None else "   labeled   right")
+    yield f"{'class':<{width}}  predicted" + ("" if labels is None else "   labeled correct")
     for k, count in enumerate(counts):
         line = f"{predictions.classes[k]:<{width}}  {count:>9,}"
         if labels is not None:
@@ -136,4 +142,5 @@ def _classes(predictions: Predictions) -> Iterator[str]:
 
 
 def _name(predictions: Predictions, k: int) -> str:
+    """Return the name of class k, or its number if the net has no such class."""
     return predictions.classes[k] if 0 <= k < len(predictions.classes) else str(k)

@@ -1,4 +1,4 @@
-"""What rank 0 writes and shows while a run goes on; the other ranks are ready to take its place."""
+"""The recorder: on rank 0 it writes a run's files and shows its progress; on other ranks it can replace rank 0's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distcnn.errors import OutputError
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import WRITING, Heartbeat
 from distcnn.run import checkpoint
-from distcnn.run.checkpoint_writer import CheckpointWriter
+from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter, Score
 from distcnn.run.curves import Curves
 from distcnn.run.metrics import Metrics
 from distcnn.run.progress import Lines, Quiet, progress
@@ -19,22 +19,24 @@ from distcnn.run.state import State
 from distcnn.run.training_progress import TrainingProgress
 from distcnn.system import job_status
 
-REDRAW = 60  # seconds between two pictures of a run that goes on
+REDRAW = 60  # seconds between two drawings of the curves
 
 Record = dict[str, Any]
 
 
 class Recorder:
-    """Writes and shows a run on rank 0; on every other rank it is ready to take rank 0's place.
+    """Writes metrics, curves and checkpoints and shows progress on rank 0.
+
+    On other ranks it only counts, so that it can continue the work of rank 0 if that rank dies.
 
     run: the run's folder and settings.
-    comm: of all ranks.
+    comm: the communicator of all ranks.
     heartbeat: of this rank.
     dataset: the name of the dataset.
-    samples: how many samples an epoch has.
+    samples: the number of samples of an epoch.
     done: how far training is.
 
-    record: of the last epoch, the same on all ranks.
+    record: the record of the last epoch, the same on all ranks.
     """
 
     def __init__(
@@ -50,25 +52,26 @@ class Recorder:
         self.record: Record | None = None
         self.metrics, self._epoch_samples = Metrics(run.metrics), samples
         self.curves = Curves(run.metrics, run.curves, f"{run.config.model} on {dataset}", self.warn)
-        self.progress: Lines | None = None  # on the rank that writes
+        self.progress: Lines | None = None  # not None on the rank that writes
         self.writer: CheckpointWriter | None = None
-        self.score: tuple[float, float] | None = None
-        self._saved = done.steps  # the step of the last checkpoint
-        self._unsaved: str | None = None  # why it could not be written
-        self._seconds, self._samples = 0.0, 0  # in this epoch so far, and trained by this process
-        self._drawn, self._undrawn = time.perf_counter(), True  # when, and whether the picture lacks a record
+        self.score: Score | None = None  # of the last record, until a checkpoint has it
+        self._saved: int | None = done.steps  # the step of the last checkpoint, None if it is not known
+        self._unsaved: str | None = None  # why the last state is not saved
+        self._seconds, self._samples = 0.0, 0  # trained by this process in this epoch so far
+        self._drawn = time.perf_counter()  # when the curves were last drawn
+        self._undrawn = True  # whether the curves lack a record
         self.resume(done)
 
     @property
     def is_writer(self) -> bool:
-        """Whether this rank is the one that writes and shows."""
+        """Whether this rank writes the run's files and shows its progress."""
         return self.progress is not None
 
     def resume(self, done: TrainingProgress, record: Record | None = None) -> None:
-        """Begin, or go on with other ranks or from an earlier step.
+        """Begin, or resume after a recovery; rank 0 removes the records of later steps from the metrics.
 
         done: how far training is.
-        record: of the last epoch before that; later ones are removed from the metrics.
+        record: of the last epoch before that.
         """
         self.record = record
         self._counted = done.totals.samples
@@ -77,18 +80,18 @@ class Recorder:
         self._since = time.perf_counter()
 
     def start(self) -> None:
-        """Begin to measure time."""
+        """Start to measure time, and report to the launcher that the job is training."""
         if self.is_writer:
             job_status.write(job_status.TRAINING)
         self._since = time.perf_counter()
 
     def say(self, text: str) -> None:
-        """Show a line."""
+        """Show a line on rank 0."""
         if self.progress:
             self.progress.say(text)
 
     def warn(self, text: str) -> None:
-        """Show a warning."""
+        """Show a warning on rank 0."""
         if self.progress:
             self.progress.warn(text)
 
@@ -108,11 +111,11 @@ class Recorder:
         waited: list[float],
         digest: str,
     ) -> None:
-        """Record an epoch, or the part of one that was done.
+        """Record an epoch, which may have ended early.
 
         done: how far training is.
-        evaluations: metrics by split.
-        waited: seconds that each rank has waited for the others.
+        evaluations: the metrics by the name of the split.
+        waited: the seconds that each rank has waited for other ranks.
         digest: of the weights.
         """
         self.heartbeat.beat(WRITING)
@@ -136,7 +139,11 @@ class Recorder:
         self._since = time.perf_counter()
 
     def save(self, steps: int, state: Callable[[], State]) -> None:
-        """Have the state after so many steps written, unless that was done; if it fails, warn and go on."""
+        """Queue a checkpoint, unless the state is already saved; if it cannot be written, a warning is shown later.
+
+        steps: the number of finished steps.
+        state: state() returns the state after these steps; only rank 0 calls it.
+        """
         self.heartbeat.beat(WRITING)
         if self.is_writer and self._saved != steps:
             self._saved = steps
@@ -147,7 +154,10 @@ class Recorder:
         self._since = time.perf_counter()
 
     def finish(self) -> None:
-        """Return when all is written and drawn; more may follow when a rank has died meanwhile."""
+        """Wait until all checkpoints are written and the curves are drawn, and remove the progress bar.
+
+        The recorder can still be used afterwards, in case that a rank has died meanwhile.
+        """
         if not self.progress:
             return
         if self._undrawn:
@@ -163,63 +173,69 @@ class Recorder:
     def require_saved(self) -> None:
         """Raise OutputError if the last state could not be written."""
         if self._unsaved:
-            raise OutputError(f"{self.run.folder}: {self._unsaved}: make room, and go on with --resume auto")
+            raise OutputError(
+                f"{self.run.folder}: {self._unsaved}: make room, then continue with --resume auto"
+            )
 
-    def _take_over(self, done):
-        """Become the rank that writes, and write what the last one has not."""
+    def _take_over(self, done: TrainingProgress) -> None:
+        """Become the rank that writes, and write what the previous one may not have written."""
         config, samples = self.run.config, self._epoch_samples
-        shown = done.epoch * samples + done.totals.samples
-        self.progress = progress(config.progress, config.epochs, config.epochs * samples, shown)
+        trained = done.epoch * samples + done.totals.samples
+        self.progress = progress(config.progress, config.epochs, config.epochs * samples, trained)
         self._unless_disk_fails(self.metrics.truncate_after, done.steps)
         if self.record:
             self._saved = None
             self._write(self.record)
             if self.record["step"] != done.steps:
-                self.score = None  # it is not that of the state that is saved next
+                self.score = None  # the next state to be saved is of a later step
 
-    def _write(self, record):
-        """Write and show the record of an epoch, unless that was done."""
+    def _write(self, record: Record) -> None:
+        """Write and show the record of an epoch, unless the metrics hold it already."""
         self.score = score(record)
         self._unless_disk_fails(self._append, record)
         if time.perf_counter() - self._drawn > REDRAW:
             self._draw()
 
-    def _append(self, record):
+    def _append(self, record: Record) -> None:
+        """Show a record and append it to the metrics, unless their last record is of this step or a later one."""
         if all(each["step"] < record["step"] for each in self.metrics.records()[-1:]):
             self._undrawn = True
-            self.progress.epoch(record)
+            if self.progress:
+                self.progress.epoch(record)
             self.metrics.append(record)
 
-    def _draw(self):
+    def _draw(self) -> None:
+        """Start to draw the curves."""
         self.curves.draw()
         self._drawn, self._undrawn = time.perf_counter(), False
 
-    def _best(self):
-        """Return (score, step) of the best epoch whose checkpoint is there, or None."""
-        scores = [(score(each), each["step"]) for each in self.metrics.records() if score(each) is not None]
+    def _best(self) -> tuple[Score, int] | None:
+        """Return (score, step) of the best epoch whose checkpoint exists, or None."""
+        records = self.metrics.records()
+        scores = [(found, each["step"]) for each in records if (found := score(each)) is not None]
         there = [best for best in scores if (self.run.checkpoints / checkpoint.name(best[1])).exists()]
         return max(there, default=None)
 
-    def _show_warnings(self):
+    def _show_warnings(self) -> None:
         """Show the warnings of the thread that writes checkpoints."""
         while self.writer and self.writer.warnings:
             self.warn(self.writer.warnings.popleft())
 
-    def _unless_disk_fails(self, write, *arguments):
-        """Call write(*arguments); a full disk is a warning and does not end the run."""
+    def _unless_disk_fails(self, write: Callable[..., None], *arguments: Any) -> None:
+        """Call write(*arguments); if it cannot write to the disk, show a warning and continue."""
         try:
             write(*arguments)
         except (OutputError, OSError) as error:
-            self.warn(f"{error} (training goes on)")
+            self.warn(f"{error} {CONTINUES}")
 
 
-def score(record: Record) -> tuple[float, float] | None:
-    """Return the score of an epoch, the higher the better, or None without a validation split."""
+def score(record: Record) -> Score | None:
+    """Return the score of an epoch, the greater the better, or None without a validation split."""
     accuracy, loss = record.get("validation_accuracy"), record.get("validation_loss")
     return None if accuracy is None or loss is None else (accuracy, -loss)
 
 
-def _metrics(evaluations, split):
-    """Return the metrics over a split by their names in a record; loss and accuracy are None without it."""
-    found = {"loss": None, "accuracy": None} | evaluations.get(split, {})
+def _metrics(evaluations: dict[str, dict[str, float]], split: str) -> Record:
+    """Return the metrics over a split by their names in a record; without the split, loss and accuracy are None."""
+    found: Record = {"loss": None, "accuracy": None} | evaluations.get(split, {})
     return {f"{split}_{name}": value for name, value in found.items()}

@@ -1,6 +1,6 @@
-"""The folder of a run: `find` decides where a run lives and what it resumes from, `create` makes the folder.
+"""The folder of a run: `find` chooses the folder and the state to resume from, `create` makes the folder.
 
-`find` writes nothing: all other checks come between the two, so that a mistake leaves nothing behind.
+`find` writes nothing; all other checks come between the two, so that a user's mistake leaves nothing behind.
 """
 
 import os
@@ -20,48 +20,48 @@ from distcnn.run.state import State
 from distcnn.system import job_status
 from distcnn.system.atomic_files import write_whole
 
-TRACES = ("config.toml", "metrics.jsonl", "checkpoints")  # any of these in a folder: it holds a run
+TRACES = ("config.toml", "metrics.jsonl", "checkpoints")  # a folder that has any of these holds a run
 
-Warn = Callable[[str], None]  # called with a line for the user
+Warn = Callable[[str], None]  # called with a message for the user
 
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run lives, its settings, and what it resumes from."""
+    """A run: its folder, its settings, and the state that it resumes from."""
 
     folder: Path
     config: Config
-    state: State | None = None  # that it resumes from, or None to begin
+    state: State | None = None  # the state to resume from, or None for a new run
     source: Path | None = None  # the checkpoint that holds the state
-    begun: bool = False  # the folder holds this run already
-    named: bool = True  # the user chose the folder; if not, `create` takes the next free number
+    begun: bool = False  # whether the folder holds this run already
+    named: bool = True  # whether the user chose the folder; otherwise `create` chooses the next free number
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of its checkpoints."""
+        """The path of the folder of checkpoints."""
         return self.folder / "checkpoints"
 
     @property
     def metrics(self) -> Path:
-        """The file of its metrics."""
+        """The path of the metrics file."""
         return self.folder / "metrics.jsonl"
 
     @property
     def curves(self) -> Path:
-        """The picture of its metrics."""
+        """The path of the picture of the metrics."""
         return self.folder / "curves.png"
 
 
-# ---- what a request means ----
+# ---- choosing the run ----
 
 
 def find(request: Request, warn: Warn) -> Run:
-    """Return the Run that a request means; its folder can be written.
+    """Return the Run that a request asks for; write nothing.
 
-    warn: called for every bad checkpoint that is skipped
+    warn: called with a message for each bad checkpoint that is skipped.
 
-    Raises OutputError for a folder that holds another run or cannot be written, CheckpointError for a
-    checkpoint that cannot be used, ConfigError for a setting that may not differ from the run's.
+    Raises OutputError if the folder holds another run or cannot be written, CheckpointError if the checkpoint cannot be
+    used, and ConfigError if a setting differs from the run's but must not.
     """
     config = request.config
     if config.resume == "never":
@@ -75,7 +75,7 @@ def find(request: Request, warn: Warn) -> Run:
 
 
 def _new_run(config: Config) -> Run:
-    """Return a run that begins in a folder without one."""
+    """Return a new run, in a folder that holds no run."""
     config = _with_absolute_data(config)
     if config.out is None:
         return Run(next(_free_folders(config)), config, named=False)
@@ -85,20 +85,20 @@ def _new_run(config: Config) -> Run:
 
 
 def _resumed_run(request: Request, warn: Warn) -> Run:
-    """Return the run in --out, or the latest of this model and data, at its newest good checkpoint."""
+    """Return the run in --out, or the latest run with this model and data, with its newest good checkpoint."""
     folder = request.config.out or _latest_folder(request.config)
     if folder is None or not _holds_run(folder):
         return _new_run(request.config)
     found = checkpoint.newest(Path(folder, "checkpoints"), warn)
     if found is None:
-        warn(f"{folder}: no checkpoint to go on from, beginning again")
+        warn(f"{folder}: no checkpoint to resume from, starting from the beginning")
         return Run(Path(folder), _config_of_file(request, Path(folder, "config.toml")), begun=True)
     path, state = found
     return Run(Path(folder), _config_of_state(request, state, path), state, path, begun=True)
 
 
 def _run_of_checkpoint(request: Request, path: Path) -> Run:
-    """Return the run of a checkpoint, in its own folder unless it has none or --out names a new one."""
+    """Return the run to which a checkpoint belongs, or a new run if there is none or --out names another folder."""
     state = checkpoint.load(path)
     config, home = _config_of_state(request, state, path), path.resolve().parent
     own = home.parent if home.name == "checkpoints" and _holds_run(home.parent) else None
@@ -108,17 +108,17 @@ def _run_of_checkpoint(request: Request, path: Path) -> Run:
 
 
 def _config_of_state(request: Request, state: State, path: Path) -> Config:
-    """Return the settings with which a run resumes from the checkpoint at this path."""
+    """Return the settings of a run that resumes from the state in the checkpoint at this path."""
     if state.numerics != NUMERICS:
         raise CheckpointError(
             f"{path}: numerics {state.numerics}, but this is numerics {NUMERICS}, which gives other bits; "
-            f"use the version that wrote it, or begin anew"
+            f"use the version that wrote it, or start a new run"
         )
     return _with_absolute_data(resumed(request, from_toml(state.config_toml, path)))
 
 
 def _config_of_file(request: Request, path: Path) -> Config:
-    """Return the settings of a run that ended before its first checkpoint, from its config.toml."""
+    """Return the settings of a run that ended before its first checkpoint, from its config.toml at this path."""
     if not os.path.lexists(path):
         return _with_absolute_data(request.config)
     try:
@@ -128,7 +128,7 @@ def _config_of_file(request: Request, path: Path) -> Config:
 
 
 def _with_absolute_data(config: Config) -> Config:
-    """Return the settings with a data path that holds in any working folder."""
+    """Return the settings with an absolute data path, which is valid in any working folder."""
     return replace(config, data=os.path.abspath(config.data)) if config.data else config
 
 
@@ -136,9 +136,9 @@ def _with_absolute_data(config: Config) -> Config:
 
 
 def create(run: Run, again: bool = False) -> Run:
-    """Make the run's folders, write config.toml, and return the Run, perhaps with a later number.
+    """Make the run's folders and write config.toml; return the Run, whose folder may have got another number.
 
-    again: a rank of this job that has failed may have made some of it already
+    again: whether a rank of this job that has failed may have made the folders already.
     """
     try:
         run = replace(run, folder=_make_folder(run))
@@ -149,7 +149,9 @@ def create(run: Run, again: bool = False) -> Run:
         raise _occupied(run.folder) from None
     except OSError as error:
         raise _unwritable(run.folder, error) from None
-    if run.state and not run.begun:  # so that a run that began elsewhere can be resumed from this folder
+    if (
+        run.state and not run.begun
+    ):  # so that a run that started in another folder can be resumed from this one
         checkpoint.save(run.checkpoints / checkpoint.name(run.state.step), run.state)
     write_whole(run.folder / "config.toml", to_toml(run.config).encode())
     job_status.write(job_status.BEGUN)
@@ -158,7 +160,7 @@ def create(run: Run, again: bool = False) -> Run:
 
 @contextmanager
 def reserved(run: Run) -> Iterator[Path]:
-    """Make the folder of a Run before its job starts, and yield it; at the end remove it if it is still empty."""
+    """Make the folder of a Run before its job starts, and yield it; after the block remove it if it is empty."""
     missing = [each for each in (run.folder, *run.folder.parents) if not os.path.lexists(each)]
     try:
         folder = _make_folder(run)
@@ -167,13 +169,13 @@ def reserved(run: Run) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        with suppress(OSError):  # not empty: it holds a run now
+        with suppress(OSError):  # not empty, as it holds a run now
             for each in [folder, *missing[1:]] if missing else []:
                 each.rmdir()
 
 
 def _make_folder(run: Run) -> Path:
-    """Make the run's folder and return it; a numbered folder is one that did not exist before."""
+    """Make the run's folder and return it; if the user has not named it, choose one that did not exist."""
     if run.named or run.begun:
         run.folder.mkdir(parents=True, exist_ok=True)
         return run.folder
@@ -182,7 +184,7 @@ def _make_folder(run: Run) -> Path:
 
 
 def _is_made_here(folder: Path) -> bool:
-    """Make a folder; return False if another job was faster."""
+    """Make a folder; return whether this job made it, rather than another one."""
     try:
         folder.mkdir()
     except FileExistsError:
@@ -191,12 +193,14 @@ def _is_made_here(folder: Path) -> bool:
 
 
 def _require_writable(run: Run) -> None:
-    """Raise OutputError unless files can be made where the run's will be; leave none there."""
+    """Raise OutputError unless files can be written where the run's files will be; leave no file there."""
     for folder in (run.folder, run.checkpoints):
         place = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         try:
             with suppress(FileNotFoundError):
-                os.lstat(folder)  # fails otherwise when the name is too long or a folder above it is closed
+                os.lstat(
+                    folder
+                )  # raises another OSError if the name is too long or a parent folder is not accessible
             with tempfile.TemporaryFile(dir=place):
                 pass
         except OSError as error:
@@ -207,36 +211,40 @@ def _require_writable(run: Run) -> None:
 
 
 def _name(config: Config) -> str:
+    """Return the name of the first run's folder for this model and data."""
     return f"{config.model}-{Path(config.data).stem if config.data else 'digits'}"
 
 
 def _numbered_folders(config: Config) -> list[tuple[int, Path]]:
-    """Return (number, folder) of all that exist for this model and data: runs/NAME is 1, runs/NAME-2 is 2, ..."""
+    """Return (number, folder) of the existing folders for this model and data: runs/NAME is 1, runs/NAME-2 is 2, ..."""
     pattern = re.compile(re.escape(_name(config)) + r"(?:-([1-9]\d{0,8}))?")
     found = [(pattern.fullmatch(path.name), path) for path in Path("runs").glob("*")]
     return [(int(match[1] or 1), path) for match, path in found if match]
 
 
 def _latest_folder(config: Config) -> Path | None:
-    """Return the folder of the last run with this model and data, or None."""
+    """Return the folder of the latest run with this model and data, or None."""
     runs = [(number, path) for number, path in _numbered_folders(config) if _holds_run(path)]
     return max(runs)[1] if runs else None
 
 
 def _free_folders(config: Config) -> Iterator[Path]:
-    """Yield, without end, the folders after the last that exists for this model and data."""
+    """Yield the paths of folders, without end, after the last folder that exists for this model and data."""
     last = max((number for number, _ in _numbered_folders(config)), default=0)
     for number in count(last + 1):
         yield Path("runs", _name(config) + (f"-{number}" if number > 1 else ""))
 
 
 def _holds_run(folder: str | Path) -> bool:
+    """Return whether a folder holds a run."""
     return any(os.path.lexists(Path(folder, trace)) for trace in TRACES)
 
 
 def _occupied(folder: str | Path) -> OutputError:
-    return OutputError(f"{folder}: holds a run; go on with --resume auto, or choose another --out")
+    """Return the exception for a folder that holds a run already."""
+    return OutputError(f"{folder}: holds a run; continue it with --resume auto, or choose another --out")
 
 
 def _unwritable(folder: str | Path, error: OSError) -> OutputError:
+    """Return the exception for a folder that cannot be written."""
     return OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out")

@@ -1,4 +1,4 @@
-"""The state of a run: everything that later bits depend on, and nothing that belongs to one rank."""
+"""The state of a run: everything on which later bits depend, and nothing that depends on the number of ranks."""
 
 import hashlib
 from collections.abc import Collection
@@ -15,7 +15,7 @@ Shapes = list[tuple[str, tuple[int, ...]]]  # names and shapes of parameters, in
 
 @dataclass(eq=False)
 class State:
-    """What a checkpoint holds: a run that goes on from it has the bits of one that never stopped."""
+    """The contents of a checkpoint; a run that resumes from it gets the same bits as one that was never interrupted."""
 
     config_toml: str
     numerics: int
@@ -30,23 +30,23 @@ class State:
     auxiliary_state: dict[str, np.ndarray]  # optimizer slots and EMA weights by name, each like `parameters`
     epoch: int
     step: int  # finished steps in total
-    epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2^-36, correct, samples
+    epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2**-36, correct, samples
     dtype: str = ""  # of the images in the dataset's file; "" in checkpoints of early versions
-    digest: str = ""  # of the weights to evaluate; computed when the state is saved, unless it is set
+    digest: str = ""  # of `result`; if empty, it is computed when the state is saved
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """All flat arrays by name, the parameters first."""
+        """All flat arrays by their names in checkpoints, the parameters first."""
         return {"parameters": self.parameters} | self.auxiliary_state
 
     @property
     def result(self) -> np.ndarray:
-        """The weights to evaluate and to use: the EMA weights if the run has them, else the parameters."""
+        """The weights to evaluate and to predict with: the EMA weights if the run has them, else the parameters."""
         return self.auxiliary_state.get("averages", self.parameters)
 
 
 def digest(*arrays: np.ndarray) -> str:
-    """Return the SHA-256, in hex, over arrays one after the other as little-endian float32."""
+    """Return the SHA-256, in hex, of the concatenated arrays as little-endian float32."""
     total = hashlib.sha256()
     for array in arrays:
         total.update(np.ascontiguousarray(array, "<f4").data)
@@ -56,7 +56,7 @@ def digest(*arrays: np.ndarray) -> str:
 def require_parameters(state: State, names_and_shapes: Shapes, source: str | Path) -> None:
     """Raise CheckpointError unless the state has exactly these parameters in this order.
 
-    source: the checkpoint that holds the state, for the message.
+    source: the checkpoint that holds the state, for error messages.
     """
     for found, wanted in zip_longest(state.names_and_shapes, names_and_shapes, fillvalue=("nothing", ())):
         if (found[0], tuple(found[1])) != (wanted[0], tuple(wanted[1])):
@@ -69,11 +69,11 @@ def require_parameters(state: State, names_and_shapes: Shapes, source: str | Pat
 def require_auxiliary_state(state: State, names: Collection[str], source: str | Path) -> None:
     """Raise CheckpointError unless the state's optimizer slots and EMA weights are exactly those named.
 
-    source: the checkpoint that holds the state, for the message.
+    source: the checkpoint that holds the state, for error messages.
     """
     if set(state.auxiliary_state) != set(names):
         found, wanted = (", ".join(sorted(each)) or "nothing" for each in (state.auxiliary_state, names))
         raise CheckpointError(
-            f"{source}: the arrays beyond the parameters are {found}, but its settings want {wanted}; "
+            f"{source}: the arrays beyond the parameters are {found}, but its settings need {wanted}; "
             f"use another checkpoint"
         )

@@ -1,4 +1,4 @@
-"""The terminal at which a person watches a run; on Linux also behind mpirun, which gives its ranks pipes."""
+"""The terminal that shows a run's output; on Linux also under mpirun, whose ranks write to pipes."""
 
 import os
 import stat
@@ -8,10 +8,10 @@ LAUNCHERS = {"mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prted"
 
 
 def open_terminal(number: int) -> int | None:
-    """Return a new file descriptor on the terminal that shows this process's stream 1 or 2, or None without one.
+    """Return a new file descriptor of the terminal that shows stdout (1) or stderr (2), or None if no terminal does.
 
-    If a launcher is among the ancestors of this process, the launcher's stream of that number decides: Open MPI gives
-    its ranks pseudo-terminals even when the output goes to a file.
+    If an MPI launcher is an ancestor of this process, this depends on the launcher's own stream: Open MPI gives its
+    ranks pseudo-terminals even when its output goes to a file.
     """
     launcher = _launcher()
     try:
@@ -27,12 +27,12 @@ def open_terminal(number: int) -> int | None:
 
 
 def columns(number: int) -> int | None:
-    """Return the width of the terminal that shows this process's stream 1 or 2, or None without one."""
+    """Return the width of the terminal that shows stdout (1) or stderr (2), or None if no terminal does."""
     terminal = open_terminal(number)
     if terminal is None:
         return None
     try:
-        return os.get_terminal_size(terminal).columns or 80  # 0: nobody has set its size
+        return os.get_terminal_size(terminal).columns or 80  # 0: its size is not set
     finally:
         os.close(terminal)
 

@@ -1,4 +1,4 @@
-"""How far training is: what a replica, a checkpoint and the screen need to know of it."""
+"""The progress of training, as the replica, checkpoints and the progress bar use it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from distcnn.numerics.fixed_point import Totals
 
 @dataclass(frozen=True, order=True)
 class TrainingProgress:
-    """How far a replica is; of two, the greater is ahead.
+    """The progress of a replica; objects compare by how far training is.
 
-    steps: finished steps in total.
-    epoch: finished epochs, so that an epoch that has begun has the number epoch + 1.
-    totals: of this epoch so far.
+    steps: the number of finished steps in total.
+    epoch: the number of finished epochs; the current epoch has the number epoch + 1.
+    totals: the totals of the current epoch so far.
     stop_requested: whether some rank was asked to stop.
     """
 

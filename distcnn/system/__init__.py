@@ -1,1 +1,1 @@
-"""The operating system: files, folders, signals, processes."""
+"""Uses of the operating system: files, folders, signals, processes."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, so that a run killed at any moment leaves no file half written."""
+"""Atomic writing of files, so that a run that is killed at any moment leaves no partly written file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from distcnn.errors import OutputError
 
 
 def write_whole(path: str | os.PathLike, *pieces: bytes | memoryview) -> None:
-    """Write pieces of bytes to a file that appears whole, as by `atomic_path`."""
+    """Write pieces of bytes to a file atomically; raise OutputError if that fails."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         for piece in pieces:
             file.write(piece)
@@ -21,21 +21,19 @@ def write_whole(path: str | os.PathLike, *pieces: bytes | memoryview) -> None:
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield the path of a temporary file in the same folder; after the block flush it to disk and rename it to `path`.
 
-    Raises OutputError when anything fails, and then leaves the file that was there before.
+    Raises OutputError if this fails; an existing file at `path` then stays as it was.
     """
     path = Path(path)
     if not path.name:
-        raise OutputError(f"{str(path)!r}: is no name for a file; name one")
+        raise OutputError(f"{str(path)!r}: not the name of a file; name one")
     temporary = path.with_name(f"{temporary_prefix(path.name)}{os.getpid()}.tmp")
     try:
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(
-            f"{path}: cannot be written: {reason}; make room or choose another folder"
-        ) from None
+        message = f"{path}: cannot be written: {error.strerror or error}; make room or choose another folder"
+        raise OutputError(message) from None
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -43,7 +41,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def temporary_prefix(name: str) -> str:
-    """Return how the names of temporary files for a file of this name begin: with a dot, unlike the names of runs."""
+    """Return the prefix of the names of temporary files for a file; it begins with a dot, unlike the names of runs."""
     return f".{name}."
 
 
@@ -54,7 +52,7 @@ def _flush(path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Flush a folder's list of names to disk, where the file system can."""
+    """Flush a folder's list of names to disk, if the file system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Folders for caches: files that the next run may use, and that may be lost at any time."""
+"""Folders for caches, whose files later runs may use and users may delete at any time."""
 
 import os
 import tempfile
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def folder(name: str) -> Path | None:
-    """Return a folder of this name that this user can write to and owns, made if need be; None if there can be none.
+    """Return a cache folder of this name that this user owns and can write to, or None; make it if it is missing.
 
-    It is in ~/.cache/distcnn, which NUMBA_CACHE_DIR and XDG_CACHE_HOME move, or else where temporary files are.
+    The folder is in distcnn/ under NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache, or else among the temporary files.
     """
     for place in _places():
         path = place / name
@@ -22,9 +22,9 @@ def folder(name: str) -> Path | None:
 
 
 def _places() -> Iterator[Path]:
-    """Yield the folders in which ours may lie, best first."""
+    """Yield the possible parent folders, the best first."""
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
-    with suppress(RuntimeError):  # no home: neither HOME nor an entry for this user
+    with suppress(RuntimeError):  # this user has no home folder
         yield Path(base or Path.home() / ".cache") / "distcnn"
     with suppress(OSError):  # no folder for temporary files
         yield Path(tempfile.gettempdir()) / f"distcnn-{os.getuid()}"

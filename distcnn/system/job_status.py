@@ -1,7 +1,8 @@
-"""How far a job has come, as it reports to its launcher: the exit code of mpirun does not say enough.
+"""The status of a job, which the job reports to its launcher, because mpirun's exit code is not reliable.
 
-Open MPI ends a job that has lost a host with exit code 0, and a job that finished after a rank's death with another
-code. So the launcher makes a file and names it in the environment; the job's rank 0 writes a status a line into it.
+Open MPI's mpirun returns 0 for a job that has lost a host, and another code for a job that has finished after a rank's
+death. So the launcher makes a file and puts its path into the environment, and the job's rank 0 appends a line to the
+file for each status.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-FILE = "DISTCNN_OUTCOME"  # the variable in the environment of every rank that holds the file's path
+FILE = "DISTCNN_OUTCOME"  # the environment variable with the path of the file
 
-STARTED = "started"  # all ranks have found each other
-BEGUN = "begun"  # the run's folder is there: a job that is started again resumes from it
-TRAINING = "training"  # all ranks listen to signals, and will save when they are asked to stop
+STARTED = "started"  # all ranks have started and can communicate
+BEGUN = "begun"  # the run's folder exists, so that the next job can resume from it
+TRAINING = "training"  # all ranks handle signals, and save when they are asked to stop
 EXIT = "exit"  # followed by the exit code that all ranks have agreed on
 
 
 def write(status: str) -> None:
-    """Append a status to the launcher's file, if there is a launcher; a file that it has removed is not made again."""
+    """Append a status to the launcher's file, if there is a launcher and the file exists."""
     path = os.environ.get(FILE)
     if path:
         with suppress(OSError):
@@ -33,7 +34,7 @@ def write(status: str) -> None:
 
 
 def read(path: str | os.PathLike) -> list[str]:
-    """Return every status in the launcher's file, in the order in which they were written; [] without a file."""
+    """Return all statuses in the launcher's file, in the order in which they were written; [] without a file."""
     try:
         return Path(path).read_bytes().decode(errors="replace").splitlines()
     except OSError:

@@ -1,6 +1,7 @@
-"""One job of several ranks: the mpirun that is found, with the settings that it needs, and nothing left after its end.
+"""A job of several ranks: starts mpirun with the settings that it needs, and cleans up after the end of the job.
 
-Processes are found by a variable in their environment, as launchers give ranks their own process groups and sessions.
+The job's processes are found by a variable in their environment, because launchers give ranks their own process groups
+and sessions.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from distcnn.errors import LaunchError
 from distcnn.system.job_status import FILE
 from distcnn.system.threads import cores
 
-MARK = "DISTCNN_JOB"  # the variable, in the environment of every process of a job, that holds the job's name
+MARK = "DISTCNN_JOB"  # the environment variable with the job's name in every process of the job
 # Variables that are set where a scheduler has chosen nodes and cores:
 BATCH = "SLURM_JOB_ID", "PBS_NODEFILE", "LSB_JOBID", "JOB_ID"
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -32,16 +33,16 @@ OVERSUBSCRIBE = {  # for more ranks than cores: Open MPI 5, then 4
 }
 SHARED = Path("/dev/shm")
 LEFTOVERS = ("mpich_shm_*", "sm_segment.*", "vader_segment.*", "distcnn-*")
-GRACE = 2  # seconds that mpirun has to end its ranks on other hosts, too
+GRACE = 2  # seconds that mpirun has to end its ranks, on other hosts, too
 
 
 class Job:
-    """A command that runs on several ranks, from its start on.
+    """A command that runs on several ranks; the constructor starts it.
 
-    ranks: how many
-    command: the words of the command
-    status_file: where the job's rank 0 writes how far it has come, see `job_status`
-    options: more options for mpirun
+    ranks: the number of ranks.
+    command: the words of the command.
+    status_file: the file to which the job's rank 0 writes its status, see `job_status`.
+    options: more options for mpirun.
     """
 
     def __init__(self, ranks: int, command: list[str], status_file: Path, options: Iterable[str] = ()):
@@ -52,7 +53,7 @@ class Job:
             [*launcher, *options, *command] if launcher else command,
             env=settings | environment,
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # so that the terminal's Ctrl-C reaches the launcher alone
+            start_new_session=True,  # so that the terminal's Ctrl-C reaches only the launcher
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
 
@@ -62,11 +63,11 @@ class Job:
         return self.process.poll() is not None
 
     def ask_to_stop(self) -> None:
-        """Ask all ranks to save and stop: mpirun forwards SIGUSR1 to all of them, unlike SIGTERM, and waits."""
+        """Ask all ranks to save and stop, by SIGUSR1, which mpirun, unlike SIGTERM, only forwards to all ranks."""
         self.process.send_signal(signal.SIGUSR1)
 
     def end(self) -> None:
-        """End whatever is left of the job: its processes, and its files in shared memory."""
+        """Kill all processes of the job that are left, and remove its files in shared memory."""
         if not self.ended:
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -83,7 +84,7 @@ class Job:
 
 
 def _launcher(ranks: int, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """Return the words that precede a command to run it on so many ranks, and what to set in the environment."""
+    """Return (words, settings): the words before a command that run it on several ranks, and environment variables."""
     own = str(Path(sys.executable).parent)
     mpirun = shutil.which("mpirun", path=own) or shutil.which("mpirun")
     if mpirun is None and ranks == 1:
@@ -103,12 +104,12 @@ def _launcher(ranks: int, environ: Mapping[str, str]) -> tuple[list[str], dict[s
 
 
 def _end_with_parent() -> None:
-    """Have the kernel end mpirun when its launcher is killed (PR_SET_PDEATHSIG of Linux is 1)."""
+    """Make the kernel end mpirun if distcnn's launcher is killed (PR_SET_PDEATHSIG of Linux is 1)."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _members(name: str) -> list[int]:
-    """Return the numbers of a job's living processes on this host."""
+    """Return the process numbers of a job on this host."""
     mark, members = f"{MARK}={name}".encode(), []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # the process has ended meanwhile, or is another user's
@@ -118,18 +119,17 @@ def _members(name: str) -> list[int]:
 
 
 def _remove_leftovers(since: float) -> None:
-    """Remove this user's files in shared memory that were made since then and that no process uses any more."""
+    """Remove this user's files in shared memory that were made after `since` and that no process uses."""
     files = [path for pattern in LEFTOVERS for path in SHARED.glob(pattern) if _is_leftover(path, since)]
-    used = (
-        _used() if files else set()
-    )  # listed after the files: a process that makes a file has it open or mapped
+    # Listed after the files, as a process that makes a file has it open or mapped:
+    used = _used() if files else set()
     for path in files:
         if str(path) not in used:
             path.unlink(missing_ok=True)
 
 
 def _is_leftover(path: Path, since: float) -> bool:
-    """Return whether a file is this user's and young; one with a process number in its name lasts as long as that."""
+    """Return whether a file is this user's, was made after `since`, and is not named after a living process."""
     try:
         status = path.stat()
     except OSError:
@@ -142,8 +142,8 @@ def _is_leftover(path: Path, since: float) -> bool:
 def _used() -> set[str]:
     """Return the files that any process has open or mapped.
 
-    Of each process first the open files are listed, as mapping a file comes after opening it. A process without any
-    memory is ending: the kernel takes its memory first, and closes its files after that.
+    The open files of a process are listed before its mapped files, because a file is opened before it is mapped. A
+    process without memory is ending: the kernel frees its memory before it closes its files.
     """
     used: set[str] = set()
     for process in Path("/proc").glob("[0-9]*"):
@@ -156,7 +156,7 @@ def _used() -> set[str]:
 
 
 def _target(link: Path) -> str:
-    """Return where a link goes, or an empty string if it is gone."""
+    """Return the target of a link, or an empty string if the link does not exist any more."""
     with suppress(OSError):
         return os.readlink(link)
     return ""

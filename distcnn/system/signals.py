@@ -1,4 +1,4 @@
-"""Requests to stop: by a signal from a scheduler or a person, or because the time is up; training asks once a step."""
+"""Requests to stop training: by a signal from a scheduler or a person, or because the time limit is near."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-REPEAT = 1.0  # seconds in which a second Ctrl-C is the first: a terminal sends it, and mpirun forwards it
-RESERVE = 60  # seconds at most, of the time that there is, for saving and ending
+REPEAT = 1.0  # seconds in which a second SIGINT is the same Ctrl-C: the terminal sends one, and mpirun forwards one
+RESERVE = 60  # seconds, at most, of the time limit that are reserved for saving and ending
 
 
 class StopRequest:
-    """Whether to stop: after any of the signals, however often it comes; a second Ctrl-C interrupts at once.
+    """A request to stop, by one of the signals or by a time limit; a second Ctrl-C raises KeyboardInterrupt.
 
-    It also becomes true when so little of `max_time`, in seconds since this process began, is left that the longest
-    time between two questions so far (a step, an evaluation) might pass twice before all is saved.
+    The time limit requests a stop when the remaining time may be too short for two more intervals between reads of
+    `requested`, of the longest interval so far (a step, an evaluation), and for saving.
+
+    max_time: seconds since this process began; None for no limit.
     """
 
     def __init__(self, max_time: float | None = None):
         self.signalled = False
-        self.longest = 0.0  # seconds between two questions
+        self.longest = 0.0  # seconds between two reads of `requested`
         self.end: float | None = None
         if max_time is not None:
             self.end = time.monotonic() - _age() + max_time - min(max_time / 20, RESERVE)
@@ -33,7 +35,7 @@ class StopRequest:
 
     @property
     def requested(self) -> bool:
-        """Whether to stop, as seen by this rank; to be read once a step."""
+        """Whether this rank was asked to stop; training reads this once a step."""
         now = time.monotonic()
         self.longest = max(self.longest, now - (self._asked or now))
         self._asked = now
@@ -50,7 +52,7 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        """Remember that a signal came; raise KeyboardInterrupt at the second Ctrl-C."""
+        """Record that a signal has come; raise KeyboardInterrupt at the second Ctrl-C."""
         self.signalled, now = True, time.monotonic()
         if number == signal.SIGINT:
             if self._interrupted is not None and now - self._interrupted > REPEAT:
@@ -59,7 +61,7 @@ class StopRequest:
 
 
 def _age() -> float:
-    """Return for how many seconds this process has run, as Linux knows it; elsewhere 0."""
+    """Return for how many seconds this process has run; 0 on other systems than Linux."""
     try:
         begin = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
         return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begin / os.sysconf("SC_CLK_TCK"))

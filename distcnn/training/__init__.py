@@ -1,1 +1,1 @@
-"""Training a net: the trainer, its workers, optimizers and schedules, and using what was trained."""
+"""Training a net: the trainer, its workers, optimizers and schedules; evaluating and predicting with a trained net."""

@@ -8,6 +8,7 @@ from distcnn.data.dataset import Split
 from distcnn.errors import Diverged
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
+from distcnn.network.worker import Worker
 from distcnn.numerics.fixed_point import HEAD, Counters, Totals
 from distcnn.parallel.collective import mark_collective
 from distcnn.parallel.comm import Comm
@@ -16,7 +17,7 @@ from distcnn.parallel.partition import block_range
 from distcnn.training.metrics import METRICS
 from distcnn.training.workers import WorkerPool
 
-ROUND = 4096  # blocks whose exact sums are taken together, so that their range does not limit a split's size
+ROUND = 4096  # blocks of one exact sum; a split of more blocks has several sums, so that their range does not limit it
 
 
 def evaluate(
@@ -28,7 +29,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Return the mean loss, the accuracy and all `METRICS` over a split, by name: the same on every rank. Collective.
 
-    where: how a message names this evaluation.
+    pool: the workers of this rank; their weights are evaluated.
+    where: the name of this evaluation in error messages.
     heartbeat: of this rank.
 
     Raises Diverged on every rank if a loss is NaN or out of range.
@@ -47,11 +49,17 @@ def evaluate(
     return {"loss": totals.mean_loss, "accuracy": totals.accuracy} | more
 
 
-def _round(pool, split, positions, most, heartbeat):
-    """Return the counters and the metrics' counts over some positions of a split; at most `most` over all ranks."""
+def _round(
+    pool: WorkerPool, split: Split, positions: range, most: int, heartbeat: Heartbeat | None
+) -> np.ndarray:
+    """Return the counters, then the counts of the metrics, over blocks of a split on this rank.
+
+    positions: of the blocks.
+    most: an upper limit of the number of blocks over all ranks.
+    """
     counts = np.zeros((pool.threads, len(METRICS)), object)
 
-    def work(k, worker):
+    def work(k: int, worker: Worker) -> None:
         worker.start_evaluation(most)
         for i in block_range(len(positions), k, pool.threads):
             if heartbeat:
@@ -67,7 +75,7 @@ def _round(pool, split, positions, most, heartbeat):
     return np.concatenate([counters, counts.sum(axis=0)])
 
 
-def _block(split, position):
+def _block(split: Split, position: int) -> tuple[Block, np.ndarray]:
     """Return the block at a position of a split in the order of the file, and the labels of its samples."""
     start = LANES * position
     numbers = np.arange(start, min(start + LANES, len(split.labels)))
@@ -75,7 +83,10 @@ def _block(split, position):
 
 
 def checked_totals(counters: Counters, where: str) -> Totals:
-    """Return the totals of counters. Raises Diverged on every rank, naming `where`, if any value overflowed."""
+    """Return the totals of the counters; raise Diverged on every rank if a value has overflowed.
+
+    where: the name of the computation in the error message.
+    """
     if counters.overflows:
         raise mark_collective(Diverged(f"diverged at {where}: a loss or gradient is NaN or beyond 2**27"))
     return counters.totals

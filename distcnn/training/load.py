@@ -1,4 +1,4 @@
-"""A trained net, from a checkpoint or a run's folder, and the data to use it on."""
+"""Functions that load a trained net from a checkpoint or a run's folder, and the data to evaluate it on."""
 
 from __future__ import annotations
 
@@ -32,27 +32,32 @@ MOST_THREADS = 1024
 
 
 def parser(command: str, description: str) -> Parser:
-    """Return a parser of the arguments that the commands for trained nets have in common."""
+    """Return a parser of the arguments that `evaluate` and `predict` have in common."""
     made = Parser(f"python -m distcnn.{command}", description=description)
     made.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder: its newest one"
+        "checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder for its newest one"
     )
-    made.add_argument("--data", metavar="FILE.h5", help="the dataset; without it, the one trained on")
+    made.add_argument("--data", metavar="FILE.h5", help="the dataset [that of the training]")
     made.add_argument(
-        "--threads", metavar="T", type=_threads, default=0, help="blocks that a rank computes in parallel"
+        "--threads",
+        metavar="T",
+        type=_threads,
+        default=0,
+        help="threads of each rank [its share of the cores]",
     )
     made.add_argument("--json", action="store_true", help="print one JSON object")
     return made
 
 
-def _threads(word):
+def _threads(word: str) -> int:
+    """Return a number of threads; raise ArgumentTypeError if the word is not a valid one."""
     if not (word.isascii() and word.isdigit() and int(word) <= MOST_THREADS):
-        raise argparse.ArgumentTypeError(f"{word!r} is not possible; wanted a whole number to {MOST_THREADS}")
+        raise argparse.ArgumentTypeError(f"{word!r} is not valid; wanted a whole number up to {MOST_THREADS}")
     return int(word)
 
 
 def find(path: str | Path) -> tuple[Path, State]:
-    """Return (path, State) of a checkpoint, or of the newest good one of a run's folder."""
+    """Return (path, State) of a checkpoint, or of the newest good checkpoint in a run's folder."""
     path = Path(path)
     if not path.is_dir():
         return path, checkpoint.load(path)
@@ -66,7 +71,7 @@ def find(path: str | Path) -> tuple[Path, State]:
 
 
 def load_net(state: State, where: str | Path) -> Net:
-    """Return the Net that a state holds; where: how messages name the state."""
+    """Return the Net that a state holds; where: the name of the state in error messages."""
     config = from_toml(state.config_toml, where)
     net = build(config.model, state.input_shape, len(state.classes), config.seed, config.conv)
     require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
@@ -78,16 +83,17 @@ def load_net(state: State, where: str | Path) -> Net:
 def load_pool(
     comm: Comm, state: State, where: str | Path, images: np.ndarray, threads: int = 0
 ) -> WorkerPool:
-    """Return the workers of the net that a state holds, with all kernels to evaluate such images. Collective.
+    """Return workers for the net that a state holds, with all kernels that evaluation needs compiled. Collective.
 
-    where: how messages name the state.
-    threads: 0 for as many as this rank has cores.
+    where: the name of the state in error messages.
+    images: the images to evaluate; only their dtype matters.
+    threads: how many workers; 0: as many as this rank has cores.
     """
     net = on_all(comm, load_net, state, where)
     pool = WorkerPool(net, threads or share_of_cores(comm))
     needed = pack(images.dtype.name), set_float_mode, softmax_forward
 
-    def compile_all():
+    def compile_all() -> object:
         return [worker.inference for worker in pool.workers], [kernel.compiled for kernel in needed]
 
     compile_in_turns(comm, compile_all)
@@ -97,18 +103,22 @@ def load_pool(
 def load_split(
     comm: Comm, state: State, where: str | Path, name: str, data: str | None = None
 ) -> tuple[Dataset, Split]:
-    """Return (dataset, split): the split of this name of the file `data`, or of the data that the state was trained on.
+    """Return (dataset, split): a split, by name, of a dataset. Collective.
 
-    Collective. Those data are split as they were in training. Raises DataError unless the split is there and fits.
+    where: the name of the state in error messages.
+    name: "train", "validation" or "test"; the training data are split as they were in training.
+    data: the path of the dataset; None for the data on which the state was trained.
+
+    Raises DataError if the dataset has no such split, or if its images do not fit the state.
     """
     config = on_root(comm, from_toml, state.config_toml, where)
     path = data or config.data
     dataset = load(path, comm, config.validation_split, config.seed)
     if config.validation_split and dataset.fingerprint != state.data_fingerprint:
-        dataset = load(path, comm)  # these are other data, of which training has used nothing
+        dataset = load(path, comm)  # other data, of which training has used nothing
     split = getattr(dataset, name)
 
-    def check():
+    def check() -> None:
         if split is None:
             what = NO_VALIDATION if name == "validation" else f"/{name}"
             raise DataError(f"{dataset.name} has no {what}; name another --split")
@@ -121,9 +131,11 @@ def load_split(
 def check_images(
     name: str, images: np.ndarray, classes: Sequence[str] | None, state: State, where: str | Path
 ) -> None:
-    """Raise DataError unless images, and their classes if they are known, are such as the state was trained on.
+    """Raise DataError unless the images' shape, dtype and classes are those on which the state was trained.
 
-    name, where: how messages name the images' file and the state.
+    name: the name of the images' file in error messages.
+    classes: the names of the images' classes; None or empty if they are not known.
+    where: the name of the state in error messages.
     """
     shape, dtype = tuple(images.shape[1:]), images.dtype.name
     if shape != tuple(state.input_shape) or (classes and classes != state.classes[: len(classes)]):
@@ -133,11 +145,11 @@ def check_images(
         )
     if state.dtype and dtype != state.dtype:
         raise DataError(
-            f"{name} has images of {dtype}, but {where} was trained on {state.dtype}, whose values are others: "
-            f"convert the images"
+            f"{name} has images of {dtype}, but {where} was trained on {state.dtype}, which has another range "
+            f"of values: convert the images"
         )
 
 
-def _listed(classes):
-    """Return words on classes: how many there are, and the first of them."""
+def _listed(classes: Sequence[str]) -> str:
+    """Return a phrase with the number of classes and the names of the first three."""
     return f"{len(classes)} classes ({', '.join(classes[:3])}{', ...' if classes[3:] else ''})"

@@ -1,6 +1,7 @@
-"""Optimizers: each moves the flat weights by the mean of exact sums, with the same arithmetic on every rank.
+"""Optimizers: each updates the flat weights by the mean gradient, with the same arithmetic on every rank.
 
-To add an optimizer: its kernel, name and settings in `distcnn.kernels.optimizers`; its class here and in `OPTIMIZERS`.
+To add an optimizer, add its kernel, name and settings to `distcnn.kernels.optimizers`, and its class to this module and
+to `OPTIMIZERS`.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from distcnn.numerics.portable_math import whole_power
 
 
 class ParameterGroup(NamedTuple):
-    """Neighbouring parameters that are updated in the same way: flat views of their arrays.
+    """Adjacent parameters that are updated with the same settings: flat views of their arrays.
 
-    weights: float32, what is updated.
-    slots: float32, one for each of the optimizer's `slot_names`.
+    weights: float32, the parameters.
+    slots: float32, an array for each of the optimizer's `slot_names`.
     sums: int64, the exact sums of the gradients.
     decay: the weight decay.
-    is_weight: whether they are weights, that is, no biases and not those of a norm.
+    is_weight: whether they are weights, rather than biases or the parameters of a norm.
     """
 
     weights: np.ndarray
@@ -41,12 +42,12 @@ class ParameterGroup(NamedTuple):
 class Optimizer:
     """Base of all optimizers.
 
-    net: whose parameters it updates.
+    net: its parameters are updated.
     config: the settings.
-    arrays: the optimizer's state by slot name, flat float32 of the size of the weights; a part of every checkpoint.
+    arrays: the optimizer's state by slot name, flat float32 of the size of the weights; every checkpoint holds it.
     """
 
-    name: str  # in kernels.optimizers.UPDATES, which has its kernel and the settings that it reads
+    name: str  # the key in kernels.optimizers.UPDATES, which has the kernel and the settings that it reads
     slot_names: tuple[str, ...] = ("velocities",)
     by_parameter = False  # whether each parameter is a group of its own
 
@@ -57,14 +58,24 @@ class Optimizer:
         self.groups = [self._group(*span) for span in self._spans()]
 
     def update(self, samples: int, learning_rate: float, step: int) -> None:
-        """Do step `step`, from 1: apply the mean of `samples` gradients, whose sums the net has, and clear the sums."""
+        """Update all parameters by the mean gradient, and clear the net's sums, from which it is computed.
+
+        samples: the number of samples in the sums.
+        learning_rate: of this step.
+        step: the number of the step, from 1.
+        """
         with ieee_mode():
             scale = self._clipped(QUANTUM / samples)
             for group in self.groups:
                 self.move(group, scale, learning_rate, step)
 
     def move(self, group: ParameterGroup, scale: float, learning_rate: float, step: int) -> None:
-        """Update a group of parameters; scale: what makes sums mean gradients."""
+        """Update a group of parameters.
+
+        scale: the factor that turns sums into mean gradients.
+        learning_rate: of this step.
+        step: the number of the step, from 1.
+        """
         raise NotImplementedError
 
     @property
@@ -72,23 +83,24 @@ class Optimizer:
         """The kernels that an update calls."""
         return [self.kernel, *([squares_of_sums] if self.config.clip_norm else [])]
 
-    def _spans(self):
-        """Return (start, stop, whether they are weights) of the groups."""
+    def _spans(self) -> list[tuple[int, int, bool]]:
+        """Return (start, stop, is_weight) of each group."""
         if self.by_parameter:
             return self.net.spans
         decays = self.config.decay == "weights"
         groups = [list(group) for _, group in groupby(self.net.spans, lambda span: decays and span[2])]
         return [(group[0][0], group[-1][1], group[0][2]) for group in groups]
 
-    def _group(self, start, stop, is_weight):
+    def _group(self, start: int, stop: int, is_weight: bool) -> ParameterGroup:
+        """Return the group of the parameters from `start` to `stop` in the flat weights."""
         span, decays = slice(start, stop), is_weight or self.config.decay == "all"
         slots = [array[span] for array in self.arrays.values()]
         sums = self.net.sums[HEAD + start : HEAD + stop]
         decay = self.config.weight_decay * decays
         return ParameterGroup(self.net.weights[span], slots, sums, decay, is_weight)
 
-    def _clipped(self, scale):
-        """Return the scale of the sums that makes the norm of all gradients at most `clip_norm`, if that is not 0."""
+    def _clipped(self, scale: float) -> float:
+        """Return the scale of the sums, reduced if the norm of all gradients exceeds a `clip_norm` above 0."""
         most = self.config.clip_norm
         if most:
             size = norm(squares_of_sums, self.net.sums[HEAD : HEAD + self.net.trained]) * scale
@@ -97,9 +109,9 @@ class Optimizer:
 
 
 def norm(kernel: Kernel, x: np.ndarray) -> float:
-    """Return the root of the sum of squares of x, by a kernel that fixes the order of the sum.
+    """Return the Euclidean norm of x; the root is rounded correctly, as IEEE 754 requires.
 
-    The root is rounded correctly, as IEEE 754 requires.
+    kernel: computes the sum of squares in a fixed order.
     """
     totals = np.empty(CHAINS)
     kernel(x, totals)
@@ -142,7 +154,7 @@ class AdamW(Optimizer):
 class Lars(Optimizer):
     """Layer-wise adaptive rates (You et al. 2017, algorithm 1): each weight array moves in proportion to its norm.
 
-    Biases and the parameters of norms, whose norm says little, move at the learning rate itself.
+    Biases and the parameters of norms move at the learning rate itself, because their norm says little.
     """
 
     name = "lars"
@@ -156,8 +168,8 @@ class Lars(Optimizer):
     def kernels(self) -> list[Kernel]:
         return [self.kernel, squares_of_sums, squares_of_weights]
 
-    def _trust(self, group, scale):
-        """Return the local learning rate, equation 6; 1 where there is no weight or no gradient yet."""
+    def _trust(self, group: ParameterGroup, scale: float) -> float:
+        """Return the local learning rate, equation 6; 1 for biases, and where all weights or gradients are 0."""
         if not group.is_weight:
             return 1.0
         size = norm(squares_of_weights, group.weights)

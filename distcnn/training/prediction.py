@@ -1,4 +1,4 @@
-"""The classes that a net predicts for images: all ranks and their threads share the work."""
+"""Prediction of the classes of images; all ranks and their threads share the work."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from distcnn.errors import Diverged
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
+from distcnn.network.worker import Worker
 from distcnn.parallel.collective import mark_collective
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.partition import block_range
@@ -18,8 +19,10 @@ from distcnn.training.workers import WorkerPool
 def predict(pool: WorkerPool, images: np.ndarray, comm: Comm) -> tuple[Any, Any]:
     """Return on rank 0 the classes, int32 [n], and probabilities, float32 [n, classes], of images [n, c, h, w].
 
-    A class is the first of the largest outputs of the last layer, a probability its softmax: the same bits on any
-    number of ranks. On other ranks both are None. Raises Diverged on every rank if a probability is not a number.
+    The class is the one with the largest output of the last layer, the first of several; the probabilities are the
+    softmax of the outputs. Both have the same bits on any number of ranks. Other ranks get (None, None). Collective.
+
+    Raises Diverged on every rank if a probability is NaN.
     """
     share = block_range(-(-len(images) // LANES), comm.rank, comm.size)
     first, last = (min(LANES * position, len(images)) for position in (share.start, share.stop))
@@ -27,7 +30,7 @@ def predict(pool: WorkerPool, images: np.ndarray, comm: Comm) -> tuple[Any, Any]
     probabilities = np.empty((last - first, pool.net.shapes[-1][0]), np.float32)
     no_labels = np.zeros(len(images), np.int8)
 
-    def work(k, worker):
+    def work(k: int, worker: Worker) -> None:
         worker.start_evaluation(1)
         for i in block_range(len(share), k, pool.threads):
             samples = np.arange(LANES * share[i], min(LANES * share[i] + LANES, last))
@@ -39,7 +42,7 @@ def predict(pool: WorkerPool, images: np.ndarray, comm: Comm) -> tuple[Any, Any]
     pieces = comm.gather((classes, probabilities))
     if not all(comm.allgather(bool(np.isfinite(probabilities).all()))):
         raise mark_collective(
-            Diverged("the net gives NaN for some images: their values may be out of all proportion")
+            Diverged("the net outputs NaN for some images: the values of these images may be far too large")
         )
     if pieces is None:
         return None, None

@@ -1,8 +1,9 @@
-"""The replica: weights, optimizer state, EMA and progress, which are all that later bits depend on."""
+"""The replica: weights, optimizer state, EMA and progress, which determine all later bits of the training."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ from distcnn.training.optimizers import OPTIMIZERS
 
 
 class Replica:
-    """A net in training. Its state is the same on all ranks.
+    """A net in training, with optimizer, EMA and progress; its state is the same on all ranks.
 
-    net: the net, whose sums hold the totals of a batch when `update` is called.
-    mean, std: of each channel, float32 [c], by which images are normalized.
+    net: the net; when `update` is called, its sums hold the totals of a batch.
+    mean: of each channel, float32 [c], to normalize images.
+    std: the standard deviation of each channel, float32 [c].
     progress: how far training is.
     """
 
@@ -37,9 +39,8 @@ class Replica:
         self.optimizer = OPTIMIZERS[config.optimizer](net, config)
         self.ema = WeightEMA(net.weights, config.ema_decay)
         self.progress = TrainingProgress()
-        self._constants: dict[
-            str, Any
-        ] = {  # of every state: made once, as this takes longer than to copy a small net
+        # Fields that every state has; they are made once, because making them takes longer than copying a small net.
+        self._constants: dict[str, Any] = {
             "config_toml": to_toml(config),
             "numerics": NUMERICS,
             "seed": config.seed,
@@ -52,17 +53,17 @@ class Replica:
 
     @property
     def auxiliary_state(self) -> dict[str, np.ndarray]:
-        """The state of optimizer and EMA, by the names that its arrays have in checkpoints."""
+        """The arrays of optimizer and EMA, by their names in checkpoints."""
         return self.optimizer.arrays | self.ema.arrays
 
     @property
     def arrays(self) -> list[np.ndarray]:
-        """All arrays of the replica."""
+        """All arrays of the replica: the weights, then the auxiliary state."""
         return [self.net.weights, *self.auxiliary_state.values()]
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weights that evaluation uses: all parameters, then running statistics, as hex."""
+        """SHA-256, in hex, of the weights that evaluation uses: all parameters, then running statistics."""
         return digest(self.ema.result)
 
     @property
@@ -72,30 +73,32 @@ class Replica:
         return needed + [update_running_stats] * (self.net.trained < self.net.weights.size)
 
     def update(self, totals: Totals, learning_rate: float, stop_requested: bool) -> None:
-        """Finish a step whose totals, and whose gradients in the net's sums, are those of the whole batch."""
+        """Update weights, running statistics and EMA by the gradients in the net's sums, and finish the step.
+
+        totals: loss and counts of the whole batch.
+        learning_rate: of this step.
+        stop_requested: whether some rank was asked to stop.
+        """
         step = self.progress.steps + 1
         self.optimizer.update(totals.samples, learning_rate, step)
         self.net.update_running_stats(totals.samples)
         self.ema.update(step)
-        self.progress = TrainingProgress(
-            step, self.progress.epoch, self.progress.totals.plus(totals), stop_requested
-        )
+        epoch, totals = self.progress.epoch, self.progress.totals.plus(totals)
+        self.progress = TrainingProgress(step, epoch, totals, stop_requested)
 
     def next_epoch(self) -> None:
-        """Begin the next epoch."""
+        """Begin the next epoch: count it, and clear the totals."""
         self.progress = replace(self.progress, epoch=self.progress.epoch + 1, totals=Totals())
 
     def require_finite(self) -> None:
-        """Raise Diverged on every rank if the last update has left weights that are not finite: none may be saved."""
+        """Raise Diverged on every rank if some weights are not finite after the last update, so that none are saved."""
         if not np.isfinite(self.net.weights).all():
-            raise mark_collective(
-                Diverged(
-                    f"diverged: step {self.progress.steps} left weights beyond float32; lower --learning-rate"
-                )
-            )
+            step = self.progress.steps
+            message = f"diverged: step {step} left weights beyond float32; try a lower --learning-rate"
+            raise mark_collective(Diverged(message))
 
     def state(self) -> State:
-        """Return everything that later bits depend on, copied; without the digest, which takes long."""
+        """Return a copy of everything on which later bits depend, without the digest, which takes long."""
         return State(
             **self._constants,
             mean=self.mean,
@@ -107,22 +110,23 @@ class Replica:
             epoch_sums=self.progress.totals.plain(),
         )
 
-    def restore(self, state: State, where: str) -> None:
-        """Go on from a state; where: how messages name it.
+    def restore(self, state: State, where: str | Path) -> None:
+        """Set weights, auxiliary state, progress and normalization to those of a state.
 
-        Raises CheckpointError if it is of another net or of other data.
+        where: the name of the state in error messages.
+
+        Raises CheckpointError if the state is of another net or of other data.
         """
         if state.data_fingerprint != self._dataset.fingerprint:
             raise CheckpointError(
-                f"{where}: trained on other data than {self._dataset.name}: name the same by --data, or start anew"
+                f"{where}: not trained on {self._dataset.name}: pass its training data with --data, or start a new run"
             )
         require_parameters(state, self._constants["names_and_shapes"], where)
         require_auxiliary_state(state, self.auxiliary_state, where)
         self.net.weights[:] = state.parameters
         for name, array in self.auxiliary_state.items():
             array[:] = state.auxiliary_state[name]
-        self.progress = TrainingProgress(
-            state.step, state.epoch, Totals(*state.epoch_sums), self.progress.stop_requested
-        )
+        totals, stop = Totals(*state.epoch_sums), self.progress.stop_requested
+        self.progress = TrainingProgress(state.step, state.epoch, totals, stop)
         self.mean, self.std = state.mean, state.std
         self.net.normalize(self.mean, self.std)

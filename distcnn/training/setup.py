@@ -1,4 +1,4 @@
-"""Functions that make what a trainer consists of from the settings and the data: batches, net, normalization."""
+"""Functions that make the parts of a trainer from the settings and the data: batches, net and normalization."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 
 from distcnn.config import augment_spec
 from distcnn.config.settings import Config
-from distcnn.config.types import GLOBAL
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import Dataset, load
@@ -20,26 +19,26 @@ from distcnn.training.optimizers import OPTIMIZERS
 
 
 def load_data(config: Config, comm: Comm) -> Dataset:
-    """Return the dataset that the settings name, split as they say. Collective."""
+    """Return the dataset that the settings name, with its validation split. Collective."""
     return load(config.data, comm, config.validation_split, config.seed)
 
 
 def make_batches(config: Config, dataset: Dataset, comm: Comm) -> Batches:
-    """Return the batches of the training split, partitioned among the ranks that there are now."""
+    """Return the batches of the training split, partitioned among the ranks of `comm`."""
     unit = partition_unit(config.norm_group)
     return Batches(dataset.train, config.batch_size, config.seed, comm.rank, comm.size, unit)
 
 
 def most_workers(config: Config, batches: Batches) -> int:
-    """Return how many threads of this rank can have work at the same time."""
+    """Return the largest number of threads of this rank that can have work at the same time."""
     return -(-len(batches.share) // partition_unit(config.norm_group))
 
 
 def require_memory(config: Config, dataset: Dataset, batches: Batches, workers: int, ranks: int) -> None:
-    """Raise NetError unless the ranks of this node have the memory to train the model; it is not made for that.
+    """Raise NetError unless this node has enough memory to train the model; the net is not made for this check.
 
-    workers: threads of this rank.
-    ranks: of this node.
+    workers: the number of threads of this rank.
+    ranks: the number of ranks on this node.
     """
     slots = len(OPTIMIZERS[config.optimizer].slot_names) + bool(config.ema_decay)
     shape, classes = dataset.train.images.shape[1:], len(dataset.classes)
@@ -47,16 +46,19 @@ def require_memory(config: Config, dataset: Dataset, batches: Batches, workers: 
     check_memory(config.model, shape, classes, workers, slots, ranks, blocks)
 
 
-def _blocks_in_memory(config, batches, workers):
-    """Return how many blocks a worker has in memory at the same time."""
-    if config.norm_group != GLOBAL:
+def _blocks_in_memory(config: Config, batches: Batches, workers: int) -> int:
+    """Return the number of blocks that a worker holds in memory at the same time."""
+    if isinstance(config.norm_group, int):
         return config.norm_group
     most = min(batches.most, batches.share.stop) - batches.share.start
     return max(-(-most // workers), 1)
 
 
 def make_net(config: Config, dataset: Dataset) -> Net:
-    """Return the net with its initial weights and its augmentation. Raises ConfigError and NetError."""
+    """Return the net with its initial weights and its augmentation.
+
+    Raises ConfigError and NetError for a model that does not exist or does not fit the settings or the images.
+    """
     images = dataset.train.images
     shape, classes = images.shape[1:], len(dataset.classes)
     net = build(config.model, shape, classes, config.seed, config.conv, config.norm_group)
@@ -73,9 +75,9 @@ def make_net(config: Config, dataset: Dataset) -> Net:
 
 
 def normalization(config: Config, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and standard deviation of each channel, float32 [c].
+    """Return the mean and standard deviation by which each channel is normalized, float32 [c].
 
-    Without normalization they are such that bytes become 0 to 1, and other images stay as they are.
+    Without --normalize, images of bytes are scaled to 0 to 1, and other images stay as they are.
     """
     images = dataset.train.images
     if config.normalize == "channel":

@@ -1,7 +1,7 @@
 """Batch norm over a whole batch: the threads of all ranks exchange the statistics of their blocks.
 
-The statistics of the batch are a table with a row for every block. Each row is filled by one thread of one rank and 0
-on all other ranks, so that an allreduce of the rows' bits, as integers, gives the same bits on any number of ranks.
+The statistics of the batch are an array with a row for every block. One thread of one rank fills each row, which is 0
+on all other ranks. So an allreduce of the rows' bits, as integers, gives the same bits on any number of ranks.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from itertools import accumulate
 
 import numpy as np
 
+NO_ROWS = np.empty((0, 0), np.float32)
+
 
 class SyncBatchNorm:
-    """The exchange of one step.
+    """An allgather of rows among all threads of all ranks, for one step.
 
-    block_counts: how many blocks each worker of this rank has.
+    block_counts: the number of blocks of each worker of this rank.
     first: the position in the batch of this rank's first block.
-    positions: how many blocks the batch has over all ranks, or more.
+    positions: at least the number of blocks that the batch has over all ranks.
     allreduce: allreduce(array) adds up int32 over all ranks, in place; only the first worker calls it.
     """
 
@@ -32,23 +34,24 @@ class SyncBatchNorm:
     ):
         self._starts, self._positions = [*accumulate(block_counts, initial=first)], positions
         self._allreduce, self._barrier = allreduce, threading.Barrier(len(block_counts))
-        self._rows, self._table = [None] * len(block_counts), None
+        self._rows, self._batch_rows = [NO_ROWS] * len(block_counts), NO_ROWS
 
     @contextmanager
     def worker(self, k: int) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-        """Give worker k its allgather(rows), which returns the rows of all blocks for its own, float32 [blocks, ...].
+        """Yield the function allgather(rows) of worker k, which returns the rows of all blocks of the batch.
 
-        All workers of all ranks call it as often. One that fails inside the context frees the others of its rank, which
-        would wait for it: they raise BrokenBarrierError.
+        The rows are those of the worker's blocks, float32 [blocks, ...]. All workers of all ranks must call allgather
+        equally often. If a worker fails inside the context, the other workers of its rank do not wait for it, but raise
+        BrokenBarrierError.
         """
 
-        def allgather(rows):
+        def allgather(rows: np.ndarray) -> np.ndarray:
             self._rows[k] = rows
             self._barrier.wait()
             if k == 0:
-                self._table = self._filled()
+                self._batch_rows = self._exchange()
             self._barrier.wait()
-            return self._table
+            return self._batch_rows
 
         try:
             yield allgather
@@ -56,10 +59,10 @@ class SyncBatchNorm:
             self._barrier.abort()
             raise
 
-    def _filled(self):
+    def _exchange(self) -> np.ndarray:
         """Return the rows of all blocks of the batch."""
-        table = np.zeros((self._positions, *self._rows[0].shape[1:]), np.float32)
+        batch_rows = np.zeros((self._positions, *self._rows[0].shape[1:]), np.float32)
         for start, rows in zip(self._starts, self._rows, strict=False):
-            table[start : start + len(rows)] = rows
-        self._allreduce(table.view(np.int32))
-        return table
+            batch_rows[start : start + len(rows)] = rows
+        self._allreduce(batch_rows.view(np.int32))
+        return batch_rows

@@ -1,9 +1,10 @@
-"""The training step, computed by all ranks together; everything that it updates lies in the replica."""
+"""The training step, which all ranks compute together; all state that it updates lies in the replica."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -35,15 +36,17 @@ T = TypeVar("T")
 
 
 class Trainer:
-    """Trains a replica. Making one, compiling, stepping and evaluating are collective.
+    """Trains a replica. The constructor, `compile`, `step`, `evaluations` and `recompute` are collective.
 
-    config, dataset, comm: as given.
+    config: the settings.
+    dataset: the data; its training split is trained on.
+    comm: the communicator of all ranks.
     replica: the net, the state of optimizer and EMA, and the progress.
-    batches: the batches of an epoch, and which blocks of each are this rank's.
+    batches: the batches of an epoch, and the range of blocks of each batch that this rank computes.
     pool: the workers of this rank.
     heartbeat: of this rank.
 
-    Raises ConfigError, NetError and LaunchError, the same on every rank.
+    The constructor raises ConfigError or NetError, the same on every rank.
     """
 
     def __init__(self, config: Config, dataset: Dataset, comm: Comm):
@@ -55,7 +58,7 @@ class Trainer:
         self.net = on_all(comm, make_net, config, dataset)
         self.replica = Replica(config, dataset, self.net, *on_root(comm, normalization, config, dataset))
         self.pool = WorkerPool(self.net, workers)
-        # between two exchanges of batch norms, ranks differ in how much of the sums is final
+        # Between two exchanges of batch norms, the final part of the sums differs between ranks.
         overlap = False if config.norm_group == GLOBAL else None
         sums, offsets = self.net.sums, self.net.offsets
         self._allreduce = GradientAllreduce(comm, sums, offsets, config.reduction, overlap)
@@ -72,7 +75,7 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """How many steps are finished in total."""
+        """The number of finished steps in total."""
         return self.progress.steps
 
     @property
@@ -87,17 +90,17 @@ class Trainer:
 
     @property
     def between_epochs(self) -> bool:
-        """Whether a whole number of epochs, more than none, is done."""
+        """Whether training is after the last step of an epoch and before the first step of the next."""
         return self.steps > 0 and self.steps % self.batches.length == 0
 
     # ---- training ----
 
     def compile(self) -> None:
-        """Make all kernels ready: found in the cache, or compiled by the first rank of each node for all."""
+        """Load all kernels from the cache; the first rank of each node compiles those that are missing."""
         compile_in_turns(self.comm, self._compile)
 
     def remaining(self) -> Iterator[list[Block]]:
-        """Yield this rank's blocks of every batch that is left; the caller says when the `next_epoch` begins."""
+        """Yield this rank's blocks of every remaining batch; the caller calls `next_epoch` after each epoch."""
         while not self.finished:
             epoch = self.progress.epoch
             yield from self.batches.epoch(epoch, self.steps - epoch * self.batches.length)
@@ -106,7 +109,7 @@ class Trainer:
         """Train on a batch.
 
         blocks: this rank's part of the batch.
-        stop: whether this rank was asked to stop; `progress.stop_requested` is then true on every rank.
+        stop: whether this rank was asked to stop; if so, `progress.stop_requested` becomes true on every rank.
 
         Raises StepDiverged on every rank, before the update, if a loss or gradient is NaN or out of range.
         """
@@ -125,12 +128,12 @@ class Trainer:
         self.replica.update(totals, rate, counters.stop > 0)
 
     def next_epoch(self) -> None:
-        """Begin the next epoch."""
+        """Begin the next epoch: count it, and clear the totals and the waiting time."""
         self.replica.next_epoch()
         self.heartbeat.waited = 0.0
 
     def evaluations(self) -> dict[str, dict[str, float]]:
-        """Return the metrics over each split that is not trained on, by the name of the split: see `evaluate`."""
+        """Return the metrics over the validation and test splits, if they exist, by the name of the split."""
         where = f"the evaluation after step {self.steps}"
         splits = {"validation": self.dataset.validation, "test": self.dataset.test}
         with self.replica.ema.in_use():
@@ -141,10 +144,10 @@ class Trainer:
             }
 
     def recompute(self, blocks: Sequence[Block], examine: Callable[..., T]) -> T:
-        """Return examine(net, blocks, positions, epoch, allgather) for a batch whose step has failed. Collective.
+        """Return examine(net, blocks, positions, epoch, allgather) for the batch of a step that has failed. Collective.
 
         blocks: this rank's part of the batch.
-        examine: such as `distcnn.resilience.diagnose.diagnose`, which has the arguments.
+        examine: a function such as `distcnn.resilience.diagnose.diagnose`, where the arguments are described.
         """
         first, positions = self.batches.share.start, self.batches.most
         sync = SyncBatchNorm([len(blocks)], first, positions, self._add_up)
@@ -155,60 +158,65 @@ class Trainer:
 
     @property
     def arrays(self) -> list[np.ndarray]:
-        """All arrays of the replica."""
+        """All arrays of the replica: the weights, then the auxiliary state."""
         return self.replica.arrays
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the weights that evaluation uses, as hex."""
+        """SHA-256, in hex, of the weights that evaluation uses."""
         return self.replica.digest
 
     @property
     def failed_blocks(self) -> str | None:
-        """Words on the blocks in which this rank has failed, or None."""
+        """The names of the blocks in which this rank's last step has failed, or None."""
         return self.pool.failed_blocks
 
     def state(self) -> State:
-        """Return everything that later bits depend on, copied."""
+        """Return a copy of everything on which later bits depend."""
         return self.replica.state()
 
-    def restore(self, state: State, where: str) -> None:
-        """Go on from a state; where: how messages name it. Raises CheckpointError if it does not fit."""
+    def restore(self, state: State, where: str | Path) -> None:
+        """Set the replica to a state; raise CheckpointError if the state does not fit.
+
+        where: the name of the state in error messages.
+        """
         self.replica.restore(state, where)
 
     def cancel(self) -> None:
-        """End the requests of a step that failed, whatever their result."""
+        """Wait for the pending MPI requests of a step that has failed, and ignore their result."""
         self._allreduce.cancel()
 
     def restart(self, progress: TrainingProgress) -> None:
-        """Go on from a progress whose arrays have been written, with the ranks that there are now."""
+        """Resume from a progress, whose arrays the caller has written, with the ranks that `comm` has now."""
         self.replica.progress = progress
         self.pool.clear()
         self.repartition()
 
     def repartition(self) -> None:
-        """Partition the blocks of every batch among the ranks that there are now."""
+        """Partition the blocks of every batch among the ranks that `comm` has now."""
         self.batches = make_batches(self.config, self.dataset, self.comm)
 
     # ---- inside ----
 
-    def _before_group(self, blocks):
+    def _before_group(self, blocks: Sequence[Block]) -> None:
+        """Beat before a worker computes a group of blocks."""
         self.heartbeat.beat(COMPUTING)
 
-    def _add_up(self, array):
+    def _add_up(self, array: np.ndarray) -> None:
         """Add up an array over all ranks, in place."""
         self.heartbeat.beat(WAITING)
         self.comm.Allreduce(None, array)
         self.heartbeat.beat(COMPUTING)
 
-    def _require_all(self, samples):
-        """Raise RuntimeError unless a sum is over the whole batch: an MPI in trouble might leave a rank out."""
+    def _require_all(self, samples: int) -> None:
+        """Raise RuntimeError unless a sum covers the whole batch, as a faulty MPI might leave a rank out."""
         size, step = self.config.batch_size, self.steps - self.progress.epoch * self.batches.length
         wanted = min(size, len(self.dataset.train.labels) - step * size)
         if samples != wanted:
             raise RuntimeError(f"a sum over {samples} samples, wanted {wanted}")
 
-    def _compile(self):
+    def _compile(self) -> object:
+        """Return everything that needs compiled kernels, which this compiles or loads."""
         needed = [pack(self.dataset.train.images.dtype.name), set_float_mode, *self.replica.kernels]
         needed += self.net.augmentation.kernels if self.net.augmentation else []
         self.pool.compile()

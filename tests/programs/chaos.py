@@ -66,7 +66,7 @@ RECOVERED = {  # name: faults, of which all ranks but the killed ones recover
 }
 BEFORE = re.compile(r"ranks? ([\d, ]+) of \d+ died before training")
 MESSAGE = re.compile(
-    r"ranks? ([\d, ]+) of \d+ died in step (\d+); \d+ of \d+ go on with step (\d+) after (\d+) ms"
+    r"ranks? ([\d, ]+) of \d+ died in step (\d+); \d+ of \d+ continue with step (\d+) after (\d+) ms"
 )
 COLUMNS = "survived", "failed", "steps lost", "seconds lost", "digests", "records"
 
