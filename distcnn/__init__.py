@@ -6,9 +6,7 @@ from importlib import import_module
 
 from distcnn.system import threads
 
-TYPE_CHECKING = (
-    False  # True for type checkers; importing it from typing would take longer than all of distcnn
-)
+TYPE_CHECKING = False  # True for type checkers; to import it from typing takes longer than `import distcnn`
 if TYPE_CHECKING:
     from distcnn import layers
     from distcnn.config.versions import show_versions

@@ -38,16 +38,11 @@ USAGE_ERROR = 2  # the exit code
 def usage() -> str:
     """Return the help text of the command."""
     lines = [f"  {verb:<10} {text}" for verb, text in VERBS.items()]
-    return "\n".join(
-        [
-            "usage: distcnn VERB ...",
-            "       distcnn --help | --version | --show-versions",
-            "",
-            *lines,
-            "",
-            "distcnn VERB --help shows the options of a verb; --show-versions prints what an error report needs.",
-        ]
+    head = ["usage: distcnn VERB ...", "       distcnn --help | --version | --show-versions"]
+    tail = (
+        "distcnn VERB --help shows the options of a verb; --show-versions prints what an error report needs."
     )
+    return "\n".join([*head, "", *lines, "", tail])
 
 
 def main() -> int | None:

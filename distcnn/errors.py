@@ -76,10 +76,8 @@ class StepDiverged(Diverged):
     """
 
     def __init__(self, step: int, blocks: Sequence = ()):
-        super().__init__(
-            f"diverged at step {step}, whose update was not applied: a loss or gradient is NaN or beyond 2**27; try a "
-            f"lower --learning-rate"
-        )
+        where = f"diverged at step {step}, whose update was not applied"
+        super().__init__(f"{where}: a loss or gradient is NaN or beyond 2**27; try a lower --learning-rate")
         self.step, self.blocks = step, blocks
 
 

@@ -75,9 +75,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     usage = "%(prog)s -n RANKS [options] -- [options of distcnn.train]"
     made = parser.Parser("python -m distcnn.launch", usage=usage)
     made.add_argument("-n", dest="ranks", metavar="N", required=True, help="the number of ranks")
-    made.add_argument(
-        "--max-restarts", metavar="R", default="100", help="give up after so many restarts [100]"
-    )
+    restarts = "give up after so many restarts [100]"
+    made.add_argument("--max-restarts", metavar="R", default="100", help=restarts)
     limit = "restart the job if not all ranks have started within so many seconds [300]"
     made.add_argument("--start-limit", metavar="SECONDS", default="300", help=limit)
     more = 'more options for mpirun, such as "--hostfile hosts"'

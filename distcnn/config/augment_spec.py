@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NONE = "none"
-FORMS = (
-    "shift=PIXELS, crop=PIXELS, flip, rotate=DEGREES, scale=FRACTION, shear=FRACTION, elastic=ALPHA:SIGMA, "
-)
-FORMS += "brightness=FRACTION, cutout=PIXELS"
-# The largest value of each number; of fractions and degrees, the largest that leaves an image recognizable.
+FORMS = "shift=PIXELS, crop=PIXELS, flip, rotate=DEGREES, scale=FRACTION, shear=FRACTION, "
+FORMS += "elastic=ALPHA:SIGMA, brightness=FRACTION, cutout=PIXELS"
+# The largest value of each number; those of FRACTION and DEGREES leave an image recognizable.
 LARGEST: dict[str, tuple[float, ...]] = {
     "shift": (4096,),
     "flip": (),
@@ -28,13 +26,16 @@ SAME = {"crop": "shift"}  # a random crop of an image with a border of zeros is 
 
 @dataclass(frozen=True)
 class Augment:
-    """The largest distortions of training images; 0: none.
+    """The random distortions of training images, each by the largest value; 0: no such distortion.
 
-    shift, cutout: in whole pixels
-    flip: 1 if half of the images are mirrored
-    rotate: in degrees
-    scale, shear, brightness: fractions of 1
-    elastic: alpha and sigma of Simard et al. 2003, in pixels
+    shift: in whole pixels.
+    flip: 1 if half of the images are mirrored.
+    rotate: in degrees.
+    scale: a relative change of the size.
+    shear: a fraction.
+    elastic: alpha and sigma of Simard et al. 2003, in pixels.
+    brightness: a relative change of the values.
+    cutout: the side of a square, in whole pixels.
     """
 
     shift: int = 0
@@ -48,12 +49,12 @@ class Augment:
 
     @property
     def interpolates(self) -> bool:
-        """Whether values between pixels are needed."""
+        """Whether some distortion needs values between pixels."""
         return any((self.rotate, self.scale, self.shear, self.elastic[0]))
 
 
 def read(text: str) -> Augment:
-    """Return the Augment that a text asks for. Raises ValueError, whose message is for the user."""
+    """Return the Augment that a text describes. Raises ValueError, with a message for the user, if it is not valid."""
     found: dict[str, tuple[float, ...]] = {}
     for word in text.split(",") if text != NONE else ():
         name, _, value = word.strip().partition("=")
@@ -64,7 +65,7 @@ def read(text: str) -> Augment:
         numbers = _numbers(name, value)
         name = SAME.get(name, name)
         if name in found:
-            both = "shift and crop are the same: " if name == "shift" else f"{name} is there twice: "
+            both = "shift and crop are the same: " if name == "shift" else f"{name} is given twice: "
             raise ValueError(f"{both}name it once")
         found[name] = numbers
     settings: dict = {name: numbers if len(numbers) > 1 else numbers[0] for name, numbers in found.items()}
@@ -72,7 +73,7 @@ def read(text: str) -> Augment:
 
 
 def written(augment: Augment) -> str:
-    """Return the text that asks for an Augment; equal ones have the same text."""
+    """Return the text that describes an Augment; equal objects have the same text."""
     words = []
     for name in LARGEST:
         value = getattr(augment, name)
@@ -83,7 +84,7 @@ def written(augment: Augment) -> str:
 
 
 def refusal(augment: Augment, shape: Sequence[int]) -> str | None:
-    """Return why an Augment makes no sense for images of shape (c, h, w), or None."""
+    """Return a message if an Augment cannot be applied to images of shape (c, h, w), otherwise None."""
     least = min(shape[1:])
     for name in ("shift", "cutout"):
         if getattr(augment, name) >= least:
@@ -93,31 +94,31 @@ def refusal(augment: Augment, shape: Sequence[int]) -> str | None:
 
 
 def radians(degrees: float) -> float:
-    """Return the angle in radians."""
+    """Return an angle in radians."""
     return degrees * (math.pi / 180.0)
 
 
 def _format(number: float) -> str:
-    """Return the number as text, a whole one without a point."""
+    """Return a number as text, a whole number without a decimal point."""
     return str(int(number)) if number == int(number) else repr(number)
 
 
 def _numbers(name: str, text: str) -> tuple[float, ...]:
-    """Return the numbers after a distortion's name, all above 0. Raises ValueError."""
+    """Return the numbers after a distortion's name, all above 0. Raises ValueError if they are not valid."""
     largest = LARGEST[SAME.get(name, name)]
     words = text.split(":") if text else []
     try:
         numbers = [type(limit)(word) for limit, word in zip(largest, words, strict=True)]
         valid = all(0 < number <= limit for number, limit in zip(numbers, largest, strict=True))
-    except ValueError:  # not as many, or no numbers
+    except ValueError:  # too few or too many, or no numbers
         valid = False
     if not valid:
-        limits = " and, behind a colon, ".join(map(_limit, largest))
-        wanted = f"{name}=, above 0: {limits}" if largest else f"{name} alone"
-        raise ValueError(f"{name}{'=' * bool(text)}{text[:50]} is not possible; wanted {wanted}")
+        limits = " and, after a colon, ".join(map(_limit, largest))
+        wanted = f"{name}=, above 0: {limits}" if largest else f"{name} without a value"
+        raise ValueError(f"{name}{'=' * bool(text)}{text[:50]} is not valid; wanted {wanted}")
     return tuple(numbers) if largest else (1,)
 
 
 def _limit(limit: float) -> str:
-    """Return words on the largest value of a number."""
+    """Return a phrase that describes a number with this largest value."""
     return f"a {'whole ' * isinstance(limit, int)}number up to {_format(limit)}"

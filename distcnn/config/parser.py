@@ -79,13 +79,10 @@ def parse(argv: Sequence[str], prog: str) -> Request:
     """
     parser = Parser(prog, usage="%(prog)s [options]", argument_default=argparse.SUPPRESS)
     parser.epilog = "In the TOML file, --batch-size 64 is written batch_size = 64. Defaults are in brackets."
-    parser.add_argument(
-        "--config", metavar="FILE", help="read settings from a TOML file; options override it"
-    )
+    text = "read settings from a TOML file; options override it"
+    parser.add_argument("--config", metavar="FILE", help=text)
     parser.add_argument("--list-models", action="store_true", help="list the models, and do nothing else")
-    shows_help = not {"-h", "--help"}.isdisjoint(
-        argv
-    )  # only the help needs all choices, for which Numba is imported
+    shows_help = not {"-h", "--help"}.isdisjoint(argv)  # only the help needs all choices, which import Numba
     for name in SETTINGS:
         metavar, text = (kind(name).placeholder, _help(name)) if shows_help else (None, None)
         parser.add_argument(option(name), metavar=metavar, help=text)

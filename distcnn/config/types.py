@@ -17,9 +17,7 @@ GLOBAL = "global"
 MAX_COUNT = 2**31 - 1  # the largest count, so that a product of two counts fits into int64
 MAX_REAL = 2.0**1023  # above it, a whole number may not convert to a float
 PLAIN = re.compile("[-+.0-9A-Za-z]+")
-UNWRITABLE = re.compile(
-    "[\x00-\x1f\x7f\ud800-\udfff]"
-)  # control characters, and surrogates, which UTF-8 cannot encode
+UNWRITABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters; surrogates, not in UTF-8
 
 
 class Type(Protocol):

@@ -12,11 +12,7 @@ from importlib import import_module
 from distcnn.config.settings import NUMERICS
 
 VECTORS = ("avx", "fma", "f16c", "sse4", "neon", "sve")  # prefixes of the names of vector instructions
-RANKS = (
-    "PMI_RANK",
-    "OMPI_COMM_WORLD_RANK",
-    "SLURM_PROCID",
-)  # variables in which launchers store the number of a rank
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")  # launchers' variables with a rank's number
 LIBRARY = (
     "import mpi4py; mpi4py.rc.initialize = False; "
     "from mpi4py import MPI; print(MPI.Get_library_version().splitlines()[0].rstrip(chr(0)))"

@@ -161,9 +161,8 @@ class Recovery:
         absence that they have died. It ends, because another job may be using the run's folder.
         """
         if failed and self.watchdog.woke_late():
-            print(
-                "distcnn: a rank was stopped until the others were gone: it ends", file=sys.stderr, flush=True
-            )
+            message = "distcnn: a rank was stopped until the others were gone: it ends"
+            print(message, file=sys.stderr, flush=True)
             self._kill_this_rank()
         self.failed += failed
         self.spurious_failures = 0 if failed else self.spurious_failures + 1

@@ -38,9 +38,7 @@ class Watchdog:
         self._timeout, self._ended = timeout, threading.Event()
         self._thread: threading.Thread | None = None
         self._looked = CLOCK()  # when the thread last looked at the heartbeats
-        self._late_step: int | None = (
-            None  # the step in which the thread found that this process had been stopped
-        )
+        self._late_step: int | None = None  # the step in which this process was stopped for too long
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -104,12 +102,9 @@ class Watchdog:
         """
         beat, who = self._heartbeat.read(place), f"rank {self._node.ranks[place]} of {self._size}"
         seconds = (CLOCK() - beat.since) * 1e-9
-        print(
-            f"distcnn: {who} on {socket.gethostname()} {what}: {seconds:.1f} s {PHASES[beat.phase]}, step "
-            f"{beat.step}; it is killed",
-            file=sys.stderr,
-            flush=True,
-        )
+        where = f"{seconds:.1f} s {PHASES[beat.phase]}, step {beat.step}"
+        message = f"distcnn: {who} on {socket.gethostname()} {what}: {where}; it is killed"
+        print(message, file=sys.stderr, flush=True)
         if place == self._node.place:
             faulthandler.dump_traceback(all_threads=True)
             time.sleep(0.1)  # Open MPI may lose output that was written just before

@@ -29,9 +29,7 @@ class CheckpointWriter:
         self.folder, self.last, self.best = Path(folder), last, best
         self.warnings: deque[str] = deque()  # the thread appends, the caller pops
         self._image = Image()
-        self._unsaved: tuple[State, Score | None] | None = (
-            None  # the last state that was taken from the queue, until it is on disk
-        )
+        self._unsaved: tuple[State, Score | None] | None = None  # taken from the queue and not yet on disk
         self._queue_changed = threading.Condition()  # guards _pending and _closing
         self._pending: tuple[State, Score | None] | None = None
         self._closing = False

@@ -59,9 +59,8 @@ class Curves:
         self._process = None
         if code:
             lines = stderr.decode(errors="replace").splitlines()
-            self._warn(
-                f"no curves drawn: {lines[-1] if lines else f'the drawing process ended with exit code {code}'}"
-            )
+            reason = lines[-1] if lines else f"the drawing process ended with exit code {code}"
+            self._warn(f"no curves drawn: {reason}")
 
 
 def main(metrics: str, path: str, title: str) -> None:

@@ -149,9 +149,7 @@ def create(run: Run, again: bool = False) -> Run:
         raise _occupied(run.folder) from None
     except OSError as error:
         raise _unwritable(run.folder, error) from None
-    if (
-        run.state and not run.begun
-    ):  # so that a run that started in another folder can be resumed from this one
+    if run.state and not run.begun:  # so that the run can be resumed from this folder
         checkpoint.save(run.checkpoints / checkpoint.name(run.state.step), run.state)
     write_whole(run.folder / "config.toml", to_toml(run.config).encode())
     job_status.write(job_status.BEGUN)
@@ -198,9 +196,7 @@ def _require_writable(run: Run) -> None:
         place = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
         try:
             with suppress(FileNotFoundError):
-                os.lstat(
-                    folder
-                )  # raises another OSError if the name is too long or a parent folder is not accessible
+                os.lstat(folder)  # another OSError: the name is too long, or a parent is not accessible
             with tempfile.TemporaryFile(dir=place):
                 pass
         except OSError as error:

@@ -34,17 +34,11 @@ MOST_THREADS = 1024
 def parser(command: str, description: str) -> Parser:
     """Return a parser of the arguments that `evaluate` and `predict` have in common."""
     made = Parser(f"python -m distcnn.{command}", description=description)
-    made.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a checkpoint, or a run's folder for its newest one"
-    )
+    text = "a checkpoint, or a run's folder for its newest one"
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help=text)
     made.add_argument("--data", metavar="FILE.h5", help="the dataset [that of the training]")
-    made.add_argument(
-        "--threads",
-        metavar="T",
-        type=_threads,
-        default=0,
-        help="threads of each rank [its share of the cores]",
-    )
+    text = "threads of each rank [its share of the cores]"
+    made.add_argument("--threads", metavar="T", type=_threads, default=0, help=text)
     made.add_argument("--json", action="store_true", help="print one JSON object")
     return made
 
