@@ -76,7 +76,7 @@ def test_version_names_the_numerics(capsys):
         (["--momentum", "1"], ["--momentum", "below 1"]),
         (["--weight-decay=-0.1"], ["--weight-decay", "from 0"]),
         (["--schedule", "cosin"], ["--schedule", "'cosin'", "constant or cosine"]),
-        (["--milestones", "3,2"], ["--milestones", "[3, 2]", "whole numbers from 1, each above"]),
+        (["--milestones", "3,2"], ["--milestones", "[3, 2]", "increasing whole numbers from 1"]),
         (["--milestones", "3,x"], ["--milestones", "'x'"]),
         (["--milestones", "0"], ["--milestones", "whole numbers from 1"]),
         (["--milestones", ""], ["--milestones", "whole numbers from 1"]),

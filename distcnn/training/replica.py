@@ -119,7 +119,7 @@ class Replica:
         """
         if state.data_fingerprint != self._dataset.fingerprint:
             raise CheckpointError(
-                f"{where}: not trained on {self._dataset.name}: pass its training data with --data, or start a new run"
+                f"{where}: trained on other data than {self._dataset.name}: pass its data with --data, or start a new run"
             )
         require_parameters(state, self._constants["names_and_shapes"], where)
         require_auxiliary_state(state, self.auxiliary_state, where)
