@@ -122,7 +122,7 @@ def test_asked_to_stop_all_ranks_save(launching, number):
     assert process.returncode == 75, stderr
     assert time.monotonic() - begin < 30
     step = checkpoint.newest("a/checkpoints", pytest.fail)[1].step
-    assert f"stopped as asked after step {step}" in stderr
+    assert f"stopped on request after step {step}" in stderr
     assert ranks_of(process) == []
 
 
@@ -132,7 +132,7 @@ def test_asked_to_stop_before_training_it_ends_at_once(launching):
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 75, stderr
-    assert "goes on from the beginning" in stderr
+    assert "continues from the beginning" in stderr
     assert ranks_of(process) == []
 
 
