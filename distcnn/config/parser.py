@@ -79,8 +79,8 @@ def parse(argv: Sequence[str], prog: str) -> Request:
     """
     parser = Parser(prog, usage="%(prog)s [options]", argument_default=argparse.SUPPRESS)
     parser.epilog = "In the TOML file, --batch-size 64 is written batch_size = 64. Defaults are in brackets."
-    text = "read settings from a TOML file; options override it"
-    parser.add_argument("--config", metavar="FILE", help=text)
+    about = "read settings from a TOML file; options override it"
+    parser.add_argument("--config", metavar="FILE", help=about)
     parser.add_argument("--list-models", action="store_true", help="list the models, and do nothing else")
     shows_help = not {"-h", "--help"}.isdisjoint(argv)  # only the help needs all choices, which import Numba
     for name in SETTINGS:

@@ -118,9 +118,8 @@ class Replica:
         Raises CheckpointError if the state is of another net or of other data.
         """
         if state.data_fingerprint != self._dataset.fingerprint:
-            raise CheckpointError(
-                f"{where}: trained on other data than {self._dataset.name}: pass its data with --data, or start a new run"
-            )
+            found = f"{where}: trained on other data than {self._dataset.name}"
+            raise CheckpointError(f"{found}: pass its data with --data, or start a new run")
         require_parameters(state, self._constants["names_and_shapes"], where)
         require_auxiliary_state(state, self.auxiliary_state, where)
         self.net.weights[:] = state.parameters
