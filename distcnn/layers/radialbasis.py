@@ -16,8 +16,8 @@ class RadialBasis(Layer):
     """y[k] = -|x - centres[k]|**2, the logit of class k: (features,) -> (classes,). It has no parameters.
 
     centres: (classes, features) numbers.
-    rejection: with a number j, the loss has one more class of logit -j, to which no sample belongs (LeCun et al. 1998,
-        equation 9): a wrong class whose centre is farther than j from the input is not pushed farther away.
+    rejection: a number j adds one further class to the loss, with logit -j, to which no sample belongs (LeCun et al.
+        1998, equation 9). It limits how far training moves inputs away from the centres of wrong classes.
     """
 
     centres: np.ndarray = field(repr=False)
@@ -29,7 +29,7 @@ class RadialBasis(Layer):
         except (TypeError, ValueError):
             centres = np.empty(0, np.float32)
         if centres.ndim != 2 or not centres.size or not np.isfinite(centres).all():
-            raise NetError("RadialBasis: centres are wanted as finite numbers (classes, features)")
+            raise NetError("RadialBasis: centres must be finite numbers of shape (classes, features)")
         if isinstance(self.rejection, bool) or not self.rejection > 0:
             raise NetError(f"RadialBasis: rejection is {self.rejection!r}; wanted a number above 0")
         object.__setattr__(self, "centres", centres)
