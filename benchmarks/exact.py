@@ -1,9 +1,9 @@
-"""What exact sums cost: a LeNet-5 step with them, compared with one with float32 sums, on one core.
+"""Measure the cost of exact sums: a LeNet-5 step with them compared to one with float32 sums, on one core.
 
     python benchmarks/exact.py
 
-The kernels that add to gradients, and the update that reads them, are compiled a second time for float32 arrays, where
-they add without rounding to quanta and without a guard. The time that this saves is subtracted from that of a step.
+The kernels that add to gradients, and the update that reads gradients, are compiled a second time for float32 sums,
+without rounding to quanta and without a guard. The time that these kernels save is subtracted from the time of a step.
 """
 
 import sys
@@ -27,7 +27,7 @@ BATCH_SIZE = 64
 
 
 def add(builder, place, kind, addend, counts):
-    """Add to a number or vector in memory if it counts."""
+    """Emit code that adds to a number or vector in memory, if the boolean `counts` is true."""
     place = builder.bitcast(place, kind.as_pointer())
     zero = constant(0.0) if kind is FLOATS else ir.Constant(FLOAT, 0)
     builder.store(
@@ -102,7 +102,7 @@ def in_float32(kernel, given, sums):
 
 
 def adding_calls(net, otherwise=in_float32):
-    """Return the calls of one block that add to sums, and otherwise(kernel, arguments, sums) of each."""
+    """Return two lists: the calls of one block that add to sums, and otherwise(kernel, arguments, sums) for each."""
     exact, plain = [], []
     for layer, shape in zip(net.layers, net.shapes, strict=False):
         buffers = buffers_of(layer, shape)
@@ -115,13 +115,13 @@ def adding_calls(net, otherwise=in_float32):
 
 
 def updating_calls(size):
-    """Return the call that updates so many parameters from exact sums, and the same in float32."""
+    """Return the call that updates `size` parameters from exact sums, and the same call for float32 sums."""
     given = *np.zeros((2, size), np.float32), np.zeros(size, np.int64), 1.0, 0.01, 0.9, 0.0
     return (sgd_update.compiled, given), in_float32(sgd_update, given, given[2:3])
 
 
 def adds_to(buffers, given):
-    """Return whether a kernel's argument is one of the sums that a layer adds to, or a view of it."""
+    """Return whether an argument of a kernel is one of the layer's exact sums, or a view of one."""
     return isinstance(given, np.ndarray) and any(
         np.may_share_memory(given, sums) for sums in buffers.sums.values()
     )

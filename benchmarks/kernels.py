@@ -2,9 +2,9 @@
 
     python benchmarks/kernels.py
 
-The calls of every kernel are counted and timed over whole steps. To time them, Python makes them one by one, whereas a
-real step makes them in a row without Python (distcnn.kernels.program). What that and the clock cost is the rest, which
-the times of steps.py do not contain.
+The calls of every kernel are counted and timed over whole steps. For this, Python makes the calls one by one, whereas a
+real step makes them without Python (distcnn.kernels.program). The row "between kernels" is the time of Python and of
+reading the clock, which the times of steps.py do not contain.
 """
 
 import time
@@ -22,7 +22,7 @@ spent = defaultdict(lambda: [0, 0.0])  # kernel: calls, seconds
 
 
 def timed(compiled):
-    """Return a version of `Kernel.compiled` that counts and times."""
+    """Return a version of the property `Kernel.compiled` whose functions count and time their calls."""
 
     def get(self):
         call, entry, clock = compiled.func(self), spent[self.name], time.perf_counter
@@ -41,7 +41,7 @@ def timed(compiled):
 
 
 class OneByOne:
-    """A Program whose kernels are called from Python, each by itself."""
+    """A replacement for Program that calls each kernel from Python."""
 
     def __init__(self, calls):
         self.calls = list(calls)
@@ -69,14 +69,14 @@ def main():
         parts = {name: np.median([each[name][1] for _, each in found]) for name in names}
         for name in sorted(parts, key=parts.get, reverse=True):
             calls = names[name][0] // STEPS
-            table.note(f"{title} {name}", parts[name], "s", calls=calls, part=parts[name] / whole)
+            table.add(f"{title} {name}", parts[name], "s", calls=calls, part=parts[name] / whole)
         rest = whole - sum(parts.values())
-        table.note(f"{title} between kernels", rest, "s", part=rest / whole)
+        table.add(f"{title} between kernels", rest, "s", part=rest / whole)
     table.save()
 
 
 def _round(step):
-    """Return the seconds of a step, and each kernel's calls in all steps and its seconds in one."""
+    """Return the seconds of a step, and for each kernel (calls in STEPS steps, seconds per step)."""
     step()
     spent_before = {name: tuple(entry) for name, entry in spent.items()}
     begin = time.perf_counter()

@@ -1,8 +1,9 @@
-"""Time layers and PyTorch's on one core, 64 samples: each direction of those with weights, both passes of others.
+"""Compare the time of layers with PyTorch's, on one core with 64 samples.
 
     python benchmarks/layers.py [--only TEXT]
 
-Ours work on lanes, PyTorch's on the faster of its layouts; no conversion is timed.
+Each direction of layers with weights is a row; other layers have one row for both passes. Our layers compute on lanes,
+PyTorch's on the faster of its layouts; no conversion of layouts is timed.
 """
 
 import peers
@@ -37,7 +38,7 @@ def repeated(calls):
 
 
 def prepared(layer, shape):
-    """Return the buffers of a layer whose weights are in the form that its kernels want."""
+    """Return the buffers of a layer, after the calls that transform its weights for its kernels."""
     buffers = buffers_of(layer, shape)
     for kernel, given in layer.prepare(buffers):
         kernel(*given)
@@ -45,7 +46,7 @@ def prepared(layer, shape):
 
 
 def directions(table, name, layer, shape):
-    """Measure forward, dx and dW of a layer with weights."""
+    """Measure the forward pass, dx and dW of a layer with weights; table: the table to which rows are added."""
     theirs = peers.directions(layer, shape, BLOCKS * LANES)
     buffers = prepared(layer, shape)
     if isinstance(layer, Dense):

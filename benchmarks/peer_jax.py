@@ -1,4 +1,4 @@
-"""JAX on the CPU, compiled: the same chain of layers as pure functions."""
+"""The peer JAX, compiled, on the CPU: the layers of our nets as pure functions."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ DIMENSIONS = ("NHWC", "OIHW", "NHWC")
 
 
 def logits_of(net):
-    """Return logits(parameters, x) for x [n, h, w, c]; parameters as in net.parameters."""
+    """Return the function logits(parameters, x) of a net, for x [n, h, w, c]; parameters as in net.parameters."""
 
     def logits(parameters, x):
         for k, layer in enumerate(net.layers):
@@ -38,7 +38,7 @@ def logits_of(net):
 
 
 def steps(net, images, labels, quick):
-    """Return the training step with momentum; nothing when it is to be quick, for compiling takes long."""
+    """Return {name: training step with momentum}; nothing if `quick` is set, because compilation takes long."""
     if quick:
         return {}
     logits = logits_of(net)
@@ -65,7 +65,7 @@ def steps(net, images, labels, quick):
 
 
 def predictions(net, images, quick):
-    """Return the forward pass."""
+    """Return {name: forward pass}; nothing if `quick` is set."""
     parameters = {name: jnp.array(array) for name, array in net.parameters.items()}
     compiled, x = jax.jit(logits_of(net)), jnp.asarray(images.transpose(0, 2, 3, 1))
     return {} if quick else {"JAX": lambda: np.asarray(compiled(parameters, x))}

@@ -1,4 +1,4 @@
-"""ONNX Runtime on one thread: our net, written down as an ONNX graph."""
+"""The peer ONNX Runtime, on one thread: our nets, converted to ONNX graphs."""
 
 import onnx
 import onnxruntime
@@ -10,7 +10,7 @@ OPSET = 17
 
 
 def predictions(net, images, quick):
-    """Return the forward pass."""
+    """Return {name: forward pass}."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = graph(net, len(images)).SerializeToString()
@@ -19,7 +19,7 @@ def predictions(net, images, quick):
 
 
 def graph(net, samples):
-    """Return the model for a fixed number of samples; value k is the input of layer k."""
+    """Return a net as an ONNX model for a fixed number of samples; the value named k is the input of layer k."""
     nodes = [_node(layer, str(k), str(k + 1)) for k, layer in enumerate(net.layers)]
     weights = [numpy_helper.from_array(array.copy(), name) for name, array in net.parameters.items()]
     x, y = (_value(str(k), (samples, *net.shapes[k])) for k in (0, len(net.layers)))

@@ -1,4 +1,4 @@
-"""PyTorch on one thread: eager, in both memory layouts; compiled, for peer_compiled.py."""
+"""The peer PyTorch, on one thread: eager, in both memory layouts; and compiled, for peer_compiled.py."""
 
 import torch
 from torch import nn
@@ -10,13 +10,13 @@ LAYOUTS = {"PyTorch": torch.contiguous_format, "PyTorch channels_last": torch.ch
 
 
 def windows(layer):
-    """Return the arguments that describe a layer's windows in PyTorch."""
+    """Return PyTorch's arguments for the windows of a layer."""
     names = "kernel_size", "stride", "padding"
     return {name: tuple(getattr(axis, name) for axis in layer.axes) for name in names}
 
 
 def torch_layer(layer, shape):
-    """Return PyTorch's layer for one of ours whose input has `shape`, without samples."""
+    """Return the PyTorch layer that computes the same as one of ours, for an input of `shape`, without samples."""
     match layer:
         case ours.Conv2D():
             return nn.Conv2d(shape[0], layer.out_channels, **windows(layer))
@@ -37,20 +37,20 @@ def torch_layer(layer, shape):
 
 
 def torch_net(net):
-    """Return a PyTorch net with the layers and a copy of the weights of one of ours."""
+    """Return a PyTorch net with the same layers as one of ours, and a copy of its weights."""
     made = nn.Sequential(*(torch_layer(*pair) for pair in zip(net.layers, net.shapes, strict=False)))
     made.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in net.parameters.items()})
     return made
 
 
 def steps(net, images, labels, quick):
-    """Return training steps with momentum."""
+    """Return {name: training step with momentum}, one for each memory layout."""
     images, labels = torch.from_numpy(images), torch.from_numpy(labels).long()
     return {name: _step(torch_net(net), images, labels, layout) for name, layout in LAYOUTS.items()}
 
 
 def compiled_step(net, images, labels):
-    """Return the training step, compiled."""
+    """Return the compiled training step."""
     return _step(torch_net(net), torch.from_numpy(images), torch.from_numpy(labels).long(), None)
 
 
@@ -76,7 +76,7 @@ def _step(model, images, labels, layout):
 
 
 def predictions(net, images, quick):
-    """Return forward passes."""
+    """Return {name: forward pass}, one for each memory layout."""
     images, calls = torch.from_numpy(images), {}
     for name, layout in LAYOUTS.items():
         model, x = torch_net(net).eval().to(memory_format=layout), images.contiguous(memory_format=layout)
@@ -85,7 +85,7 @@ def predictions(net, images, quick):
 
 
 def compiled_prediction(net, images):
-    """Return the forward pass, compiled."""
+    """Return the compiled forward pass."""
     return _without_gradients(torch.compile(torch_net(net).eval()), torch.from_numpy(images))
 
 
@@ -98,7 +98,7 @@ def _without_gradients(model, images):
 
 
 def directions(layer, shape, samples):
-    """Return forward, dx and dW of one convolution or dense layer, by layout."""
+    """Return {name: {direction: call}} of one convolution or dense layer, one for each memory layout."""
     make = _convolution if isinstance(layer, ours.Conv2D) else _dense
     layouts = LAYOUTS if isinstance(layer, ours.Conv2D) else {"PyTorch": torch.contiguous_format}
     return {name: make(layer, shape, samples, layout) for name, layout in layouts.items()}
@@ -132,7 +132,7 @@ def _dense(layer, shape, samples, layout):
 
 
 def layers(layer, shape, samples):
-    """Return forward and backward of one layer in training, by layout."""
+    """Return {name: call of both passes} of one layer in training, one for each memory layout."""
     made = {name: torch_layer(layer, shape) for name in LAYOUTS}
     return {name: _forward_and_backward(made[name], shape, samples, LAYOUTS[name]) for name in LAYOUTS}
 

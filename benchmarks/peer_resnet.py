@@ -1,13 +1,13 @@
-"""PyTorch training ResNet-20 of He et al. 2016, as `distcnn.train --augment crop=4,flip` does: the peer of cifar.py."""
+"""The peer of cifar.py: train ResNet-20 (He et al. 2016) by PyTorch, as `distcnn.train --augment crop=4,flip` does."""
 
 import torch
 from torch import nn
 
-LARGEST = 500  # images that are evaluated together
+LARGEST = 500  # images that are evaluated at a time
 
 
 class Residual(nn.Module):
-    """Two convolutions and a shortcut without parameters (A in the paper)."""
+    """A residual block: two convolutions, and a shortcut without parameters (A in the paper)."""
 
     def __init__(self, before, channels, stride):
         super().__init__()
@@ -43,7 +43,10 @@ def resnet20(classes):
 
 
 def cropped_and_flipped(images, border):
-    """Return images [n, c, h, w] as crops of themselves within a border of zeros, half of them mirrored."""
+    """Return a random crop of each image, after padding it with `border` zeros; mirror half of the images.
+
+    images: [n, c, h, w].
+    """
     n, _, h, w = images.shape
     wide = nn.functional.pad(images, (border,) * 4)
     rows = torch.randint(2 * border + 1, (n, 1)) + torch.arange(h)
@@ -53,15 +56,19 @@ def cropped_and_flipped(images, border):
 
 
 def train(dataset, mean, std, config, rate_of, border):
-    """Train by the settings of a config, with the rates rate_of(step); return the accuracy on the test images.
+    """Train, and return the accuracy on the test images.
 
-    mean, std: (c,), by which images are normalized; border: pixels of the crops.
+    dataset: the dataset.
+    mean, std: (c,), for the normalization of images.
+    config: the settings of distcnn.
+    rate_of: a function that returns the learning rate of a step.
+    border: how many zeros to add around images for crops.
     """
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     (images, labels), test = (
-        (normalized(part.images, mean, std), torch.from_numpy(part.labels.copy()).long())
-        for part in (dataset.train, dataset.test)
+        (normalized(split.images, mean, std), torch.from_numpy(split.labels.copy()).long())
+        for split in (dataset.train, dataset.test)
     )
     net, step = resnet20(len(dataset.classes)), 0
     optimizer = torch.optim.SGD(
@@ -79,7 +86,7 @@ def train(dataset, mean, std, config, rate_of, border):
 
 
 def normalized(images, mean, std):
-    """Return uint8 images as normalized floats."""
+    """Return uint8 images as normalized float32."""
     mean, std = (torch.as_tensor(each, dtype=torch.float32)[:, None, None] for each in (mean, std))
     return torch.from_numpy(images.copy()).float().sub_(mean).div_(std)
 

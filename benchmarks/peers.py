@@ -1,6 +1,7 @@
-"""The peers: PyTorch, JAX and ONNX Runtime, each given our layers, our weights and a batch that is ready in memory.
+"""The peers: PyTorch, JAX and ONNX Runtime, each with our layers, our weights and a batch in memory.
 
-Every function returns calls by name, or in place of a call why there is none. Nothing here is needed to use distcnn.
+Every function returns {name: call}, with a text that says why instead of a call that is not possible. distcnn itself
+needs none of the peers.
 """
 
 import importlib.util
@@ -16,36 +17,42 @@ NEEDS = {
 
 
 def steps(net, images, labels, quick=False):
-    """Return training steps on a batch, each of which returns its loss before the update."""
+    """Return training steps on a batch; each call returns the loss before the update."""
     return _collect(("peer_pytorch", "peer_jax"), "steps", net, images, labels, quick)
 
 
 def predictions(net, images, quick=False):
-    """Return forward passes on a batch, each of which returns the logits."""
+    """Return forward passes on a batch; each call returns the logits."""
     return _collect(("peer_onnx", "peer_pytorch", "peer_jax"), "predictions", net, images, quick)
 
 
 def directions(layer, shape, samples):
-    """Return for forward, dx and dW of a layer the calls; input shape without samples."""
+    """Return {direction: {name: call}} for the forward pass, dx and dW of a layer; shape: of its input."""
     found = _collect(("peer_pytorch",), "directions", layer, shape, samples)
     names = "forward", "dx", "dW"
     return {d: {n: c if isinstance(c, str) else c[d] for n, c in found.items()} for d in names}
 
 
 def layers(layer, shape, samples):
-    """Return the forward and backward pass of a layer, as in training; input shape without samples."""
+    """Return calls of both passes of a layer, as in training; shape: of its input, without samples."""
     return _collect(("peer_pytorch",), "layers", layer, shape, samples)
 
 
 def compiled(what, model, batch_size, quick=False):
-    """Return PyTorch compiled as functions that give a time: what is "step" or "prediction", of a model by name."""
+    """Return compiled PyTorch as functions that return a time.
+
+    what: "step" or "prediction".
+    model: the name of a model.
+    batch_size: the number of samples.
+    quick: whether to return nothing, as compilation takes long.
+    """
     if quick or missing("peer_pytorch"):
         return {}
     return importlib.import_module("peer_compiled").contender(what, model, batch_size)
 
 
 def missing(module):
-    """Return why a peer cannot run here; an empty text if it can."""
+    """Return a text that says why a peer cannot run here; an empty text if it can."""
     return "" if all(map(importlib.util.find_spec, NEEDS[module])) else "not installed"
 
 

@@ -55,7 +55,7 @@ WRONG = {
     "empty": (b"", "is not an IDX file"),
     "no magic": (b"\x89HDF" + b"0" * 100, "begins with 89 48 44 46"),
     "unknown type": (b"\0\0\7" + idx(IMAGES)[3:], "is not an IDX file"),
-    "header cut off": (HEADER[:9], "wants"),
+    "header cut off": (HEADER[:9], "needs"),
     "samples cut off": (idx(IMAGES)[:-1], "has 87 bytes, but its shape (6, 4, 3) needs 88"),
     "too long": (idx(IMAGES) + b"0", "has 89 bytes"),
     "packed and cut off": (gzip.compress(idx(IMAGES))[:-9], "is damaged"),

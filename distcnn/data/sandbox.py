@@ -64,7 +64,7 @@ def _identity(path: str | Path) -> tuple[str, bool]:
 
 
 def run_probe(path: str | Path) -> tuple[int, str]:
-    """Probe a file in a subprocess; return its last line of output, after its exit code, negative for a signal."""
+    """Probe a file in a subprocess; return its exit code, negative for a signal, and its last line of output."""
     command = [sys.executable, "-c", PROBE, os.path.abspath(path), *sys.path]
     environment = os.environ | ENVIRONMENT
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
