@@ -97,7 +97,7 @@ def arithmetic_time(name, layer, shape, peak, division):
     if name.endswith("bias_gradient"):
         return EXACT_SUM * np.prod(layer.parameters(shape)["bias"].shape) * one
     if name.startswith("radial"):
-        return 2 * layer.centres.size * one
+        return 2 * layer.centers.size * one
     if name in TAPS:
         return TAPS[name] * np.prod(layer.output_shape(shape)) * np.prod(layer.taps) * one
     operations, divisions = OPERATIONS.get(name, (0, 0))

@@ -51,11 +51,11 @@ def lenet5_1998(input_shape: Shape, classes: int) -> list[Layer]:
         *(TrainablePool2D(2), squash),  # S4
         *(Conv2D(120, 5), squash),  # C5
         *(Flatten(), Dense(UNITS), squash),  # F6
-        RadialBasis(centres(classes), REJECTION),
+        RadialBasis(centers(classes), REJECTION),
     ]
 
 
-def centres(classes: int) -> np.ndarray:
+def centers(classes: int) -> np.ndarray:
     """Return 1 or -1 for each class and unit, float32 [classes, 84].
 
     The first ten classes have pictures of digits, further ones random codes.
