@@ -25,9 +25,8 @@ STEPS = {  # (model, batch size): steps per measurement, about a third of a seco
     ("resnet20", 64): 4,
     ("mlp", 64): 600,
 }
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
-)
+LIBRARIES = "OMP", "OPENBLAS", "MKL", "NUMBA"
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in LIBRARIES}
 TRAIN = ("-m", "distcnn.train", "--max-steps", "1", "--progress", "none", "--out")
 
 
@@ -72,9 +71,8 @@ def serve(checkout, model, batch_size):
 def command(checkout, *words, **more):
     """Return the seconds that a Python command takes with the code of a checkout."""
     begin = time.perf_counter()
-    subprocess.run(
-        [sys.executable, *words], env=environment(checkout, **more), check=True, capture_output=True
-    )
+    variables = environment(checkout, **more)
+    subprocess.run([sys.executable, *words], env=variables, check=True, capture_output=True)
     return time.perf_counter() - begin
 
 

@@ -30,9 +30,8 @@ def add(builder, place, kind, addend, counts):
     """Emit code that adds to a number or vector in memory, if the boolean `counts` is true."""
     place = builder.bitcast(place, kind.as_pointer())
     zero = constant(0.0) if kind is FLOATS else ir.Constant(FLOAT, 0)
-    builder.store(
-        builder.fadd(builder.load(place, align=4), builder.select(counts, addend, zero)), place, align=4
-    )
+    total = builder.fadd(builder.load(place, align=4), builder.select(counts, addend, zero))
+    builder.store(total, place, align=4)
 
 
 @intrinsic(prefer_literal=True)
@@ -122,9 +121,8 @@ def updating_calls(size):
 
 def adds_to(buffers, given):
     """Return whether an argument of a kernel is one of the layer's exact sums, or a view of one."""
-    return isinstance(given, np.ndarray) and any(
-        np.may_share_memory(given, sums) for sums in buffers.sums.values()
-    )
+    sums = buffers.sums.values()
+    return isinstance(given, np.ndarray) and any(np.may_share_memory(given, each) for each in sums)
 
 
 def main():

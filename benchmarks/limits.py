@@ -10,9 +10,7 @@ EXP = 27  # operations of `exp`
 PHILOX = 68  # operations of a quarter of `uniform`, which returns four Lanes of random numbers
 EXACT_LANES = 12  # operations to add the exact sums of sixteen features, one in each lane
 EXACT_SUM = 9  # operations to add one exact sum over lanes, with three for the sum over lanes itself
-TRANSPOSE = (
-    4  # operations to transpose a feature, so that lanes are features: 64 shuffles for sixteen features
-)
+TRANSPOSE = 4  # operations to transpose a feature, so that lanes are features: 64 shuffles for sixteen
 OPERATIONS = {  # (operations, divisions) for each number of the output
     "sigmoid_forward": (EXP + 11, 1),
     "tanh_forward": (EXP + 18, 1),

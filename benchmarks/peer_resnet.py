@@ -71,9 +71,8 @@ def train(dataset, mean, std, config, rate_of, border):
         for split in (dataset.train, dataset.test)
     )
     net, step = resnet20(len(dataset.classes)), 0
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    settings = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0, **settings)
     for _ in range(config.epochs):
         for batch in torch.randperm(len(images)).split(config.batch_size):
             optimizer.param_groups[0]["lr"] = rate_of(step)

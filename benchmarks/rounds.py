@@ -118,9 +118,8 @@ class Table:
         value, unit: the number, and its unit, a key of SCALES.
         more: further fields of the row.
         """
-        self.rows.append(
-            {"what": what, "unit": unit, "ours": float(value), "rounds": self.rounds, "peers": {}} | more
-        )
+        row = {"what": what, "unit": unit, "ours": float(value), "rounds": self.rounds, "peers": {}}
+        self.rows.append(row | more)
         print(text(self.rows[-1]), flush=True)
 
     def _round(self, ours, calls, flops):

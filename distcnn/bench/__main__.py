@@ -14,9 +14,8 @@ def main() -> None:
     """Run the command; the exit code is 1 if a tile in use is slow, because it spills registers."""
     parser = argparse.ArgumentParser(prog="python -m distcnn.bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    tiles = commands.add_parser(
-        "tiles", help="print a line for each kernel and shape, the fastest tile first"
-    )
+    tiles_help = "print a line for each kernel and shape, the fastest tile first"
+    tiles = commands.add_parser("tiles", help=tiles_help)
     every = "try every tile that might fit, not only those in the table"
     tiles.add_argument("--every", action="store_true", help=every)
     tiles.add_argument("--only", default="", metavar="TEXT", help="only lines whose name contains TEXT")

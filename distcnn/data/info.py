@@ -96,7 +96,7 @@ def _class_lines(classes: Classes, counts: Counts) -> Iterator[str]:
     rows = {split: np.pad(count, (0, number - len(count))) for split, count in counts.items()}
     if number > MANY_CLASSES:
         for split, row in rows.items():
-            yield f"    {split}: {row.min()} to {row.max()} samples a class"
+            yield f"    {split}: {row.min()} to {row.max()} samples per class"
         return
     for label in range(number if rows else 0):
         each = ", ".join(f"{row[label]} {split}" for split, row in rows.items())

@@ -27,9 +27,7 @@ from distcnn.numerics.random import AUGMENTATION
 
 STREAM = 2**31 + AUGMENTATION  # beyond the numbers of layers
 FIELD = 2**16  # the first counter of the elastic field's numbers; smaller counters are those of `draw`
-COLUMNS = (
-    8  # of the field that are smoothed at a time: independent sums, so that no addition waits for another
-)
+COLUMNS = 8  # of the field that are smoothed at a time: independent sums, so that no addition waits
 
 SHIFT, FLIP, ROTATE, SCALE, SHEAR, BRIGHTNESS, CUTOUT = range(7)  # places in `ranges`
 ROW, COLUMN, LIGHT, HOLE_ROW, HOLE_COLUMN, HOLE = 4, 5, 6, 7, 8, 9  # places in `moves`, after the matrix

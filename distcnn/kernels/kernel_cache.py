@@ -137,9 +137,8 @@ def discard(place: Path, name: str, error: Exception) -> None:
 
 def unusable(place: Path | None, error: Exception) -> None:
     """Warn that kernels were compiled but could not be saved in the folder `place` because of `error`."""
-    _warn(
-        f"{place}: compiled kernels cannot be cached here ({error!r}); the next run will compile them again"
-    )
+    effect = "the next run will compile them again"
+    _warn(f"{place}: compiled kernels cannot be cached here ({error!r}); {effect}")
 
 
 _WARNED = set()  # the first words of warnings that were printed: each is printed once per process

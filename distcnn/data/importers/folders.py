@@ -13,12 +13,8 @@ from distcnn.data.importers.writer import Samples
 from distcnn.data.schema import MEMORY_LIMIT
 from distcnn.errors import DataError
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-}  # by the name of the folder
+# The split of each folder, by its name.
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 TEST_INSTEAD = "val", "valid", "validation"  # folders that become the test split if there is no folder test
 DEPTH = 4  # train/ may lie in up to DEPTH - 1 folders
 WANTED = "wanted train/CLASS/IMAGE.jpg and optionally test/CLASS/IMAGE.jpg"

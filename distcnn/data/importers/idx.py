@@ -54,9 +54,7 @@ def find_files(folder: str | Path) -> dict[tuple[str, str], Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; {WANTED}")
     try:
-        paths = sorted(
-            folder.iterdir(), reverse=True
-        )  # the plain name comes last and replaces the gzipped one
+        paths = sorted(folder.iterdir(), reverse=True)  # so that a plain file replaces a gzipped one
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}; {WANTED}") from None
     for path in paths:

@@ -12,13 +12,16 @@ from distcnn.system.atomic_files import atomic_path
 
 @dataclass(frozen=True)
 class Samples:
-    """The samples that an importer has read."""
+    """The samples that an importer has read.
 
-    splits: dict[
-        str, tuple[np.ndarray, np.ndarray]
-    ]  # images uint8 [n, c, h, w] and labels [n]; train is first
+    splits: {split: (images uint8 [n, c, h, w], labels [n])}; train is first.
+    classes: the names of the classes.
+    attributes: further attributes of the file.
+    """
+
+    splits: dict[str, tuple[np.ndarray, np.ndarray]]
     classes: tuple[str, ...]
-    attributes: dict[str, str] = field(default_factory=dict)  # further attributes of the file
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 def write(path: str | Path, samples: Samples) -> None:
