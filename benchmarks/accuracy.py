@@ -7,6 +7,8 @@ printed, too: use it to choose settings, and look at the test error only once. R
 read if they are finished.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import shutil
@@ -18,7 +20,7 @@ from pathlib import Path
 SPLITS = ("validation", "test")
 
 
-def train(seed, ranks, folder, options):
+def train(seed: int, ranks: int, folder: Path, options: list[str]) -> dict:
     """Train with a seed, or resume that run; return the last line of its metrics.
 
     seed: the seed.
@@ -37,7 +39,7 @@ def train(seed, ranks, folder, options):
     return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
 
 
-def main():
+def main() -> None:
     """Train with each seed, and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=5, help="the number of seeds, which begin at 0 [5]")

@@ -12,11 +12,14 @@ them over eight blocks, the same 128 samples, and only the random numbers differ
 results/MACHINE/cifar.json, or to cifar-norm-group-8.json.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import time
 from dataclasses import replace
 from statistics import mean, stdev
+from typing import TYPE_CHECKING
 
 from rounds import RESULTS, machine, version  # isort: skip (sets one thread, before NumPy and PyTorch are imported)
 
@@ -29,10 +32,13 @@ from distcnn.parallel.serial import SerialComm
 from distcnn.training.schedule import learning_rate
 from distcnn.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from distcnn.data.dataset import Dataset
+
 BORDER = 4  # zeros around an image, from which crops are taken
 
 
-def data(path, images):
+def data(path: str, images: int) -> Dataset:
     """Return a dataset with only `images` training images, at equal distances, as files may be sorted by class."""
     dataset = load(path, SerialComm())
     total = len(dataset.train.labels)
@@ -40,7 +46,7 @@ def data(path, images):
     return replace(dataset, train=Split(dataset.train.images[chosen], dataset.train.labels[chosen]))
 
 
-def ours(trainer):
+def ours(trainer: Trainer) -> float:
     """Train with distcnn; return the accuracy on the test images."""
     trainer.compile()
     for blocks in trainer.remaining():
@@ -50,7 +56,7 @@ def ours(trainer):
     return trainer.evaluations()["test"]["accuracy"]
 
 
-def pytorch(trainer):
+def pytorch(trainer: Trainer) -> float:
     """Train with PyTorch, with the settings and the data of the trainer; return the accuracy on the test images."""
     import peer_resnet
 
@@ -62,7 +68,7 @@ def pytorch(trainer):
 SIDES = {"ours": ours, "PyTorch": pytorch}
 
 
-def save(recipe, seed, side, accuracy, seconds):
+def save(recipe: dict, seed: int, side: str, accuracy: float, seconds: float) -> list[dict]:
     """Add a result to the file of results; return the rows of the file, one per seed.
 
     Rows of another recipe are removed from the file.
@@ -86,7 +92,7 @@ def save(recipe, seed, side, accuracy, seconds):
     return rows
 
 
-def summary(rows):
+def summary(rows: list[dict]) -> str:
     """Return the mean accuracies, as text, over the seeds for which there are results of both sides."""
     pairs = [[row[side]["accuracy"] for side in SIDES] for row in rows if all(side in row for side in SIDES)]
     gaps = [100 * (first - second) for first, second in pairs]
@@ -97,7 +103,7 @@ def summary(rows):
     return f"seeds {len(gaps)}: means {means}, difference {mean(gaps):+.2f} points{spread}"
 
 
-def main():
+def main() -> None:
     """Train with each seed, by one side or both, and print the accuracies."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="CIFAR-10, as `distcnn.data import` makes it")

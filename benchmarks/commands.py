@@ -1,5 +1,7 @@
 """Run whole training commands, of distcnn and of PyTorch, and measure their time, start-up time and memory."""
 
+from __future__ import annotations
+
 import atexit
 import os
 import re
@@ -19,7 +21,7 @@ FOLDER = Path(tempfile.mkdtemp(prefix="distcnn-bench-"))  # for all files that c
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
-def mnist():
+def mnist() -> Path | None:
     """Return the path of a dataset of MNIST, or None if there is none.
 
     It is $MNIST, or else it is made from the four IDX files in $DISTCNN_TEST_DATA/mnist.
@@ -38,7 +40,7 @@ def mnist():
     return out
 
 
-def ours(ranks, *options):
+def ours(ranks: int, *options: object) -> list[str]:
     """Return the command that trains LeNet-5 with distcnn, in a new folder."""
     mpirun = Path(sys.executable).with_name("mpirun")  # that of the virtual environment
     launcher = [mpirun if mpirun.exists() else "mpirun", "-n", ranks] if ranks > 1 else []
@@ -47,7 +49,7 @@ def ours(ranks, *options):
     return [str(word) for word in words]
 
 
-def theirs(ranks, *options):
+def theirs(ranks: int, *options: object) -> list[str]:
     """Return the command that trains LeNet-5 with PyTorch."""
     return [str(word) for word in (sys.executable, HERE / "peer_ddp.py", "--ranks", ranks, *options)]
 
@@ -68,7 +70,9 @@ class Run:
     Raises SystemExit if the command fails.
     """
 
-    def __init__(self, words, watched=False, stop_when_ready=False, **environment):
+    def __init__(
+        self, words: list[str], watched: bool = False, stop_when_ready: bool = False, **environment: str
+    ) -> None:
         place = Path(tempfile.mkdtemp(dir=FOLDER))
         ready = place / "ready"
         ready.touch()
@@ -90,7 +94,7 @@ class Run:
             raise SystemExit(f"{' '.join(words)} failed:\n{(place / 'err').read_text()[-2000:]}")
 
 
-def settings():
+def settings() -> dict[str, str]:
     """Return the environment variables of a command.
 
     They are those of this process, except for three differences: Python caches compiled modules, the command chooses
@@ -101,7 +105,7 @@ def settings():
     return environment | {"PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
 
 
-def private_memory(process):
+def private_memory(process: int) -> int:
     """Return the resident memory of a process in bytes, without shared memory (Linux); 0 if it has ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
@@ -110,7 +114,7 @@ def private_memory(process):
     return sum(int(size) for size in re.findall(r"Rss(?:Anon|File):\s*(\d+) kB", status)) * 1024
 
 
-def descendants(process):
+def descendants(process: int) -> list[int]:
     """Return the process ids of all descendants of a process."""
     try:
         tasks = Path(f"/proc/{process}/task").iterdir()

@@ -8,6 +8,8 @@ For steps, each checkout has one process, and both run alternately on the same c
 alternates from pair to pair. A row shows the median and the quartiles, over the pairs, of the ratio new / old.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import statistics
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 NEW = Path(__file__).resolve().parents[1]
@@ -30,7 +33,7 @@ ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in LIBRARIES}
 TRAIN = ("-m", "distcnn.train", "--max-steps", "1", "--progress", "none", "--out")
 
 
-def environment(checkout, **more):
+def environment(checkout: Path | str, **more: str) -> dict[str, str]:
     """Return the environment in which Python uses a checkout."""
     return os.environ | ONE_THREAD | {"PYTHONPATH": str(checkout)} | more
 
@@ -38,24 +41,24 @@ def environment(checkout, **more):
 class Stepper:
     """A process that computes training steps with the code of a checkout, on request."""
 
-    def __init__(self, checkout, model, batch_size):
+    def __init__(self, checkout: Path, model: str, batch_size: int) -> None:
         words = [sys.executable, __file__, "--serve", str(checkout), model, str(batch_size)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(words, env=environment(checkout), **pipes)
         self(1)  # wait until it is ready
 
-    def __call__(self, steps):
+    def __call__(self, steps: int) -> float:
         """Return the seconds that so many steps take."""
         print(steps, file=self.process.stdin, flush=True)
         return float(self.process.stdout.readline())
 
-    def end(self):
+    def end(self) -> None:
         """End the process."""
         self.process.stdin.close()
         self.process.wait()
 
 
-def serve(checkout, model, batch_size):
+def serve(checkout: str, model: str, batch_size: int) -> None:
     """Read numbers from stdin; for each, compute so many steps and print the seconds that they took."""
     sys.path.insert(0, str(Path(checkout, "benchmarks")))
     import work
@@ -68,7 +71,7 @@ def serve(checkout, model, batch_size):
         print(time.perf_counter() - begin, flush=True)
 
 
-def command(checkout, *words, **more):
+def command(checkout: Path, *words: str, **more: str) -> float:
     """Return the seconds that a Python command takes with the code of a checkout."""
     begin = time.perf_counter()
     variables = environment(checkout, **more)
@@ -76,20 +79,20 @@ def command(checkout, *words, **more):
     return time.perf_counter() - begin
 
 
-def cold(checkout):
+def cold(checkout: Path) -> float:
     """Return the seconds of a training run of one step with an empty kernel cache."""
     with tempfile.TemporaryDirectory() as folder:
         empty = {"XDG_CACHE_HOME": folder, "NUMBA_CACHE_DIR": ""}
         return command(checkout, *TRAIN, str(Path(folder, "run")), **empty)
 
 
-def warm(checkout):
+def warm(checkout: Path) -> float:
     """Return the seconds of a training run of one step with all kernels in the cache."""
     with tempfile.TemporaryDirectory() as folder:
         return command(checkout, *TRAIN, str(Path(folder, "run")))
 
 
-def importing(module):
+def importing(module: str) -> Callable[[Path], float]:
     """Return a function that measures twenty imports of a module, each in a new process."""
 
     def measured(checkout):
@@ -98,7 +101,7 @@ def importing(module):
     return measured
 
 
-def compare(what, old, new, pairs):
+def compare(what: str, old: Callable[[], float], new: Callable[[], float], pairs: int) -> None:
     """Measure both checkouts alternately, and print a row.
 
     what: the name of the row.
@@ -122,7 +125,7 @@ def compare(what, old, new, pairs):
     )
 
 
-def main():
+def main() -> None:
     """Measure and print all rows."""
     if sys.argv[1:2] == ["--serve"]:
         return serve(sys.argv[2], sys.argv[3], int(sys.argv[4]))

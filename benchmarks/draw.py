@@ -4,11 +4,17 @@ docs/benchmarks.md contains the whole table, the README a few of its rows. The r
 measured last.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rounds import HERE, RESULTS, SCALES, TOGETHER
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 README, PAGE = HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md"
 FIGURE = HERE / "results" / "speed.png"
@@ -141,7 +147,7 @@ def figure(records: Records) -> None:
     canvas.savefig(FIGURE, dpi=150, metadata={"Software": None})
 
 
-def draw_ratios(axes, rows: list[dict]) -> None:
+def draw_ratios(axes: Axes, rows: list[dict]) -> None:
     """Draw one bar per row: our speed relative to the fastest peer, with quartiles as a line and peers as markers."""
     for y, row in enumerate(rows):
         middle, low, high = row["ratio"]
@@ -176,7 +182,7 @@ def by_layer(rows: list[dict]) -> dict[str, list[tuple[str, str, float]]]:
     return found
 
 
-def draw_shares(axes, layers: dict[str, list[tuple[str, str, float]]]) -> None:
+def draw_shares(axes: Axes, layers: dict[str, list[tuple[str, str, float]]]) -> None:
     """Draw one row per layer, with one marker for each direction of each algorithm."""
     for y, points in enumerate(layers.values()):
         axes.axhline(y, color=PALE, linewidth=0.8, zorder=0)

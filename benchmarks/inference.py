@@ -6,6 +6,8 @@ All get the same normalized float32 images (n, c, h, w). Conversions to other la
 except for PyTorch's channels_last.
 """
 
+from __future__ import annotations
+
 import functools
 
 import peers
@@ -15,7 +17,7 @@ from work import checked, flops, prediction_of_noise
 BATCH_SIZE = 256
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     options = arguments(__doc__)
     table = Table("inference", options, rounds=15)

@@ -7,8 +7,11 @@ real step makes them without Python (distcnn.kernels.program). The row "between 
 reading the clock, which the times of steps.py do not contain.
 """
 
+from __future__ import annotations
+
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +24,7 @@ BATCH_SIZE, STEPS = 64, 5
 spent = defaultdict(lambda: [0, 0.0])  # kernel: calls, seconds
 
 
-def timed(compiled):
+def timed(compiled: cached_property) -> cached_property:
     """Return a version of the property `Kernel.compiled` whose functions count and time their calls."""
 
     def get(self):
@@ -43,16 +46,16 @@ def timed(compiled):
 class OneByOne:
     """A replacement for Program that calls each kernel from Python."""
 
-    def __init__(self, calls):
+    def __init__(self, calls: Iterable[tuple]) -> None:
         self.calls = list(calls)
         self._calls = [(kernel.compiled, arguments) for kernel, arguments in self.calls]
 
-    def __call__(self, first=0, stop=None):
+    def __call__(self, first: int = 0, stop: int | None = None) -> None:
         for call, given in self._calls[first:stop]:
             call(*given)
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table = Table("kernels", arguments(__doc__), rounds=21)
     Kernel.compiled, plan.Program = timed(Kernel.compiled), OneByOne

@@ -6,12 +6,21 @@ Each direction of layers with weights is a row; other layers have one row for bo
 PyTorch's on the faster of its layouts; no conversion of layouts is timed.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import peers
 from rounds import Table, arguments
 
 from distcnn.bench.tiles import CONVOLUTIONS, DENSE, buffers_of
 from distcnn.lanes import LANES
 from distcnn.layers import Dense, MaxPool2D, MeanPool2D, Tanh
+
+if TYPE_CHECKING:
+    from distcnn.layers.base import Layer, LayerBuffers
+    from distcnn.layers.declarations import Call, Shape
 
 BLOCKS = 4
 DENSE_LAYERS = {
@@ -25,7 +34,7 @@ OTHERS = {
 }
 
 
-def repeated(calls):
+def repeated(calls: list[Call]) -> Callable[[], None]:
     """Return a function that makes the calls for every block."""
     compiled = [(kernel.compiled, given) for kernel, given in calls]
 
@@ -37,7 +46,7 @@ def repeated(calls):
     return run
 
 
-def prepared(layer, shape):
+def prepared(layer: Layer, shape: Shape) -> LayerBuffers:
     """Return the buffers of a layer, after the calls that transform its weights for its kernels."""
     buffers = buffers_of(layer, shape)
     for kernel, given in layer.prepare(buffers):
@@ -45,7 +54,7 @@ def prepared(layer, shape):
     return buffers
 
 
-def directions(table, name, layer, shape):
+def directions(table: Table, name: str, layer: Layer, shape: Shape) -> None:
     """Measure the forward pass, dx and dW of a layer with weights; table: the table to which rows are added."""
     theirs = peers.directions(layer, shape, BLOCKS * LANES)
     buffers = prepared(layer, shape)
@@ -63,7 +72,7 @@ def directions(table, name, layer, shape):
             table.compare(what, repeated(calls), theirs[direction], flops)
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table = Table("layers", arguments(__doc__))
     for name, (layer, shape) in CONVOLUTIONS.items():

@@ -1,10 +1,19 @@
 """The limits of a kernel's time that roofline.py compares with: its arithmetic, and its memory or cache."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from distcnn.bench.measure import copy_seconds, division_seconds, fma_peak
 from distcnn.lanes import LANES
 from distcnn.layers import Conv2D, Dense, LocallyConnected2D, TableConv2D
+
+if TYPE_CHECKING:
+    from distcnn.kernels.jit import Kernel
+    from distcnn.layers.base import Layer, LayerBuffers
+    from distcnn.layers.declarations import Call, Shape
 
 EXP = 27  # operations of `exp`
 PHILOX = 68  # operations of a quarter of `uniform`, which returns four Lanes of random numbers
@@ -33,12 +42,12 @@ TAPS = {  # operations for each tap of a window
 PRODUCTS = Conv2D, TableConv2D, Dense, LocallyConnected2D
 
 
-def kind(kernel):
+def kind(kernel: Kernel) -> str:
     """Return the name of a kernel without its compile-time constants."""
     return kernel.name.rstrip("_0123456789")
 
 
-def bytes_of(calls, buffers):
+def bytes_of(calls: list[Call], buffers: LayerBuffers) -> int:
     """Return the bytes that calls must read and write: each array once, exact sums twice."""
     values = buffers.x, buffers.y, buffers.dx, buffers.dy, buffers.skip, buffers.dskip
     values = [value for value in values if value]
@@ -49,7 +58,7 @@ def bytes_of(calls, buffers):
     return sum(bytes_given(a, given) for a in known_and_given)
 
 
-def written_by(name, calls, buffers):
+def written_by(name: str, calls: list[Call], buffers: LayerBuffers) -> int:
     """Return the bytes of y or dx that the calls of the direction `name` write."""
     value = {"forward": buffers.y, "dx": buffers.dx}.get(name)
     given = [each for _, all_given in calls for each in all_given if isinstance(each, np.ndarray)]
@@ -57,12 +66,12 @@ def written_by(name, calls, buffers):
     return value.inside.nbytes if is_given else 0
 
 
-def bytes_given(array, given):
+def bytes_given(array: np.ndarray, given: list[np.ndarray]) -> int:
     """Return the bytes of an array, or fewer if the arguments of calls, `given`, are smaller views of it."""
     return min(array.nbytes, sum(each.nbytes for each in given if np.may_share_memory(array, each)))
 
 
-def limits(name, calls, layer, shape, buffers):
+def limits(name: str, calls: list[Call], layer: Layer, shape: Shape, buffers: LayerBuffers) -> list[float]:
     """Return the seconds by which arithmetic and memory limit the calls of a direction.
 
     A kernel is limited by the longer of the two times; each result is the sum over the kernels that it limits. The
@@ -78,12 +87,12 @@ def limits(name, calls, layer, shape, buffers):
     return [sum(times) for times in zip(*([a, 0] if a > m else [0, m] for a, m in found), strict=True)]
 
 
-def copy_time(name, calls, buffers):
+def copy_time(name: str, calls: list[Call], buffers: LayerBuffers) -> float:
     """Return the seconds of a copy of as many bytes as the calls of the direction `name` read and write."""
     return copy_seconds(max(bytes_of(calls, buffers), 2 * written_by(name, calls, buffers)))
 
 
-def arithmetic_time(name, layer, shape, peak, division):
+def arithmetic_time(name: str, layer: Layer, shape: Shape, peak: float, division: float) -> float:
     """Return the seconds of the operations of a kernel, if each takes as long as a fused multiply-add.
 
     name: the name of the kernel.
@@ -102,7 +111,7 @@ def arithmetic_time(name, layer, shape, peak, division):
     return np.prod(shape) * (operations * one + divisions * division)
 
 
-def exact_operations(layer, shape):
+def exact_operations(layer: Layer, shape: Shape) -> float:
     """Return how many operations the exact sums of a layer's parameters need, and transposing before them, if any."""
     parameters = layer.parameters(shape)
     sums = np.prod(parameters["weight"].shape)

@@ -5,6 +5,8 @@
 All kernels are compiled before.
 """
 
+from __future__ import annotations
+
 from commands import Run, mnist, ours, theirs
 from peers import missing
 from rounds import Table, arguments
@@ -12,7 +14,7 @@ from rounds import Table, arguments
 RANKS = 2
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table, data = Table("memory", arguments(__doc__), rounds=3, pinned=False), mnist()
     if not data:

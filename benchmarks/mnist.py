@@ -7,7 +7,10 @@ DistributedDataParallel, in the faster of its layouts. Each round has a new seed
 reach the accuracy are counted.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
@@ -24,10 +27,10 @@ LAYOUTS = "contiguous", "channels_last"
 class Ours:
     """Runs of distcnn, each with a new seed; `parts` are the seconds of the phases of each run."""
 
-    def __init__(self, data, epochs):
+    def __init__(self, data: Path, epochs: int) -> None:
         self.data, self.epochs, self.accuracies, self.parts = data, epochs, [], []
 
-    def __call__(self):
+    def __call__(self) -> float:
         seed = len(self.parts)
         words = ours(RANKS, "--data", self.data, "--epochs", self.epochs, *RECIPE, "--seed", seed)
         run, out = Run(words), Path(words[words.index("--out") + 1])
@@ -39,7 +42,7 @@ class Ours:
         return run.seconds
 
 
-def pairs(epochs):
+def pairs(epochs: list[dict]) -> Iterable[tuple[dict, dict]]:
     """Return for each epoch (record of the epoch before, record of the epoch)."""
     return zip([{"step": 0}, *epochs], epochs, strict=False)
 
@@ -47,17 +50,17 @@ def pairs(epochs):
 class Theirs:
     """Runs of PyTorch in one layout, each with a new seed."""
 
-    def __init__(self, data, epochs, layout):
+    def __init__(self, data: Path, epochs: int, layout: str) -> None:
         self.words = theirs(RANKS, "--data", data, "--epochs", epochs, *RECIPE, "--layout", layout)
         self.accuracies = []
 
-    def __call__(self):
+    def __call__(self) -> float:
         run = Run([*self.words, "--seed", str(len(self.accuracies))])
         self.accuracies.append(float(run.text.split()[-1]))
         return run.seconds
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table, data = Table("mnist", arguments(__doc__), rounds=3, pinned=False), mnist()
     if not data:

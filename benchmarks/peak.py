@@ -5,6 +5,8 @@
 The other benchmarks measure the peak of multiply-adds again for each row, because clock rates change.
 """
 
+from __future__ import annotations
+
 from statistics import median
 
 from rounds import Table, arguments
@@ -12,7 +14,7 @@ from rounds import Table, arguments
 from distcnn.bench.measure import copy_bandwidth, fma_peak
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table = Table("peak", arguments(__doc__))
     flops, memory = zip(*((fma_peak(), copy_bandwidth()) for _ in range(table.rounds)), strict=True)

@@ -6,8 +6,11 @@ The process prints "ready" if its first result is the same as ours, or else why 
 prints a time for each.
 """
 
+from __future__ import annotations
+
 import subprocess
 import sys
+from collections.abc import Callable
 
 from rounds import HERE
 
@@ -18,13 +21,13 @@ class Compiled:
     answer: the first line that the process prints, or "crashed".
     """
 
-    def __init__(self, what, model, batch_size):
+    def __init__(self, what: str, model: str, batch_size: int) -> None:
         words = [sys.executable, HERE / "peer_compiled.py", what, model, str(batch_size)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(words, text=True, **pipes)
         self.answer = self.process.stdout.readline().strip() or "crashed"
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Let the process measure, and return its time; infinity if it has crashed."""
         try:
             print(file=self.process.stdin, flush=True)
@@ -33,13 +36,13 @@ class Compiled:
             return float("inf")
 
 
-def contender(what, model, batch_size):
+def contender(what: str, model: str, batch_size: int) -> dict[str, Callable[[], float] | str]:
     """Return {name: a function that returns a time, or a text that says why there is none}."""
     made = Compiled(what, model, batch_size)
     return {"PyTorch compiled": made.seconds if made.answer == "ready" else made.answer}
 
 
-def main(what, model, batch_size):
+def main(what: str, model: str, batch_size: int) -> None:
     """Compile the call, check its result, and measure it for each line on stdin; arguments as on the command line."""
     import peer_pytorch
     import work

@@ -7,6 +7,8 @@ loads PyTorch and the images, as one normalized tensor in shared memory, then fo
 the tensor: this is the fastest method that we know.
 """
 
+from __future__ import annotations
+
 import argparse
 import math
 import os
@@ -24,7 +26,7 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 MOMENTUM = 0.9  # distcnn's default
 
 
-def lenet5():
+def lenet5() -> nn.Module:
     """Return LeNet-5 for images of 28 x 28, initialized like ours (He et al. 2015; biases 0)."""
     net = nn.Sequential(
         *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
@@ -37,7 +39,7 @@ def lenet5():
     return net
 
 
-def learning_rate(options, step, steps_an_epoch):
+def learning_rate(options: argparse.Namespace, step: int, steps_an_epoch: int) -> float:
     """Return the learning rate of a step: a linear warmup, then half a cosine."""
     warmup, total = options.warmup_epochs * steps_an_epoch, options.epochs * steps_an_epoch
     if step < warmup:
@@ -45,7 +47,7 @@ def learning_rate(options, step, steps_an_epoch):
     return options.learning_rate * (1 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1))) / 2
 
 
-def data(path):
+def data(path: str) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Return the splits train and test of a dataset: normalized images [n, 1, h, w] and labels, in shared memory."""
     with h5py.File(path) as file:
         kinds = "images", "labels"
@@ -59,7 +61,13 @@ def data(path):
     return splits["train"], splits["test"]
 
 
-def train(rank, options, store, train_split, test_split):
+def train(
+    rank: int,
+    options: argparse.Namespace,
+    store: str,
+    train_split: list[torch.Tensor],
+    test_split: list[torch.Tensor],
+) -> None:
     """Train as one of the ranks; rank 0 prints the test accuracy after every epoch.
 
     rank: the number of this rank.
@@ -93,7 +101,7 @@ def train(rank, options, store, train_split, test_split):
             print(f"{time.monotonic():.3f} accuracy {accuracy:.4f}", flush=True)
 
 
-def announce_ready(rank, options):
+def announce_ready(rank: int, options: argparse.Namespace) -> None:
     """Wait until all ranks are ready for the first step, then write the file --ready, if that option was given."""
     if options.ready:
         distributed.barrier()
@@ -101,7 +109,9 @@ def announce_ready(rank, options):
             Path(options.ready).write_text("training\n")
 
 
-def evaluate(net, split, rank, ranks, layout):
+def evaluate(
+    net: nn.Module, split: list[torch.Tensor], rank: int, ranks: int, layout: torch.memory_format
+) -> float:
     """Return the accuracy on a split; each rank evaluates a part of the split."""
     images, labels = (each.chunk(ranks)[rank] for each in split)
     with torch.inference_mode():
@@ -113,7 +123,7 @@ def evaluate(net, split, rank, ranks, layout):
     return right.item() / len(split[1])
 
 
-def main():
+def main() -> None:
     """Load the data, fork the ranks, and train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True)

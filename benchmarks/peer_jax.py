@@ -1,5 +1,10 @@
 """The peer JAX, compiled, on the CPU: the layers of our nets as pure functions."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import jax
 import numpy as np
 from jax import lax
@@ -7,11 +12,14 @@ from jax import numpy as jnp
 
 from distcnn import layers as ours
 
+if TYPE_CHECKING:
+    from distcnn.network.net import Net
+
 jax.config.update("jax_platforms", "cpu")
 DIMENSIONS = ("NHWC", "OIHW", "NHWC")
 
 
-def logits_of(net):
+def logits_of(net: Net) -> Callable:
     """Return the function logits(parameters, x) of a net, for x [n, h, w, c]; parameters as in net.parameters."""
 
     def logits(parameters, x):
@@ -37,7 +45,7 @@ def logits_of(net):
     return logits
 
 
-def steps(net, images, labels, quick):
+def steps(net: Net, images: np.ndarray, labels: np.ndarray, quick: bool) -> dict[str, Callable]:
     """Return {name: training step with momentum}; nothing if `quick` is set, because compilation takes long."""
     if quick:
         return {}
@@ -64,7 +72,7 @@ def steps(net, images, labels, quick):
     return {"JAX": step}
 
 
-def predictions(net, images, quick):
+def predictions(net: Net, images: np.ndarray, quick: bool) -> dict[str, Callable]:
     """Return {name: forward pass}; nothing if `quick` is set."""
     parameters = {name: jnp.array(array) for name, array in net.parameters.items()}
     compiled, x = jax.jit(logits_of(net)), jnp.asarray(images.transpose(0, 2, 3, 1))

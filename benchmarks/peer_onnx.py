@@ -1,15 +1,25 @@
 """The peer ONNX Runtime, on one thread: our nets, converted to ONNX graphs."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from distcnn import layers as ours
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from distcnn.network.net import Net
+
 OPSET = 17
 
 
-def predictions(net, images, quick):
+def predictions(net: Net, images: np.ndarray, quick: bool) -> dict[str, Callable]:
     """Return {name: forward pass}."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -18,7 +28,7 @@ def predictions(net, images, quick):
     return {"ONNX Runtime": lambda: session.run(None, {"0": images})[0]}
 
 
-def graph(net, samples):
+def graph(net: Net, samples: int) -> onnx.ModelProto:
     """Return a net as an ONNX model for a fixed number of samples; the value named k is the input of layer k."""
     nodes = [_node(layer, str(k), str(k + 1)) for k, layer in enumerate(net.layers)]
     weights = [numpy_helper.from_array(array.copy(), name) for name, array in net.parameters.items()]

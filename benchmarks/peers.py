@@ -4,7 +4,18 @@ Every function returns {name: call}, with a text that says why instead of a call
 needs none of the peers.
 """
 
+from __future__ import annotations
+
 import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from distcnn.layers.base import Layer
+    from distcnn.layers.declarations import Shape
+    from distcnn.network.net import Net
 
 NAMES = {"peer_pytorch": "PyTorch", "peer_jax": "JAX", "peer_onnx": "ONNX Runtime"}
 NEEDS = {
@@ -16,29 +27,29 @@ NEEDS = {
 }
 
 
-def steps(net, images, labels, quick=False):
+def steps(net: Net, images: np.ndarray, labels: np.ndarray, quick: bool = False) -> dict[str, Callable | str]:
     """Return training steps on a batch; each call returns the loss before the update."""
     return _collect(("peer_pytorch", "peer_jax"), "steps", net, images, labels, quick)
 
 
-def predictions(net, images, quick=False):
+def predictions(net: Net, images: np.ndarray, quick: bool = False) -> dict[str, Callable | str]:
     """Return forward passes on a batch; each call returns the logits."""
     return _collect(("peer_onnx", "peer_pytorch", "peer_jax"), "predictions", net, images, quick)
 
 
-def directions(layer, shape, samples):
+def directions(layer: Layer, shape: Shape, samples: int) -> dict[str, dict[str, Callable | str]]:
     """Return {direction: {name: call}} for the forward pass, dx and dW of a layer; shape: of its input."""
     found = _collect(("peer_pytorch",), "directions", layer, shape, samples)
     names = "forward", "dx", "dW"
     return {d: {n: c if isinstance(c, str) else c[d] for n, c in found.items()} for d in names}
 
 
-def layers(layer, shape, samples):
+def layers(layer: Layer, shape: Shape, samples: int) -> dict[str, Callable | str]:
     """Return calls of both passes of a layer, as in training; shape: of its input, without samples."""
     return _collect(("peer_pytorch",), "layers", layer, shape, samples)
 
 
-def compiled(what, model, batch_size, quick=False):
+def compiled(what: str, model: str, batch_size: int, quick: bool = False) -> dict[str, Callable | str]:
     """Return compiled PyTorch as functions that return a time.
 
     what: "step" or "prediction".
@@ -51,7 +62,7 @@ def compiled(what, model, batch_size, quick=False):
     return importlib.import_module("peer_compiled").contender(what, model, batch_size)
 
 
-def missing(module):
+def missing(module: str) -> str:
     """Return a text that says why a peer cannot run here; an empty text if it can."""
     return "" if all(map(importlib.util.find_spec, NEEDS[module])) else "not installed"
 

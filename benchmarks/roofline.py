@@ -15,8 +15,12 @@ row takes less than 1 % of the time of every model that has the layer. Examples 
 features of images of one pixel: they take a microsecond or less, mostly for the call and the ends of loops.
 """
 
+from __future__ import annotations
+
 from collections import Counter
-from dataclasses import fields, replace
+from collections.abc import Iterable
+from dataclasses import Field, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from limits import PRODUCTS, kind, limits
@@ -43,6 +47,11 @@ from distcnn.layers import (
 from distcnn.models import MODELS
 from distcnn.network.shapes import infer_shapes
 
+if TYPE_CHECKING:
+    from distcnn.layers.base import Layer, LayerBuffers
+    from distcnn.layers.declarations import Call, Shape
+    from distcnn.models import Model
+
 ENOUGH = 0.6  # of the limit: rows below are marked
 LITTLE = 0.01  # of the time of a model: rows below matter little
 FURTHER = [  # layers that no model has, at similar sizes: (layer, shape of its input)
@@ -68,7 +77,7 @@ FURTHER = [  # layers that no model has, at similar sizes: (layer, shape of its 
 POSITIONAL = "out_features", "out_channels", "kernel_size", "sigma", "p", "name"  # shown without their names
 
 
-def cases():
+def cases() -> dict[str, tuple[Layer, Shape, bool]]:
     """Return {title: (layer, shape of its input, whether no model needs its dx)} of all models and of FURTHER."""
     every = [each for model in MODELS.values() for each in measured(model)]
     found = {}
@@ -79,7 +88,7 @@ def cases():
     return found
 
 
-def measured(model):
+def measured(model: Model) -> list[tuple[Layer, Shape, bool]]:
     """Return (layer, shape of its input, whether no layer before it has parameters) for the layers of a model.
 
     ReLUs are left out, because neighboring layers do the work of most of them.
@@ -94,7 +103,7 @@ def measured(model):
     return found
 
 
-def prepared(layer, shape):
+def prepared(layer: Layer, shape: Shape) -> LayerBuffers:
     """Return the buffers of a layer, after the calls that transform its weights for its kernels."""
     buffers = buffers_of(layer, shape)
     for kernel, given in layer.prepare(buffers):
@@ -102,7 +111,7 @@ def prepared(layer, shape):
     return buffers
 
 
-def directions(layer, buffers, first):
+def directions(layer: Layer, buffers: LayerBuffers, first: bool) -> dict[str, list[Call]]:
     """Return {direction: calls} for the directions of a layer that have calls; first: leave out dx."""
     if layer.is_view(buffers.x.border) and np.shares_memory(buffers.x.array, buffers.y.array):
         return {}
@@ -114,19 +123,19 @@ def directions(layer, buffers, first):
     return {name: calls for name, calls in found.items() if calls}
 
 
-def title(layer, shape):
+def title(layer: Layer, shape: Shape) -> str:
     """Return a layer as Python code, and the shape of its input."""
     named = {each.name: getattr(layer, each.name) for each in fields(layer) if is_shown(layer, each)}
     words = [f"{value}" if name in POSITIONAL else f"{name}={value}" for name, value in named.items()]
     return f"{type(layer).__name__}({', '.join(words)}) of {' x '.join(map(str, shape))}"
 
 
-def is_shown(layer, each):
+def is_shown(layer: Layer, each: Field) -> bool:
     """Return whether to show a field of a layer: not if it has its default value, or is a long table."""
     return each.repr and each.name != "connections" and getattr(layer, each.name) != each.default
 
 
-def row(table, what, name, calls, *of):
+def row(table: Table, what: str, name: str, calls: list[Call], *of: Any) -> tuple[float, float]:
     """Measure, save and print a row; return its seconds and its share.
 
     table: the table of results.
@@ -145,7 +154,7 @@ def row(table, what, name, calls, *of):
     return seconds, share
 
 
-def measure(table, name, calls, *of):
+def measure(table: Table, name: str, calls: list[Call], *of: Any) -> tuple[float, float, str]:
     """Return the seconds of the calls of a direction, the share of it that is the limit, and the name of the limit.
 
     Arguments as in `row`.
@@ -158,12 +167,12 @@ def measure(table, name, calls, *of):
     return seconds, arithmetic + memory, "arithmetic" if arithmetic > memory else "memory"
 
 
-def show(what, seconds, share, limit, mark=""):
+def show(what: str, seconds: float, share: float, limit: str, mark: str = "") -> None:
     """Print a line: the name, the microseconds, the share of the limit, and the name of the limit."""
     print(f"{what:70s} {1e6 * seconds:10.1f} us  {share:4.0%} of {limit}{mark}", flush=True)
 
 
-def most_of_a_model(what, rows):
+def most_of_a_model(what: str, rows: dict[str, float]) -> float | None:
     """Return the largest fraction of a model's time that a row takes; None if no model has the row.
 
     what: the name of the row.
@@ -178,7 +187,7 @@ def most_of_a_model(what, rows):
     return max(parts, default=None)
 
 
-def occurrences(model, rows):
+def occurrences(model: Model, rows: Iterable[str]) -> Counter:
     """Return how often each of the rows occurs in a model."""
     counts = Counter()
     for layer, shape, first in measured(model):
@@ -187,7 +196,7 @@ def occurrences(model, rows):
     return counts
 
 
-def verdict(rows, low):
+def verdict(rows: dict[str, float], low: dict[str, float]) -> None:
     """Print the rows below ENOUGH again, with the fraction of a model's time that they take.
 
     rows: the seconds of all rows, by name.
@@ -199,7 +208,7 @@ def verdict(rows, low):
         print(f"{'.' if part is not None and part < LITTLE else '!'} {share:4.0%}  {what}, {of}")
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table = Table("roofline", arguments(__doc__), rounds=3)
     times, shares = {}, {}

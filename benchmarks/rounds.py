@@ -5,6 +5,8 @@ number of FLOPs is known, the peak of fused multiply-adds before and after distc
 shows medians over the rounds, and quartiles of the ratio to the fastest peer and of the share of the peak.
 """
 
+from __future__ import annotations
+
 import argparse
 import datetime
 import importlib.metadata
@@ -13,6 +15,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 # This must come before NumPy is imported.
@@ -31,7 +34,7 @@ PACKAGES = ("distcnn", "numpy", "numba", "torch", "jax", "onnxruntime", "mpi4py"
 SCALES = {"s": (1e3, "ms"), "command": (1, "s"), "bytes": (2**-20, "MiB"), "1/s": (1e-9, "G/s")}
 
 
-def arguments(doc, **flags):
+def arguments(doc: str, **flags: str) -> argparse.Namespace:
     """Parse and return the command line of a benchmark.
 
     doc: the docstring of the benchmark, whose first line is the description.
@@ -56,7 +59,7 @@ class Table:
     pinned: whether to pin the process to one core.
     """
 
-    def __init__(self, name, options, rounds=9, pinned=True):
+    def __init__(self, name: str, options: argparse.Namespace, rounds: int = 9, pinned: bool = True) -> None:
         self.name, self.options, self.rows = name, options, []
         self.rounds = 1 if options.quick else options.rounds or rounds
         self.repeats = 1 if options.quick else 3
@@ -65,11 +68,18 @@ class Table:
             one_core()
         print(f"{name}: {self.machine['processor']}, {self.machine['instructions']}, {self.rounds} rounds")
 
-    def wants(self, what):
+    def wants(self, what: str) -> bool:
         """Return whether the user asks for the row of this name."""
         return self.options.only in what
 
-    def compare(self, what, ours, peers=None, flops=None, others=None):
+    def compare(
+        self,
+        what: str,
+        ours: Callable,
+        peers: dict | None = None,
+        flops: float | None = None,
+        others: dict | None = None,
+    ) -> None:
         """Measure a row by timing functions.
 
         what: the name of the row.
@@ -83,12 +93,19 @@ class Table:
         }
         self.row(what, self.timed(ours), timed | (others or {}), flops)
 
-    def timed(self, call):
+    def timed(self, call: Callable) -> Callable[[], float]:
         """Make a call, which may compile; return a function that measures its shortest time."""
         call()
         return lambda: best(call, self.repeats)
 
-    def row(self, what, ours, peers=None, flops=None, unit="s"):
+    def row(
+        self,
+        what: str,
+        ours: Callable[[], float],
+        peers: dict | None = None,
+        flops: float | None = None,
+        unit: str = "s",
+    ) -> None:
         """Measure a row from functions that return a number; smaller numbers are better.
 
         what, ours, peers, flops: as in `compare`.
@@ -111,7 +128,7 @@ class Table:
         self.rows.append(row)
         print(text(row), flush=True)
 
-    def add(self, what, value, unit, **more):
+    def add(self, what: str, value: float, unit: str, **more: object) -> None:
         """Add and print a row with one number that was measured elsewhere, without peers.
 
         what: the name of the row.
@@ -132,7 +149,7 @@ class Table:
     def _peak(self):
         return max(fma_peak() for _ in range(self.repeats))
 
-    def save(self):
+    def save(self) -> None:
         """Save the rows, unless the options --quick or --only make them incomplete."""
         if self.options.quick or self.options.only:
             return
@@ -142,12 +159,12 @@ class Table:
         (folder / f"{self.name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def quartiles(values):
+def quartiles(values: np.ndarray) -> list[float]:
     """Return the median, the first quartile and the third quartile."""
     return [float(q) for q in np.percentile(values, [50, 25, 75])]
 
 
-def text(row):
+def text(row: dict) -> str:
     """Return a row as a line of text."""
     scale, unit = SCALES[row["unit"]]
     parts = [f"{row['what']:42s} {row['ours'] * scale:9.3f} {unit:3s}"]
@@ -165,7 +182,7 @@ def text(row):
 # ---- the machine and the version ----
 
 
-def machine():
+def machine() -> dict:
     """Return the properties of this machine that a time depends on, without names of hosts or users."""
     model = _model()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -183,7 +200,7 @@ def machine():
     }
 
 
-def version():
+def version() -> dict:
     """Return the date, the commit (with + if files differ from it), and the version of the numerics."""
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
     return {

@@ -8,9 +8,13 @@ processor time includes that of the thread that writes, elapsed time is what tra
 includes the processor time of a checkpoint.
 """
 
+from __future__ import annotations
+
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from exact import adding_calls
@@ -26,17 +30,20 @@ from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.state import digest
 from distcnn.system.signals import StopRequest
 
+if TYPE_CHECKING:
+    from distcnn.kernels.jit import Kernel
+
 STEPS, BATCH_SIZE = 100, 64
 
 
-def seconds(call):
+def seconds(call: Callable) -> tuple[float, float]:
     """Return the elapsed time and the processor time of a call."""
     elapsed, used = time.perf_counter(), time.process_time()
     call()
     return time.perf_counter() - elapsed, time.process_time() - used
 
 
-def unguarded(kernel, given, sums):
+def unguarded(kernel: Kernel, given: tuple, sums: list) -> tuple[Callable, tuple]:
     """Return (function, arguments) of a kernel, compiled so that it adds values to sums without testing their range."""
     convert = Guard.convert
     Guard.convert = lambda guard, values, add: add([guard._converted(each, usual=True) for each in values])
@@ -47,7 +54,7 @@ def unguarded(kernel, given, sums):
         Guard.convert = convert
 
 
-def repeated(calls):
+def repeated(calls: list[tuple]) -> Callable[[], None]:
     """Return a function that makes the calls of a block as many times as `STEPS` steps make them."""
 
     def run():
@@ -58,7 +65,7 @@ def repeated(calls):
     return run
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table = Table("safety", arguments(__doc__), rounds=21)
     trainer, request = training_on_noise("lenet5", BATCH_SIZE), StopRequest(1e9)

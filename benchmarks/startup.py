@@ -6,6 +6,8 @@ A cold start compiles all kernels, as the cache is empty; a warm start reads the
 run on one core.
 """
 
+from __future__ import annotations
+
 import os
 import tempfile
 
@@ -18,12 +20,12 @@ from distcnn.bench.measure import one_core
 MANY = 8
 
 
-def ready(words, **environment):
+def ready(words: list[str], **environment: str) -> float:
     """Return the seconds until a command is ready for its first step; words, environment: as in `Run`."""
     return Run(words, stop_when_ready=True, **environment).ready
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table = Table("startup", arguments(__doc__), rounds=5, pinned=False)
     reason, cores = missing("peer_ddp"), os.sched_getaffinity(0)

@@ -7,12 +7,18 @@ ready in memory. FLOPs are those of direct convolution, with the zeros of the pa
 exceed the peak. With `--avx2`, distcnn and the peers use AVX2 but not AVX-512.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import peers
 from rounds import Table, arguments
 from work import batch_of, checked, flops, stepping, training_on_noise
+
+if TYPE_CHECKING:
+    from distcnn.network.net import Net
 
 AVX2 = {  # variables that Numba, PyTorch, oneDNN (in PyTorch) and XLA (in JAX) read
     "NUMBA_CPU_NAME": "haswell",
@@ -24,7 +30,7 @@ AVX2 = {  # variables that Numba, PyTorch, oneDNN (in PyTorch) and XLA (in JAX) 
 ROWS = {"LeNet-5": ("lenet5", (64, 256)), "vgg-small": ("vgg-small", (64,))}
 
 
-def step_flops(net):
+def step_flops(net: Net) -> int:
     """Return the FLOPs of a step per sample: the forward pass, the gradient of the weights, and that of the data.
 
     The first layer does not compute the gradient of the data.
@@ -33,7 +39,7 @@ def step_flops(net):
     return 2 * first + 3 * sum(rest)
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     options = arguments(__doc__, avx2="use AVX2 but not AVX-512, in distcnn and in the peers")
     if options.avx2 and not AVX2.items() <= os.environ.items():

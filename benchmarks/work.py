@@ -1,5 +1,10 @@
 """The work to measure: training steps of our nets on noise, and a check that all peers compute the same results."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from distcnn.config.settings import Config
@@ -8,10 +13,13 @@ from distcnn.models import MODELS, build
 from distcnn.parallel.serial import SerialComm
 from distcnn.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from distcnn.network.net import Net
+
 SAMPLES, CLASSES = 4096, 10
 
 
-def training_on_noise(model, batch_size):
+def training_on_noise(model: str, batch_size: int) -> Trainer:
     """Return a Trainer with compiled kernels, for random uint8 images and labels; model: the name of a model."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (SAMPLES, *MODELS[model].input_shape), dtype=np.uint8)
@@ -24,7 +32,7 @@ def training_on_noise(model, batch_size):
     return trainer
 
 
-def stepping(trainer):
+def stepping(trainer: Trainer) -> Callable[[], None]:
     """Return a function that computes a training step, including the gathering of its batch."""
     batches = trainer.remaining()
 
@@ -36,7 +44,7 @@ def stepping(trainer):
     return step
 
 
-def batch_of(trainer):
+def batch_of(trainer: Trainer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a batch as (images, normalized images for the peers, labels); images: float32 (n, c, h, w)."""
     split, n = trainer.dataset.train, trainer.config.batch_size
     mean, std = (each[:, None, None] for each in (trainer.replica.mean, trainer.replica.std))
@@ -44,19 +52,21 @@ def batch_of(trainer):
     return images, (images - mean) / std, split.labels[:n]
 
 
-def prediction_of_noise(model, batch_size):
+def prediction_of_noise(model: str, batch_size: int) -> tuple[Net, np.ndarray]:
     """Return a net, and random images for it; model: the name of a model."""
     net = build(model, MODELS[model].input_shape, CLASSES, seed=0)
     return net, np.random.default_rng(0).standard_normal((batch_size, *net.input_shape), np.float32)
 
 
-def flops(net):
+def flops(net: Net) -> list[int]:
     """Return for each layer with weights the FLOPs per sample of the forward pass, by direct convolution."""
     pairs = zip(net.layers, net.shapes, strict=False)
     return [layer.flops(shape) for layer, shape in pairs if layer.parameters(shape)]
 
 
-def checked(calls, wanted, tolerance=1e-4):
+def checked(
+    calls: dict[str, Callable | str], wanted: np.ndarray | float, tolerance: float = 1e-4
+) -> dict[str, Callable | str]:
     """Make each call once and check its result; return the calls.
 
     A call that raises an exception is replaced by a text that names the exception. Raises SystemExit if a result is
