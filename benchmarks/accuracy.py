@@ -1,11 +1,13 @@
-"""The test error that a training command reaches: its mean over seeds, and their spread.
+"""Measure the test error of a training command: its mean and standard deviation over several seeds.
 
 python benchmarks/accuracy.py [--seeds 5] [--ranks 1] [--runs DIR] -- --data mnist.h5 --model lenet5-1998 ...
 
-What stands behind -- are options of distcnn.train. With --validation-split 0.1 among them the error on that split is
-shown, too: choose settings by it, and look at the test error once. Runs that lie in DIR already are
-resumed, or read if they are finished.
+The options after -- are those of distcnn.train. With --validation-split 0.1 among them, the error on that split is
+printed, too: use it to choose settings, and look at the test error only once. Runs that exist in DIR are resumed, or
+read if they are finished.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
@@ -18,8 +20,14 @@ from pathlib import Path
 SPLITS = ("validation", "test")
 
 
-def train(seed, ranks, folder, options):
-    """Train with a seed, or resume that run, and return the last record of its metrics."""
+def train(seed: int, ranks: int, folder: Path, options: list[str]) -> dict:
+    """Train with a seed, or resume that run; return the last line of its metrics.
+
+    seed: the seed.
+    ranks: the number of ranks; above 1, mpirun starts them.
+    folder: the run's folder.
+    options: further options of distcnn.train.
+    """
     words = [sys.executable, "-m", "distcnn.train", *options, "--seed", str(seed), "--out", str(folder)]
     words += ["--resume", "auto", "--progress", "none"]
     if ranks > 1:
@@ -31,13 +39,13 @@ def train(seed, ranks, folder, options):
     return json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
 
 
-def main():
-    """Train with every seed, and print the errors."""
+def main() -> None:
+    """Train with each seed, and print the errors."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seeds", type=int, default=5, help="0 to this, excluded [5]")
-    parser.add_argument("--ranks", type=int, default=1, help="above 1 by mpirun [1]")
-    parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"), help="where runs are kept")
-    parser.add_argument("train", nargs="*", metavar="OPTION", help="an option of distcnn.train, behind --")
+    parser.add_argument("--seeds", type=int, default=5, help="the number of seeds, which begin at 0 [5]")
+    parser.add_argument("--ranks", type=int, default=1, help="the number of ranks [1]")
+    parser.add_argument("--runs", type=Path, default=Path("runs/accuracy"), help="the folder of the runs")
+    parser.add_argument("train", nargs="*", metavar="OPTION", help="an option of distcnn.train, after --")
     options = parser.parse_args()
     errors = {split: [] for split in SPLITS}
     for seed in range(options.seeds):

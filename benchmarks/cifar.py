@@ -1,22 +1,25 @@
-"""ResNet-20 on CIFAR-10, compared with PyTorch: the same recipe on the same file, and both accuracies.
+"""Compare the accuracy of ResNet-20 on CIFAR-10 with PyTorch's, by the same recipe on the same file.
 
     python -m distcnn.data import cifar-10-binary.tar.gz cifar10.h5
     python benchmarks/cifar.py --data cifar10.h5 [--images 50000 --epochs 30] [--norm-group 8] [--seeds 0 1 2]
         [--sides ours]
 
-Both train by SGD with momentum, a linear rise of the learning rate and half a cosine, batches of 128, weight decay on
-all parameters, `crop=4,flip`, initial weights after He et al. 2015, and images normalized per channel; each in one
-process with one thread. Two things differ: the random numbers; and the statistics of batch norm, which in training are
-those of a block of 16 samples with ours, of the whole batch of 128 with PyTorch. With --norm-group 8 ours are those of
-eight blocks, the same 128 samples, and only the random numbers differ. Results are saved in results/MACHINE/cifar.json,
-or cifar-norm-group-8.json, with those of other seeds and of the other side by the same recipe.
+Both sides train by SGD with momentum, a linear warmup of the learning rate and half a cosine, batches of 128, weight
+decay on all parameters, `crop=4,flip`, initial weights after He et al. 2015, and images normalized per channel; each in
+one process with one thread. Two things differ: the random numbers, and the batch norm statistics in training, which
+distcnn computes over a block of 16 samples and PyTorch over the batch of 128. With --norm-group 8, distcnn computes
+them over eight blocks, the same 128 samples, and only the random numbers differ. Results are added to
+results/MACHINE/cifar.json, or to cifar-norm-group-8.json.
 """
+
+from __future__ import annotations
 
 import argparse
 import json
 import time
 from dataclasses import replace
 from statistics import mean, stdev
+from typing import TYPE_CHECKING
 
 from rounds import RESULTS, machine, version  # isort: skip (sets one thread, before NumPy and PyTorch are imported)
 
@@ -29,19 +32,22 @@ from distcnn.parallel.serial import SerialComm
 from distcnn.training.schedule import learning_rate
 from distcnn.training.trainer import Trainer
 
-BORDER = 4  # pixels around an image, of which crops are taken
+if TYPE_CHECKING:
+    from distcnn.data.dataset import Dataset
+
+BORDER = 4  # zeros around an image, from which crops are taken
 
 
-def data(path, images):
-    """Return the dataset with so many of its training images, taken at equal distances, as files may be in order."""
+def data(path: str, images: int) -> Dataset:
+    """Return a dataset with only `images` training images, at equal distances, as files may be sorted by class."""
     dataset = load(path, SerialComm())
     total = len(dataset.train.labels)
     chosen = np.arange(min(images, total)) * total // min(images, total)
     return replace(dataset, train=Split(dataset.train.images[chosen], dataset.train.labels[chosen]))
 
 
-def ours(trainer):
-    """Train; return the accuracy on the test images."""
+def ours(trainer: Trainer) -> float:
+    """Train with distcnn; return the accuracy on the test images."""
     trainer.compile()
     for blocks in trainer.remaining():
         trainer.step(blocks)
@@ -50,8 +56,8 @@ def ours(trainer):
     return trainer.evaluations()["test"]["accuracy"]
 
 
-def pytorch(trainer):
-    """Do the same with PyTorch; of our trainer only the settings and the data are used."""
+def pytorch(trainer: Trainer) -> float:
+    """Train with PyTorch, with the settings and the data of the trainer; return the accuracy on the test images."""
     import peer_resnet
 
     config, length = trainer.config, trainer.batches.length
@@ -62,8 +68,17 @@ def pytorch(trainer):
 SIDES = {"ours": ours, "PyTorch": pytorch}
 
 
-def save(recipe, seed, side, accuracy, seconds):
-    """Add a result to the file of those by the same recipe; return its rows, one a seed."""
+def save(recipe: dict, seed: int, side: str, accuracy: float, seconds: float) -> list[dict]:
+    """Add a result to the file of results; return the rows of the file, one per seed.
+
+    Rows of another recipe are removed from the file.
+
+    recipe: the settings that both sides share.
+    seed: the seed.
+    side: "ours" or "PyTorch".
+    accuracy: the accuracy on the test images.
+    seconds: the duration of training.
+    """
     here = machine()
     group = recipe.get("norm_group")
     path = RESULTS / here["name"] / ("cifar.json" if group is None else f"cifar-norm-group-{group}.json")
@@ -77,36 +92,32 @@ def save(recipe, seed, side, accuracy, seconds):
     return rows
 
 
-def summary(rows):
-    """Return the accuracies of the seeds that both sides have trained with as text."""
+def summary(rows: list[dict]) -> str:
+    """Return the mean accuracies, as text, over the seeds for which there are results of both sides."""
     pairs = [[row[side]["accuracy"] for side in SIDES] for row in rows if all(side in row for side in SIDES)]
     gaps = [100 * (first - second) for first, second in pairs]
     if not pairs:
-        return "no seed has been trained with by both yet"
+        return "no seed has results of both sides yet"
     means = " and ".join(f"{mean(each):.2%}" for each in zip(*pairs, strict=True))
     spread = f", standard deviation {stdev(gaps):.2f}" if len(gaps) > 1 else ""
     return f"seeds {len(gaps)}: means {means}, difference {mean(gaps):+.2f} points{spread}"
 
 
-def main():
-    """Train with each seed, both sides or one."""
+def main() -> None:
+    """Train with each seed, by one side or both, and print the accuracies."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", required=True, help="CIFAR-10, as `distcnn.data import` makes it")
     for name, default in {"images": 20_000, "epochs": 5}.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
     parser.add_argument("--learning-rate", type=float, default=0.1, help="[0.1]")
-    parser.add_argument(
-        "--norm-group",
-        type=int,
-        default=Config.norm_group,
-        metavar="BLOCKS",
-        help="as of distcnn.train: 8 for statistics over a batch, as PyTorch's [%(default)s]",
-    )
+    default = Config.norm_group
+    norm_group = f"the option of distcnn.train; 8 for statistics over a batch, as in PyTorch [{default}]"
+    parser.add_argument("--norm-group", type=int, default=default, metavar="BLOCKS", help=norm_group)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="[0]")
     parser.add_argument("--sides", choices=SIDES, nargs="+", default=[*SIDES], help="[both]")
     options = parser.parse_args()
     if "PyTorch" in options.sides and (why := peers.missing("peer_resnet")):
-        parser.error(f"PyTorch is {why}: it belongs to the extra `bench`")
+        parser.error(f"PyTorch is {why}: install the extra `bench`")
     dataset = data(options.data, options.images)
     config = Config(
         model="resnet20",

@@ -1,14 +1,20 @@
-"""Renew the tables of benchmarks and the figure from the newest results: `python benchmarks/draw.py`.
+"""Update the tables and the figure of benchmarks from the newest results: `python benchmarks/draw.py`.
 
-docs/benchmarks.md gets the whole table, the README a few of its rows. The newest folder of results is that of the
-machine whose steps were measured last.
+docs/benchmarks.md contains the whole table, the README a few of its rows. The results are those of the machine that was
+measured last.
 """
+
+from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rounds import HERE, RESULTS, SCALES, TOGETHER
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 README, PAGE = HERE.parent / "README.md", HERE.parent / "docs" / "benchmarks.md"
 FIGURE = HERE / "results" / "speed.png"
@@ -28,7 +34,7 @@ PEERS |= {"ONNX Runtime": "v", "JAX": "X"}
 COLORS = {"Winograd": OURS, "direct": "#5fb3c9", "PyTorch": "#b9723a"}
 DIRECTIONS = {"forward": "o", "dx": "^", "dW": "s"}
 
-Records = dict[str, dict]  # what each benchmark has written, by its name
+Records = dict[str, dict]  # the content of the file of each benchmark, by its name
 
 
 def newest() -> Records:
@@ -41,7 +47,7 @@ def newest() -> Records:
 
 
 def headlines(records: Records) -> list[dict]:
-    """Return the rows of the whole table, each with a name that needs no heading."""
+    """Return the rows of the whole table, with names that are clear without a heading."""
     rows = []
     for benchmark in HEADLINES:
         for row in records.get(benchmark, {"rows": []})["rows"]:
@@ -54,7 +60,7 @@ def headlines(records: Records) -> list[dict]:
 
 
 def markdown(records: Records) -> str:
-    """Return the figure's place, the whole table, and the sentences on costs and on the machine."""
+    """Return as Markdown the figure, the whole table, and sentences on the costs and on the machine."""
     lines = [
         "![Speed compared with the fastest peer, and the use of the peak](../benchmarks/results/speed.png)",
         "",
@@ -68,7 +74,7 @@ def markdown(records: Records) -> str:
 
 
 def short(records: Records) -> str:
-    """Return the README's table, a few rows of the whole one, and the sentence on the machine."""
+    """Return as Markdown the table of the README, a few rows of the whole one, and the sentence on the machine."""
     lines = [
         "| one core, unless ranks are named | distcnn | the fastest peer | ratio [quartiles] |",
         "| --- | ---: | --- | ---: |",
@@ -79,14 +85,14 @@ def short(records: Records) -> str:
 
 
 def measured(row: dict) -> tuple[str, str, str, str]:
-    """Return the cells of a row: what is measured, ours, that of the fastest peer, and the ratio with quartiles."""
+    """Return the cells of a row: its name, our result, that of the fastest peer, and the ratio with quartiles."""
     peer = f"{quantity(row['peers'][row['best']], row['unit'])}, {row['best']}" if "best" in row else ""
     ratio = "**{:.1f}x** [{:.1f} {:.1f}]".format(*row["ratio"]) if "ratio" in row else ""
     return row["what"], quantity(row["ours"], row["unit"]), peer, ratio
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a measured number with its unit, to three digits."""
+    """Return a measured number as text, with three digits and its unit."""
     scale, name = SCALES[unit]
     value *= scale
     return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f} {name}"
@@ -100,8 +106,8 @@ def costs(records: Records) -> str:
         words.append(f"Exact sums make a step of LeNet-5 {longer:.1%} longer than float32 sums.")
     for row in records.get("safety", {"rows": []})["rows"]:
         if row["what"] == TOGETHER:
-            watching = "The guard, the watchdog, a comparison of replicas and a checkpoint in 100 steps"
-            words.append(f"{watching} take {row['part']:.1%} of them.")
+            checks = "The guard, the watchdog, a comparison of replicas and a checkpoint in 100 steps"
+            words.append(f"{checks} take {row['part']:.1%} of them.")
     return " ".join(words) + "\n\n" * bool(words)
 
 
@@ -124,7 +130,7 @@ def source(records: Records) -> str:
 
 
 def figure(records: Records) -> None:
-    """Draw the speed of all rows in that of the fastest peer, and on its right what the layers use of the peak."""
+    """Draw the speed relative to the fastest peer (left), and the share of the peak that each layer reaches (right)."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -141,8 +147,8 @@ def figure(records: Records) -> None:
     canvas.savefig(FIGURE, dpi=150, metadata={"Software": None})
 
 
-def draw_ratios(axes, rows: list[dict]) -> None:
-    """One bar a row: ours over the fastest peer, quartiles as a line, every peer as a marker."""
+def draw_ratios(axes: Axes, rows: list[dict]) -> None:
+    """Draw one bar per row: our speed relative to the fastest peer, with quartiles as a line and peers as markers."""
     for y, row in enumerate(rows):
         middle, low, high = row["ratio"]
         axes.barh(y, middle, height=0.6, color=OURS)
@@ -153,23 +159,18 @@ def draw_ratios(axes, rows: list[dict]) -> None:
             if not isinstance(value, str):
                 style = {"color": "white", "markeredgecolor": INK, "markersize": 5, "zorder": 3}
                 axes.plot(fastest / value, y, PEERS[name.split(",")[0]], linestyle="", **style)
-    met = {
-        name.split(",")[0]
-        for row in rows
-        for name, value in row["peers"].items()
-        if not isinstance(value, str)
-    }
-    legend = {
-        name: {"marker": marker, "markerfacecolor": "white"} for name, marker in PEERS.items() if name in met
-    }
+    results = [each for row in rows for each in row["peers"].items()]
+    shown = {name.split(",")[0] for name, value in results if not isinstance(value, str)}
+    markers = {name: marker for name, marker in PEERS.items() if name in shown}
+    legend = {name: {"marker": marker, "markerfacecolor": "white"} for name, marker in markers.items()}
     _finish(axes, [row["what"] for row in rows], legend)
-    axes.set_title("Speed, in that of the fastest peer (1)", loc="left", fontsize=10)
+    axes.set_title("Speed relative to the fastest peer (1)", loc="left", fontsize=10)
     axes.set_xlim(0, 1.1 * max(row["ratio"][2] for row in rows))
     axes.axvline(1, color=INK, linewidth=0.8)
 
 
 def by_layer(rows: list[dict]) -> dict[str, list[tuple[str, str, float]]]:
-    """Return {layer: [(algorithm, direction, share of the peak), ...]}, the fastest peer's share as an algorithm."""
+    """Return {layer: [(algorithm, direction, share of the peak), ...]}; the fastest peer counts as an algorithm."""
     found = {}
     for row in (each for each in rows if "share" in each):
         name, direction = row["what"].rsplit(" ", 1)
@@ -181,19 +182,17 @@ def by_layer(rows: list[dict]) -> dict[str, list[tuple[str, str, float]]]:
     return found
 
 
-def draw_shares(axes, layers: dict[str, list[tuple[str, str, float]]]) -> None:
-    """One row a layer, one marker for each direction of each algorithm."""
+def draw_shares(axes: Axes, layers: dict[str, list[tuple[str, str, float]]]) -> None:
+    """Draw one row per layer, with one marker for each direction of each algorithm."""
     for y, points in enumerate(layers.values()):
         axes.axhline(y, color=PALE, linewidth=0.8, zorder=0)
         for algorithm, direction, share in points:
-            size = 5 if algorithm == "PyTorch" else 7
-            axes.plot(
-                100 * share, y, DIRECTIONS[direction], color=COLORS[algorithm], markersize=size, alpha=0.85
-            )
+            style = {"color": COLORS[algorithm], "markersize": 5 if algorithm == "PyTorch" else 7}
+            axes.plot(100 * share, y, DIRECTIONS[direction], alpha=0.85, **style)
     legend = {name: {"marker": "s", "color": color} for name, color in COLORS.items()}
     legend |= {name: {"marker": marker, "color": INK} for name, marker in DIRECTIONS.items()}
     _finish(axes, layers, legend)
-    axes.set_title("FLOPs a second, in % of the measured peak", loc="left", fontsize=10)
+    axes.set_title("FLOP/s in % of the measured peak", loc="left", fontsize=10)
     axes.set_xlim(0)
     axes.axvline(100, color=INK, linewidth=0.8)
 
@@ -209,7 +208,7 @@ def _finish(axes, names, legend):
 
 
 def renew(path: Path, table: str) -> None:
-    """Replace what lies between the marks in a page."""
+    """Replace the text between the two comments that delimit the table in a page."""
     text = path.read_text()
     if not TABLE.search(text):
         raise SystemExit(f"{path.name} has no place for the table")
@@ -217,7 +216,7 @@ def renew(path: Path, table: str) -> None:
 
 
 def main() -> None:
-    """Write the figure, and the tables into the README and docs/benchmarks.md."""
+    """Write the figure, and the tables in the README and docs/benchmarks.md."""
     records = newest()
     figure(records)
     renew(PAGE, markdown(records))

@@ -1,12 +1,16 @@
-"""What exact sums cost: a LeNet-5 step with them, compared with one with float32 sums, on one core.
+"""Measure the cost of exact sums: a LeNet-5 step with them compared to one with float32 sums, on one core.
 
     python benchmarks/exact.py
 
-The kernels that add to gradients, and the update that reads them, are compiled a second time for float32 arrays, where
-they add without rounding to quanta and without a guard. The time that this saves is subtracted from that of a step.
+The kernels that add to gradients, and the update that reads gradients, are compiled a second time for float32 sums,
+without rounding to quanta and without a guard. The time that these kernels save is subtracted from the time of a step.
 """
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from llvmlite import ir
@@ -23,16 +27,20 @@ from distcnn.lanes.memory import advance, pointer
 from distcnn.lanes.sums import ORDER, fold
 from distcnn.lanes.types import FLOAT, FLOATS, INT, LONG, constant, literals, unpack
 
+if TYPE_CHECKING:
+    from distcnn.kernels.jit import Kernel
+    from distcnn.layers.base import LayerBuffers
+    from distcnn.network.net import Net
+
 BATCH_SIZE = 64
 
 
-def add(builder, place, kind, addend, counts):
-    """Add to a number or vector in memory if it counts."""
+def add(builder: ir.IRBuilder, place: ir.Value, kind: ir.Type, addend: ir.Value, counts: ir.Value) -> None:
+    """Emit code that adds to a number or vector in memory, if the boolean `counts` is true."""
     place = builder.bitcast(place, kind.as_pointer())
     zero = constant(0.0) if kind is FLOATS else ir.Constant(FLOAT, 0)
-    builder.store(
-        builder.fadd(builder.load(place, align=4), builder.select(counts, addend, zero)), place, align=4
-    )
+    total = builder.fadd(builder.load(place, align=4), builder.select(counts, addend, zero))
+    builder.store(total, place, align=4)
 
 
 @intrinsic(prefer_literal=True)
@@ -84,7 +92,7 @@ def add_features(typing, array, index, tile, rows, columns, skip_rows, guard):
     return types.void(array, index, tile, rows, columns, skip_rows, guard), generate
 
 
-def in_float32(kernel, given, sums):
+def in_float32(kernel: Kernel, given: tuple, sums: Sequence[np.ndarray]) -> tuple[Callable, list]:
     """Return (function, arguments) of a kernel compiled for float32 in place of the int64 arrays `sums`."""
     kinds, given = list(kernel.signature.args), list(given)
     for place in (k for k, each in enumerate(given) if any(each is one for one in sums)):
@@ -101,8 +109,10 @@ def in_float32(kernel, given, sums):
     return compiled.overloads[tuple(kinds)].entry_point, given
 
 
-def adding_calls(net, otherwise=in_float32):
-    """Return the calls of one block that add to sums, and otherwise(kernel, arguments, sums) of each."""
+def adding_calls(
+    net: Net, otherwise: Callable[[Kernel, tuple, list], tuple] = in_float32
+) -> tuple[list[tuple], list[tuple]]:
+    """Return two lists: the calls of one block that add to sums, and otherwise(kernel, arguments, sums) for each."""
     exact, plain = [], []
     for layer, shape in zip(net.layers, net.shapes, strict=False):
         buffers = buffers_of(layer, shape)
@@ -114,20 +124,19 @@ def adding_calls(net, otherwise=in_float32):
     return exact, plain
 
 
-def updating_calls(size):
-    """Return the call that updates so many parameters from exact sums, and the same in float32."""
+def updating_calls(size: int) -> tuple[tuple, tuple]:
+    """Return the call that updates `size` parameters from exact sums, and the same call for float32 sums."""
     given = *np.zeros((2, size), np.float32), np.zeros(size, np.int64), 1.0, 0.01, 0.9, 0.0
     return (sgd_update.compiled, given), in_float32(sgd_update, given, given[2:3])
 
 
-def adds_to(buffers, given):
-    """Return whether a kernel's argument is one of the sums that a layer adds to, or a view of it."""
-    return isinstance(given, np.ndarray) and any(
-        np.may_share_memory(given, sums) for sums in buffers.sums.values()
-    )
+def adds_to(buffers: LayerBuffers, given: object) -> bool:
+    """Return whether an argument of a kernel is one of the layer's exact sums, or a view of one."""
+    sums = buffers.sums.values()
+    return isinstance(given, np.ndarray) and any(np.may_share_memory(given, each) for each in sums)
 
 
-def main():
+def main() -> None:
     """Measure, print and save."""
     table = Table("exact", arguments(__doc__), rounds=15)
     trainer = training_on_noise("lenet5", BATCH_SIZE)

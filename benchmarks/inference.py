@@ -1,10 +1,12 @@
-"""Logits of a batch on one core: `net.predict`, compared with ONNX Runtime, PyTorch and JAX.
+"""Compare the time of inference on one core: `net.predict`, ONNX Runtime, PyTorch and JAX.
 
     python benchmarks/inference.py
 
-All get the same normalized float32 images (n, c, h, w); layouts are converted within the measured time, except
-PyTorch's channels_last, which it gets ready-made.
+All get the same normalized float32 images (n, c, h, w). Conversions to other layouts are within the measured time,
+except for PyTorch's channels_last.
 """
+
+from __future__ import annotations
 
 import functools
 
@@ -15,8 +17,8 @@ from work import checked, flops, prediction_of_noise
 BATCH_SIZE = 256
 
 
-def main():
-    """Measure, print and keep."""
+def main() -> None:
+    """Measure, print and save the results."""
     options = arguments(__doc__)
     table = Table("inference", options, rounds=15)
     for title, model in {"LeNet-5": "lenet5", "vgg-small": "vgg-small"}.items():

@@ -2,13 +2,16 @@
 
     python benchmarks/kernels.py
 
-The calls of every kernel are counted and timed over whole steps. To time them, Python makes them one by one, whereas a
-real step makes them in a row without Python (distcnn.kernels.program). What that and the clock cost is the rest, which
-the times of steps.py do not contain.
+The calls of every kernel are counted and timed over whole steps. For this, Python makes the calls one by one, whereas a
+real step makes them without Python (distcnn.kernels.program). The row "between kernels" is the time of Python and of
+reading the clock, which the times of steps.py do not contain.
 """
+
+from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from functools import cached_property
 
 import numpy as np
@@ -21,8 +24,8 @@ BATCH_SIZE, STEPS = 64, 5
 spent = defaultdict(lambda: [0, 0.0])  # kernel: calls, seconds
 
 
-def timed(compiled):
-    """Return a version of `Kernel.compiled` that counts and times."""
+def timed(compiled: cached_property) -> cached_property:
+    """Return a version of the property `Kernel.compiled` whose functions count and time their calls."""
 
     def get(self):
         call, entry, clock = compiled.func(self), spent[self.name], time.perf_counter
@@ -41,18 +44,18 @@ def timed(compiled):
 
 
 class OneByOne:
-    """A Program whose kernels are called from Python, each by itself."""
+    """A replacement for Program that calls each kernel from Python."""
 
-    def __init__(self, calls):
+    def __init__(self, calls: Iterable[tuple]) -> None:
         self.calls = list(calls)
         self._calls = [(kernel.compiled, arguments) for kernel, arguments in self.calls]
 
-    def __call__(self, first=0, stop=None):
+    def __call__(self, first: int = 0, stop: int | None = None) -> None:
         for call, given in self._calls[first:stop]:
             call(*given)
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table = Table("kernels", arguments(__doc__), rounds=21)
     Kernel.compiled, plan.Program = timed(Kernel.compiled), OneByOne
@@ -69,14 +72,14 @@ def main():
         parts = {name: np.median([each[name][1] for _, each in found]) for name in names}
         for name in sorted(parts, key=parts.get, reverse=True):
             calls = names[name][0] // STEPS
-            table.note(f"{title} {name}", parts[name], "s", calls=calls, part=parts[name] / whole)
+            table.add(f"{title} {name}", parts[name], "s", calls=calls, part=parts[name] / whole)
         rest = whole - sum(parts.values())
-        table.note(f"{title} between kernels", rest, "s", part=rest / whole)
+        table.add(f"{title} between kernels", rest, "s", part=rest / whole)
     table.save()
 
 
 def _round(step):
-    """Return the seconds of a step, and each kernel's calls in all steps and its seconds in one."""
+    """Return the seconds of a step, and for each kernel (calls in STEPS steps, seconds per step)."""
     step()
     spent_before = {name: tuple(entry) for name, entry in spent.items()}
     begin = time.perf_counter()

@@ -1,9 +1,15 @@
-"""Time layers and PyTorch's on one core, 64 samples: each direction of those with weights, both passes of others.
+"""Compare the time of layers with PyTorch's, on one core with 64 samples.
 
     python benchmarks/layers.py [--only TEXT]
 
-Ours work on lanes, PyTorch's on the faster of its layouts; no conversion is timed.
+Each direction of layers with weights is a row; other layers have one row for both passes. Our layers compute on lanes,
+PyTorch's on the faster of its layouts; no conversion of layouts is timed.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import peers
 from rounds import Table, arguments
@@ -11,6 +17,10 @@ from rounds import Table, arguments
 from distcnn.bench.tiles import CONVOLUTIONS, DENSE, buffers_of
 from distcnn.lanes import LANES
 from distcnn.layers import Dense, MaxPool2D, MeanPool2D, Tanh
+
+if TYPE_CHECKING:
+    from distcnn.layers.base import Layer, LayerBuffers
+    from distcnn.layers.declarations import Call, Shape
 
 BLOCKS = 4
 DENSE_LAYERS = {
@@ -24,7 +34,7 @@ OTHERS = {
 }
 
 
-def repeated(calls):
+def repeated(calls: list[Call]) -> Callable[[], None]:
     """Return a function that makes the calls for every block."""
     compiled = [(kernel.compiled, given) for kernel, given in calls]
 
@@ -36,16 +46,16 @@ def repeated(calls):
     return run
 
 
-def prepared(layer, shape):
-    """Return the buffers of a layer whose weights are in the form that its kernels want."""
+def prepared(layer: Layer, shape: Shape) -> LayerBuffers:
+    """Return the buffers of a layer, after the calls that transform its weights for its kernels."""
     buffers = buffers_of(layer, shape)
     for kernel, given in layer.prepare(buffers):
         kernel(*given)
     return buffers
 
 
-def directions(table, name, layer, shape):
-    """Measure forward, dx and dW of a layer with weights."""
+def directions(table: Table, name: str, layer: Layer, shape: Shape) -> None:
+    """Measure the forward pass, dx and dW of a layer with weights; table: the table to which rows are added."""
     theirs = peers.directions(layer, shape, BLOCKS * LANES)
     buffers = prepared(layer, shape)
     if isinstance(layer, Dense):
@@ -62,7 +72,7 @@ def directions(table, name, layer, shape):
             table.compare(what, repeated(calls), theirs[direction], flops)
 
 
-def main():
+def main() -> None:
     """Measure, print and save the results."""
     table = Table("layers", arguments(__doc__))
     for name, (layer, shape) in CONVOLUTIONS.items():

@@ -1,7 +1,11 @@
-"""Peak resident memory of a rank that trains LeNet-5 on MNIST, kernels compiled before; shared data are not counted.
+"""Measure the peak resident memory of a rank that trains LeNet-5 on MNIST, without shared memory.
 
-MNIST=mnist.h5 python benchmarks/memory.py
+    MNIST=mnist.h5 python benchmarks/memory.py
+
+All kernels are compiled before.
 """
+
+from __future__ import annotations
 
 from commands import Run, mnist, ours, theirs
 from peers import missing
@@ -10,12 +14,12 @@ from rounds import Table, arguments
 RANKS = 2
 
 
-def main():
-    """Measure, print and keep."""
-    table, data = Table("memory", arguments(__doc__), rounds=3, alone=False), mnist()
+def main() -> None:
+    """Measure, print and save the results."""
+    table, data = Table("memory", arguments(__doc__), rounds=3, pinned=False), mnist()
     if not data:
         return
-    Run(ours(RANKS, "--data", data, "--max-steps", 1))  # warms the cache
+    Run(ours(RANKS, "--data", data, "--max-steps", 1))  # compiles the kernels
     last = ["--max-steps", 100] if table.options.quick else []
 
     def used(words):

@@ -1,12 +1,16 @@
-"""Time to accuracy: the command that trains LeNet-5 to 99.0 % of MNIST's test images, compared with PyTorch's.
+"""Compare the time in which whole commands train LeNet-5 on MNIST to a test accuracy of 99.0 %, with PyTorch's.
 
     MNIST=mnist.h5 python benchmarks/mnist.py
 
-Two ranks, kernels compiled before. PyTorch trains by the same recipe, with DistributedDataParallel, in the faster of
-its layouts. All start with another seed in each round; a round in which one of them stays below counts as not reached.
+There are two ranks, and all kernels are compiled before. PyTorch trains by the same recipe, with
+DistributedDataParallel, in the faster of its layouts. Each round has a new seed. For each side, the rounds that did not
+reach the accuracy are counted.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
@@ -15,18 +19,18 @@ from peers import missing
 from rounds import Table, arguments
 
 RANKS, WANTED = 2, 0.99
-EPOCHS = 5  # ours gets there with each of three seeds; PyTorch with two, and 98.99 % with the third
+EPOCHS = 5  # distcnn reaches WANTED with each of three seeds; PyTorch with two, and 98.99 % with the third
 RECIPE = "--warmup-epochs", 1, "--learning-rate", 0.05
 LAYOUTS = "contiguous", "channels_last"
 
 
 class Ours:
-    """Runs of ours, a new seed each; where their time went."""
+    """Runs of distcnn, each with a new seed; `parts` are the seconds of the phases of each run."""
 
-    def __init__(self, data, epochs):
+    def __init__(self, data: Path, epochs: int) -> None:
         self.data, self.epochs, self.accuracies, self.parts = data, epochs, [], []
 
-    def __call__(self):
+    def __call__(self) -> float:
         seed = len(self.parts)
         words = ours(RANKS, "--data", self.data, "--epochs", self.epochs, *RECIPE, "--seed", seed)
         run, out = Run(words), Path(words[words.index("--out") + 1])
@@ -38,31 +42,31 @@ class Ours:
         return run.seconds
 
 
-def pairs(epochs):
-    """Return each epoch's record with the one before."""
+def pairs(epochs: list[dict]) -> Iterable[tuple[dict, dict]]:
+    """Return for each epoch (record of the epoch before, record of the epoch)."""
     return zip([{"step": 0}, *epochs], epochs, strict=False)
 
 
 class Theirs:
-    """Runs of PyTorch's, a new seed each, in one layout."""
+    """Runs of PyTorch in one layout, each with a new seed."""
 
-    def __init__(self, data, epochs, layout):
+    def __init__(self, data: Path, epochs: int, layout: str) -> None:
         self.words = theirs(RANKS, "--data", data, "--epochs", epochs, *RECIPE, "--layout", layout)
         self.accuracies = []
 
-    def __call__(self):
+    def __call__(self) -> float:
         run = Run([*self.words, "--seed", str(len(self.accuracies))])
         self.accuracies.append(float(run.text.split()[-1]))
         return run.seconds
 
 
-def main():
-    """Measure, print and keep."""
-    table, data = Table("mnist", arguments(__doc__), rounds=3, alone=False), mnist()
+def main() -> None:
+    """Measure, print and save the results."""
+    table, data = Table("mnist", arguments(__doc__), rounds=3, pinned=False), mnist()
     if not data:
         return
     epochs, reason = 1 if table.options.quick else EPOCHS, missing("peer_ddp")
-    Run(ours(RANKS, "--data", data, "--max-steps", 1))  # warms the cache
+    Run(ours(RANKS, "--data", data, "--max-steps", 1))  # compiles the kernels
     runs, peers = Ours(data, epochs), {"PyTorch DDP": reason}
     if not reason:
         layout = min(LAYOUTS, key=lambda layout: Theirs(data, 1, layout)())

@@ -1,9 +1,11 @@
-"""What one core can do at most: fused multiply-adds in registers, and memory read and written.
+"""Measure the peak of one core: fused multiply-adds in registers, and bytes of memory read and written.
 
     python benchmarks/peak.py
 
-Every other benchmark measures the multiply-adds again for each row, as clock rates change.
+The other benchmarks measure the peak of multiply-adds again for each row, because clock rates change.
 """
+
+from __future__ import annotations
 
 from statistics import median
 
@@ -12,12 +14,12 @@ from rounds import Table, arguments
 from distcnn.bench.measure import copy_bandwidth, fma_peak
 
 
-def main():
-    """Measure, print and keep."""
+def main() -> None:
+    """Measure, print and save the results."""
     table = Table("peak", arguments(__doc__))
     flops, memory = zip(*((fma_peak(), copy_bandwidth()) for _ in range(table.rounds)), strict=True)
-    table.note("fused multiply-adds, FLOPs", median(flops), "1/s")
-    table.note("memory, bytes read and written", median(memory), "1/s")
+    table.add("fused multiply-adds, FLOPs", median(flops), "1/s")
+    table.add("memory, bytes read and written", median(memory), "1/s")
     table.save()
 
 

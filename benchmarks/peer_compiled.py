@@ -1,26 +1,34 @@
-"""PyTorch compiled, in a process of its own: seen to corrupt memory and to crash, which must not touch the others.
+"""Measure compiled PyTorch in a separate process, because it sometimes corrupts memory or crashes.
 
     python benchmarks/peer_compiled.py step|prediction MODEL BATCH_SIZE
 
-Says "ready" when its first result is ours, else why not; then gives a time for each line that it is sent.
+The process prints "ready" if its first result is the same as ours, or else why not. Then it reads lines from stdin, and
+prints a time for each.
 """
+
+from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 from rounds import HERE
 
 
 class Compiled:
-    """The other side of that process; `seconds` is what it measures next, infinity once it has crashed."""
+    """The handle of such a process; arguments as on its command line.
 
-    def __init__(self, what, model, batch_size):
+    answer: the first line that the process prints, or "crashed".
+    """
+
+    def __init__(self, what: str, model: str, batch_size: int) -> None:
         words = [sys.executable, HERE / "peer_compiled.py", what, model, str(batch_size)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(words, text=True, **pipes)
         self.answer = self.process.stdout.readline().strip() or "crashed"
 
-    def seconds(self):
+    def seconds(self) -> float:
+        """Let the process measure, and return its time; infinity if it has crashed."""
         try:
             print(file=self.process.stdin, flush=True)
             return float(self.process.stdout.readline())
@@ -28,14 +36,14 @@ class Compiled:
             return float("inf")
 
 
-def contender(what, model, batch_size):
-    """Return {name: function that gives a time, or why there is none}."""
+def contender(what: str, model: str, batch_size: int) -> dict[str, Callable[[], float] | str]:
+    """Return {name: a function that returns a time, or a text that says why there is none}."""
     made = Compiled(what, model, batch_size)
     return {"PyTorch compiled": made.seconds if made.answer == "ready" else made.answer}
 
 
-def main(what, model, batch_size):
-    """Make the call, check it, and measure it when asked."""
+def main(what: str, model: str, batch_size: int) -> None:
+    """Compile the call, check its result, and measure it for each line on stdin; arguments as on the command line."""
     import peer_pytorch
     import work
 

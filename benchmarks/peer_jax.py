@@ -1,4 +1,9 @@
-"""JAX on the CPU, compiled: the same chain of layers as pure functions."""
+"""The peer JAX, compiled, on the CPU: the layers of our nets as pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -7,12 +12,15 @@ from jax import numpy as jnp
 
 from distcnn import layers as ours
 
+if TYPE_CHECKING:
+    from distcnn.network.net import Net
+
 jax.config.update("jax_platforms", "cpu")
 DIMENSIONS = ("NHWC", "OIHW", "NHWC")
 
 
-def logits_of(net):
-    """Return logits(parameters, x) for x [n, h, w, c]; parameters as in net.parameters."""
+def logits_of(net: Net) -> Callable:
+    """Return the function logits(parameters, x) of a net, for x [n, h, w, c]; parameters as in net.parameters."""
 
     def logits(parameters, x):
         for k, layer in enumerate(net.layers):
@@ -37,8 +45,8 @@ def logits_of(net):
     return logits
 
 
-def steps(net, images, labels, quick):
-    """Return the training step with momentum; nothing when it is to be quick, for compiling takes long."""
+def steps(net: Net, images: np.ndarray, labels: np.ndarray, quick: bool) -> dict[str, Callable]:
+    """Return {name: training step with momentum}; nothing if `quick` is set, because compilation takes long."""
     if quick:
         return {}
     logits = logits_of(net)
@@ -64,8 +72,8 @@ def steps(net, images, labels, quick):
     return {"JAX": step}
 
 
-def predictions(net, images, quick):
-    """Return the forward pass."""
+def predictions(net: Net, images: np.ndarray, quick: bool) -> dict[str, Callable]:
+    """Return {name: forward pass}; nothing if `quick` is set."""
     parameters = {name: jnp.array(array) for name, array in net.parameters.items()}
     compiled, x = jax.jit(logits_of(net)), jnp.asarray(images.transpose(0, 2, 3, 1))
     return {} if quick else {"JAX": lambda: np.asarray(compiled(parameters, x))}

@@ -1,4 +1,9 @@
-"""ONNX Runtime on one thread: our net, written down as an ONNX graph."""
+"""The peer ONNX Runtime, on one thread: our nets, converted to ONNX graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import onnx
 import onnxruntime
@@ -6,11 +11,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from distcnn import layers as ours
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from distcnn.network.net import Net
+
 OPSET = 17
 
 
-def predictions(net, images, quick):
-    """Return the forward pass."""
+def predictions(net: Net, images: np.ndarray, quick: bool) -> dict[str, Callable]:
+    """Return {name: forward pass}."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = graph(net, len(images)).SerializeToString()
@@ -18,8 +28,8 @@ def predictions(net, images, quick):
     return {"ONNX Runtime": lambda: session.run(None, {"0": images})[0]}
 
 
-def graph(net, samples):
-    """Return the model for a fixed number of samples; value k is the input of layer k."""
+def graph(net: Net, samples: int) -> onnx.ModelProto:
+    """Return a net as an ONNX model for a fixed number of samples; the value named k is the input of layer k."""
     nodes = [_node(layer, str(k), str(k + 1)) for k, layer in enumerate(net.layers)]
     weights = [numpy_helper.from_array(array.copy(), name) for name, array in net.parameters.items()]
     x, y = (_value(str(k), (samples, *net.shapes[k])) for k in (0, len(net.layers)))

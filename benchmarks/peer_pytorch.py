@@ -1,22 +1,35 @@
-"""PyTorch on one thread: eager, in both memory layouts; compiled, for peer_compiled.py."""
+"""The peer PyTorch, on one thread: eager, in both memory layouts; and compiled, for peer_compiled.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from distcnn import layers as ours
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from distcnn.layers.base import Layer
+    from distcnn.layers.declarations import Shape
+    from distcnn.layers.window2d import Window2D
+    from distcnn.network.net import Net
+
 torch.set_num_threads(1)
 LAYOUTS = {"PyTorch": torch.contiguous_format, "PyTorch channels_last": torch.channels_last}
 
 
-def windows(layer):
-    """Return the arguments that describe a layer's windows in PyTorch."""
+def windows(layer: Window2D) -> dict[str, tuple[int, int]]:
+    """Return PyTorch's arguments for the windows of a layer."""
     names = "kernel_size", "stride", "padding"
     return {name: tuple(getattr(axis, name) for axis in layer.axes) for name in names}
 
 
-def torch_layer(layer, shape):
-    """Return PyTorch's layer for one of ours whose input has `shape`, without samples."""
+def torch_layer(layer: Layer, shape: Shape) -> nn.Module:
+    """Return the PyTorch layer that computes the same as one of ours, for an input of `shape`, without samples."""
     match layer:
         case ours.Conv2D():
             return nn.Conv2d(shape[0], layer.out_channels, **windows(layer))
@@ -36,21 +49,21 @@ def torch_layer(layer, shape):
             return nn.Flatten()
 
 
-def torch_net(net):
-    """Return a PyTorch net with the layers and a copy of the weights of one of ours."""
+def torch_net(net: Net) -> nn.Module:
+    """Return a PyTorch net with the same layers as one of ours, and a copy of its weights."""
     made = nn.Sequential(*(torch_layer(*pair) for pair in zip(net.layers, net.shapes, strict=False)))
     made.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in net.parameters.items()})
     return made
 
 
-def steps(net, images, labels, quick):
-    """Return training steps with momentum."""
+def steps(net: Net, images: np.ndarray, labels: np.ndarray, quick: bool) -> dict[str, Callable]:
+    """Return {name: training step with momentum}, one for each memory layout."""
     images, labels = torch.from_numpy(images), torch.from_numpy(labels).long()
     return {name: _step(torch_net(net), images, labels, layout) for name, layout in LAYOUTS.items()}
 
 
-def compiled_step(net, images, labels):
-    """Return the training step, compiled."""
+def compiled_step(net: Net, images: np.ndarray, labels: np.ndarray) -> Callable:
+    """Return the compiled training step."""
     return _step(torch_net(net), torch.from_numpy(images), torch.from_numpy(labels).long(), None)
 
 
@@ -75,8 +88,8 @@ def _step(model, images, labels, layout):
     return step
 
 
-def predictions(net, images, quick):
-    """Return forward passes."""
+def predictions(net: Net, images: np.ndarray, quick: bool) -> dict[str, Callable]:
+    """Return {name: forward pass}, one for each memory layout."""
     images, calls = torch.from_numpy(images), {}
     for name, layout in LAYOUTS.items():
         model, x = torch_net(net).eval().to(memory_format=layout), images.contiguous(memory_format=layout)
@@ -84,8 +97,8 @@ def predictions(net, images, quick):
     return calls
 
 
-def compiled_prediction(net, images):
-    """Return the forward pass, compiled."""
+def compiled_prediction(net: Net, images: np.ndarray) -> Callable:
+    """Return the compiled forward pass."""
     return _without_gradients(torch.compile(torch_net(net).eval()), torch.from_numpy(images))
 
 
@@ -97,8 +110,8 @@ def _without_gradients(model, images):
     return predict
 
 
-def directions(layer, shape, samples):
-    """Return forward, dx and dW of one convolution or dense layer, by layout."""
+def directions(layer: Layer, shape: Shape, samples: int) -> dict[str, dict[str, Callable]]:
+    """Return {name: {direction: call}} of one convolution or dense layer, one for each memory layout."""
     make = _convolution if isinstance(layer, ours.Conv2D) else _dense
     layouts = LAYOUTS if isinstance(layer, ours.Conv2D) else {"PyTorch": torch.contiguous_format}
     return {name: make(layer, shape, samples, layout) for name, layout in layouts.items()}
@@ -131,8 +144,8 @@ def _dense(layer, shape, samples, layout):
     return {"forward": lambda: made(x), "dx": lambda: dy @ made.weight, "dW": lambda: dy.T @ x}
 
 
-def layers(layer, shape, samples):
-    """Return forward and backward of one layer in training, by layout."""
+def layers(layer: Layer, shape: Shape, samples: int) -> dict[str, Callable]:
+    """Return {name: call of both passes} of one layer in training, one for each memory layout."""
     made = {name: torch_layer(layer, shape) for name in LAYOUTS}
     return {name: _forward_and_backward(made[name], shape, samples, LAYOUTS[name]) for name in LAYOUTS}
 

@@ -1,32 +1,43 @@
-"""PyTorch training ResNet-20 of He et al. 2016, as `distcnn.train --augment crop=4,flip` does: the peer of cifar.py."""
+"""The peer of cifar.py: train ResNet-20 (He et al. 2016) by PyTorch, as `distcnn.train --augment crop=4,flip` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-LARGEST = 500  # images that are evaluated together
+if TYPE_CHECKING:
+    import numpy as np
+
+    from distcnn.config.settings import Config
+    from distcnn.data.dataset import Dataset
+
+LARGEST = 500  # images that are evaluated at a time
 
 
 class Residual(nn.Module):
-    """Two convolutions and a shortcut without parameters (A in the paper)."""
+    """A residual block: two convolutions, and a shortcut without parameters (A in the paper)."""
 
-    def __init__(self, before, channels, stride):
+    def __init__(self, before: int, channels: int, stride: int) -> None:
         super().__init__()
         self.inside = nn.Sequential(
             *(*convolution(before, channels, stride), nn.ReLU(), *convolution(channels, channels, 1))
         )
         self.stride, self.missing = stride, channels - before
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x[:, :, :: self.stride, :: self.stride]
         return torch.relu(self.inside(x) + nn.functional.pad(shortcut, (0, 0, 0, 0, 0, self.missing)))
 
 
-def convolution(before, channels, stride):
+def convolution(before: int, channels: int, stride: int) -> tuple[nn.Module, nn.Module]:
     """Return a convolution and its norm."""
     return nn.Conv2d(before, channels, 3, stride, padding=1, bias=False), nn.BatchNorm2d(channels)
 
 
-def resnet20(classes):
+def resnet20(classes: int) -> nn.Module:
     """Return ResNet-20, initialized like ours (He et al. 2015)."""
     layers, before = [*convolution(3, 16, 1), nn.ReLU()], 16
     for channels in (16, 32, 64):
@@ -42,8 +53,11 @@ def resnet20(classes):
     return net
 
 
-def cropped_and_flipped(images, border):
-    """Return images [n, c, h, w] as crops of themselves within a border of zeros, half of them mirrored."""
+def cropped_and_flipped(images: torch.Tensor, border: int) -> torch.Tensor:
+    """Return a random crop of each image, after padding it with `border` zeros; mirror half of the images.
+
+    images: [n, c, h, w].
+    """
     n, _, h, w = images.shape
     wide = nn.functional.pad(images, (border,) * 4)
     rows = torch.randint(2 * border + 1, (n, 1)) + torch.arange(h)
@@ -52,21 +66,31 @@ def cropped_and_flipped(images, border):
     return wide[torch.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(3, 1)
 
 
-def train(dataset, mean, std, config, rate_of, border):
-    """Train by the settings of a config, with the rates rate_of(step); return the accuracy on the test images.
+def train(
+    dataset: Dataset,
+    mean: np.ndarray,
+    std: np.ndarray,
+    config: Config,
+    rate_of: Callable[[int], float],
+    border: int,
+) -> float:
+    """Train, and return the accuracy on the test images.
 
-    mean, std: (c,), by which images are normalized; border: pixels of the crops.
+    dataset: the dataset.
+    mean, std: (c,), for the normalization of images.
+    config: the settings of distcnn.
+    rate_of: a function that returns the learning rate of a step.
+    border: how many zeros to add around images for crops.
     """
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     (images, labels), test = (
-        (normalized(part.images, mean, std), torch.from_numpy(part.labels.copy()).long())
-        for part in (dataset.train, dataset.test)
+        (normalized(split.images, mean, std), torch.from_numpy(split.labels.copy()).long())
+        for split in (dataset.train, dataset.test)
     )
     net, step = resnet20(len(dataset.classes)), 0
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=0.0, momentum=config.momentum, weight_decay=config.weight_decay
-    )
+    settings = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0, **settings)
     for _ in range(config.epochs):
         for batch in torch.randperm(len(images)).split(config.batch_size):
             optimizer.param_groups[0]["lr"] = rate_of(step)
@@ -78,14 +102,14 @@ def train(dataset, mean, std, config, rate_of, border):
     return accuracy(net.eval(), *test)
 
 
-def normalized(images, mean, std):
-    """Return uint8 images as normalized floats."""
+def normalized(images: np.ndarray, mean: np.ndarray, std: np.ndarray) -> torch.Tensor:
+    """Return uint8 images as normalized float32."""
     mean, std = (torch.as_tensor(each, dtype=torch.float32)[:, None, None] for each in (mean, std))
     return torch.from_numpy(images.copy()).float().sub_(mean).div_(std)
 
 
 @torch.inference_mode()
-def accuracy(net, images, labels):
+def accuracy(net: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     """Return the fraction of the images that the net classifies correctly."""
     pairs = zip(images.split(LARGEST), labels.split(LARGEST), strict=True)
     return sum((net(x).argmax(1) == y).sum().item() for x, y in pairs) / len(labels)

@@ -1,9 +1,21 @@
-"""The peers: PyTorch, JAX and ONNX Runtime, each given our layers, our weights and a batch that is ready in memory.
+"""The peers: PyTorch, JAX and ONNX Runtime, each with our layers, our weights and a batch in memory.
 
-Every function returns calls by name, or in place of a call why there is none. Nothing here is needed to use distcnn.
+Every function returns {name: call}, with a text that says why instead of a call that is not possible. distcnn itself
+needs none of the peers.
 """
 
+from __future__ import annotations
+
 import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from distcnn.layers.base import Layer
+    from distcnn.layers.declarations import Shape
+    from distcnn.network.net import Net
 
 NAMES = {"peer_pytorch": "PyTorch", "peer_jax": "JAX", "peer_onnx": "ONNX Runtime"}
 NEEDS = {
@@ -15,37 +27,43 @@ NEEDS = {
 }
 
 
-def steps(net, images, labels, quick=False):
-    """Return training steps on a batch, each of which returns its loss before the update."""
+def steps(net: Net, images: np.ndarray, labels: np.ndarray, quick: bool = False) -> dict[str, Callable | str]:
+    """Return training steps on a batch; each call returns the loss before the update."""
     return _collect(("peer_pytorch", "peer_jax"), "steps", net, images, labels, quick)
 
 
-def predictions(net, images, quick=False):
-    """Return forward passes on a batch, each of which returns the logits."""
+def predictions(net: Net, images: np.ndarray, quick: bool = False) -> dict[str, Callable | str]:
+    """Return forward passes on a batch; each call returns the logits."""
     return _collect(("peer_onnx", "peer_pytorch", "peer_jax"), "predictions", net, images, quick)
 
 
-def directions(layer, shape, samples):
-    """Return for forward, dx and dW of a layer the calls; input shape without samples."""
+def directions(layer: Layer, shape: Shape, samples: int) -> dict[str, dict[str, Callable | str]]:
+    """Return {direction: {name: call}} for the forward pass, dx and dW of a layer; shape: of its input."""
     found = _collect(("peer_pytorch",), "directions", layer, shape, samples)
     names = "forward", "dx", "dW"
     return {d: {n: c if isinstance(c, str) else c[d] for n, c in found.items()} for d in names}
 
 
-def layers(layer, shape, samples):
-    """Return the forward and backward pass of a layer, as in training; input shape without samples."""
+def layers(layer: Layer, shape: Shape, samples: int) -> dict[str, Callable | str]:
+    """Return calls of both passes of a layer, as in training; shape: of its input, without samples."""
     return _collect(("peer_pytorch",), "layers", layer, shape, samples)
 
 
-def compiled(what, model, batch_size, quick=False):
-    """Return PyTorch compiled as functions that give a time: what is "step" or "prediction", of a model by name."""
+def compiled(what: str, model: str, batch_size: int, quick: bool = False) -> dict[str, Callable | str]:
+    """Return compiled PyTorch as functions that return a time.
+
+    what: "step" or "prediction".
+    model: the name of a model.
+    batch_size: the number of samples.
+    quick: whether to return nothing, as compilation takes long.
+    """
     if quick or missing("peer_pytorch"):
         return {}
     return importlib.import_module("peer_compiled").contender(what, model, batch_size)
 
 
-def missing(module):
-    """Return why a peer cannot run here; an empty text if it can."""
+def missing(module: str) -> str:
+    """Return a text that says why a peer cannot run here; an empty text if it can."""
     return "" if all(map(importlib.util.find_spec, NEEDS[module])) else "not installed"
 
 

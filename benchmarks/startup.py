@@ -1,9 +1,12 @@
-"""Start-up: seconds from the command to the first step, of LeNet-5 on the embedded digits, compared with PyTorch.
+"""Compare the seconds from the start of a command to its first step with PyTorch's, for LeNet-5 on the digits.
 
     python benchmarks/startup.py
 
-Cold compiles all kernels, in an empty cache; warm finds them there. With one rank everything stays on one core.
+A cold start compiles all kernels, as the cache is empty; a warm start reads them from the cache. Commands of one rank
+run on one core.
 """
+
+from __future__ import annotations
 
 import os
 import tempfile
@@ -17,16 +20,16 @@ from distcnn.bench.measure import one_core
 MANY = 8
 
 
-def ready(words, **environment):
-    """Return the seconds until a command is ready for its first step."""
+def ready(words: list[str], **environment: str) -> float:
+    """Return the seconds until a command is ready for its first step; words, environment: as in `Run`."""
     return Run(words, stop_when_ready=True, **environment).ready
 
 
-def main():
-    """Measure, print and keep."""
-    table = Table("startup", arguments(__doc__), rounds=5, alone=False)
+def main() -> None:
+    """Measure, print and save the results."""
+    table = Table("startup", arguments(__doc__), rounds=5, pinned=False)
     reason, cores = missing("peer_ddp"), os.sched_getaffinity(0)
-    Run(ours(1, "--max-steps", 1))  # the cache is warm from here on
+    Run(ours(1, "--max-steps", 1))  # fills the kernel cache
 
     def row(what, ranks):
         peers = {"PyTorch DDP": reason or (lambda: ready(theirs(ranks, "--data", DIGITS)))}

@@ -1,4 +1,9 @@
-"""What is measured: training steps of our nets on noise, and the check that all contenders compute the same."""
+"""The work to measure: training steps of our nets on noise, and a check that all peers compute the same results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,24 +13,27 @@ from distcnn.models import MODELS, build
 from distcnn.parallel.serial import SerialComm
 from distcnn.training.trainer import Trainer
 
+if TYPE_CHECKING:
+    from distcnn.network.net import Net
+
 SAMPLES, CLASSES = 4096, 10
 
 
-def training_on_noise(model, batch_size):
-    """Return a Trainer of a model by name, on random uint8 images and labels, its kernels compiled."""
+def training_on_noise(model: str, batch_size: int) -> Trainer:
+    """Return a Trainer with compiled kernels, for random uint8 images and labels; model: the name of a model."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (SAMPLES, *MODELS[model].input_shape), dtype=np.uint8)
-    part = Split(images, rng.integers(0, CLASSES, SAMPLES).astype(np.int32))
+    split = Split(images, rng.integers(0, CLASSES, SAMPLES).astype(np.int32))
     config = Config(
         model=model, batch_size=batch_size, epochs=10**6, learning_rate=0.01, warmup_epochs=0.0, threads=1
     )
-    trainer = Trainer(config, Dataset("noise", "", tuple("0123456789"), part, None), SerialComm())
+    trainer = Trainer(config, Dataset("noise", "", tuple("0123456789"), split, None), SerialComm())
     trainer.compile()
     return trainer
 
 
-def stepping(trainer):
-    """Return a function that does a step, the gathering of its batch included."""
+def stepping(trainer: Trainer) -> Callable[[], None]:
+    """Return a function that computes a training step, including the gathering of its batch."""
     batches = trainer.remaining()
 
     def step():
@@ -36,30 +44,37 @@ def stepping(trainer):
     return step
 
 
-def batch_of(trainer):
-    """Return a batch: images as they are, float32 (n, c, h, w), the same normalized, as peers need them, and labels."""
-    part, n = trainer.dataset.train, trainer.config.batch_size
+def batch_of(trainer: Trainer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a batch as (images, normalized images for the peers, labels); images: float32 (n, c, h, w)."""
+    split, n = trainer.dataset.train, trainer.config.batch_size
     mean, std = (each[:, None, None] for each in (trainer.replica.mean, trainer.replica.std))
-    images = part.images[:n].astype(np.float32)
-    return images, (images - mean) / std, part.labels[:n]
+    images = split.images[:n].astype(np.float32)
+    return images, (images - mean) / std, split.labels[:n]
 
 
-def prediction_of_noise(model, batch_size):
-    """Return a net by name, and random images for it."""
+def prediction_of_noise(model: str, batch_size: int) -> tuple[Net, np.ndarray]:
+    """Return a net, and random images for it; model: the name of a model."""
     net = build(model, MODELS[model].input_shape, CLASSES, seed=0)
     return net, np.random.default_rng(0).standard_normal((batch_size, *net.input_shape), np.float32)
 
 
-def flops(net):
-    """Return the FLOPs of a sample's forward pass in each layer with weights, as direct convolution has them."""
+def flops(net: Net) -> list[int]:
+    """Return for each layer with weights the FLOPs per sample of the forward pass, by direct convolution."""
     pairs = zip(net.layers, net.shapes, strict=False)
     return [layer.flops(shape) for layer, shape in pairs if layer.parameters(shape)]
 
 
-def checked(calls, wanted, tolerance=1e-4):
-    """Return the calls by name; a call that raises an exception is replaced by a string that names it.
+def checked(
+    calls: dict[str, Callable | str], wanted: np.ndarray | float, tolerance: float = 1e-4
+) -> dict[str, Callable | str]:
+    """Make each call once and check its result; return the calls.
 
-    Raises SystemExit unless the first result of every call is `wanted`: otherwise, other things would be compared.
+    A call that raises an exception is replaced by a text that names the exception. Raises SystemExit if a result is
+    wrong, because then the benchmark would compare different computations.
+
+    calls: {name: function, or a text that says why there is none}.
+    wanted: the right result.
+    tolerance: the largest allowed error, relative to the largest number of the result.
     """
     return {
         name: call if isinstance(call, str) else _checked(name, call, wanted, tolerance)

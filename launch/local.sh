@@ -1,10 +1,10 @@
 #!/bin/bash
 # Train on this machine:    launch/local.sh --data mnist.h5 --epochs 20
-# Started again, training goes on from the newest checkpoint. Ctrl-C saves and stops; more of them kill.
+# If it is started again, training continues from the newest checkpoint. Ctrl-C saves and stops; a second one kills.
 
-VENV=${VENV:-.venv}                               # the virtual environment that distcnn and its MPI are in
+VENV=${VENV:-.venv}                               # the virtual environment with distcnn and MPI
 cores=$(nproc)
-RANKS=${RANKS:-$((cores < 8 ? cores : 8))}        # one a core, up to batch size / 16
+RANKS=${RANKS:-$((cores < 8 ? cores : 8))}        # one per core, up to batch size / 16
 OUT=${OUT:-runs/local}                            # the run's folder
 RESTART=${RESTART:-no}                            # yes: when training was stopped by USR1, start it again
 
@@ -17,11 +17,11 @@ train() {
     while [ "$asked" ]; do asked=; wait $job; code=$?; done    # a trap ends `wait` too early
 }
 
-set -m                                            # so that Ctrl-C reaches this script alone
-stop=USR1                                         # mpirun forwards it to all ranks: they save and exit with 75
+set -m                                            # so that Ctrl-C reaches only this script
+stop=USR1                                         # mpirun forwards it to all ranks, which save and exit with 75
 trap 'asked=yes; kill -USR1 $job' USR1
 trap 'asked=yes; RESTART=no; kill -$stop $job; stop=TERM' INT TERM HUP
 
 train "$@"
 while [ $code = 75 ] && [ "$RESTART" = yes ]; do train "$@"; done
-exit $code    # 0 done, 2 your mistake, 3 diverged, 75 stopped after saving: start it again
+exit $code    # 0 done, 2 an error of the user, 3 diverged, 75 stopped after saving: start it again

@@ -36,7 +36,7 @@ def test_info_sums_up_many_classes(tmp_path, run):
     path = write(tmp_path / "many.h5", {"train/labels": np.arange(12) * 10}, None)
     done = run("python", "-m", "distcnn.data", "info", path)
     assert "111 classes, by number" in done.stdout
-    assert "train: 0 to 1 samples a class" in done.stdout
+    assert "train: 0 to 1 samples per class" in done.stdout
 
 
 def test_info_reports_everything_that_is_wrong(tmp_path, run):

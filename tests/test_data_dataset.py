@@ -123,7 +123,7 @@ WRONG_ARRAYS = {
     "no array": ({"train/images": h5py.Empty("u1")}, "shape None"),
     "no samples": ({"train/images": IMAGES[:0], "train/labels": LABELS[:0]}, "holds no images: add some"),
     "no test samples": ({"test/images": IMAGES[:0], "test/labels": LABELS[:0]}, "leave the group /test out"),
-    "no pixels": ({"train/images": IMAGES[..., :0]}, "without a pixel"),
+    "no pixels": ({"train/images": IMAGES[..., :0]}, "without pixels"),
     "counts that differ": ({"train/labels": LABELS[:11]}, "/train holds 12 images and 11 labels"),
     "splits that differ": (
         {"test/images": IMAGES[:4, :, :5]},
@@ -311,11 +311,11 @@ WRONG_STORAGE = {
     elsewhere_in_two_steps: "a link to another file",
     nowhere: "or to nothing",
     group: "is a group; wanted a dataset",
-    virtual: "from other files",
-    raw_file: "from other files",
+    virtual: "in other files",
+    raw_file: "in other files",
     never_written: "never written",
-    half_written: "never written to its end",
-    huge_chunks: "more than it holds",
+    half_written: "not written completely",
+    huge_chunks: "larger than the dataset",
     unknown_filter: "h5repack -f GZIP=4",
 }
 
@@ -375,4 +375,4 @@ def test_a_link_within_the_file_is_followed(tmp_path):
 
 def test_files_larger_than_memory_mode_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "MEMORY_LIMIT", 400)
-    assert "streaming larger files is not there yet" in message(write(tmp_path / "large.h5"))
+    assert "larger files cannot be streamed yet" in message(write(tmp_path / "large.h5"))

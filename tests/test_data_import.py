@@ -175,15 +175,18 @@ def huge_png():
 
 
 WRONG = {
-    "no image": ({"train/dog/a.png": b"hello"}, "train/dog/a.png is no image"),
-    "cut off": ({"train/dog/z.png": CONTENTS[NAMES[0]][:-40]}, "train/dog/z.png is no image"),
+    "no image": ({"train/dog/a.png": b"hello"}, "train/dog/a.png cannot be read as an image"),
+    "cut off": ({"train/dog/z.png": CONTENTS[NAMES[0]][:-40]}, "train/dog/z.png cannot be read as an image"),
     "too many pixels": ({"train/dog/z.png": huge_png()}, "9000 x 9000 pixels; wanted at most"),
     "16 bits": (
         {"train/dog/z.png": picture(PIXELS[0, ..., 0].astype(np.uint16) * 99)},
-        "wanted 8 bits a channel",
+        "wanted 8 bits per channel",
     ),
-    "no class": ({"train/a.png": CONTENTS[NAMES[0]]}, "train/a.png lies in no class"),
-    "a class only in test": ({"test/cow/a.png": CONTENTS[NAMES[0]]}, "of class cow, which train has not"),
+    "no class": ({"train/a.png": CONTENTS[NAMES[0]]}, "train/a.png is not in the folder of a class"),
+    "a class only in test": (
+        {"test/cow/a.png": CONTENTS[NAMES[0]]},
+        "of class cow, which train does not have",
+    ),
 }
 
 
@@ -201,7 +204,7 @@ def test_wrong_folders_are_refused(tmp_path):
         read_source(as_folder(tmp_path / "a", {"dog/a.png": b"", "cat/b.png": b""}))
     with pytest.raises(DataError, match="no folder train with images in it"):  # the same for all
         read_source(as_zip(tmp_path / "a.zip", {"a.png": b"", "a.png/train/dog/b.png": b""}))
-    with pytest.raises(DataError, match="holds 1 files, none of which is known; wanted MNIST"):
+    with pytest.raises(DataError, match="holds 1 files, but none of a known format; wanted MNIST"):
         read_source(as_folder(tmp_path / "b", {"train/dog/a.doc": b""}))
     with pytest.raises(DataError, match="No such file"):
         read_source(tmp_path / "nowhere")
@@ -296,7 +299,7 @@ def test_wrong_cifar_files_are_refused(tmp_path, change, words):
 
 
 def test_pickles_are_never_read(tmp_path):
-    with pytest.raises(DataError, match="pickles, which may run code; wanted its binary version"):
+    with pytest.raises(DataError, match="pickles, which can run code; wanted its binary version"):
         read_source(
             as_tar(tmp_path / "c.tar", {"cifar-10-batches-py/batches.meta": b"", "data_batch_1": b""})
         )

@@ -161,23 +161,23 @@ def test_table_of_connections(table, shape, relu):
 
 
 def test_radial_basis():
-    centres = normal(4, 12, seed=5)
+    centers = normal(4, 12, seed=5)
 
     def formula(x):
-        return oracle.radial_basis(x.reshape(len(x), 12), centres)
+        return oracle.radial_basis(x.reshape(len(x), 12), centers)
 
-    check([Flatten(), RadialBasis(centres)], formula, (3, 2, 2))
+    check([Flatten(), RadialBasis(centers)], formula, (3, 2, 2))
 
 
 @pytest.mark.parametrize("rejection", [0.5, 7.0, 1e4])
 def test_loss_with_a_class_to_which_no_sample_belongs(rejection):
     """As LeCun et al. 1998, equation 9: far wrong answers are not pushed farther than the rejection."""
-    centres, x, labels = normal(5, 6, seed=2), normal(19, 6, 1, 1), np.arange(19) % 5
-    net = Net([Flatten(), Dense(6), RadialBasis(centres, rejection)], (6, 1, 1))
+    centers, x, labels = normal(5, 6, seed=2), normal(19, 6, 1, 1), np.arange(19) % 5
+    net = Net([Flatten(), Dense(6), RadialBasis(centers, rejection)], (6, 1, 1))
     loss, gradients = net.loss_and_gradients(x, labels)
     features = x.reshape(19, 6) @ net.parameters["1.weight"].T
     wanted, dlogits = oracle.softmax_cross_entropy(net.predict(x), labels, -rejection)
-    dfeatures = oracle.derivative(lambda value: oracle.radial_basis(value, centres), features, dlogits)
+    dfeatures = oracle.derivative(lambda value: oracle.radial_basis(value, centers), features, dlogits)
     assert loss == pytest.approx(wanted, rel=1e-5)
     assert np.allclose(gradients["1.bias"], dfeatures.sum(axis=0), atol=1e-5)
 
@@ -226,7 +226,7 @@ def test_activation_far_from_zero(layer, formula, theirs):
         (lambda: TableConv2D(((),), 3), "connections"),
         (lambda: TableConv2D(3, 3), "connections"),
         (lambda: Net([TableConv2D(((0, 3),), 3)], (3, 4, 4)), "input map 3"),
-        (lambda: RadialBasis([[0.0, np.nan]]), "centres"),
+        (lambda: RadialBasis([[0.0, np.nan]]), "centers"),
         (lambda: RadialBasis(np.ones((2, 3)), rejection=-1), "rejection"),
         (lambda: Net([Flatten(), RadialBasis(np.ones((2, 3)))], (1, 2, 2)), "3 features"),
         (lambda: Net([Flatten(), GlobalMeanPool2D()], (1, 2, 2)), "images"),

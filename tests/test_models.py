@@ -12,7 +12,7 @@ from distcnn import models
 from distcnn.errors import ConfigError, NetError
 from distcnn.layers import Add, Conv2D, Dense
 from distcnn.models import MODELS, build, check, size
-from distcnn.models.lenet5_1998 import TABLE, centres
+from distcnn.models.lenet5_1998 import TABLE, centers
 from distcnn.network.plan import Block
 from distcnn.network.shapes import infer_shapes
 from tests.helpers import jobs
@@ -119,7 +119,7 @@ def test_table_i():
 
 
 def test_pictures_of_classes_differ():
-    codes = centres(47)
+    codes = centers(47)
     assert codes.shape == (47, 84)
     assert set(np.unique(codes)) == {-1, 1}
     distances = (codes[:, None] != codes).sum(axis=2) + 84 * np.eye(47)

@@ -27,7 +27,6 @@ from distcnn.layers.declarations import RELU, Array, Fusion, MemoryUse, Paramete
 from distcnn.layers.values import Border
 from distcnn.network import buffer_sharing, passes
 from distcnn.network.group_plan import segments, synchronize
-from distcnn.network.passes import chain
 from distcnn.network.shapes import infer_shapes
 from tests.helpers import oracle
 from tests.helpers.arrays import close, normal
@@ -230,8 +229,8 @@ def test_a_layer_from_outside_fuses_with_ours():
 # ---- the passes ----
 
 
-def chain_of(*layers, shape=(4, 8, 8)):
-    return chain(layers, infer_shapes(layers, shape)[0])
+def nodes_of(*layers, shape=(4, 8, 8)):
+    return passes.to_nodes(layers, infer_shapes(layers, shape)[0])
 
 
 def summary(found):
@@ -245,9 +244,9 @@ def summary(found):
     ]
 
 
-def test_chain():
+def test_to_nodes():
     conv, flatten = Conv2D(2, 3), Flatten()
-    found = chain_of(conv, flatten)
+    found = nodes_of(conv, flatten)
     assert [(node.layer, node.number, node.shape, node.out_shape) for node in found] == [
         (conv, 0, (4, 8, 8), (2, 6, 6)),
         (flatten, 1, (2, 6, 6), (72,)),
@@ -257,7 +256,7 @@ def test_chain():
 def test_fold_norms():
     """A norm goes into the convolution directly before it, and only the first one."""
     norm = BatchNorm2D()
-    found = passes.fold_norms(chain_of(norm, Conv2D(2, 3), norm, norm, MaxPool2D(2), norm))
+    found = passes.fold_norms(nodes_of(norm, Conv2D(2, 3), norm, norm, MaxPool2D(2), norm))
     assert [(node.number, node.norm and node.norm.number) for node in found] == [
         *((0, None), (1, 2), (3, None), (4, None), (5, None)),
     ]
@@ -265,7 +264,7 @@ def test_fold_norms():
 
 def test_fuse_forward():
     relu = ReLU()
-    found = passes.fuse_forward(chain_of(relu, Conv2D(2, 3), relu, relu, Tanh(), relu))
+    found = passes.fuse_forward(nodes_of(relu, Conv2D(2, 3), relu, relu, Tanh(), relu))
     nothing = None, None
     assert summary(found) == [
         (0, *nothing, None, False, False),
@@ -277,38 +276,38 @@ def test_fuse_forward():
 
 def test_fuse_backward():
     relu = ReLU()
-    found = passes.fuse_backward(chain_of(relu, Conv2D(2, 3), relu, Tanh(), relu, MaxPool2D(2)))
+    found = passes.fuse_backward(nodes_of(relu, Conv2D(2, 3), relu, Tanh(), relu, MaxPool2D(2)))
     assert [node.prologue for node in found] == [None, relu, None, None, None, relu]
     assert [node.backward_fused for node in found] == [True, False, False, False, True, False]
 
 
 def test_what_inference_drops():
-    found = passes.fuse_forward(chain_of(Conv2D(2, 3), ReLU(), Dropout(), Conv2D(2, 3), Dropout(), ReLU()))
+    found = passes.fuse_forward(nodes_of(Conv2D(2, 3), ReLU(), Dropout(), Conv2D(2, 3), Dropout(), ReLU()))
     assert [node.number for node in passes.drop_training_only(found)] == [0, 1, 3, 5]
     assert [node.number for node in passes.drop_fused(found)] == [0, 2, 3, 4, 5]
 
 
 def test_one_array_has_the_borders_that_all_its_readers_want():
     conv = Conv2D(2, 3, padding=1)  # computed directly, with zeros at the sides of x
-    found = passes.fuse_forward(chain_of(Conv2D(3, 1), ReLU(), SaveAs("a"), conv, Tanh()))
+    found = passes.fuse_forward(nodes_of(Conv2D(3, 1), ReLU(), SaveAs("a"), conv, Tanh()))
     slots = buffer_sharing.value_slots(found, (4, 8, 8))
-    assert [slot.value for slot in slots] == [0, 1, 1, 1, 4, 5]
+    assert [slot.array for slot in slots] == [0, 1, 1, 1, 4, 5]
     assert [slot.border for slot in slots] == [Border(), *[Border(1, 1)] * 3, Border(), Border()]
 
 
-def test_a_gradient_takes_the_place_of_what_it_is_computed_from():
-    slots = buffer_sharing.gradient_slots(chain_of(Tanh(), Conv2D(2, 3), ReLU(), SaveAs("a")), (4, 8, 8))
-    assert [slot.value for slot in slots] == [0, 0, 2, 2, 2]
+def test_a_gradient_computed_in_place_is_the_same_array():
+    slots = buffer_sharing.gradient_slots(nodes_of(Tanh(), Conv2D(2, 3), ReLU(), SaveAs("a")), (4, 8, 8))
+    assert [slot.array for slot in slots] == [0, 0, 2, 2, 2]
 
 
 def test_views_share_memory_where_there_are_no_zeros():
     shape = (4, 4, 4)
-    found = chain_of(Tanh(), Flatten(), Dense(3), shape=shape)
+    found = nodes_of(Tanh(), Flatten(), Dense(3), shape=shape)
     slots = buffer_sharing.share_views(found, buffer_sharing.value_slots(found, shape))
-    assert [(slot.value, slot.place) for slot in slots] == [(0, 0), (1, 1), (2, 1), (3, 3)]
+    assert [(slot.array, slot.region) for slot in slots] == [(0, 0), (1, 1), (2, 1), (3, 3)]
     gradients = [*buffer_sharing.gradient_slots(found, shape)]
     fixed = buffer_sharing.share_views(found, gradients, frozenset({2}))
-    assert [slot.place for slot in fixed] == [0, 0, 2, 3]
+    assert [slot.region for slot in fixed] == [0, 0, 2, 3]
 
 
 def test_gradients_lie_over_values_that_nobody_reads_again():
@@ -316,16 +315,16 @@ def test_gradients_lie_over_values_that_nobody_reads_again():
         [Conv2D(2, 3), ReLU(), MaxPool2D(2), Tanh()], [(4, 8, 8), *[(2, 6, 6)] * 2, *[(2, 3, 3)] * 2]
     )
     values, gradients = buffer_sharing.training_slots(found, (4, 8, 8))
-    assert [slot.value for slot in values] == [0, 1, 1, 3, 4]
-    assert [slot.value for slot in gradients] == [5, 1, 1, 8, 8]
-    assert gradients[1].place == values[2].place
+    assert [slot.array for slot in values] == [0, 1, 1, 3, 4]
+    assert [slot.array for slot in gradients] == [5, 1, 1, 8, 8]
+    assert gradients[1].region == values[2].region
 
 
-def test_places_serve_again_when_their_last_value_is_read():
+def test_regions_are_used_again_when_their_last_value_is_read():
     shape = (4, 4, 4)
-    found = chain_of(Tanh(), SaveAs("a"), Tanh(), MeanPool2D(1), Tanh(), Add("a"), Tanh(), shape=shape)
+    found = nodes_of(Tanh(), SaveAs("a"), Tanh(), MeanPool2D(1), Tanh(), Add("a"), Tanh(), shape=shape)
     slots = buffer_sharing.inference_slots(found, shape)
-    assert [slot.place for slot in slots] == [
+    assert [slot.region for slot in slots] == [
         0,
         1,
         1,

@@ -9,10 +9,14 @@ from distcnn.layers import Conv2D
 
 KINDS = {
     "convolution": ("CONVOLUTIONS", {"": (Conv2D(9, 5, padding=2), (7, 6, 9))}, bench.convolution_rows),
-    "rowwise": ("CONVOLUTIONS", {"": (Conv2D(3, 5, padding=2), (8, 3, 4))}, bench.winograd_rows_rows),
+    "winograd along rows": (
+        "CONVOLUTIONS",
+        {"": (Conv2D(3, 5, padding=2), (8, 3, 4))},
+        bench.winograd_along_rows,
+    ),
     "dense": ("DENSE", {"": (53, 13)}, bench.dense_rows),
     "far apart": ("DENSE", {"": (1024, 13)}, bench.dense_rows),
-    "winograd": ("PRODUCTS", {"": (16, 32, 5)}, bench.winograd_point_rows),
+    "winograd": ("PRODUCTS", {"": (16, 32, 5)}, bench.winograd_points),
 }
 
 

@@ -1,1 +1,1 @@
-"""Measuring what this machine does: `python -m distcnn.bench tiles`."""
+"""Measurements of this machine: `python -m distcnn.bench tiles`."""

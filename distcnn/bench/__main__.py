@@ -11,14 +11,14 @@ import argparse
 
 
 def main() -> None:
-    """Parse the command line and measure; the exit code is 1 if a tile in use spills."""
+    """Run the command; the exit code is 1 if a tile in use is slow, because it spills registers."""
     parser = argparse.ArgumentParser(prog="python -m distcnn.bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    tiles = commands.add_parser("tiles", help="a line for each kernel and shape, the fastest tile first")
-    tiles.add_argument(
-        "--every", action="store_true", help="try every tile that might fit, not the table's alone"
-    )
-    tiles.add_argument("--only", default="", metavar="TEXT", help="only lines whose name contains this")
+    tiles_help = "print a line for each kernel and shape, the fastest tile first"
+    tiles = commands.add_parser("tiles", help=tiles_help)
+    every = "try every tile that might fit, not only those in the table"
+    tiles.add_argument("--every", action="store_true", help=every)
+    tiles.add_argument("--only", default="", metavar="TEXT", help="only lines whose name contains TEXT")
     options = parser.parse_args()
 
     from distcnn.bench.measure import one_core

@@ -1,7 +1,7 @@
 """Measure times in interleaved rounds, and the peak of fused multiply-adds in the same round.
 
-Clock rates change and cores are shared, so a time means little by itself: what counts is its ratio to another one
-taken just before or after it. Times are CPU time of this process, on all its threads, without that of other processes.
+Clock rates change and cores are shared, so a single time means little. What counts is its ratio to another time that
+was measured just before or after it. Times are the CPU time of all threads of this process.
 """
 
 import os
@@ -16,20 +16,20 @@ from distcnn.kernels.program import Program
 from distcnn.lanes import LANES, aligned, load, load_row, store, store_tile, tile_fma, tile_repeat
 from distcnn.lanes.cpu import vector_registers
 
-CHAINS = 16 if vector_registers() == 32 else 5  # independent Lanes, each of which is two registers with AVX2
+CHAINS = 16 if vector_registers() == 32 else 5  # independent Lanes; with AVX2, each needs two registers
 REPEATS = 40_000
 
-Calls = Mapping[Any, Callable[[], Any]]  # by name
+Calls = Mapping[Any, Callable[[], Any]]  # functions to measure, by name
 
 
 def one_core() -> None:
-    """Keep this process on one core."""
+    """Pin this process to one core, if the system supports that."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def best(call: Callable[[], object], repeats: int = 3) -> float:
-    """Return the shortest time of a call, in seconds."""
+    """Return the shortest of the times of `repeats` calls, in seconds."""
     times = []
     for _ in range(repeats):
         start = time.process_time()
@@ -39,18 +39,18 @@ def best(call: Callable[[], object], repeats: int = 3) -> float:
 
 
 def interleaved(rounds: int, calls: Calls) -> dict[Any, np.ndarray]:
-    """Return for each name of `calls` an array of its results, one a round; a round makes each call once, in turn."""
+    """Make each call once per round, in turn; return for each name an array of its results, one per round."""
     results = [{name: call() for name, call in calls.items()} for _ in range(rounds)]
     return {name: np.array([each[name] for each in results]) for name in calls}
 
 
 def shares_of_peak(calls: Calls, flops: int, rounds: int = 9, repeats: int = 5) -> dict[Any, np.ndarray]:
-    """Return for each name an array of its FLOP/s over the peak measured before and after it, one a round.
+    """Return for each name an array of its FLOP/s divided by the peak measured before and after it, one per round.
 
-    calls: by name.
-    flops: of each call.
-    rounds: how many results there are.
-    repeats: how many times a call is measured in a round, of which the shortest time counts.
+    calls: the functions to measure, by name.
+    flops: the number of operations of each call.
+    rounds: the number of rounds.
+    repeats: how many times a call is measured in a round; the shortest time counts.
     """
     peak = np.array([_shares_in_a_round(calls, flops, repeats) for _ in range(rounds)])
     return dict(zip(calls, peak.T, strict=True))
@@ -65,7 +65,7 @@ def _shares_in_a_round(calls: Calls, flops: int, repeats: int) -> list[float]:
 
 
 def quartiles(values: np.ndarray) -> str:
-    """Return median and quartiles as text."""
+    """Return the median and the quartiles as text."""
     return "{:5.2f} [{:.2f} {:.2f}]".format(*np.percentile(values, [50, 25, 75]))
 
 
@@ -73,7 +73,7 @@ def quartiles(values: np.ndarray) -> str:
 
 
 def _fma_loop(x, repeats):
-    """Do `repeats` times CHAINS independent multiply-adds of the same operands."""
+    """Repeat CHAINS independent multiply-adds with the same operands `repeats` times."""
     tile, row = load_row(x, (0, 0), 1, CHAINS), load_row(x, (1, 0), 1, 1)
     factors = tile_repeat(load_row(x, (1, 1), 1, 1), CHAINS)
     for _ in range(repeats):
@@ -93,14 +93,14 @@ def fma_peak() -> float:
 
 
 def copy_bandwidth(megabytes: int = 128) -> float:
-    """Return how many bytes a second a copy larger than all caches reads and writes."""
+    """Return how many bytes per second a copy reads and writes together, for arrays larger than all caches."""
     source, target = (np.ones(megabytes << 18, np.float32) for _ in range(2))
     return 2 * source.nbytes / best(lambda: np.copyto(target, source))
 
 
 @kernel("f4:3 i8")
 def division_loop(x, repeats):
-    """Do `repeats` times four independent divisions."""
+    """Repeat four independent divisions `repeats` times."""
     a, b, c, d = load(x, (0, 0)), load(x, (0, 1)), load(x, (0, 2)), load(x, (0, 3))
     divisor = load(x, (1, 0))
     for _ in range(repeats):
@@ -109,7 +109,7 @@ def division_loop(x, repeats):
 
 
 def division_seconds() -> float:
-    """Return how long the division of one Lanes takes."""
+    """Return the seconds of the division of one Lanes."""
     _OPERANDS[...] = 1.0
     division_loop(_OPERANDS, 1)
     return best(lambda: division_loop(_OPERANDS, REPEATS // 4), 1) / REPEATS
@@ -122,9 +122,10 @@ def _copy(x, y):
 
 
 def copy_seconds(size: int, least: float = 1e-3) -> float:
-    """Return how long a copy takes that reads and writes `size` bytes together, in the cache or memory that holds them.
+    """Return the seconds of a copy within the smallest cache that its arrays fit into, or else within memory.
 
-    least: seconds of a measurement.
+    size: the number of bytes that the copy reads and writes together.
+    least: the seconds of a measurement.
     """
     x, y = (aligned((max(1, size // 128), LANES)) for _ in range(2))
     x[...] = y[...] = 1.0
@@ -132,10 +133,10 @@ def copy_seconds(size: int, least: float = 1e-3) -> float:
 
 
 def repeated_seconds(calls: list[tuple], least: float = 1e-3) -> float:
-    """Return the shortest time of some kernel calls.
+    """Return the shortest time of a sequence of kernel calls, in seconds.
 
-    calls: (kernel, arguments) each; they are repeated in a measurement.
-    least: seconds of a measurement.
+    calls: (kernel, arguments) each.
+    least: the seconds of a measurement, in which the sequence is repeated.
     """
     once = Program(calls)
     once()

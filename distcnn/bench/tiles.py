@@ -1,6 +1,6 @@
-"""Measure tiles: every candidate of every kernel at the shapes of LeNet-5 and vgg-small, and the one in use.
+"""Measure register tiles: all candidates for every kernel, at the shapes of LeNet-5 and vgg-small.
 
-A tile that does not fit into the registers spills: it is several times slower than its neighbors, not a little.
+If a tile does not fit into the registers, it spills: then it is several times slower than slightly smaller tiles.
 """
 
 from collections.abc import Iterator
@@ -34,17 +34,17 @@ CONVOLUTIONS = {  # layer, shape of its input
 }
 DENSE = {"LeNet-5 400-120": (400, 120), "LeNet-5 120-84": (120, 84), "vgg 2048-128": (2048, 128)}
 PRODUCTS = {"vgg 32-32": (32, 32, 4), "vgg 64-64": (64, 64, 4), "vgg 128-128": (128, 128, 4)}
-SLOW = 0.5  # of the best one's speed: it spills
+SLOW = 0.5  # of the speed of the fastest tile: a slower tile spills
 
 
 class Row(NamedTuple):
-    """A kernel at one shape.
+    """A kernel at one shape: one line of the output.
 
-    name: what the line shows.
-    used: the tile in use.
-    made: the kernel for each tile that is tried.
-    arguments: of the kernels.
-    flops: of a call.
+    name: the name of the line.
+    used: the tile that distcnn uses.
+    made: for each tile to measure, the kernel with that tile.
+    arguments: the arguments of all these kernels.
+    flops: the number of operations of a call.
     """
 
     name: str
@@ -62,9 +62,12 @@ def random(shape: Shape) -> np.ndarray:
 
 
 def buffers_of(layer: Layer, shape: Shape) -> LayerBuffers:
-    """Return the buffers of one layer alone, fused with ReLUs on both sides, with random numbers in all its arrays.
+    """Return the buffers of one layer without a net, with random numbers in all arrays that kernels read.
 
-    A saved output that it reads has the shape of x.
+    The layer is fused with a ReLU before and after it. If it reads a saved output, that has the shape of x.
+
+    layer: the layer.
+    shape: the shape of x.
     """
     skip, dskip = (Value(shape), Value(shape)) if layer.reads else (None, None)
     out = layer.output_shape(shape, *([shape] if layer.reads else []))
@@ -92,14 +95,14 @@ def buffers_of(layer: Layer, shape: Shape) -> LayerBuffers:
 
 
 def rows_by_columns(most_rows: int, most_columns: int) -> list[Tile]:
-    """Return all tiles (rows, columns) that might fit into the registers."""
+    """Return all tiles (rows, columns) up to a size that might fit into the registers."""
     least, most = (7, 34) if tile_sizes.WIDE else (1, 11)
     pairs = [(m, n) for m in range(1, most_rows + 1) for n in range(1, most_columns + 1)]
     return [(m, n) for m, n in pairs if least <= m * n and m * n + m + n <= most]
 
 
 def convolution_rows(every: bool) -> Iterator[Row]:
-    """Yield the rows of direct convolution in all three directions; every: try all tiles that might fit."""
+    """Yield the lines for direct convolution in all three directions; every: try all tiles that might fit."""
     for name, (layer, shape) in CONVOLUTIONS.items():
         layer = layer.using("direct")
         buffers = buffers_of(layer, shape)
@@ -121,8 +124,8 @@ def convolution_rows(every: bool) -> Iterator[Row]:
             yield Row(f"dx       {name}", used, made, data_arguments, flops)
 
 
-def winograd_rows_rows(every: bool) -> Iterator[Row]:
-    """Yield the rows of Winograd's algorithm along rows, where it is used."""
+def winograd_along_rows(every: bool) -> Iterator[Row]:
+    """Yield the lines for Winograd's algorithm along rows, for the layers that use it; every: see above."""
     for name, (layer, shape) in CONVOLUTIONS.items():
         if not layer.saved(shape):
             continue
@@ -145,7 +148,7 @@ def winograd_rows_rows(every: bool) -> Iterator[Row]:
 
 
 def dense_rows(every: bool) -> Iterator[Row]:
-    """Yield the rows of fully connected layers."""
+    """Yield the lines for fully connected layers; every: see above."""
     for name, (features, outputs) in DENSE.items():
         x, y, w = random((1, features, LANES)), random((1, outputs, LANES)), random((outputs, features))
         flops, groups = 2 * LANES * features * outputs, -(-features // LANES)
@@ -164,8 +167,8 @@ def dense_rows(every: bool) -> Iterator[Row]:
         yield Row(f"dW       {name}", tile_sizes.dense_weights(outputs, features), made, given, flops)
 
 
-def winograd_point_rows(every: bool) -> Iterator[Row]:
-    """Yield the rows of the products at Winograd's points."""
+def winograd_points(every: bool) -> Iterator[Row]:
+    """Yield the lines for the matrix products at the points of Winograd's algorithm; every: see above."""
     for name, (o, c, count) in PRODUCTS.items():
         flops, groups = 2 * 36 * LANES * o * c * count, c // LANES
         u, v, m = random((36, o // 4, c, 4)), random((36, c, count, LANES)), random((36, o, count, LANES))
@@ -179,10 +182,14 @@ def winograd_point_rows(every: bool) -> Iterator[Row]:
 
 
 def table(every: bool = False, wanted: str = "") -> int:
-    """Print a line for each kernel and shape whose name contains `wanted`; return how many tiles in use are slow."""
+    """Measure and print all lines; return how many tiles that distcnn uses are slow.
+
+    every: try every tile that might fit, not only the candidates of distcnn.kernels.tile_sizes.
+    wanted: print only lines whose name contains this text.
+    """
     failures = 0
     print("share of the peak of fused multiply-adds, median of the rounds; * in use, ! spills", flush=True)
-    for rows in (convolution_rows, winograd_rows_rows, dense_rows, winograd_point_rows):
+    for rows in (convolution_rows, winograd_along_rows, dense_rows, winograd_points):
         for row in rows(every):
             if wanted in row.name:
                 failures += show(row)
@@ -190,7 +197,7 @@ def table(every: bool = False, wanted: str = "") -> int:
 
 
 def show(row: Row) -> bool:
-    """Measure and print a row; return whether the tile in use is slow."""
+    """Measure and print a line; return whether the tile that distcnn uses is slow."""
     calls = {t: (lambda k=k: k(*row.arguments)) for t, k in row.made.items()}
     shares = {t: np.median(s) for t, s in shares_of_peak(calls, row.flops).items()}
     least = SLOW * max(shares.values())

@@ -1,1 +1,1 @@
-"""Datasets: the files that hold them, their samples in memory, and the order in which training sees them."""
+"""Datasets: their files, their samples in memory, and the order in which training uses the samples."""

@@ -1,8 +1,8 @@
-"""Make a dataset's file, or say what one holds.
+"""The command `python -m distcnn.data`: make the file of a dataset, or show what a file contains.
 
 python -m distcnn.data import SOURCE OUT.h5    from a folder or an archive; --help lists the formats
-python -m distcnn.data info FILE.h5            exit code 2 when something is wrong with the file
-python -m distcnn.data show FILE.h5 OUT.png    samples, as training sees them with --augment LIST
+python -m distcnn.data info FILE.h5            exit code 2 if something is wrong with the file
+python -m distcnn.data show FILE.h5 OUT.png    samples; with --augment LIST also as training distorts them
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
 
 def parse(words: list[str]) -> argparse.Namespace:
-    """Return the command line as `command`, the function to call, and its arguments."""
-    parser = Parser("python -m distcnn.data", description="Make a dataset's file, or say what one holds.")
+    """Return the parsed command line; its attribute `command` is the function to call with it."""
+    description = "Make the file of a dataset, or show what a file contains."
+    parser = Parser("python -m distcnn.data", description=description)
     commands = parser.add_subparsers(required=True, metavar="import|info|show")
     _add_import(commands)
     _add_info(commands)
@@ -46,30 +47,31 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("import", help=what, description=f"{what[0].upper()}{what[1:]}.")
     command.add_argument("source", metavar="SOURCE", help="a folder, .tar, .tar.xz, .tar.gz or .zip")
     command.add_argument("out", metavar="OUT.h5")
-    command.add_argument("--force", action="store_true", help="replace OUT.h5 if it is there")
-    command.add_argument("--size", metavar="HxW", help="resize images to so many rows and columns of pixels")
-    gray = "make images gray; without it they are gray if all image files are"
+    command.add_argument("--force", action="store_true", help="replace OUT.h5 if it exists")
+    command.add_argument("--size", metavar="HxW", help="resize images to H rows and W columns of pixels")
+    gray = "convert images to gray; without this option they become gray only if all image files are gray"
     command.add_argument("--gray", "--grey", action="store_true", help=gray)
     command.set_defaults(command=import_)
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("info", help="print what a file holds and what is wrong with it")
+    command = commands.add_parser("info", help="print what a file contains and what is wrong with it")
     command.add_argument("file", metavar="FILE.h5")
     command.set_defaults(command=info)
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("show", help="draw a sheet of training samples into a PNG file")
+    command = commands.add_parser("show", help="draw some training samples into a PNG file")
     command.add_argument("file", metavar="FILE.h5")
     command.add_argument("out", metavar="OUT.png")
-    command.add_argument("--augment", metavar="LIST", default=NONE, help="distorted as in training")
-    command.add_argument("--force", action="store_true", help="replace OUT.png if it is there")
+    augment = "also draw the samples as training with this option distorts them"
+    command.add_argument("--augment", metavar="LIST", default=NONE, help=augment)
+    command.add_argument("--force", action="store_true", help="replace OUT.png if it exists")
     command.set_defaults(command=show)
 
 
 def import_(arguments: argparse.Namespace) -> None:
-    """Write OUT.h5 whole or not at all."""
+    """Run the command `import`; OUT.h5 appears complete or not at all."""
     from distcnn.data.importers.importer import Options
     from distcnn.data.importers.sources import read_source
     from distcnn.data.importers.writer import write
@@ -85,29 +87,29 @@ def import_(arguments: argparse.Namespace) -> None:
 
 
 def _require_free(arguments: argparse.Namespace) -> None:
-    """Raise OutputError unless the file `out` may be written."""
+    """Raise OutputError if the output file exists, unless --force was given."""
     if os.path.lexists(arguments.out) and not arguments.force:
         remedy = "choose another name, or replace it with --force"
-        raise OutputError(f"{arguments.out} is there already: {remedy}")
+        raise OutputError(f"{arguments.out} already exists: {remedy}")
 
 
 def _size(text: str) -> tuple[int, int]:
     """Return (h, w) for "HxW"."""
     match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text, re.ASCII)
     if not match:
-        raise ConfigError(f"--size {text[:50]!r} is not possible; wanted HxW, in pixels, such as 224x224")
+        raise ConfigError(f"--size {text[:50]!r} is not valid; wanted HxW, in pixels, for example 224x224")
     return int(match[1]), int(match[2])
 
 
 def _progress(items: Iterable, title: str, total: int | None = None) -> Iterable:
-    """Yield the items; on a terminal, show meanwhile how many of the total have been yielded."""
+    """Yield the items; on a terminal, show a progress bar with the title and the total."""
     from tqdm import tqdm
 
     return tqdm(items, title, total, unit=" images", leave=False, disable=None)
 
 
 def info(arguments: argparse.Namespace) -> None:
-    """Print what a file holds; raise DataError when something is wrong with it."""
+    """Run the command `info`: print what a file contains; raise DataError if something is wrong with it."""
     from distcnn.data.info import report
 
     lines, wrong = report(arguments.file)
@@ -117,7 +119,7 @@ def info(arguments: argparse.Namespace) -> None:
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Write a picture of samples, whole or not at all."""
+    """Run the command `show`; OUT.png appears complete or not at all."""
     from distcnn.data.show import sheet
     from distcnn.system.atomic_files import write_whole
 

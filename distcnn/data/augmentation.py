@@ -1,4 +1,4 @@
-"""Training images, distorted on the way into lanes: a function of (seed, epoch, sample) and nothing else."""
+"""Augmentation: distort training images while they are copied into lanes, as a function of (seed, epoch, sample)."""
 
 import math
 
@@ -14,17 +14,18 @@ from distcnn.layers.context import BlockContext
 from distcnn.network.plan import Block
 from distcnn.numerics import portable_math
 
-REACH = 3  # the Gaussian window ends at so many standard deviations
+REACH = 3  # standard deviations from the center of the Gaussian window to its end
 
 
 class Augmentation:
     """The buffers and kernels that distort a block of sixteen images.
 
-    augment: which distortions
-    shape, dtype: (c, h, w) and type of an image
-    context: of the net whose input they are: it names seed and epoch
+    augment: the distortions.
+    shape: (c, h, w) of an image.
+    dtype: the type of the pixels, uint8 or float32.
+    context: the context of the blocks, which contains the seed and the epoch.
 
-    Raises ConfigError for distortions that leave nothing of an image.
+    Raises ConfigError for distortions that would leave nothing of an image.
     """
 
     def __init__(
@@ -52,15 +53,15 @@ class Augmentation:
         return [self._pack, self._warp, *(kernel for kernel, _ in self._calls)]
 
     def worker_copy(self, context: BlockContext) -> "Augmentation":
-        """Return an Augmentation with the same distortions and its own buffers, for another thread."""
+        """Return an Augmentation with the same distortions and separate buffers, for another thread."""
         return Augmentation(*self._arguments, context)
 
     def load(self, block: Block, scale: np.ndarray, shift: np.ndarray, x: np.ndarray) -> None:
-        """Pack a block's images into lanes, distort them, and then normalize them.
+        """Copy the images of a block into lanes, distort them, and then normalize them.
 
-        block: its images and the samples' numbers
-        scale, shift: float32 [c]; a pixel is multiplied by scale, then shift is added
-        x: float32 [1, c, h, w, 16], overwritten
+        block: the block.
+        scale, shift: float32 [c]; each pixel is multiplied by scale, then shift is added.
+        x: float32 [1, c, h, w, 16], overwritten.
         """
         self._samples[:] = block.index
         self._pack(block.images, block.index, *self._unchanged, self._inside)
@@ -81,14 +82,15 @@ def _ranges(augment: Augment) -> np.ndarray:
 def _elastic(
     alpha: float, sigma: float, height: int, width: int, when: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, list]:
-    """Return the displacement field [2, h, w or more, 16] and the kernel calls that fill it for each block.
+    """Return the displacement field of elastic distortion, [2, h, w or more, 16], and the calls that fill it.
 
     Uniform noise in [-1, 1), 0 outside of the image, is smoothed by a Gaussian whose weights add up to 1, along the
     rows and then along the columns, and multiplied by alpha (Simard, Steinkraus and Platt 2003).
 
-    alpha, sigma: of the formula, in pixels; without distortion alpha is 0
-    height, width: of the image
-    when: arrays that name samples, seed and epoch
+    alpha: the factor, in pixels; 0 for no elastic distortion.
+    sigma: the standard deviation of the Gaussian, in pixels.
+    height, width: the size of the image.
+    when: the arrays (samples, settings) from which the kernels draw random numbers.
     """
     columns = -(-width // kernels.COLUMNS) * kernels.COLUMNS
     field = aligned((2, height, columns, LANES))
@@ -97,7 +99,7 @@ def _elastic(
     weights = gaussian(sigma)
     reach = len(weights) // 2
     noise = aligned((2, height, columns + 2 * reach, LANES))
-    # one column more, so that neighboring rows do not fall into one set of the cache
+    # One more column, so that neighboring rows do not fall into the same set of the cache.
     rows = aligned((2, height + 2 * reach, columns + 1, LANES))[:, :, :columns]
     random = noise[:, :, reach : reach + -(-width // 4) * 4]
     return field, [

@@ -1,4 +1,4 @@
-"""A rank's blocks of every batch: a function of the seed, the epoch and the batch, divided among the ranks."""
+"""The blocks of each batch that a rank computes: a function of the seed, the epoch, the batch and the rank."""
 
 from collections.abc import Iterator
 
@@ -13,22 +13,23 @@ from distcnn.parallel.partition import block_range
 
 
 class Batches:
-    """The batches of a split, and the contiguous range of block positions in each that one rank computes.
+    """The batches of a split, and the blocks of each batch that one rank computes.
 
-    Every sample is used once an epoch; the last batch may be short.
+    Every sample is used once per epoch; the last batch of an epoch may have fewer samples. The blocks of a batch are
+    numbered by position; each rank computes a contiguous range of positions.
 
-    split: the samples
-    batch_size: samples of a batch, over all ranks together
-    seed: chooses the order of samples
-    rank, size: which rank this is, of how many
-    group: so many consecutive blocks belong to one rank
+    split: the samples.
+    batch_size: the number of samples of a batch, over all ranks together.
+    seed: determines the order of samples.
+    rank, size: the number of this rank, and the number of ranks.
+    group: how many consecutive blocks must belong to the same rank.
 
-    positions: blocks of a whole batch
-    most: of these, so many hold samples at most
-    length: batches of an epoch
-    share: the positions that this rank computes
+    positions: the number of blocks of a whole batch.
+    most: the largest number of these blocks that can have samples.
+    length: the number of batches of an epoch.
+    share: the positions that this rank computes.
 
-    Raises LaunchError when there are more ranks than groups of positions.
+    Raises LaunchError if there are more ranks than groups of blocks.
     """
 
     def __init__(
@@ -41,16 +42,16 @@ class Batches:
         self.share = block_range(self.positions, rank, size, group)
         groups = -(-self.positions // group)
         if size > groups:
-            parts = f" in {groups} groups, each for one rank" if group > 1 else ""
-            found = f"a batch of {batch_size} has {self.positions} blocks of {LANES} samples{parts}"
+            grouped = f" in {groups} groups, each for one rank" if group > 1 else ""
+            found = f"a batch of {batch_size} has {self.positions} blocks of {LANES} samples{grouped}"
             remedy = f"start at most {groups} ranks, or raise the batch size to {LANES * group * size}"
             raise LaunchError(f"{size} ranks, but {found}: {remedy}")
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Block]]:
-        """Yield this rank's blocks of each batch of an epoch, perhaps none.
+        """Yield for each batch of an epoch the list of this rank's blocks, which may be empty.
 
-        epoch: from 0
-        first: the batch to begin with
+        epoch: the number of the epoch, from 0.
+        first: the number of the first batch to yield.
         """
         order = epoch_order(self.seed, epoch, len(self.split.labels))
         for start in range(first * self.batch_size, len(order), self.batch_size):
@@ -58,10 +59,11 @@ class Batches:
 
 
 def blocks_of(split: Split, samples: np.ndarray, share: range) -> list[Block]:
-    """Return some blocks of a batch.
+    """Return some of the blocks of a batch.
 
-    samples: of the whole batch, int64 [n]
-    share: positions of the wanted blocks in the batch; those beyond the last sample are left out
+    split: the samples.
+    samples: the indices of all samples of the batch, int64 [n].
+    share: the positions of the blocks to return; positions beyond the last sample have no block.
     """
     pieces = (samples[LANES * position : LANES * (position + 1)] for position in share)
     return [Block.of(split.images, split.labels, piece) for piece in pieces if len(piece)]

@@ -1,4 +1,4 @@
-"""The names of the classes: from the file's attribute `classes`, else their numbers."""
+"""The names of the classes: those in the file's attribute `classes`, or else numbers."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -8,7 +8,7 @@ import numpy as np
 
 from distcnn.errors import DataError
 
-MAX_CLASSES = 2**16  # more than these are taken for a mistake
+MAX_CLASSES = 2**16  # more classes are assumed to be a mistake
 
 
 def class_names(file: h5py.File) -> tuple[str, ...] | None:
@@ -23,7 +23,7 @@ def class_names(file: h5py.File) -> tuple[str, ...] | None:
     known = [name for name in names if name is not None]
     if not names or len(known) < len(names):
         remedy = "file.attrs['classes'] = ['cat', 'dog']"
-        raise DataError(f"the attribute classes is not a list of names; wanted one name a class: {remedy}")
+        raise DataError(f"the attribute classes is not a list of names; wanted one name per class: {remedy}")
     return tuple(known)
 
 
@@ -38,5 +38,5 @@ def _text(name: object) -> str | None:
 
 
 def numbered(labels: Iterable[np.ndarray]) -> tuple[str, ...]:
-    """Return the classes of which samples have labels, and all with smaller numbers, each named by its number."""
+    """Return the numbers from 0 to the largest label, as names of classes; labels: arrays of the labels of samples."""
     return tuple(str(label) for label in range(1 + max(int(some.max()) for some in labels)))

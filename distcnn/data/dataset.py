@@ -1,4 +1,4 @@
-"""A dataset in memory: one copy per node, mapped by all its ranks, read-only."""
+"""A dataset in memory: one read-only copy per node, which all ranks of the node share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from distcnn.parallel.shared_memory import share
 if TYPE_CHECKING:
     from distcnn.parallel.comm import Comm
 
-DIGEST = "sha256"  # the name of the array in which a node's ranks share the fingerprint
+DIGEST = "sha256"  # the name of the shared array that contains the fingerprint
 
 Arrays = dict[str, np.ndarray]  # by name: "train/images", ...
 Fields = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type, by name
@@ -50,11 +50,12 @@ class Dataset:
 def load(path: str | Path | None, comm: Comm, validation: float = 0.0, seed: int = 0) -> Dataset:
     """Read and check a dataset on all ranks of `comm` together.
 
-    path: of the HDF5 file; None: the handwritten digits that come with distcnn
-    validation: the fraction of the training samples that becomes the validation split
-    seed: chooses these samples
+    path: the HDF5 file; None for the handwritten digits that come with distcnn.
+    comm: the communicator; the function is collective.
+    validation: the fraction of the training samples that becomes the validation split.
+    seed: determines which samples these are.
 
-    Raises DataError, the same on every rank.
+    Raises the same DataError on every rank.
     """
     path = DIGITS if path is None else Path(path)
     schema = on_root(comm, _read_schema, path)
@@ -76,7 +77,7 @@ def _read_schema(path: Path) -> Schema:
 
 
 def _fields(schema: Schema) -> Fields:
-    """Return shape and type of all arrays that a node's ranks share, by name."""
+    """Return the shape and type of all arrays that the ranks of a node share, by name."""
     fields: Fields = {DIGEST: ((32,), np.dtype(np.uint8))}
     for split, shape in schema.images.items():
         fields[f"{split}/images"] = (shape, np.dtype(schema.dtype))
@@ -85,9 +86,12 @@ def _fields(schema: Schema) -> Fields:
 
 
 def _fill(path: Path, schema: Schema, mask: np.ndarray, *shared: np.ndarray) -> None:
-    """Read the file into a node's shared arrays, with the samples of the validation split behind those of training.
+    """Read the file into the shared arrays of a node, and move the samples of the validation split to the end.
 
-    mask: bool [n], which training samples are for validation
+    path: the file.
+    schema: the types and shapes in the file.
+    mask: bool [n], True for each training sample that belongs to the validation split.
+    shared: the arrays, in the order of `_fields`.
     """
     arrays = dict(zip(_fields(schema), shared, strict=True))
     fingerprint = arrays.pop(DIGEST)
@@ -109,14 +113,13 @@ def _read(path: Path, schema: Schema, arrays: Arrays) -> bytes:
             arrays[labels][:] = values
     found = digest(arrays)
     if schema.seal not in (None, seal(found.hex(), schema.classes)):
-        raise DataError(
-            f"{path}: samples or classes are not those that were sealed: {REMEDY}, seal of /train"
-        )
+        problem = "samples or classes have changed since the file was sealed"
+        raise DataError(f"{path}: {problem}: {REMEDY}, seal of /train")
     return found
 
 
 def _cut(split: Split, count: int) -> tuple[Split, Split | None]:
-    """Return a split without its last `count` samples, and a split of these, or None if there are none."""
+    """Split off the last `count` samples: return the other samples, and these, or None if the count is 0."""
     rest = len(split.labels) - count
     cut = Split(split.images[rest:], split.labels[rest:]) if count else None
     return Split(split.images[:rest], split.labels[:rest]), cut
@@ -130,6 +133,5 @@ def _raise(path: Path, problem: str | None) -> None:
 def _check_same_file(path: Path, seen: list) -> None:
     """Raise DataError if the file is not the same on all nodes, or has changed while it was read."""
     if any(each != seen[0] for each in seen):
-        raise DataError(
-            f"{path} differs from node to node, or is being written: put one copy where all nodes see it"
-        )
+        remedy = "put one copy where all nodes can read it"
+        raise DataError(f"{path} differs between nodes, or is being written: {remedy}")

@@ -1,4 +1,4 @@
-"""What identifies a dataset: a SHA-256 over its arrays, and the seal that proves that a file has not changed."""
+"""The fingerprint of a dataset, a SHA-256 over its arrays, and the seal, which proves that a file has not changed."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ REMEDY = "copy the file again, or, if it was changed on purpose, remove that att
 
 
 def digest(arrays: dict[str, np.ndarray]) -> bytes:
-    """Return the SHA-256 over names, types, shapes and values of arrays, in order, little-endian."""
+    """Return the SHA-256 over the names, types, shapes and values (little-endian) of arrays, in their order."""
     total = hashlib.sha256()
     for name, array in arrays.items():
         total.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
@@ -20,12 +20,12 @@ def digest(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def seal(fingerprint: str, classes: tuple[str, ...] | None) -> str:
-    """Return what proves samples and classes: a SHA-256, in hex, over the fingerprint and the classes' names."""
+    """Return the seal of a file: a SHA-256, in hex, over the fingerprint and the names of the classes."""
     return hashlib.sha256("\0".join([fingerprint, *(classes or ())]).encode()).hexdigest()
 
 
 def read_seal(file: h5py.File) -> str | None:
-    """Return a file's seal, or None; an attribute of /train, as those of the file hold the classes that it proves."""
+    """Return the attribute `seal` of /train in a file, or None if there is none; raise DataError if it is not text."""
     found = file["train"].attrs.get("seal") if "train" in file else None
     if found is not None and not isinstance(found, str):
         raise DataError(f"the attribute seal of /train is damaged: {REMEDY}")

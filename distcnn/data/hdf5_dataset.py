@@ -1,4 +1,4 @@
-"""Find an array in an HDF5 file, and make sure that the file itself holds all of it."""
+"""Find a dataset in an HDF5 file, and check that all of its data lie in this file."""
 
 from math import prod
 
@@ -6,13 +6,15 @@ import h5py
 
 from distcnn.errors import DataError
 
-CHUNK_LIMIT = 2**26  # bytes of a chunk, decoded
+CHUNK_LIMIT = 2**26  # bytes of a decoded chunk
+_REMEDY = "create the file again"
 
 
 def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return the dataset of that name; raise DataError unless this file holds it whole and it can be read.
+    """Return a dataset; raise DataError unless all of its data lie in this file and can be read.
 
-    name: an absolute path, such as "/train/images"
+    file: the file.
+    name: an absolute path, such as "/train/images".
     """
     found = file
     for step in name.strip("/").split("/"):
@@ -20,16 +22,23 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     if not isinstance(found, h5py.Dataset):
         raise DataError(f"{name} is a group; wanted a dataset")
     if found.is_virtual or found.external:
-        raise DataError(f"{name} takes its data from other files: store a copy of it here, images[:] in h5py")
+        remedy = "store a copy of the data here, images[:] in h5py"
+        raise DataError(f"{name} refers to data in other files: {remedy}")
     _check_filters(name, found)
     _check_complete(name, found)
     return found
 
 
 def _member(file: h5py.File, group: h5py.HLObject, step: str, name: str) -> h5py.HLObject:
-    """Return the member `step` of a group, which lies in the same file; name: the whole path, for messages."""
+    """Return a member of a group; raise DataError unless it exists and lies in the same file.
+
+    file: the file.
+    group: the object that should be the group.
+    step: the name of the member.
+    name: the whole path, for messages.
+    """
     if not isinstance(group, h5py.Group):
-        raise DataError(f"{group.name} is no group; wanted a group that holds images and labels")
+        raise DataError(f"{group.name} is not a group; wanted a group that holds images and labels")
     link = group.get(step, getlink=True)
     if link is None:
         members = ", ".join(map(str, list(group)[:8])) or "nothing"  # str: of bytes where it is not UTF-8
@@ -46,24 +55,22 @@ def _check_filters(name: str, dataset: h5py.Dataset) -> None:
     for code, _, _, title in map(storage.get_filter, range(storage.get_nfilters())):
         if not h5py.h5z.filter_avail(code):
             title = title.decode(errors="replace") or f"number {code}"
-            raise DataError(
-                f"{name} needs the HDF5 filter {title}, which is missing here: repack with h5repack -f GZIP=4"
-            )
+            remedy = "repack with h5repack -f GZIP=4"
+            raise DataError(f"{name} needs the HDF5 filter {title}, which is not installed here: {remedy}")
 
 
 def _check_complete(name: str, dataset: h5py.Dataset) -> None:
     """Raise DataError unless all samples were written."""
     stored = dataset.id.get_storage_size()
     if dataset.size and not stored:
-        raise DataError(f"{name} was created but never written: make the file anew")
+        raise DataError(f"{name} was created but never written: {_REMEDY}")
     if not dataset.chunks:
         complete = stored >= dataset.nbytes
     elif prod(dataset.chunks) * dataset.dtype.itemsize > max(CHUNK_LIMIT, dataset.nbytes):
-        raise DataError(
-            f"{name} has chunks of {dataset.chunks}, more than it holds: repack with h5repack -f GZIP=4"
-        )
+        problem = f"{name} has chunks of {dataset.chunks}, larger than the dataset"
+        raise DataError(f"{problem}: repack with h5repack -f GZIP=4")
     else:
         chunks = (-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
         complete = dataset.id.get_num_chunks() == prod(chunks)
     if not complete:
-        raise DataError(f"{name} was never written to its end, or is damaged: make the file anew")
+        raise DataError(f"{name} was not written completely, or is damaged: {_REMEDY}")

@@ -1,4 +1,4 @@
-"""The file that holds a dataset, opened for reading, with a line for whatever is wrong with it as a file."""
+"""Open the file of a dataset for reading, with a one-line message for everything that can be wrong with a file."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from distcnn.data.sandbox import check_in_sandbox
+from distcnn.data.sandbox import REMEDY, check_in_sandbox
 from distcnn.errors import DataError
 
 DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, see datasets/README.md
@@ -15,9 +15,9 @@ DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, se
 
 @contextmanager
 def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
-    """Open a dataset's file; errors of HDF5, then and while it is in use, become DataError.
+    """Open the file of a dataset; errors of HDF5, now and while the file is in use, become DataError.
 
-    Every process opens it for itself and without a lock, which network file systems often refuse.
+    Every process opens the file separately, and without a lock, which network file systems often do not support.
     """
     _check_readable(path)
     if path != DIGITS:
@@ -25,9 +25,9 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:  # what h5py makes of HDF5's errors
+    except (OSError, RuntimeError, KeyError) as error:  # h5py raises these for errors of HDF5
         reason = " ".join(str(error).split())
-        raise DataError(f"{path}: truncated or damaged: copy it again or make it anew ({reason})") from error
+        raise DataError(f"{path}: truncated or damaged: {REMEDY} ({reason})") from error
 
 
 def _check_readable(path: str | Path) -> None:
@@ -45,8 +45,7 @@ def _check_readable(path: str | Path) -> None:
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
         raise DataError(f"{path} cannot be read: check its permissions ({error})") from error
     if empty:
-        raise DataError(f"{path} is empty; wanted an HDF5 file: copy it again or make it anew")
+        raise DataError(f"{path} is empty; wanted an HDF5 file: {REMEDY}")
     if not h5py.is_hdf5(path):
-        raise DataError(
-            f"{path} is not an HDF5 file: make one with python -m distcnn.data import, or with h5py"
-        )
+        remedy = "make one with python -m distcnn.data import, or with h5py"
+        raise DataError(f"{path} is not an HDF5 file: {remedy}")

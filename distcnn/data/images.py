@@ -1,4 +1,4 @@
-"""Images to predict: a split of a dataset's file with or without labels, or the bare `/images` of any HDF5 file."""
+"""Images to predict: a split of a dataset file, with or without labels, or `/images` of an HDF5 file without splits."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Images:
     images: np.ndarray  # uint8 or float32 [n, c, h, w]
     labels: np.ndarray | None  # int32 [n]
     classes: tuple[str, ...] | None  # the names in the file
-    name: str  # of the file, for people
+    name: str  # the name of the file, for messages
     split: str  # "test", "train", ..., or "images" where the file has no splits
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What lies in the file: names, shapes and types."""
+    """The names, shapes and types of the arrays in the file."""
 
     split: str
     names: tuple[str, ...]  # of the images, and of the labels, if they are there
@@ -56,10 +56,11 @@ class _Found:
 def load_images(path: str | Path | None, comm: Comm, split: str | None = None) -> Images:
     """Read and check a file's images on all ranks of `comm` together.
 
-    path: of the HDF5 file; None: the handwritten digits that come with distcnn
-    split: the name of a group; None: /test, or the bare /images of a file without it
+    path: the HDF5 file; None for the handwritten digits that come with distcnn.
+    comm: the communicator; the function is collective.
+    split: the name of a group in the file; None for /test, or for /images in a file without /test.
 
-    Raises DataError, the same on every rank.
+    Raises the same DataError on every rank.
     """
     path = DIGITS if path is None else Path(path)
     found = on_root(comm, _inspect, path, split)
@@ -70,13 +71,13 @@ def load_images(path: str | Path | None, comm: Comm, split: str | None = None) -
 
 
 def _inspect(path: Path, split: str | None) -> _Found:
-    """Return what lies in the file; raise DataError if it cannot be read into memory."""
+    """Return the names, shapes and types in the file; raise DataError if its images cannot be read into memory."""
     with open_hdf5(path) as file:
         split = split or _default(file)
         prefix = "" if split == BARE else f"/{split}"
         group = file.get(prefix or "/")
         if group is None:
-            raise DataError(f"{path}: has no {prefix}; name another --split")
+            raise DataError(f"{path}: has no {prefix}; choose another --split")
         names = (f"{prefix}/images", *([f"{prefix}/labels"] if "labels" in group else []))
         arrays = [find_dataset(file, name) for name in names]
         for problem in _problems(prefix, names, arrays):
@@ -95,12 +96,12 @@ def _problems(prefix: str, names: tuple[str, ...], arrays: list[h5py.Dataset]) -
 
 
 def _default(file: h5py.File) -> str:
-    """Return the split that is meant where none is named."""
+    """Return the split to use if the user names none."""
     return BARE if BARE in file and "test" not in file else "test"
 
 
 def _fill(path: Path, found: _Found, images: np.ndarray, labels: np.ndarray | None = None) -> None:
-    """Read the file into a node's arrays and check every value."""
+    """Read the file into the shared arrays of a node, and check every value."""
     with open_hdf5(path) as file:
         file[found.names[0]].read_direct(images.reshape(found.shape))
         problem = pixel_value_problem(found.names[0], images)

@@ -1,4 +1,4 @@
-"""What a dataset's file holds and everything that is wrong with it, for a person to read."""
+"""The report of `distcnn.data info`: what the file of a dataset contains, and everything that is wrong with it."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ Counts = dict[str, np.ndarray]  # by split: samples of each class
 
 
 def report(path: str) -> tuple[list[str], list[str]]:
-    """Return, as lines, what the file holds and what is wrong with it."""
+    """Return two lists of lines of text: what the file contains, and what is wrong with it."""
     counts: Counts = {}
     classes: Classes = None
     with open_hdf5(path) as file:
@@ -34,7 +34,7 @@ def report(path: str) -> tuple[list[str], list[str]]:
         for name, dataset in _found(file):
             lines.append(f"{name}  {schema.type_of(dataset)} {dataset.shape}, {_storage(dataset)}")
             if any(schema.dataset_problems(name, dataset)) or dataset.nbytes > schema.MEMORY_LIMIT:
-                continue  # its values mean nothing, or are too many
+                continue  # values of a wrong type or shape cannot be checked, and too many would not fit into memory
             problem = _report_values(name, dataset[:], classes, lines, counts)
             wrong += [problem] if problem else []
     lines += _class_lines(classes, counts)
@@ -44,7 +44,7 @@ def report(path: str) -> tuple[list[str], list[str]]:
 
 
 def _found(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield name and dataset of all that can be read of what the file must hold."""
+    """Yield (name, dataset) for each required dataset that can be read."""
     for name in schema.dataset_names(file):
         with suppress(DataError):
             yield name, find_dataset(file, name)
@@ -53,7 +53,14 @@ def _found(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
 def _report_values(
     name: str, values: np.ndarray, classes: Classes, lines: list[str], counts: Counts
 ) -> str | None:
-    """Add lines on images, or the counts of labels, unless their values are wrong: then return the problem."""
+    """Check the values of a dataset and add what they contain to the report; return a problem, or None.
+
+    name: the path of the dataset; it ends in "images" or "labels".
+    values: the whole dataset.
+    classes: the names of the classes, if the file has them.
+    lines: the report, to which lines on images are added.
+    counts: to which the number of samples of each class is added, for labels.
+    """
     if name.endswith("images"):
         problem = schema.pixel_value_problem(name, values)
         if not problem:
@@ -67,7 +74,7 @@ def _report_values(
 
 
 def _storage(dataset: h5py.Dataset) -> str:
-    """Return how a dataset lies in the file, in words."""
+    """Return, as text, how a dataset is stored in the file."""
     if not dataset.chunks:
         return "contiguous"
     packed = f"compressed by {dataset.compression or 'other filters'}" if dataset._filters else "uncompressed"
@@ -89,7 +96,7 @@ def _class_lines(classes: Classes, counts: Counts) -> Iterator[str]:
     rows = {split: np.pad(count, (0, number - len(count))) for split, count in counts.items()}
     if number > MANY_CLASSES:
         for split, row in rows.items():
-            yield f"    {split}: {row.min()} to {row.max()} samples a class"
+            yield f"    {split}: {row.min()} to {row.max()} samples per class"
         return
     for label in range(number if rows else 0):
         each = ", ".join(f"{row[label]} {split}" for split, row in rows.items())

@@ -1,4 +1,4 @@
-"""The order of samples: a function of the seed and the epoch, the same for any number of ranks."""
+"""The order of the samples in an epoch: a function of the seed and the epoch, the same for any number of ranks."""
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from distcnn.numerics import random
 def epoch_order(seed: int, epoch: int, n: int) -> np.ndarray:
     """Return the order of `n` samples in an epoch: a permutation, int64 [n].
 
-    The samples are sorted by one random word each; the sort is stable, so that equal words leave no choice.
+    The samples are sorted by one random word each. The sort is stable, so that the order is also defined if two words
+    are equal.
     """
     return np.argsort(random.words(seed, random.ORDER, epoch, n), kind="stable")

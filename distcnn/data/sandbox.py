@@ -1,4 +1,4 @@
-"""A subprocess with little memory and time opens a file first: if HDF5 crashes on it, the file is rejected."""
+"""Check a file in a subprocess with limited memory and time before it is used; if HDF5 crashes, reject the file."""
 
 import hashlib
 import os
@@ -23,17 +23,18 @@ ENVIRONMENT = {
     "MPI4PY_RC_INITIALIZE": "0",  # an h5py that was built with MPI initializes it when imported
     "OPENBLAS_NUM_THREADS": "1",
 }
-REMEDY = "copy it again or make it anew"
+REMEDY = "copy it again or create it again"
 
-YOUNG = 2  # seconds; a file that was changed so lately may change again without a new time stamp
+YOUNG = 2  # seconds: a file that was changed more recently may change again without a new time stamp
 
-_checked: set[str] = set()  # identities of the files that passed, see `_identity`
+_checked: set[str] = set()  # the identities of files that passed the check, see `_identity`
 
 
 def check_in_sandbox(path: str | Path) -> None:
-    """Raise DataError unless a subprocess can read all that is needed of the file.
+    """Raise DataError unless a subprocess can read the file.
 
-    This costs 0.2 s, once a file: the user's cache folder remembers a file that passed until it changes.
+    This takes 0.2 s, once per file: a file in the user's cache folder records that the file has passed, until the file
+    changes.
     """
     identity, young = _identity(path)
     folder = cache_dir.folder("checked-files")
@@ -41,13 +42,13 @@ def check_in_sandbox(path: str | Path) -> None:
         return
     code, reason = run_probe(path)
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        raise DataError(f"{path}: damaged: reading it takes too much time or memory: {REMEDY}")
+        raise DataError(f"{path}: damaged: reading it needs too much time or memory: {REMEDY}")
     if code < 0:
         raise DataError(f"{path}: damaged: it crashes HDF5 ({signal.Signals(-code).name}): {REMEDY}")
     if code == UNREADABLE:
         raise DataError(f"{path}: truncated or damaged: {REMEDY} ({reason})")
     if code:
-        raise DataError(f"{path}: the process that was to check it has failed: {reason}")
+        raise DataError(f"{path}: the subprocess that checks it has failed: {reason}")
     _checked.add(identity)
     if folder and not young:
         with suppress(OSError):
@@ -55,7 +56,7 @@ def check_in_sandbox(path: str | Path) -> None:
 
 
 def _identity(path: str | Path) -> tuple[str, bool]:
-    """Return a name for this state of the file and this version of HDF5, and whether the file has just changed."""
+    """Return a hash of the file's state and the version of HDF5, and whether the file was changed just now."""
     status = os.stat(path)
     times = status.st_mtime_ns, status.st_ctime_ns
     known = h5py.version.hdf5_version, status.st_dev, status.st_ino, status.st_size, *times
@@ -63,7 +64,7 @@ def _identity(path: str | Path) -> tuple[str, bool]:
 
 
 def run_probe(path: str | Path) -> tuple[int, str]:
-    """Probe the file in a subprocess; return its exit code, below 0 for a signal, and the reason if it gave one."""
+    """Probe a file in a subprocess; return its exit code, negative for a signal, and its last line of output."""
     command = [sys.executable, "-c", PROBE, os.path.abspath(path), *sys.path]
     environment = os.environ | ENVIRONMENT
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True)

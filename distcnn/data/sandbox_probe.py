@@ -1,7 +1,8 @@
-"""A first look at a dataset's file, in a subprocess with little memory and time that `sandbox` starts.
+"""The subprocess that distcnn.data.sandbox starts: it reads a dataset's file with limited memory and time.
 
-HDF5 hangs, crashes or takes all memory on some damaged files. Here it may. The probe reads whatever training reads
-later, except samples that no filter has packed: filters crash, too (seen: Fletcher's checksum of a chunk of 3 bytes).
+On some damaged files, HDF5 hangs, crashes or allocates all memory; in this process that does no harm. The probe reads
+everything that training reads later, except for samples that are stored without an HDF5 filter. Filters can crash, too:
+the Fletcher checksum does on a chunk of 3 bytes.
 """
 
 import math
@@ -14,15 +15,18 @@ from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.schema import dataset_names, problems
 from distcnn.errors import DataError
 
-BARE = "/images", "/labels"  # of a file without splits, to predict
-SECONDS = 20  # of processor time, for all but samples, and for each slab of samples
-MEMORY = 2**30  # bytes, beyond what the imports have taken
+BARE = "/images", "/labels"  # datasets of a file without splits, for prediction
+SECONDS = 20  # of processor time, for everything but samples, and for each slab of samples
+MEMORY = 2**30  # bytes, in addition to what the process uses after its imports
 SLAB = 2**26  # bytes that are read at a time
-UNREADABLE = 3  # the exit code if HDF5 cannot read the file; the reason is on stdout
+UNREADABLE = 3  # the exit code if HDF5 cannot read the file; the process then prints the reason
 
 
 def main(path: str) -> int:
-    """Probe a file and return the exit code; 0 also for mistakes that the caller finds and explains itself."""
+    """Probe a file and return the exit code, UNREADABLE or 0.
+
+    The code is also 0 if the file has mistakes that `schema.problems` reports: the caller finds these itself.
+    """
     limit()
     try:
         probe(path)
@@ -33,7 +37,7 @@ def main(path: str) -> int:
 
 
 def probe(path: str) -> None:
-    """Read all that is needed of a file, and forget it."""
+    """Read everything in a file that training or prediction needs, and discard it."""
     with h5py.File(path, "r", locking=False) as file:
         list(problems(file))
         for name in [*dataset_names(file), *BARE]:
@@ -46,7 +50,7 @@ def probe(path: str) -> None:
 
 
 def limit() -> None:
-    """Limit this process's memory and time; on a system that cannot, do nothing."""
+    """Limit the memory and the processor time of this process, if the system supports that."""
     try:
         import resource
 
@@ -60,7 +64,7 @@ def limit() -> None:
 
 
 def _extend_time() -> None:
-    """Allow SECONDS more of processor time from now on; the system kills a process that takes longer."""
+    """Limit the processor time of this process to SECONDS from now on; the system kills it if it needs more."""
     try:
         import resource
     except ImportError:
@@ -72,7 +76,7 @@ def _extend_time() -> None:
 
 
 def _read(dataset: h5py.Dataset) -> None:
-    """Read all samples, some chunks at a time."""
+    """Read all samples of a dataset, some chunks at a time."""
     row = max(1, dataset.nbytes // max(1, len(dataset)))
     rows = max(dataset.chunks[0], SLAB // row // dataset.chunks[0] * dataset.chunks[0])
     for start in range(0, len(dataset), rows):

@@ -1,13 +1,14 @@
-"""What a dataset's file must hold, and everything that can be wrong with it, each in a line with its remedy.
+"""The required content of a dataset's file, and checks for everything that can be wrong with it.
 
     /train/images   uint8 or float32 [n, c, h, w] or [n, h, w]
     /train/labels   integers [n]
-    /test           the same, may be missing
-    classes         attribute of the file, may be missing: the classes' names
-    seal            attribute of /train, may be missing: proves samples and classes, see `fingerprint`
+    /test           like /train; optional
+    classes         attribute of the file: the names of the classes; optional
+    seal            attribute of /train: proves that samples and classes have not changed; optional
 
-`problems` looks at types and shapes only, so that a wrong file costs milliseconds, whatever its size. The
-checks yield what they find instead of raising it: training stops at the first problem, `info` shows them all.
+Each problem is a line of text that includes a remedy. `problems` reads only types and shapes, so that a wrong file is
+found in milliseconds, whatever its size. The checks yield problems instead of raising an exception: training stops at
+the first problem, but `info` shows all of them.
 """
 
 from collections.abc import Iterator
@@ -21,13 +22,13 @@ from distcnn.data.fingerprint import read_seal
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.errors import DataError
 
-SPLITS = ("train", "test")  # that a file may hold; the validation split is cut from /train
-MEMORY_LIMIT = 4 * 2**30  # bytes, decoded
+SPLITS = ("train", "test")  # the groups in a file; the validation split is made from /train
+MEMORY_LIMIT = 4 * 2**30  # bytes of decoded samples
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Types and shapes of a file's arrays as they will lie in memory, the classes' names and the seal."""
+    """The types and shapes that the arrays of a file will have in memory, the names of the classes, and the seal."""
 
     images: dict[str, tuple[int, ...]]  # by split: (n, c, h, w)
     dtype: str  # of the images: "uint8" or "float32"
@@ -36,7 +37,7 @@ class Schema:
 
 
 def schema_of(file: h5py.File) -> Schema:
-    """Return a file's schema; raise DataError with the first problem, if there is one."""
+    """Return the schema of a file; raise DataError with the first problem, if there is one."""
     for problem in problems(file):
         raise DataError(f"{file.filename}: {' '.join(problem.split())}")  # a name in it may have line breaks
     shapes = {split: with_channels(file[split]["images"].shape) for split in SPLITS if split in file}
@@ -44,19 +45,19 @@ def schema_of(file: h5py.File) -> Schema:
 
 
 def with_channels(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape of images as (n, c, h, w), where (n, h, w) has one channel."""
+    """Return the shape of images as (n, c, h, w); the shape (n, h, w) means one channel."""
     return (shape[0], 1, *shape[1:]) if len(shape) == 3 else shape
 
 
 def dataset_names(file: h5py.File) -> list[str]:
-    """Return the names of the datasets that the file must hold: those of /test only if it has such a group."""
+    """Return the paths of the datasets that the file must have; those in /test only if that group exists."""
     members = list(file)  # `in file` misses broken links
     splits = [split for split in SPLITS if split == "train" or split in members]
     return [f"/{split}/{kind}" for split in splits for kind in ("images", "labels")]
 
 
 def type_of(dataset: h5py.Dataset) -> str:
-    """Return the name of a dataset's type, its byte order aside; "objects" if NumPy has no such numbers."""
+    """Return the name of a dataset's type, without its byte order; "objects" if it is not a NumPy type of numbers."""
     try:
         return dataset.dtype.name if dataset.dtype.kind in "uifb" else "objects"
     except TypeError:
@@ -67,7 +68,7 @@ def type_of(dataset: h5py.Dataset) -> str:
 
 
 def problems(file: h5py.File) -> Iterator[str]:
-    """Yield what is wrong with a file's types and shapes."""
+    """Yield what is wrong with the types and shapes in a file."""
     found = {}
     for name in dataset_names(file):
         try:
@@ -84,7 +85,7 @@ def problems(file: h5py.File) -> Iterator[str]:
 
 
 def dataset_problems(name: str, dataset: h5py.Dataset) -> Iterator[str]:
-    """Yield what is wrong with the type and shape of images or labels by themselves."""
+    """Yield what is wrong with the type and shape of one dataset, of images or of labels."""
     return image_problems(name, dataset) if name.endswith("images") else label_problems(name, dataset)
 
 
@@ -98,7 +99,7 @@ def image_problems(name: str, images: h5py.Dataset) -> Iterator[str]:
     elif shape[0] == 0:
         yield f"{name} holds no images: {'add some' if 'train' in name else 'leave the group /test out'}"
     elif 0 in shape:
-        yield f"{name} has shape {shape}, images without a pixel; wanted (n, c, h, w): make the file anew"
+        yield f"{name} has shape {shape}, images without pixels; wanted (n, c, h, w): create the file again"
     elif len(shape) == 4 and shape[3] <= 4 < min(shape[1:3]):
         yield (
             f"{name} has shape {shape}, which looks like channels last; wanted (n, c, h, w): "
@@ -130,12 +131,12 @@ def label_problems(name: str, labels: h5py.Dataset) -> Iterator[str]:
 
 
 def consistency_problems(found: dict[str, h5py.Dataset]) -> Iterator[str]:
-    """Yield what does not fit together among datasets, each right by itself, or does not fit into memory."""
+    """Yield which datasets are not consistent with each other, and whether all of them are too large for memory."""
     shapes = {name: dataset.shape for name, dataset in found.items() if dataset.shape}
     for split in SPLITS:
         images, labels = (shapes.get(f"/{split}/{kind}", [None])[0] for kind in ("images", "labels"))
         if None not in (images, labels) and images != labels:
-            yield f"/{split} holds {images} images and {labels} labels; wanted as many: make it anew"
+            yield f"/{split} holds {images} images and {labels} labels; wanted equal numbers: create it again"
     if {"/train/images", "/test/images"} <= shapes.keys():
         train, test = (_kind_of(found[f"/{split}/images"]) for split in SPLITS)
         if train != test:
@@ -143,11 +144,11 @@ def consistency_problems(found: dict[str, h5py.Dataset]) -> Iterator[str]:
     size = sum(dataset.nbytes for dataset in found.values() if type_of(dataset) != "objects")
     if size > MEMORY_LIMIT:
         limit = f"{MEMORY_LIMIT / 2**30:.0f} GiB"
-        yield f"{size / 2**30:.1f} GiB of samples; at most {limit}: streaming larger files is not there yet"
+        yield f"{size / 2**30:.1f} GiB of samples; at most {limit}: larger files cannot be streamed yet"
 
 
 def _kind_of(images: h5py.Dataset) -> str:
-    """Return type and shape of each image, in words."""
+    """Return the type and shape of each image, as text."""
     return f"{type_of(images)} {' x '.join(map(str, images.shape[1:]))}"
 
 
@@ -157,8 +158,9 @@ def _kind_of(images: h5py.Dataset) -> str:
 def label_value_problem(name: str, labels: np.ndarray, classes: tuple[str, ...] | None) -> str | None:
     """Return what is wrong with the values of labels, or None.
 
-    labels: [n], of any integer type
-    classes: their names, or None where the file has none
+    name: the path of the dataset, for the message.
+    labels: [n], of any integer type.
+    classes: the names of the classes, or None if the file has none.
     """
     limit = MAX_CLASSES if classes is None else len(classes)
     outside = (labels < 0) | (labels >= limit)
@@ -169,7 +171,7 @@ def label_value_problem(name: str, labels: np.ndarray, classes: tuple[str, ...] 
     if classes is None or labels[first] < 0:
         return f"{found}; wanted 0 to {limit - 1}: number the classes from 0"
     named = f"the attribute classes names {limit}, 0 to {limit - 1}"
-    return f"{found}, but {named}: count from 0, or name them all"
+    return f"{found}, but {named}: count from 0, or name all classes"
 
 
 def pixel_value_problem(name: str, images: np.ndarray) -> str | None:

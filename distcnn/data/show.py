@@ -1,4 +1,4 @@
-"""A sheet of samples for a person to look at: as they are in the file and, row by row, as training augments them."""
+"""The picture of `distcnn.data show`: samples as they are in the file, and as training augments them."""
 
 import io
 from collections.abc import Iterable
@@ -15,19 +15,19 @@ from distcnn.layers.context import BlockContext
 from distcnn.network.plan import Block
 from distcnn.parallel.serial import SerialComm
 
-EPOCHS = 9  # an augmented sheet shows each sample in so many
+EPOCHS = 9  # how many augmented versions of each sample a picture shows
 
 
 def sheet(path: str | Path, augment: str = NONE) -> bytes:
-    """Return the bytes of a PNG with sixteen training samples of a dataset, at equal distances.
+    """Return the bytes of a PNG with sixteen training samples of a dataset, taken at equal distances.
 
-    Without augmentation the samples form a square. With it each sample has a row: as it is in the file, then as
-    training with seed 0 augments it in the first nine epochs.
+    Without augmentation the samples form a square. With augmentation each sample has a row: first the sample in the
+    file, then the sample as training with seed 0 augments it in the first nine epochs.
 
-    path: of the dataset's file
-    augment: the text of the option --augment
+    path: the file of the dataset.
+    augment: the text of the option --augment.
 
-    Raises DataError, and ConfigError for an augmentation that leaves nothing of these images.
+    Raises DataError for a bad file, and ConfigError for an augmentation that would leave nothing of these images.
     """
     data = load(path, SerialComm())
     split, augmentation = data.train, read(augment)
@@ -40,9 +40,12 @@ def sheet(path: str | Path, augment: str = NONE) -> bytes:
 
 
 def distorted(split: Split, samples: np.ndarray, augment: Augment, epochs: Iterable[int]) -> list[np.ndarray]:
-    """Return some samples as training with seed 0 augments them in each epoch, float32 [n, c, h, w], not normalized.
+    """Return for each epoch some samples as training with seed 0 augments them, float32 [n, c, h, w], not normalized.
 
-    samples: numbers of up to sixteen samples of the split, int64 [n]
+    split: the split.
+    samples: the indices of up to sixteen samples of the split, int64 [n].
+    augment: the distortions.
+    epochs: the epochs.
     """
     shape, context = split.images.shape[1:], BlockContext(0)
     augmentation = Augmentation(augment, shape, split.images.dtype, context)
@@ -58,15 +61,16 @@ def distorted(split: Split, samples: np.ndarray, augment: Augment, epochs: Itera
 
 
 def _range(images: np.ndarray) -> tuple[float, float]:
-    """Return the values of black and white."""
+    """Return the pixel values to be shown as black and as white."""
     return (0, 255) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
 
 
 def _png(images: np.ndarray, names: list[str], limits: tuple[float, float]) -> bytes:
-    """Return the bytes of a PNG of images [n, columns, c, h, w]; a single column is folded into rows of four.
+    """Return the bytes of a PNG of images.
 
-    names: of the n samples' classes
-    limits: values of black and white
+    images: [n, columns, c, h, w]; if there is one column, the images are arranged in rows of four.
+    names: the names of the classes of the n samples.
+    limits: the pixel values to be shown as black and as white.
     """
     from matplotlib.figure import Figure
 
@@ -89,6 +93,6 @@ def _png(images: np.ndarray, names: list[str], limits: tuple[float, float]) -> b
 
 
 def _pixels(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return an image [c, h, w] as Matplotlib wants it, 0 to 1: color of 3 channels, else the first channel alone."""
+    """Return an image [c, h, w] in the form for Matplotlib: values from 0 to 1, [h, w, 3] if c = 3, else channel 0."""
     shown = np.clip((image - low) / max(high - low, 1e-30), 0, 1)
     return shown.transpose(1, 2, 0) if len(image) == 3 else shown[0]

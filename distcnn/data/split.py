@@ -1,4 +1,4 @@
-"""The validation split: samples cut from the training split by a function of the seed and of their number alone."""
+"""The validation split: training samples chosen by a function of only the seed and the number of samples."""
 
 import numpy as np
 
@@ -9,9 +9,13 @@ PIECE = 4096  # samples that are moved at a time
 
 
 def validation_mask(n: int, fraction: float, seed: int) -> np.ndarray:
-    """Return which of `n` training samples are for validation, bool [n].
+    """Return which of `n` training samples belong to the validation split, bool [n].
 
-    Raises DataError unless both splits get some; with a fraction of 0 there is no validation split.
+    n: the number of samples.
+    fraction: the fraction of the samples to choose; with 0 there is no validation split.
+    seed: determines which samples are chosen.
+
+    Raises DataError if the fraction is not 0 and one of the two splits would be empty.
     """
     count = int(n * fraction + 0.5)
     if fraction and not 0 < count < n:
@@ -25,15 +29,18 @@ def validation_mask(n: int, fraction: float, seed: int) -> np.ndarray:
 
 
 def move_to_end(array: np.ndarray, mask: np.ndarray) -> None:
-    """Move the rows that a mask, bool [n], chooses behind the others, in place; both keep their order.
+    """Move some rows of an array to its end, in place; the moved rows and the other rows stay in order.
 
-    Only the chosen rows are copied, so that memory need not hold the training images twice.
+    Only the moved rows are copied, so that the training images are never in memory twice.
+
+    array: the array.
+    mask: bool [n], True for each row to move.
     """
     if not mask.any():
         return
-    behind = array[mask]
+    moved = array[mask]
     others = np.flatnonzero(~mask)
     for start in range(0, len(others), PIECE):
         rows = others[start : start + PIECE]
         array[start : start + len(rows)] = array[rows]  # never before its source: rows[i] >= start + i
-    array[len(others) :] = behind
+    array[len(others) :] = moved

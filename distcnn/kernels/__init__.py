@@ -1,1 +1,1 @@
-"""Plain loop nests on blocks of sixteen samples; they know no layers and no MPI."""
+"""Kernels: loop nests over blocks of sixteen samples, compiled by Numba. They depend neither on layers nor on MPI."""

@@ -1,4 +1,4 @@
-"""Augmentation: a random distortion of each sample, a function of (seed, epoch, sample), with samples in lanes.
+"""Augmentation: a random distortion of each sample, which is a function of (seed, epoch, sample).
 
 The random numbers come from the generator that dropout uses, from a stream that no layer uses.
 """
@@ -27,10 +27,10 @@ from distcnn.numerics.random import AUGMENTATION
 
 STREAM = 2**31 + AUGMENTATION  # beyond the numbers of layers
 FIELD = 2**16  # the first counter of the elastic field's numbers; smaller counters are those of `draw`
-COLUMNS = 8  # of the field that are smoothed at a time: independent sums, so that none waits for another
+COLUMNS = 8  # of the field that are smoothed at a time: independent sums, so that no addition waits
 
 SHIFT, FLIP, ROTATE, SCALE, SHEAR, BRIGHTNESS, CUTOUT = range(7)  # places in `ranges`
-ROW, COLUMN, LIGHT, HOLE_ROW, HOLE_COLUMN, HOLE = 4, 5, 6, 7, 8, 9  # places in `moves`, behind the matrix
+ROW, COLUMN, LIGHT, HOLE_ROW, HOLE_COLUMN, HOLE = 4, 5, 6, 7, 8, 9  # places in `moves`, after the matrix
 MOVES = 10
 
 
@@ -38,12 +38,14 @@ MOVES = 10
 def draw(samples, settings, ranges, height, width, moves):
     """Draw how each sample is distorted: moves [10, 16], within the `ranges` [7].
 
-    In coordinates from the image's center, pixel (r, q) is read at (m0 r + m1 q + m4, m2 r + m3 q + m5): flipped,
+    In coordinates from the center of the image, pixel (r, q) is read at (m0 r + m1 q + m4, m2 r + m3 q + m5): flipped,
     scaled, sheared and rotated, then shifted. m6 is the factor of brightness, (m7, m8) the center of the hole, m9 half
-    its side. Each number has a fixed place in the generator's sequence, whichever distortions are used.
+    of its side. Each number has a fixed position in the sequence of the generator, whichever distortions are used.
 
-    samples: int64 [16], numbers of the samples.
+    samples: int64 [16], the indices of the samples.
     settings: as in kernels/block_settings.
+    ranges: [7], the setting of each distortion.
+    height, width: the size of the image.
     """
     one, half = splat(1.0), splat(0.5)
     first = uniform(settings[SEED], 0, STREAM, samples, settings[EPOCH])
@@ -111,13 +113,15 @@ def smooth(weights, down, right, x, y):
 
 @specialized("f4:5 f4:2 f4:4 f4:1 f4:1 f4:5")
 def warp(interpolates):
-    """x[c, r, q] = brightness times the source at the place that `draw` gives for (r, q), plus the field; normalized.
+    """x[c, r, q] = (brightness * source at the position for (r, q)) * scale[c] + shift[c]; 0 in the hole.
 
-    source: [1, c, h + 3, w + 3, 16], with one zero before each row and column and two behind it.
-    moves: what `draw` gives.
-    field: [2, h, w or more, 16], displacements in pixels, which are added to the place.
-    scale, shift: [c], the normalization; the hole is 0 after it.
-    interpolates: if false, all places are whole pixels, and the field is not read.
+    The position is the one that `draw` describes, plus the displacement in the field.
+
+    source: [1, c, h + 3, w + 3, 16], with one zero before each row and column and two after it.
+    moves: the result of `draw`.
+    field: [2, h, w or more, 16], displacements in pixels.
+    scale, shift: [c], the normalization.
+    interpolates: whether positions lie between pixels; if not, the field is not read.
     """
 
     def function(source, moves, field, scale, shift, x):
@@ -149,7 +153,7 @@ def warp(interpolates):
 
 @njit(inline="always")
 def _clipped(place, size):
-    """Return a place clipped to the image and its border of zeros, in coordinates from that border on."""
+    """Return a position, clipped to the image and its border of zeros, in coordinates that begin at the border."""
     least, most = splat(-1.0), splat(size)
     place = where_less(place, least, least, place)
     return where_less(most, place, most, place) + splat(1.0)
@@ -162,7 +166,7 @@ def _at(source, c, row, column):
 
 @njit(inline="always")
 def _between(source, c, row, column):
-    """Interpolate between four pixels, first along the columns."""
+    """Return the interpolation between four pixels, first along the columns."""
     top, left = floor(row), floor(column)
     down, right = row - top, column - left
     corners = gather(source, (0, c), top, left, 2)

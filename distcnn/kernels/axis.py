@@ -1,4 +1,4 @@
-"""Windows along one axis of an image: the arithmetic that all sliding layers and their kernels share."""
+"""Windows along one axis of an image: the arithmetic that all layers with windows and their kernels share."""
 
 from math import gcd
 from typing import NamedTuple
@@ -20,9 +20,10 @@ class Axis(NamedTuple):
         return self.dilation * (self.kernel_size - 1) + 1
 
     def count(self, size: int, ceil_mode: bool = False) -> int:
-        """Return the number of windows in an image of `size` pixels and its padding, as PyTorch counts them.
+        """Return the number of windows in an image, as PyTorch counts them.
 
-        ceil_mode: count also windows that the image's edge cuts off, unless they begin beyond the image.
+        size: the number of pixels of the image, without the padding.
+        ceil_mode: whether to count also windows that the edge cuts off, unless they begin beyond the image.
         """
         room = size + 2 * self.padding - self.extent
         if room < 0:
@@ -32,7 +33,7 @@ class Axis(NamedTuple):
 
 
 def steps(stride: int, dilation: int) -> tuple[int, int]:
-    """Return the distance of neighboring taps that see the same pixel, and the distance of these taps' windows."""
+    """Return the distance between neighboring taps that cover the same pixel, and between their windows."""
     common = gcd(stride, dilation)
     return stride // common, dilation // common
 
@@ -74,14 +75,14 @@ def windows_over(pixel, axis, count):
 
 @njit(inline="always")
 def taps_over(place, stride, dilation, steps, taps, count):
-    """Return (a, b, first, last): the taps that see a pixel are a + k * steps[0] of windows b - k * steps[1].
+    """Return (a, b, first, last): the taps that cover a pixel are a + k * steps[0] of windows b - k * steps[1].
 
     k runs from `first` to `last` (excluded).
 
-    place: the pixel's position in the padded image.
-    stride, dilation: of the windows, compile-time constants.
-    steps: what the function `steps` returns for them, compile-time constants: divisions by numbers known only at run
-        time made the loops around this three times slower.
+    place: the position of the pixel in the padded image.
+    stride, dilation: those of the windows, compile-time constants.
+    steps: the result of the function `steps` for these, compile-time constants, because divisions by numbers known only
+        at run time made the loops around this function three times slower.
     taps, count: the numbers of taps and of windows.
     """
     tap = 0

@@ -1,11 +1,11 @@
 """Batch normalization over a group of blocks: statistics over its samples and all positions, forward and backward.
 
-Each block writes its sums (of x forward, of dy backward) into a row of `rows`, float32 [blocks, ..., c]. From the rows
-of the whole group one kernel computes `statistics`, float32 [6, c, 16], the same in every lane, which the kernels of
-each block then use.
+For each block, a kernel writes the sums of the block (of x forward, of dy backward) to its row of `rows`, float32
+[blocks, ..., c]. From the rows of the whole group, another kernel computes `statistics`, float32 [6, c, 16], with the
+same value in every lane. Kernels for each block read these statistics.
 
-Shapes: x, y, dx and dy [1, c, h, w, 16]; weight [16] is 1 for a sample and 0 for an empty lane, which no sum includes
-and whose dx is 0.
+Shapes: x, y, dx and dy [1, c, h, w, 16]. weight [16] is 1 for a sample and 0 for an empty lane; sums do not include
+empty lanes, and their dx is 0.
 """
 
 import math
@@ -57,9 +57,10 @@ def _moments(x, c, inside, share):
 
 @kernel("f4:5 i8:1 f4:1 f4:3")
 def batch_norm_moments(x, settings, weight, rows):
-    """rows[0] = the block's number of samples, means, and sums of squares about the means, in training; rows [1, 3, c].
+    """rows[0] = the number of samples of the block, the means, and the sums of squared deviations from the means.
 
-    settings: as in kernels/block_settings; otherwise than in training, rows stay as they are.
+    rows: [1, 3, c]; not written if this is not training.
+    settings: as in kernels/block_settings.
     """
     if settings[TRAINING]:
         inside, samples = load(weight, ()), 0.0
@@ -75,8 +76,10 @@ def batch_norm_moments(x, settings, weight, rows):
 
 @kernel("f4:3 f4:1 f4:1 f4 i8 i8:1 f4:3")
 def batch_norm_statistics(rows, running_mean, running_variance, epsilon, positions, settings, statistics):
-    """Compute a group's statistics from its rows [blocks, 3, c] in training, else from the running statistics [c].
+    """Compute the statistics of a group from its rows in training, else from the running statistics.
 
+    rows: [blocks, 3, c].
+    running_mean, running_variance: [c].
     positions: h * w.
     settings: as in kernels/block_settings.
 

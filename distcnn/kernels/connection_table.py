@@ -1,4 +1,4 @@
-"""Filters that exist only for some pairs of an output and an input map, as in LeNet-5, and the array of all pairs."""
+"""Copies between the filters of some pairs (output map, input map), as in LeNet-5, and an array of all pairs."""
 
 from distcnn.kernels.jit import kernel
 

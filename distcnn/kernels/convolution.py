@@ -1,11 +1,10 @@
 """Convolution as a sliding dot product: forward and both gradients, for any filter, stride, padding and dilation.
 
-Shapes, of one block whose maps are in groups (mostly one) with their own outputs: x [groups, c, h, columns, 16]
-includes the zero columns of the padding (column 0 is column -padding of the image) but no zero rows: the bounds of the
-loops skip rows outside, which changes no bit. w [groups, o, c, kh, kw], y and dy [groups, o, oh, ow, 16]; the Axes
-`down` and `across` describe the windows along rows and columns. A tile holds `rows` channels by `columns` positions in
-registers; the last tile of a row may overlap the one before. A tile's shape never changes the order of a sum, so it
-may follow from the machine.
+Shapes, for one block: x [groups, c, h, columns, 16], w [groups, o, c, kh, kw], y and dy [groups, o, oh, ow, 16]; most
+layers have one group. x includes the zero columns of the padding (column 0 is column -padding of the image) but no zero
+rows, since loops skip the rows outside the image, which changes no bit. The Axes `down` and `across` describe the
+windows along rows and columns. A tile holds `rows` channels by `columns` positions in registers; the last tile of a row
+may overlap the previous one. The shape of a tile never changes the order of a sum, so it can depend on the machine.
 """
 
 from distcnn.kernels.axis import steps, taps_inside, taps_over, windows_inside
@@ -25,7 +24,7 @@ from distcnn.lanes import (
     tile_zeros,
 )
 
-WINDOWS = 56  # of a row, whose sums `convolution_backward_weights_far` continues at a time
+WINDOWS = 56  # windows of a row that `convolution_backward_weights_far` adds to its sums at a time
 
 
 @specialized("f4:5 f4:5 f4:2 axis axis f4:5")
@@ -34,8 +33,8 @@ def convolution_forward(rows, columns, stride, relu):
 
     h = r * stride - padding + i * dilation; v likewise.
 
-    stride: that of columns, a compile-time constant.
-    relu: y is the maximum of the sum and 0.
+    stride: the stride of columns, a compile-time constant.
+    relu: whether y is the maximum of the sum and 0.
     """
 
     def function(x, w, bias, down, across, y):
@@ -66,11 +65,13 @@ def convolution_forward(rows, columns, stride, relu):
 
 @specialized("f4:5 f4:5 axis axis f4:5 f4:5")
 def convolution_backward_data(rows, row_stride, row_dilation, stride, dilation, mask):
-    """dx[c, h, v] = sum over o, i, j of w[o, c, i, j] * dy[o, r, q], (r, q) the window whose tap (i, j) sees (h, v).
+    """dx[c, h, v] = sum over o, i, j of w[o, c, i, j] * dy[o, r, q], (r, q) the window whose tap (i, j) is at (h, v).
 
     The order of the sum is o, i, j, ascending.
 
-    mask: dx is 0 where x is not above 0, the derivative of the ReLU that made x.
+    row_stride, row_dilation: those of rows, compile-time constants.
+    stride, dilation: those of columns, compile-time constants.
+    mask: whether dx is 0 where x is not above 0, which is the derivative of the ReLU whose output is x.
     """
     i_step, r_step = i_steps = steps(row_stride, row_dilation)
     j_step, q_step = j_steps = steps(stride, dilation)
@@ -109,9 +110,10 @@ def convolution_backward_weights(rows, columns, dilation, whole):
 
     A tile is `rows` outputs by `columns` neighboring taps.
 
-    dilation: that of columns, a compile-time constant.
-    whole: a row of taps that lies inside the image in every window, or the number of rows if there is none. While dy is
-        read for it, the bias's gradient is summed, too: b[o] += sum of dy[o, r, q]; otherwise b stays unchanged.
+    dilation: the dilation of columns, a compile-time constant.
+    whole: a row of taps that lies inside the image in every window, or the number of rows if there is none. While the
+        kernel reads dy for this row, it also sums the gradient of the bias, b[o] += sum of dy[o, r, q]; if there is no
+        such row, b stays unchanged.
     g, b: exact sums, b [groups, o].
     guard: as in lanes.sums.
     """
@@ -148,10 +150,13 @@ def convolution_backward_weights(rows, columns, dilation, whole):
 
 @specialized("f4:5 f4:5 axis axis f4:6 i8:4 i8:1 i8:1")
 def convolution_backward_weights_far(rows, columns, dilation):
-    """Compute the same, with the same bits, for maps of one group that exceed the caches: they are read only once.
+    """Compute the same as `convolution_backward_weights`, with the same bits, but read x and dy only once.
 
-    Each row of windows, WINDOWS of them at a time, continues all sums in `partial` [tiles of outputs, c, kh, tiles of
-    taps + 1, rows * columns, 16], whose last tile of taps is the bias's.
+    This is for one group with maps that exceed the caches. For WINDOWS windows of a row at a time, the kernel adds to
+    all sums.
+
+    partial: scratch [tiles of outputs, c, kh, tiles of taps + 1, rows * columns, 16] for the sums; the last tile of
+        taps is for the bias.
     """
     size = rows * columns
 

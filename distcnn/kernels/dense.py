@@ -19,8 +19,8 @@ from distcnn.lanes import (
     transpose,
 )
 
-# Rows of w that `dense_backward_data_far` reads at a time, a cache line of each: with 16 rows and tiles of 16 features,
-# 9216-4096 takes 73 % of peak; with 32 rows and tiles of 6 features 40 %.
+# How many rows of w `dense_backward_data_far` reads at a time, a cache line of each: with 16 rows and tiles of 16
+# features, a layer of 9216-4096 reaches 73 % of peak; with 32 rows and tiles of 6 features 40 %.
 ROWS = 16
 
 
@@ -64,9 +64,9 @@ def dense_backward_data(rows, mask):
 
 @specialized("f4:3 f4:2 f4:3 f4:3")
 def dense_backward_data_far(rows, mask):
-    """Compute the same, with the same bits, where rows of w are so far apart that one column of w exceeds the cache.
+    """Compute the same as `dense_backward_data`, with the same bits, if one column of w exceeds the cache.
 
-    ROWS rows are read at a time; each time the sums in dx are continued.
+    This happens if the rows of w are far apart. The kernel reads ROWS rows at a time and adds to the sums in dx.
     """
 
     def function(dy, w, x, dx):
@@ -98,11 +98,11 @@ def dense_backward_weights(rows, columns, ahead):
     """g[o, i] += sum over samples s of dy[o, s] * x[i, s], exact sums; at least 16 features.
 
     x is transposed first, so that features lie in lanes and no sum over lanes is needed. A tile is `rows` outputs by
-    `columns` groups of 16 features; columns divides the number of groups. The last group may overlap the one before:
-    the features that it repeats are 0 in it.
+    `columns` groups of 16 features; columns divides the number of groups. The last group may overlap the previous one;
+    the features that it repeats are set to 0 in it.
 
-    ahead: prefetch the sums so many tiles before they are needed. Where no cache holds them, tiles of 4 x 1 with 2
-        ahead reach 90 % of the memory's speed, 2 x 8 with none 50 %.
+    ahead: how many tiles ahead the sums are prefetched. If the sums do not fit into a cache, tiles of 4 x 1 with an
+        `ahead` of 2 reach 90 % of the speed of memory, tiles of 2 x 8 without prefetching 50 %.
     xt: scratch [1, 16 samples, groups of 16 features, 16].
     guard: as in lanes.sums.
     """

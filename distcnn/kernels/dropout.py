@@ -1,4 +1,4 @@
-"""Dropout: a random mask of each sample, a function of (seed, layer, epoch, sample) and of the place in the image."""
+"""Dropout: a random mask, which is a function of (seed, layer, epoch, sample) and of the position in the image."""
 
 from distcnn.kernels.block_settings import EPOCH, SEED, TRAINING
 from distcnn.kernels.jit import kernel
@@ -10,12 +10,12 @@ def dropout_forward(x, p, layer, samples, settings, mask, y):
     """y = x * mask in training, else x; mask = 0 with probability p, else 1 / (1 - p).
 
     p: the probability.
-    layer: the number of the random generator's stream.
-    samples: int64 [16], numbers of the samples.
+    layer: the number of the stream of the random generator.
+    samples: int64 [16], the indices of the samples.
     settings: as in kernels/block_settings.
-    mask: [1, c, h, columns, 16], columns a multiple of four, since four neighbors share a call of the generator.
+    mask: [1, c, h, columns, 16], columns a multiple of four, since one call of the generator gives four numbers.
 
-    A product propagates NaN of x.
+    Since y is a product, it is NaN where x is NaN.
     """
     zero, scale, limit = splat(0.0), splat(1 / (1 - p)), splat(p)
     groups = mask.shape[3] // 4

@@ -1,7 +1,7 @@
-"""Gradient of the data for convolutions of few channels per group, as depthwise ones: several columns at a time.
+"""Gradient of the data for convolutions with few channels per group, such as depthwise ones, with a stride of 1.
 
-Shapes as in kernels/convolution.py, with a stride of 1. So few channels leave most registers to columns, which need the
-same taps: dy therefore has zero columns at its sides, so that no edge cuts off a window.
+A tile with few channels has registers for several columns. All columns of a tile must use the same taps; therefore dy
+has zero columns at its sides, so that no edge cuts off a window. Shapes are as in kernels/convolution.
 """
 
 from distcnn.kernels.jit import specialized
@@ -20,8 +20,10 @@ from distcnn.lanes import (
 def few_channels_backward_data(rows, columns, mask):
     """dx[c, h, v] = sum over o, i, j of w[o, c, i, j] * dy[o, r, q], the same bits as `convolution_backward_data`.
 
-    r = h + padding - i * dilation, q likewise. dy has `left` columns of zeros before its own. mask: as in
-    `convolution_backward_data`.
+    r = h + padding - i * dilation; q likewise.
+
+    left: the number of zero columns before the columns of dy.
+    mask: as in `convolution_backward_data`.
     """
     size = rows * columns
 

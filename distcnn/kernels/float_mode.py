@@ -1,6 +1,6 @@
-"""The floating-point mode of the threads that compute: IEEE arithmetic, whatever other libraries have set.
+"""The floating-point mode of threads that run kernels: IEEE arithmetic, whatever mode other libraries have set.
 
-The mode is a register of x86's, MXCSR. On other machines nothing is set.
+The mode is the register MXCSR of x86. On other machines this module does nothing.
 """
 
 import platform
@@ -14,12 +14,12 @@ from numba.extending import intrinsic
 from distcnn.kernels.jit import kernel
 from distcnn.lanes.types import BYTE, INT, call
 
-DEFAULT_MXCSR = 0x1F80  # rounding to nearest, denormals kept, exceptions masked
+DEFAULT_MXCSR = 0x1F80  # rounding to nearest, with denormals, exceptions masked
 
 
 @intrinsic
 def _swap_mxcsr(typing, new):
-    """Set the x86 floating-point control register and return what it held."""
+    """Set the floating-point control register of x86 and return its previous value."""
 
     def generate(context, builder, signature, arguments):
         place = builder.alloca(INT)
@@ -35,12 +35,12 @@ def _swap_mxcsr(typing, new):
 
 @kernel("i4 i4:1")
 def set_float_mode(mode, previous):
-    """Set the thread's floating-point mode (x86's MXCSR); previous[0] becomes the mode it was in."""
+    """Set the floating-point mode of this thread (the MXCSR of x86); previous[0] = the mode before."""
     previous[0] = _swap_mxcsr(mode)
 
 
 class ieee_mode:
-    """Compute in the block with denormals and rounding to nearest, then restore the thread's mode."""
+    """A context manager: compute with denormals and rounding to nearest, then restore the mode of the thread."""
 
     def __enter__(self) -> None:
         self._set, self._previous = _mode_setter(), np.empty(1, np.int32)
@@ -52,6 +52,6 @@ class ieee_mode:
 
 @cache
 def _mode_setter():
-    """Return the compiled `set_float_mode`; off x86 a function that does nothing."""
+    """Return the compiled `set_float_mode`, or a function that does nothing if this is not an x86 machine."""
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     return set_float_mode.compiled if is_x86 else lambda mode, previous: None

@@ -1,13 +1,14 @@
-"""Decorators of kernels, and how kernels are compiled: the only module with Numba's options.
+"""The decorators of kernels, and their compilation. This is the only module that sets Numba's options.
 
-Every kernel has one signature, fixed beforehand, so that a plan compiles all its kernels when it is made and none
-later. The machine code is cached (kernels/kernel_cache).
+Every kernel has one signature, given in advance, so that all kernels of a plan are compiled when the plan is made, and
+none later. The machine code is cached (kernels/kernel_cache).
 """
 
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
+from typing import Any
 
 import numba
 import numpy as np
@@ -20,31 +21,33 @@ from distcnn.kernels.numba_abi import Code, Compiler, compiler_lock, optimizatio
 __all__ = ["Kernel", "NotCached", "cached_only", "kernel", "specialized"]
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
-LEVEL = 2  # of LLVM's optimization: kernels are as fast as at level 3, which takes LLVM 1.4 times as long
+LEVEL = 2  # LLVM's level of optimization; at level 3, kernels are not faster but take 1.4 times as long to compile
 
 
 class NotCached(Exception):
-    """A kernel is not in the cache, and none shall be compiled."""
+    """A kernel is not in the cache, and `cached_only` forbids compiling it."""
 
 
 class Kernel:
-    """A function over arrays, compiled on first use (or by `compiled`) for one signature; arguments are not checked.
+    """A function over arrays, compiled for one signature on the first call or access to `compiled`.
 
-    function: what to compile, a Python function that returns None.
+    Arguments of calls are not checked.
+
+    function: the Python function to compile; it must return None.
     signature: one word per argument: "axis" for an Axis, or a NumPy type code, followed by a colon and the number of
-        axes for arrays, as in "f4:5 f4:4 f4:1 i8". Arrays may have any strides, except those marked C, as in "f4:1C",
-        which must be contiguous.
-    name: unique among the kernels of a module.
+        axes for arrays, as in "f4:5 f4:4 f4:1 i8". Arrays may have any strides, unless they are marked C, as in
+        "f4:1C"; then they must be contiguous.
+    name: a name that is unique among the kernels of a module.
     """
 
-    def __init__(self, function: Callable, signature: str, name: str):
+    def __init__(self, function: Callable, signature: str, name: str) -> None:
         function.__qualname__ = name  # one cache file per specialization
         self.function, self.name = function, name
         self.signature = types.void(*(_numba_type(word) for word in signature.split()))
 
     @cached_property
     def code(self) -> Code:
-        """The machine code, loaded from the cache or compiled now; `cached_only` raises NotCached instead."""
+        """The machine code, loaded from the cache or else compiled; raises NotCached instead inside `cached_only`."""
         with compiler_lock, _no_garbage_collection(), optimization_level(LEVEL):
             return _load_or_compile(self)
 
@@ -53,20 +56,25 @@ class Kernel:
         """The machine code as a built-in function, without Numba's dispatch on argument types."""
         return self.code.function
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments: Any) -> None:
         return self.compiled(*arguments)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<kernel {self.name}>"
 
 
 def kernel(signature: str) -> Callable[[Callable], Kernel]:
-    """Decorate a function that needs no specialization."""
+    """Decorate a function to make it a kernel; signature: see `Kernel`."""
     return lambda function: Kernel(function, signature, function.__name__)
 
 
 def specialized(signature: str) -> Callable[[Callable], Callable[..., Kernel]]:
-    """Decorate a factory: its arguments become compile-time constants of the kernel function that it returns."""
+    """Decorate a function that returns a kernel function, so that it returns a kernel.
+
+    The arguments of the decorated function are compile-time constants of the kernel.
+
+    signature: the signature of the kernels, see `Kernel`.
+    """
 
     def decorate(factory):
         @cache
@@ -125,7 +133,7 @@ def _compiler(kernel):
 
 
 def _load(kernel, compiler):
-    """Return what the cache holds, or None; delete what cannot be read, whatever Numba and pickle raise for it."""
+    """Return the code in the cache, or None; delete files that cannot be read, whatever exception they cause."""
     try:
         return compiler.load()
     except Exception as error:
@@ -134,7 +142,7 @@ def _load(kernel, compiler):
 
 
 def _compile(kernel, compiler):
-    """Compile and save in the cache; if that fails for any reason, compile without the cache, with a warning."""
+    """Compile, and save the code in the cache; if saving fails for any reason, warn and use the code without it."""
     if not compiler.folder:
         return compiler.compile()
     try:
@@ -148,7 +156,7 @@ def _compile(kernel, compiler):
 
 @contextmanager
 def _no_garbage_collection():
-    """Disable garbage collection inside the block: it takes a sixth of the time of compiling."""
+    """Disable garbage collection inside the block, since it would be a sixth of the time of compiling."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,8 @@
-"""Cache of compiled kernels: a folder for each version of everything that machine code depends on, by a hash of it.
+"""The cache of compiled kernels: the name of a folder is a hash of everything that its machine code depends on.
 
-A folder has a file and an index per kernel, whose contents depend on their names alone: any number of jobs can read and
-write them at the same time. No error in reading or writing ends a run: kernels are compiled instead, with a warning.
+A folder has a file and an index per kernel. Their contents depend only on their names, so any number of jobs can read
+and write them at the same time. An error in reading or writing does not end a run: the kernel is compiled instead, with
+a warning.
 """
 
 import glob
@@ -23,10 +24,10 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def folder(function: Callable) -> Path | None:
-    """Return the folder for the machine code of a kernel function, or None if there can be none.
+    """Return the folder for the machine code of a kernel function, or None if the code cannot be cached.
 
-    Its name is a hash of the versions of Python, NumPy, Numba and LLVM, of the CPU, of distcnn's sources and, for a
-    function that is defined elsewhere, as in a user's own layer, of its `definitions`.
+    The name of the folder is a hash of the versions of Python, NumPy, Numba and LLVM, of the CPU, of distcnn's sources
+    and, for a function that is defined elsewhere, such as in a user's layer, of its `definitions`.
     """
     filename = function.__code__.co_filename
     if _is_source(filename):
@@ -70,11 +71,11 @@ def _is_source(filename):
 
 
 def definitions(function: Callable) -> Iterator[bytes]:
-    """Yield what a function is compiled from, in a fixed order.
+    """Yield everything that the machine code of a function depends on, in a fixed order.
 
-    These are its bytecode and its file, which may have changed since it was imported; those of the functions that it
-    names, and that these name in turn; the files of the modules and the values of the numbers, strings, tuples and
-    arrays among the global names.
+    This is its bytecode and its file, which may have changed since it was imported; the same for the functions that it
+    calls, directly or indirectly; the files of modules among the global names that these use; and the values of
+    numbers, strings, tuples and arrays among these names.
     """
     seen, waiting = set(), [function]
     while waiting:
@@ -96,20 +97,20 @@ def definitions(function: Callable) -> Iterator[bytes]:
 
 
 def _names(code: CodeType):
-    """Return the global names that a piece of code uses, and attributes' names among them."""
+    """Return the global names that a piece of code uses, together with the names of attributes."""
     inner = (each for each in code.co_consts if isinstance(each, CodeType))
     return set(code.co_names).union(*map(_names, inner))
 
 
 def _instructions(code):
-    """Return a text of a function's bytecode that is the same in every process."""
+    """Return a function's bytecode as a text that is the same in every process."""
     constants = [_instructions(each) if isinstance(each, CodeType) else each for each in code.co_consts]
     texts = [sorted(map(repr, each)) if isinstance(each, frozenset) else repr(each) for each in constants]
     return repr((code.co_code, code.co_names, texts))
 
 
 def _content(filename):
-    """Return what is in a file, or its name if it cannot be read."""
+    """Return the content of a file, or its name if the file cannot be read."""
     try:
         return Path(filename).read_bytes()
     except OSError:
@@ -120,23 +121,27 @@ def _content(filename):
 
 
 def discard(place: Path, name: str, error: Exception) -> None:
-    """Delete the files of the kernel `name`, which could not be read because of `error`; warn if there were any."""
+    """Delete the files of a kernel that could not be read, and warn if there were any.
+
+    place: the folder.
+    name: the name of the kernel.
+    error: why its files could not be read.
+    """
     for path in place.rglob(f"*.{glob.escape(name)}-*.nb[ci]"):
         try:
             path.unlink()
-        except OSError:  # another rank has deleted it; or nobody can, and saving will fail, too
+        except OSError:  # another rank has deleted it, or it cannot be deleted, and saving will fail, too
             continue
         _warn(f"{place}: a compiled kernel in the cache was damaged ({error!r}); it is compiled again")
 
 
 def unusable(place: Path | None, error: Exception) -> None:
-    """Warn that kernels were compiled but could not be cached because of `error`."""
-    _warn(
-        f"{place}: compiled kernels cannot be cached here ({error!r}); the next run will compile them again"
-    )
+    """Warn that kernels were compiled but could not be saved in the folder `place` because of `error`."""
+    effect = "the next run will compile them again"
+    _warn(f"{place}: compiled kernels cannot be cached here ({error!r}); {effect}")
 
 
-_WARNED = set()  # the first words of warnings: each is given once in a process
+_WARNED = set()  # the first words of warnings that were printed: each is printed once per process
 
 
 def _warn(text):

@@ -1,9 +1,9 @@
-"""Local connections without weight sharing: a separate fully connected layer at each place of the output.
+"""Local connections without weight sharing: a separate fully connected layer at each position of the output.
 
 Shapes: x [blocks, c, h, w, 16] with the zeros of the padding around its images, dx without them, y and dy [blocks, o,
 oh, ow, 16], weights and their exact sums [oh, ow, o, features], features = c * kh * kw; bias [oh, ow, o]. Every weight
-is used once per block, so that each fused multiply-add needs a load. Forward and dx read windows in the image: copying
-each would take half of the time. Only the weights' gradient copies a window, to transpose it.
+is used once per block, so that each fused multiply-add needs a load. The forward pass and dx read windows in the image,
+as copying each window would take half of the time. Only the gradient of the weights copies a window, to transpose it.
 """
 
 from numba import njit
@@ -66,10 +66,10 @@ def local_forward(rows, kernel_width):
 def local_backward_data(rows, columns, dilation):
     """dx[c, h, w] = sum over its windows (r, q) of the sum over o of w[r, q, o, (c, i, j)] * dy[o, r, q].
 
-    A tile is rows by columns of a window's taps in one map, and divides them; it has more than one row only where taps
-    are neighbors.
+    A tile is `rows` by `columns` taps of a window in one map. Rows and columns divide the numbers of taps; a tile has
+    more than one row only if taps are adjacent.
 
-    dilation: that of columns, a compile-time constant.
+    dilation: the dilation of columns, a compile-time constant.
     wide: scratch [1, c, h, w with the padding, 16] for the sums, which are then copied to dx without the padding.
     """
     size = rows * columns
@@ -112,8 +112,8 @@ def local_backward_weights(rows, kernel_width, dilation):
     """g[r, q, o, (c, i, j)] += sum over samples s of dy[o, r, q, s] * x[c, i, j of the window, s].
 
     As in a fully connected layer, x is transposed so that features lie in lanes, 16 of them at a time; at least 16
-    features. The last group of 16 may overlap the one before; the products of the features that it repeats are set to
-    0, which is 1.6 times as fast as setting these features to 0.
+    features. The last group of 16 may overlap the previous one; the products of the features that it repeats are set
+    to 0, which is 1.6 times as fast as setting these features to 0.
 
     patch: scratch [1, features, 16] for a copy of the window.
     fresh: [groups, 16], 0 for features that the last group repeats, else 1.
@@ -145,7 +145,7 @@ def local_backward_weights(rows, kernel_width, dilation):
 
 @specialized("f4:5 f4:5 axis axis i8:4 i8:1")
 def local_backward_few_weights(rows):
-    """Compute the same for fewer than 16 features, by sums over lanes."""
+    """Compute the same as `local_backward_weights` for fewer than 16 features, by sums over lanes."""
 
     def function(x, dy, down, across, g, guard):
         outputs = g.shape[2]

@@ -13,11 +13,11 @@ def softmax_cross_entropy(z, label, weight, rejection, smoothing, dz, counters, 
     smoothing) times that plus smoothing / classes.
 
     z, dz: [1, classes, 16], logits and gradient of the summed loss.
-    label: [16], the samples' classes.
+    label: [16], the class of each sample.
     weight: [16], 1 for a sample, 0 for an empty lane.
-    rejection: the logit of one more class, to which no sample belongs (LeCun et al. 1998, equation 9), or -inf for
-        none.
-    smoothing: of the labels, 0 for none.
+    rejection: the logit of one further class, to which no sample belongs (LeCun et al. 1998, equation 9), or -inf for
+        no such class.
+    smoothing: the fraction of a target that is spread over all classes, 0 for none.
     counters: int64, as in numerics.fixed_point.
     guard: as in lanes.sums.
 

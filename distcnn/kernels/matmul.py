@@ -1,8 +1,8 @@
 """A 1 x 1 convolution as a product of matrices: the weights times the channels of each pixel.
 
 Shapes: x and dx [1, c, h, w, 16], y and dy [1, o, oh, ow, 16], weights [o, c]. Neighboring channels of a pixel lie far
-apart, mostly by powers of two, so that they share few sets of the cache: all channels of a few pixels are copied side
-by side first, and all outputs of these pixels are computed from the copy.
+apart in memory, mostly by powers of two, so that they fall into few sets of the cache. Therefore all channels of a few
+pixels are first copied to contiguous memory, and all outputs of these pixels are computed from the copy.
 """
 
 from distcnn.kernels.jit import kernel, specialized
@@ -32,8 +32,8 @@ def matmul(rows, columns, stride, spread, relu, mask):
 
     stride, down: only every stride-th column and every down-th row of x are read.
     spread, apart: only every spread-th column and every apart-th row of y are written.
-    relu: y is the maximum of the sum and 0.
-    mask: y is 0 where `test`, of y's shape, is not above 0.
+    relu: whether y is the maximum of the sum and 0.
+    mask: whether y is 0 where `test`, which has the shape of y, is not above 0.
     side: scratch [c, columns, 16] for the copy.
     """
 
@@ -86,10 +86,13 @@ def matmul_backward_weights(rows, columns):
 
 @kernel("f4:3 f4:3 f4:4 i8:2 i8:1")
 def matmul_backward_weights_of_pixel(x, dy, xt, g, guard):
-    """Compute the same, with the same bits, for one pixel of at least 16 channels: x [1, c, 16], dy [1, o, 16].
+    """Compute the same as `matmul_backward_weights`, with the same bits, for one pixel of at least 16 channels.
 
-    x is transposed, as in kernels/dense.py (scratch: xt [1, 16 samples, groups of 16 channels, 16]), but samples are
-    summed in the order in which lanes are: by halves. 5 times as fast.
+    x is transposed, as in kernels/dense, but samples are summed in the order of sums over lanes, by halves. This is 5
+    times as fast.
+
+    x, dy: [1, c, 16] and [1, o, 16].
+    xt: scratch [1, 16 samples, groups of 16 channels, 16].
     """
     outputs, channels = g.shape
     for k in range(xt.shape[2]):

@@ -1,7 +1,7 @@
-"""Maximum over windows, forward and backward; windows may overlap, be padded, or be cut off by the image's edge.
+"""Maximum over windows, forward and backward; windows may overlap, and the edge of the image may cut them off.
 
-Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, c, oh, ow, 16]. Padding is never stored: only those pixels of
-a window count that lie inside the image.
+Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, c, oh, ow, 16]. Padding is not stored; only pixels of a window
+inside the image count.
 """
 
 from numba import njit
@@ -30,9 +30,9 @@ UNROLLED = 16  # pixels of a window that is handled as a tile, in registers
 def max_pool_forward(kernel_height, kernel_width, whole, ahead):
     """y[r, q] = the largest x of window (r, q), whose rows and columns the Axes `down` and `across` describe.
 
-    whole: no edge cuts off a window.
-    ahead: with each window, prefetch so many pixels for the next row of windows, in the order of memory: 1.1 to 2.8
-        times as fast where no core's cache holds x, else slower by a tenth.
+    whole: whether no edge cuts off a window.
+    ahead: how many pixels of the next row of windows to prefetch with each window, in the order of memory: 1.1 to 2.8
+        times as fast if x does not fit into the caches of a core, else slower by a tenth.
     """
     unrolled = kernel_height * kernel_width <= UNROLLED
 
@@ -67,8 +67,8 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
     """dx = dy at the first largest x of every window in row order, else 0; gradients of overlapping windows are added.
 
     whole, ahead: as in `max_pool_forward`; x and dx are prefetched.
-    partition: every x lies in exactly one window, so that dx is written once and need not be cleared before.
-    mask: the gradient is 0 where the largest x is not above 0, the derivative of the ReLU that made x.
+    partition: whether every x lies in exactly one window, so that dx is written once and not cleared before.
+    mask: whether the gradient is 0 where the largest x is not above 0: the derivative of the ReLU whose output is x.
     """
     unrolled = kernel_height * kernel_width <= UNROLLED
 
@@ -108,9 +108,9 @@ def max_pool_backward(kernel_height, kernel_width, whole, partition, mask, ahead
 
 @njit(inline="always")
 def _uncut_windows(axis, size, count, whole):
-    """Return the first and last (excluded) of `count` windows that no edge cuts off: all if `whole`, a constant.
+    """Return the first and last (excluded) of `count` windows that no edge cuts off.
 
-    Computing them by divisions in that case, too, makes pooling 3 to 6 % slower.
+    If `whole`, a compile-time constant, these are all windows: not dividing makes pooling 3 to 6 % faster.
     """
     return (0, count) if whole else whole_windows(axis, size, count)
 
@@ -139,7 +139,7 @@ def _backward_window(x, y, dy, n, c, r, q, down, across, partition, mask, dx):
 
 @njit(inline="always")
 def _backward_pixel(x, at, largest, rest, partition, dx):
-    """Add a window's gradient to dx[at] if x[at] is the largest; return what is still to be added: 0 then."""
+    """Add the gradient of a window to dx[at] if x[at] is the largest; return 0 then, else the gradient."""
     value, zero = load(x, at), splat(0.0)
     share = where_equal(value, largest, rest, zero)
     store(dx, at, share if partition else load(dx, at) + share)

@@ -1,14 +1,14 @@
-"""All private parts of Numba that distcnn uses, each with a fallback to Numba's public interface.
+"""The private interfaces of Numba that distcnn uses, each with a fallback to Numba's public interface.
 
-Three things need them:
+They are needed for three purposes:
 
-* loading a kernel from Numba's cache without preparing Numba to compile, which takes half of a warm start: Numba then
-  imports another hundred of its modules, and SciPy where that is installed;
+* loading a kernel from Numba's cache without preparing Numba to compile, which would be half of the time of a warm
+  start, as Numba then imports another hundred of its modules, and SciPy if that is installed;
 * calling a kernel as a built-in function, without Numba's dispatch on argument types;
 * calling machine code by its address from a program (kernels/program), which passes arguments as Numba lays them out.
 
-Where one of Numba's private names is missing or different, kernels are compiled by `numba.njit` with a signature and
-called through Numba's dispatcher: slower, with the same bits. `report` warns once.
+If one of Numba's private names is missing or different, kernels are compiled by `numba.njit` with a signature and
+called through Numba's dispatcher. That is slower, but gives the same bits. `report` warns once.
 """
 
 import inspect
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -45,7 +46,7 @@ class UnknownNumba(Exception):
 
 @contextmanager
 def _private(purpose):
-    """Raise UnknownNumba in place of the errors that missing or changed names, signatures and structures give."""
+    """Turn errors that missing or changed names, signatures or structures of Numba cause into UnknownNumba."""
     try:
         yield
     except (AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -56,7 +57,7 @@ _REPORTED = []
 
 
 def report(error: UnknownNumba) -> None:
-    """Warn on stderr, once in a process, that this release of Numba is used through its public interface alone."""
+    """Warn on stderr, once per process, that distcnn uses only the public interface of this release of Numba."""
     if not _REPORTED:
         _REPORTED.append(error)
         text = f"distcnn does not know this release of Numba, {numba.__version__} ({error}): "
@@ -71,10 +72,10 @@ def report(error: UnknownNumba) -> None:
 class Code:
     """A compiled kernel.
 
-    function: what to call: a built-in function, or Numba's dispatcher.
+    function: the function to call: a built-in function, or one that calls Numba's dispatcher.
     dispatcher: Numba's dispatcher, which owns the machine code.
     result: Numba's description of the machine code, or None if it is not known.
-    stub: the address of the kernel's stub once there is one, and the LLVM engine that owns the stub.
+    stub: (address of the kernel's stub, LLVM engine that owns it); empty until the stub is made.
     """
 
     function: Callable
@@ -86,14 +87,16 @@ class Code:
 class Compiler:
     """Numba's compiler for one function with one signature.
 
-    function: what to compile.
+    function: the function to compile.
     signature: its Numba signature.
-    folder: where Numba caches machine code, or None for no cache. The constructor raises OSError if Numba would cache
-        elsewhere, where it might load old code: Numba itself compares the kernel's own file alone.
-    options: those of numba.njit.
+    folder: the folder in which Numba caches machine code, or None for no cache. The constructor raises OSError if Numba
+        would use another folder, where it could load old code, since Numba checks only the kernel's own file.
+    options: options of numba.njit.
     """
 
-    def __init__(self, function: Callable, signature, folder: Path | None, **options):
+    def __init__(
+        self, function: Callable, signature: types.Type, folder: Path | None, **options: object
+    ) -> None:
         self.function, self.signature, self.folder, self.options = function, signature, folder, options
         self.dispatcher = self._decorate()
         if folder:
@@ -106,7 +109,7 @@ class Compiler:
             return numba.njit(*signature, cache=bool(self.folder), **self.options)(self.function)
 
     def load(self) -> Code | None:
-        """Return what the cache holds, or None; raise whatever reading a damaged file gives."""
+        """Return the code in the cache, or None; raise any exception that a damaged file causes."""
         try:
             with _private("loading from the cache"):
                 from numba.core.runtime import rtsys
@@ -121,7 +124,7 @@ class Compiler:
         return None if result is None else self._code(result)
 
     def compile(self) -> Code:
-        """Compile, and save in the cache, unless the code is there; raise whatever the cache gives, or the function."""
+        """Compile and save in the cache, unless the code is there; raise any exception of the cache or the compiler."""
         if not all(hasattr(self.dispatcher, name) for name in ("compile", "overloads")):
             report(UnknownNumba("compiling: the dispatcher has other methods"))
             return self._public()
@@ -129,7 +132,7 @@ class Compiler:
         return self.compiled() or self._public()
 
     def compiled(self) -> Code | None:
-        """Return what `compile` has compiled, also if it failed to save it; None if it has compiled nothing."""
+        """Return the code that `compile` has compiled, even if it could not be saved; None if there is none."""
         result = getattr(self.dispatcher, "overloads", {}).get(self.signature.args)
         return None if result is None else self._code(result)
 
@@ -153,12 +156,12 @@ class Compiler:
 
 @cache
 def _check_arguments(function, count):
-    """Raise TypeError unless the function can be called with so many arguments."""
+    """Raise TypeError unless the function can be called with `count` arguments."""
     inspect.signature(function).bind(*range(count))
 
 
 def _writable(array):
-    """Return a writable view of an array: the dispatcher accepts no other for the signatures of kernels."""
+    """Return a writable view of an array, since the dispatcher accepts no read-only arrays for our signatures."""
     if array.flags.writeable:
         return array
     described = dict(array.__array_interface__, data=(array.ctypes.data, False))
@@ -168,7 +171,7 @@ def _writable(array):
 
 @contextmanager
 def _set_config(name: str, value) -> Iterator[None]:
-    """Give one of Numba's settings a value inside the block."""
+    """Change one of Numba's settings inside the block."""
     previous = getattr(numba.config, name, None)
     setattr(numba.config, name, value)
     try:
@@ -179,7 +182,7 @@ def _set_config(name: str, value) -> Iterator[None]:
 
 @contextmanager
 def optimization_level(level: int) -> Iterator[None]:
-    """Let LLVM optimize by this level inside the block, if Numba's setting of it is known."""
+    """Set LLVM's level of optimization inside the block, if Numba has the known setting for it."""
     kind = type(getattr(numba.config, "OPT", None))
     if not issubclass(kind, int):
         yield
@@ -191,8 +194,8 @@ def optimization_level(level: int) -> Iterator[None]:
 # ---- arguments as words of 64 bits, in the order in which machine code expects them ----
 
 
-def words(kernel, arguments: tuple) -> np.ndarray:
-    """Return a call's arguments as words, int64; raise TypeError unless they fit the kernel's signature."""
+def words(kernel: Any, arguments: tuple) -> np.ndarray:
+    """Return the arguments of a call of a Kernel as words, int64; raise TypeError unless they fit its signature."""
     kinds = kernel.signature.args
     if len(arguments) != len(kinds):
         raise TypeError(f"{kernel} takes {len(kinds)} arguments; it was given {len(arguments)}")
@@ -208,7 +211,7 @@ def _words_of(kernel, kind, argument):
         return [int.from_bytes(number.tobytes(), sys.byteorder, signed=True)]
     if argument.ndim != kind.ndim or argument.dtype.name != kind.dtype.name:
         raise TypeError(f"{kernel} takes {kind}; it was given {argument.dtype} {argument.shape}")
-    meminfo, parent = 0, 0  # the program owns its arrays: machine code need not count references
+    meminfo, parent = 0, 0  # machine code need not count references, since the program owns its arrays
     data = argument.ctypes.data
     return [meminfo, parent, argument.size, argument.itemsize, data, *argument.shape, *argument.strides]
 
@@ -238,9 +241,9 @@ def _llvm_name(number):
 
 
 def stub_addresses(codes: list[Code]) -> list[int]:
-    """Return the address of each code's stub; raise UnknownNumba if machine code is not called as this module expects.
+    """Return the address of the stub of each code; a stub is made once per process.
 
-    Stubs are made once in a process.
+    Raises UnknownNumba if Numba's machine code has another calling convention than this module expects.
     """
     with compiler_lock, _private("calling machine code"):
         new = [*dict.fromkeys(code for code in codes if not code.stub)]
@@ -256,12 +259,15 @@ def stub_addresses(codes: list[Code]) -> list[int]:
 
 
 def _machine():
-    """Return LLVM's compiler without optimization, which would take longer than all calls of these stubs."""
+    """Return LLVM's compiler without optimization, as optimizing would take longer than all calls of these stubs."""
     return binding.Target.from_default_triple().create_target_machine(opt=0, jit=True)
 
 
 def _add_stub(module, name, result):
-    """Write the stub of what Numba has compiled: the machine code returns None and an exception by two pointers."""
+    """Add the stub of compiled code to an LLVM module.
+
+    The machine code returns None and an exception through two pointers, which are its first arguments.
+    """
     described = result.fndesc
     kind = result.target_context.call_conv.get_function_type(described.restype, described.argtypes)
     places, given = kind.args[:2], kind.args[2:]

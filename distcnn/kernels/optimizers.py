@@ -1,8 +1,8 @@
-"""Optimizers: updates of parameters from exact sums, each in one pass that also clears the sums; and sums of squares.
+"""Optimizers: updates of parameters from exact sums, in one pass that also clears the sums; and sums of squares.
 
-In all of them g = sums * scale is the mean gradient, rounded once; scale is the quantum 2**-36 over the number of
-samples, and less where gradients are clipped. Numbers of the optimizer's state below 2**-100 in magnitude become 0:
-they can no longer change a weight, and denormals are slow.
+In all updates, g = sums * scale is the mean gradient, rounded once; scale is the quantum 2**-36 divided by the number
+of samples, or smaller if gradients are clipped. Numbers of the optimizer's state below 2**-100 in magnitude become 0,
+since they can no longer change a weight, and denormals are slow.
 """
 
 import math
@@ -60,8 +60,10 @@ def lars_update(w, v, sums, scale, rate, momentum, weight_decay):
 def adamw_update(w, means, squares, sums, scale, rate, left, beta1, beta2, correction, epsilon):
     """w = left * w - rate * mean / (correction * sqrt(square) + epsilon); sums = 0.
 
-    Before, mean = beta1 * mean + (1 - beta1) * g and square = beta2 * square + (1 - beta2) * g * g (Loshchilov and
-    Hutter 2019). left: what decay leaves of a weight, 1 - learning rate * weight decay.
+    Before that, mean = beta1 * mean + (1 - beta1) * g and square = beta2 * square + (1 - beta2) * g * g (Loshchilov and
+    Hutter 2019).
+
+    left: 1 - learning rate * weight decay, the factor by which weight decay multiplies a weight.
     """
     old1, new1 = np.float32(beta1), np.float32(1.0 - beta1)
     old2, new2 = np.float32(beta2), np.float32(1.0 - beta2)
@@ -82,7 +84,7 @@ def ema_update(ema, weights, share):
         ema[k] = fma_scalar(share, weights[k] - ema[k], ema[k])
 
 
-CHAINS = 64  # independent sums: four Lanes; with one, each addition would wait for the one before
+CHAINS = 64  # independent sums, four Lanes; in a single sum, each addition would wait for the previous one
 
 
 def _squares(code, name):
@@ -108,7 +110,7 @@ squares_of_weights = _squares("f4", "squares_of_weights")
 
 
 class Update(NamedTuple):
-    """What moves the weights under an optimizer of this name, and which settings it reads."""
+    """The kernel that updates the weights for an optimizer, and the names of the settings that it reads."""
 
     kernel: Kernel
     settings: tuple[str, ...]

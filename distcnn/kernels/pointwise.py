@@ -1,4 +1,4 @@
-"""Element-wise kernels: ReLU, the copies of Flatten, samples into lanes, and the addition of sums."""
+"""Element-wise kernels: ReLU, the copies of Flatten, the copy of samples into lanes, and the addition of sums."""
 
 from functools import cache
 
@@ -84,7 +84,7 @@ def _pack(images, index, scale, shift, x):
 
 @njit(inline="always")
 def pack_columns(images, index, c, r, q, factor, offset, x):
-    """Fill sixteen neighboring columns of x, from sixteen pixels of each of sixteen samples, which are transposed."""
+    """Fill sixteen neighboring columns of x by transposing sixteen pixels of each of sixteen samples."""
     tile = transpose(load_pixels(images, index, (c, r, q)))
     store_tile(x, (0, c, r, q), tile_scale(tile, factor, offset), 1, 1, 16)
 

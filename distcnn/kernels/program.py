@@ -1,8 +1,8 @@
-"""Programs: sequences of kernel calls that run without Python between them and without Python's global lock.
+"""Programs: sequences of kernel calls that run without Python between the calls and without Python's global lock.
 
 The arguments of each call are fixed when the program is made. They are stored as words of 64 bits, in the order in
-which the kernel's machine code expects them; a stub of a few instructions, made once per kernel and process, reads
-them (kernels/numba_abi). If a release of Numba does not allow that, Python makes the calls.
+which the machine code of the kernel expects them. A stub of a few instructions, made once per kernel and process, reads
+the words and calls the kernel (kernels/numba_abi). If a release of Numba does not allow that, Python makes the calls.
 """
 
 from collections.abc import Iterable
@@ -17,9 +17,9 @@ from distcnn.kernels.numba_abi import STUB, WORDS, UnknownNumba, report, stub_ad
 
 
 class SyncPoint(NamedTuple):
-    """A call (kernel, arguments) that is made once for a group of blocks, when all blocks have reached it.
+    """A call (kernel, arguments) that is made once for a group of blocks, when the programs of all blocks reach it.
 
-    Its first argument is an array of rows, one per block: [1, ...] in the plan of a block, [blocks, ...] in the call.
+    The first argument is an array of rows, one per block: [1, ...] in the plan of a block, [blocks, ...] in the call.
     """
 
     kernel: Kernel
@@ -27,11 +27,11 @@ class SyncPoint(NamedTuple):
 
 
 class Program:
-    """A sequence of calls (kernel, arguments); arrays are not copied, so that later changes of them count."""
+    """A sequence of calls (kernel, arguments); arrays are not copied, so calls read their current content."""
 
-    def __init__(self, calls: Iterable[tuple]):
+    def __init__(self, calls: Iterable[tuple]) -> None:
         """Prepare the calls; raise TypeError if arguments do not fit their kernel's signature."""
-        self.calls = list(calls)  # owns the arrays
+        self.calls = list(calls)  # keeps the arrays alive
         self._words = [words(*call) for call in self.calls]
         try:
             self._functions = np.array(stub_addresses([each.code for each, _ in self.calls]), np.int64)

@@ -1,8 +1,8 @@
-"""Sizes of register tiles: they follow from the layer's shape and the number of registers, and never change a bit.
+"""Sizes of register tiles. They depend on the shape of the layer and the number of registers, and never change a bit.
 
 A tile that does not fit into the registers spills and is several times slower, so the candidates were measured:
-`python -m distcnn.bench tiles` prints each one's share of the CPU's peak. The registers of AVX-512 hold 32 Lanes of
-accumulators and operands, those of AVX2 hold 8.
+`python -m distcnn.bench tiles` prints the share of the CPU's peak that each reaches. The registers of AVX-512 hold 32
+Lanes of accumulators and operands, those of AVX2 hold 8.
 """
 
 from collections.abc import Sequence
@@ -44,9 +44,10 @@ else:
 
 
 def best(candidates: list[Tile], rows: int, columns: int) -> Tile:
-    """Return the tile (m, n) that covers rows x columns with the least work.
+    """Return the tile (m, n) that covers rows x columns with the lowest cost.
 
-    A tile's cost is the number of its products, plus that of its operands' loads, which cost more for a column.
+    The cost of a tile is the number of its products plus the cost of the loads of its operands, which is higher for
+    columns.
     """
 
     def cost(tile):
@@ -57,7 +58,7 @@ def best(candidates: list[Tile], rows: int, columns: int) -> Tile:
 
 
 def largest(candidates: Sequence[int], rows: int) -> int:
-    """Return the candidate that covers `rows` with the fewest tiles; of these candidates the smallest."""
+    """Return the candidate that covers `rows` with the fewest tiles; if there are several, the smallest."""
     return min((m for m in candidates if m <= rows), key=lambda m: (-(-rows // m), m))
 
 
@@ -106,9 +107,9 @@ def dense_far(features: int) -> int:
 def dense_weights(outputs: int, features: int, ahead: int = 0) -> Tile:
     """Return (rows, columns) of the tile for the gradient of dense weights: outputs by groups of 16 features.
 
-    The columns divide the number of groups. A last group of fewer than 16 features must overlap the one before, so a
-    single tile cannot hold all groups then. Many columns are faster where rows of weights are far apart in memory,
-    unless sums are prefetched (`ahead` > 0).
+    The columns divide the number of groups. If the last group has fewer than 16 features, it must overlap the previous
+    one, so that a single tile cannot hold all groups. Many columns are faster if rows of weights are far apart in
+    memory, unless sums are prefetched (`ahead` > 0).
     """
     groups, far_apart = -(-features // 16), features >= 1024 and not ahead
     whole = features % 16 == 0

@@ -1,9 +1,9 @@
 """Weighted sums over windows: mean, Gaussian and trainable pooling, forward and both gradients.
 
-Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, c, oh, ow, 16]. Padding is never stored: only those pixels of
-a window count that lie inside the image. The weight of a window's pixel is a product of a weight of its row and one of
-its column, `row_weights` [oh, kh] and `column_weights` [ow, kw], which are the same for all windows that no edge cuts
-off. Each channel has a factor and a bias.
+Shapes: x and dx [blocks, c, h, w, 16], y and dy [blocks, c, oh, ow, 16]. Padding is not stored; only pixels of a window
+inside the image count. The weight of a pixel in a window is the product of the weight of its row and the weight of its
+column. These are in `row_weights` [oh, kh] and `column_weights` [ow, kw], and are the same for all windows that no edge
+cuts off. Each channel has a factor and a bias.
 """
 
 from numba import njit
@@ -83,8 +83,8 @@ def window_forward(kernel_height, kernel_width, last_height, last_width):
     """y[c, r, q] = bias[c] + factor[c] * sum in window (r, q) of row_weights[r, i] * column_weights[q, j] * x[c, i, j].
 
     kernel_height, kernel_width: taps of a window.
-    last_height, last_width: taps of the last window inside the image, if no edge cuts off the windows before it. That
-        window is unrolled, too: 1.3 times as fast for 3 x 3 pixels of 6 x 28 x 28, 1.1 times of 16 x 10 x 10.
+    last_height, last_width: taps of the last window inside the image, if no edge cuts off the windows before it. The
+        last window is then unrolled, too: 1.3 times as fast for 3 x 3 pixels of 6 x 28 x 28, 1.1 times of 16 x 10 x 10.
 
     Other windows at edges are computed pixel by pixel.
     """
@@ -119,13 +119,12 @@ def window_forward(kernel_height, kernel_width, last_height, last_width):
 def window_backward_data(kernel_width, stride, columns):
     """dx[c, h, w] = factor[c] * sum over windows of (h, w) of row_weights[r, i] * column_weights[q, j] * dy[c, r, q].
 
-    Each row of windows is first summed over j into a line, when the first row of dx needs it; the lines of its windows
-    are then summed to a row of dx, `columns` at a time. A tile slides along the line, and its first Lanes are stored
-    when
-    no further window adds to them: 1.4 to 2 times as fast as loading and storing a piece of the line for each window,
-    which waits for the store before.
+    Each row of windows is first summed over j to a line, when the first row of dx needs it; then each row of dx is
+    summed from the lines of its windows, `columns` at a time. A tile slides along the line, and its first Lanes are
+    stored when no further window adds to them: this is 1.4 to 2 times as fast as loading and storing a piece of the
+    line for each window, where each load waits for the previous store.
 
-    stride: that of columns.
+    stride: the stride of columns.
     lines: scratch [oh, columns with the padding and more, 16].
     """
     done = min(kernel_width, stride)
@@ -164,7 +163,7 @@ def window_backward_data(kernel_width, stride, columns):
 
 @specialized("f4:5 f4:2 f4:2 f4:1 axis axis f4:5")
 def window_backward_data_apart(kernel_height, kernel_width):
-    """Compute the same where every pixel lies in exactly one window, so that each dy is read once."""
+    """Compute the same as `window_backward_data` if every pixel lies in exactly one window; each dy is read once."""
     size = kernel_height * kernel_width
     unrolled = size <= UNROLLED
 

@@ -1,15 +1,16 @@
 """3 x 3 convolution of stride 1 by Winograd's minimal filtering, F(4 x 4, 3 x 3): 36 products in place of 144.
 
-A tile of 4 x 4 outputs reads 6 x 6 inputs. Inputs and filters are transformed to 36 points, at each of which the
+A tile of 4 x 4 outputs reads 6 x 6 inputs. Inputs and filters are transformed to 36 points. At each point, the
 convolution is a product of matrices over the channels (Lavin and Gray 2016; points 0, 1, -1, 2, -2 and infinity). The
 transforms are plain arithmetic on Lanes.
 
-Tiles are numbered row by row; a call computes as many tiles as its scratch array v or y has room for, beginning with
+Tiles are numbered row by row. A call computes as many tiles as its scratch array v or y has room for, beginning with
 tile `first`; `across` is the number of tiles in a row. Images have zeros around them, up to whole tiles. Shapes: x [1,
-c, 4 down + 2, 4 across + 2, 16] from the first tile's corner on, v [36, c, tiles, 16], m [36, o, tiles, 16].
+c, 4 down + 2, 4 across + 2, 16] from the corner of the first tile on, v [36, c, tiles, 16], m [36, o, tiles, 16].
 
-While a channel's pixels are transformed, those of the next channel are prefetched: in a step of vgg-small, whose images
-exceed the nearest caches, transforms of inputs take 1.4 times as long without it; transforms of outputs gain nothing.
+While the pixels of a channel are transformed, those of the next channel are prefetched. In a step of vgg-small, whose
+images exceed the nearest caches, transforms of inputs take 1.4 times as long without prefetching; for transforms of
+outputs, it makes no difference.
 """
 
 from distcnn.kernels.jit import kernel, specialized
@@ -39,6 +40,7 @@ from distcnn.lanes import (
     transpose,
     where_positive,
 )
+from distcnn.lanes.tiles import Symbol
 
 POINTS = 36
 
@@ -46,32 +48,32 @@ POINTS = 36
 # ---- the transforms of one row or column; A^T, B^T and G as in Lavin and Gray 2016, section 4.3 ----
 
 
-def b_transposed(a, b, c, d, e, f):
+def b_transposed(a: Symbol, b: Symbol, c: Symbol, d: Symbol, e: Symbol, f: Symbol) -> tuple[Symbol, ...]:
     """B^T: six inputs -> six points."""
     p, q = c.fma(-4, e), b.fma(-4, d)
     s, t = e - c, d - b
     return a.fma(4, c.fma(-5, e)), p + q, p - q, t.fma(2, s), t.fma(-2, s), b.fma(4, d.fma(-5, f))
 
 
-def a_transposed(a, b, c, d, e, f):
+def a_transposed(a: Symbol, b: Symbol, c: Symbol, d: Symbol, e: Symbol, f: Symbol) -> tuple[Symbol, ...]:
     """A^T: six points -> four outputs."""
     s, t, p, q = b + c, b - c, d + e, d - e
     return a + s + p, q.fma(2, t), p.fma(4, s), q.fma(8, t) + f
 
 
-def a_plain(a, b, c, d):
+def a_plain(a: Symbol, b: Symbol, c: Symbol, d: Symbol) -> tuple[Symbol, ...]:
     """A: four outputs' gradients -> six points."""
     s, t, p, q = a + c, b + d, c.fma(4, a), d.fma(4, b).times(2)
     return a, s + t, s - t, p + q, p - q, d
 
 
-def g_plain(a, b, c):
+def g_plain(a: Symbol, b: Symbol, c: Symbol) -> tuple[Symbol, ...]:
     """G: three taps -> six points."""
     s, t, p, q = (a + c).times(-1 / 6), b.times(-1 / 6), a.fma(1 / 24, c.times(1 / 6)), b.times(1 / 12)
     return a.times(1 / 4), s + t, s - t, p + q, p - q, c
 
 
-def g_transposed(a, b, c, d, e, f):
+def g_transposed(a: Symbol, b: Symbol, c: Symbol, d: Symbol, e: Symbol, f: Symbol) -> tuple[Symbol, ...]:
     """G^T: six points' gradients -> three taps."""
     s, t, p, q = b + c, b - c, d + e, d - e
     first = a.fma(1 / 4, s.fma(-1 / 6, p.times(1 / 24)))
@@ -90,11 +92,12 @@ points_to_filter = tile_transform(g_transposed, 6, 3)
 
 @kernel("f4:3C i8 f4:2 f4:4")
 def winograd_filters(w, rotated, taps, u):
-    """u = G w G^T for filters w [o, c, 9]; with `rotated` for the filters of dx, w as [c, o, 9] rotated by 180 degrees.
+    """u = G w G^T for filters w [o, c, 9].
 
     Lanes of u are 4 channels x 4 outputs, so that products read u in order: [36, groups of 4 outputs, groups of 4
     channels, 16].
 
+    rotated: whether to compute the filters of dx, that is, w as [c, o, 9] rotated by 180 degrees.
     taps: scratch [16, 16].
     """
     for group in range(u.shape[1]):
@@ -200,10 +203,10 @@ def winograd_weight_products(rows, columns):
     """d[o, c] += sum over tiles and samples of y[o, t, s] * v[c, t, s] at each point; at least 16 channels.
 
     v is transposed first, so that channels lie in lanes and no sum over lanes is needed. The last group of 16 channels
-    may overlap the one before; the channels that it repeats are 0 in it. A register tile is `rows` outputs by `columns`
-    groups; y, vt and d have room for whole tiles.
+    may overlap the previous one; the channels that it repeats are set to 0 in it. A register tile is `rows` outputs by
+    `columns` groups; y, vt and d have room for whole tiles.
 
-    fresh: d is overwritten instead of added to.
+    fresh: whether to overwrite d instead of adding to it.
     vt: scratch [groups of 16 channels, tiles, 16 samples, 16].
     d: [36, o, groups, 16].
     """
@@ -236,7 +239,7 @@ def winograd_weight_products(rows, columns):
 
 @kernel("f4:4 f4:2 f4:3 i8:2 i8:1")
 def winograd_weight_sums(d, taps, side_by_side, g, guard):
-    """g[o, (c, i, j)] += G^T d G, exact sums. The nine taps of sixteen channels are brought into the order of g first.
+    """g[o, (c, i, j)] += G^T d G, exact sums. The nine taps of sixteen channels are first put into the order of g.
 
     taps: scratch [16, 16], whose last seven rows are not used.
     side_by_side: scratch [16, 1, 16], rows 9 numbers apart.

@@ -1,8 +1,8 @@
 """Convolution with filters five taps wide by Winograd's algorithm along rows, F(2, 5): 6 products in place of 10.
 
-Two neighboring outputs read six inputs of a row. Rows of inputs and of filters are transformed to six points, those of
-kernels.winograd, at each of which a convolution along columns remains (Winograd 1980; Lavin and Gray 2016). The
-gradients are those of the same trilinear form. The transforms are plain arithmetic on Lanes.
+Two neighboring outputs read six inputs of a row. Rows of inputs and of filters are transformed to the six points of
+kernels/winograd. At each point, a convolution along columns remains (Winograd 1980; Lavin and Gray 2016). The gradients
+are those of the same trilinear form. The transforms are plain arithmetic on Lanes.
 
 Shapes: x [1, c, h, 2 pairs + 4, 16] includes the zero columns of the padding but no zero rows; y [1, o, oh, ow, 16],
 dy [1, o, oh, 2 pairs, 16], w [o, c, kh, 5]; at the points, x is v [6, c, h, pairs, 16], dy is z [6, o, oh, pairs, 16]
@@ -35,6 +35,7 @@ from distcnn.lanes import (
     tile_zeros,
     where_positive,
 )
+from distcnn.lanes.tiles import Symbol
 
 POINTS = 6
 
@@ -42,26 +43,28 @@ POINTS = 6
 # ---- the transforms: points 0, 1, -1, 2, -2 and infinity, as in Lavin and Gray 2016 ----
 
 
-def a_transposed(a, b, c, d, e, f):
+def a_transposed(a: Symbol, b: Symbol, c: Symbol, d: Symbol, e: Symbol, f: Symbol) -> tuple[Symbol, ...]:
     """A^T: six points -> two outputs."""
     s, t, p, q = b + c, b - c, d + e, d - e
     return a + s + p, q.fma(2, t) + f
 
 
-def a_plain(a, b):
+def a_plain(a: Symbol, b: Symbol) -> tuple[Symbol, ...]:
     """A: two outputs' gradients -> six points."""
     return a, a + b, a - b, b.fma(2, a), b.fma(-2, a), b
 
 
-def b_plain(a, b, c, d, e, f, *rest):
-    """B: six points -> six inputs' gradients; `rest`, of the pair before, is added to the first four."""
+def b_plain(
+    a: Symbol, b: Symbol, c: Symbol, d: Symbol, e: Symbol, f: Symbol, *rest: Symbol
+) -> tuple[Symbol, ...]:
+    """B: six points -> six inputs' gradients; `rest`, from the previous pair, is added to the first four."""
     s, t, p, q = b + c, b - c, d + e, d - e
     even, odd = s.fma(-4, rest[2] - p), q.fma(2, t + rest[3])
     first, second = a.fma(4, rest[0]), (f - t).fma(4, q.fma(-2, rest[1]))
     return first, second, a.fma(-5, even), f.fma(-5, odd), a + s + p, f
 
 
-def g_transposed(a, b, c, d, e, f):
+def g_transposed(a: Symbol, b: Symbol, c: Symbol, d: Symbol, e: Symbol, f: Symbol) -> tuple[Symbol, ...]:
     """G^T: six points' gradients -> five taps."""
     s, t, p, q = (b + c).times(-1 / 6), (b - c).times(-1 / 6), d + e, d - e
     first, second, third = a.fma(1 / 4, p.fma(1 / 24, s)), q.fma(1 / 12, t), p.fma(1 / 6, s)
@@ -165,8 +168,8 @@ def winograd_rows_gradients(dy, z):
 def winograd_rows_backward_data(rows, columns, mask):
     """dx[c, h] = B m; m[c, t] = sum over o and i of u[o, c, i] * z[o, r, t] at each point, for windows one row apart.
 
-    r is the window whose tap i is in the image's row h. The six columns of B m of a pair overlap those of the two pairs
-    before and behind it; overlapping columns are added. A tile is `rows` channels by `columns` pairs.
+    r is the window whose tap i is in row h of the image. The six columns of B m of a pair overlap those of the two
+    pairs before and after it; overlapping columns are added. A tile is `rows` channels by `columns` pairs.
 
     mask: as in kernels/convolution.
     m: scratch [6, c, pairs, 16].
@@ -215,7 +218,7 @@ def winograd_rows_backward_weights(rows, columns):
     """g[o, c, i] += G^T d; d[o, c] = sum over r, t and samples of z[o, r, t] * v[c, h, t] at each point, h as above.
 
     A tile is `rows` outputs by `columns` channels. Sums over lanes are computed for the 15 taps of three outputs at a
-    time; at least 3 outputs.
+    time, so there must be at least 3 outputs.
 
     d: scratch [6, o, c, 16].
     g: exact sums.

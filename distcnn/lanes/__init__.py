@@ -1,4 +1,4 @@
-"""Lanes, sixteen float32 samples that kernels use as one number: the type, loads and stores, arithmetic, exact sums."""
+"""Lanes, a Numba type of sixteen float32 that kernels use like one number: loads, stores, arithmetic, exact sums."""
 
 from distcnn.lanes.arithmetic import (
     absolute,

@@ -1,24 +1,25 @@
-"""Arithmetic on Lanes, each lane by itself: the same bits on every CPU.
+"""Arithmetic on Lanes, separately in each lane, with the same bits on every CPU.
 
-Only additions, products, quotients, square roots and fused multiply-adds are used, each correctly rounded. Comparisons
-are ordered (false for NaN) and written so that they propagate NaN.
+The only operations are additions, products, quotients, square roots and fused multiply-adds, which round correctly.
+Comparisons are ordered (false for NaN) and written so that they propagate NaN.
 """
 
 import operator
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
 from distcnn.lanes.types import FLOAT, FLOATS, INTS, broadcast, call, constant, lanes
 
 
-def emit_fma(builder, x, y, z):
-    """Return x * y + z, rounded once."""
+def emit_fma(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
+    """Emit code for x * y + z, rounded once."""
     return call(builder, "llvm.fma.v16f32", FLOATS, x, y, z)
 
 
-def emit_where_positive(builder, test, value):
-    """Return value where test > 0 or NaN, else 0."""
+def emit_where_positive(builder: ir.IRBuilder, test: ir.Value, value: ir.Value) -> ir.Value:
+    """Emit code for value where test > 0 or NaN, else 0."""
     zero = constant(0.0)
     return builder.select(builder.fcmp_ordered("<=", test, zero), zero, value)
 

@@ -5,7 +5,7 @@ from functools import cache
 from llvmlite import binding
 from numba import config
 
-# CPUs with AVX-512, for which NUMBA_CPU_NAME may be set without NUMBA_CPU_FEATURES: parts of LLVM's names.
+# Parts of LLVM's names of CPUs with AVX-512, for users who set NUMBA_CPU_NAME without NUMBA_CPU_FEATURES.
 AVX512 = (
     "avx512",
     "icelake",
@@ -24,8 +24,7 @@ AVX512 = (
 def processor() -> tuple[str, str]:
     """Return LLVM's name and LLVM's features of the CPU that Numba compiles for.
 
-    It is this machine's CPU, unless the environment variables NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX
-    say otherwise.
+    It is the CPU of this machine, unless the user has set NUMBA_CPU_NAME, NUMBA_CPU_FEATURES or NUMBA_ENABLE_AVX.
     """
     name = binding.get_host_cpu_name() if config.CPU_NAME is None else config.CPU_NAME
     features = _host_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
@@ -35,7 +34,7 @@ def processor() -> tuple[str, str]:
 def _host_features():
     try:
         features = binding.get_host_cpu_features()
-    except RuntimeError:  # LLVM does not know this CPU's
+    except RuntimeError:  # LLVM does not know the features of this CPU
         return ""
     if not config.ENABLE_AVX:
         features.update({name: False for name in features if name.startswith("avx")})

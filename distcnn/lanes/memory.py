@@ -1,8 +1,11 @@
 """Loads and stores of Lanes and tiles.
 
-An index is a tuple of whole numbers for one Lanes (without the axis of lanes) or, for broadcasts, for one scalar.
-Indices are neither checked nor wrapped; counts and strides must be compile-time constants.
+An index is a tuple of whole numbers. It selects one Lanes (without the axis of lanes) or, for broadcasts, one scalar.
+Indices are neither checked nor wrapped. Counts and strides must be compile-time constants.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -27,11 +30,15 @@ from distcnn.lanes.types import (
 )
 
 
-def pointer(context, builder, signature, arguments, of_lanes):
-    """Return the address of array[index] and the byte strides of the axes that the index has numbers for.
+def pointer(
+    context: Any, builder: ir.IRBuilder, signature: Any, arguments: Sequence[ir.Value], of_lanes: bool
+) -> tuple[ir.Value, list[ir.Value]]:
+    """Return the address of array[index], and the strides in bytes of the axes for which the index has numbers.
 
-    arguments: those of an intrinsic, whose first two are the array and the index; signature: their Numba types.
-    of_lanes: the index is for one Lanes, not for one scalar.
+    context, builder: Numba's context, and LLVM's builder.
+    arguments: the arguments of an intrinsic; the first two are the array and the index.
+    signature: the Numba types of the arguments.
+    of_lanes: whether the index selects one Lanes, not one scalar.
     """
     (array_type, index_type), (array, index) = signature.args[:2], arguments[:2]
     header = context.make_array(array_type)(context, builder, array)
@@ -39,7 +46,7 @@ def pointer(context, builder, signature, arguments, of_lanes):
     itemsize = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
     strides[-1] = ir.Constant(LONG, itemsize)  # every array here is contiguous in its last axis
     if of_lanes:
-        strides[-2:] = [ir.Constant(LONG, itemsize * LANES)]  # and the lanes of a row lie side by side
+        strides[-2:] = [ir.Constant(LONG, itemsize * LANES)]  # and the Lanes of a row are contiguous
     address = builder.bitcast(header.data, BYTE.as_pointer())
     for k, numba_type in enumerate(index_type.types):
         position = context.cast(builder, builder.extract_value(index, k), numba_type, types.int64)
@@ -47,18 +54,18 @@ def pointer(context, builder, signature, arguments, of_lanes):
     return address, strides
 
 
-def advance(builder, address, stride, count):
+def advance(builder: ir.IRBuilder, address: ir.Value, stride: ir.Value, count: int) -> ir.Value:
     """Return the address plus `count` strides."""
     return builder.gep(address, [builder.mul(stride, ir.Constant(LONG, count))]) if count else address
 
 
-def load_lanes(builder, address):
-    """Load sixteen float32."""
+def load_lanes(builder: ir.IRBuilder, address: ir.Value) -> ir.Value:
+    """Emit code that loads sixteen float32."""
     return builder.load(builder.bitcast(address, FLOATS.as_pointer()), align=4)
 
 
-def store_lanes(builder, value, address):
-    """Store sixteen float32."""
+def store_lanes(builder: ir.IRBuilder, value: ir.Value, address: ir.Value) -> None:
+    """Emit code that stores sixteen float32."""
     builder.store(value, builder.bitcast(address, FLOATS.as_pointer()), align=4)
 
 
@@ -88,10 +95,10 @@ def store(typing, array, index, value):
 def _generate_tile(axes, shape, step, scalars):
     """Return a function that emits the load of a tile.
 
-    axes: of the array, along which the tile's rows and columns run.
-    shape: rows and columns.
-    step: columns lie so far apart.
-    scalars: load one float32 for all lanes, instead of sixteen.
+    axes: the axes of the array along which the rows and the columns of the tile lie.
+    shape: the numbers of rows and columns.
+    step: the distance of columns.
+    scalars: whether to load one float32 for all lanes, instead of sixteen.
     """
     (row_axis, column_axis), (m, n) = axes, shape
 
@@ -205,9 +212,9 @@ prefetch_features = _prefetcher(False, 0)  # columns of sixteen int64 each, rows
 
 @intrinsic
 def load_pixels(typing, images, samples, index):
-    """Load sixteen neighbouring pixels of each of sixteen samples, images[samples[s], *index + (0 ... 15)], as float32.
+    """Load sixteen neighboring pixels of each of sixteen samples, images[samples[s], *index + (0 ... 15)], as float32.
 
-    Lanes are pixels here: `transpose` the tile to have samples in lanes.
+    In the result, lanes are pixels; `transpose` makes a tile with samples in lanes.
     """
 
     def generate(context, builder, signature, arguments):
@@ -236,13 +243,13 @@ def load_pixels(typing, images, samples, index):
 
 @intrinsic(prefer_literal=True)
 def gather(typing, array, index, row, column, size):
-    """Load size * size Lanes, each lane s from its own place: array[*index, row[s] + i, column[s] + j, s], i first.
+    """Load size * size Lanes, with a different position for each lane s: array[*index, row[s] + i, column[s] + j, s].
 
     index: whole numbers for all axes but the last three.
-    row, column: whole numbers, as Lanes.
-    size: of the square, a compile-time constant.
+    row, column: Lanes of whole numbers.
+    size: the side of the square of positions (i, j), a compile-time constant; j varies fastest.
 
-    Sixteen loads of one number each are as fast here as the CPU's own gather instruction.
+    Sixteen loads of one number each are as fast as the gather instruction of the CPU.
     """
     if not literals(size):
         return None

@@ -1,4 +1,4 @@
-"""Random numbers as a function of a counter: Philox4x32-10 (Salmon et al. 2011), one sample in each lane."""
+"""Random numbers as a function of a counter, by Philox4x32-10 (Salmon et al. 2011), for one sample in each lane."""
 
 from llvmlite import ir
 from numba import types
@@ -18,9 +18,11 @@ HALF, LOWER, UPPER = (ir.Constant(PAIRS, [n] * 8) for n in (32, 0xFFFFFFFF, 0xFF
 def uniform(typing, seed, position, stream, samples, epoch):
     """Return four Lanes of numbers in [0, 1), multiples of 2**-24, for the sample in each lane.
 
-    seed: int64, Philox's key.
-    position, stream, epoch: int64; samples: int64 [16], contiguous. Their lower 32 bits are Philox's counter (position,
-        stream, sample, epoch).
+    The counter of Philox is the lower 32 bits of (position, stream, sample, epoch).
+
+    seed: int64, the key of Philox.
+    position, stream, epoch: int64.
+    samples: int64 [16], contiguous.
     """
 
     def generate(context, builder, signature, arguments):

@@ -1,11 +1,13 @@
 """Sums over lanes in one fixed order, and their exact accumulation as int64 multiples of 2**-36.
 
-A value that is NaN or whose magnitude is not below the guard's limit is replaced by 0 and counted before the
-conversion to integers (which is undefined for such values), so that no total can wrap and all ranks see the same
-overflows. A guard is an int64 array: [limit of one block's values, number of values replaced so far].
+Before the conversion to integers, a value that is NaN, or whose magnitude is not below the limit of the guard, is
+replaced by 0 and counted, because the conversion of such values is undefined. So no total can wrap around, and all
+ranks see the same overflows. A guard is an int64 array: [limit for the values of one block, number of values replaced].
 """
 
+from collections.abc import Callable
 from functools import reduce
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -34,10 +36,10 @@ from distcnn.lanes.types import (
 from distcnn.numerics.fixed_point import SUM_BITS
 
 
-def fold(builder, values):
-    """Return sixteen Lanes' sums as one vector: sum k is in lane ORDER[k].
+def fold(builder: ir.IRBuilder, values: list[ir.Value]) -> ir.Value:
+    """Return the sums over the lanes of sixteen Lanes as one vector; the sum of Lanes k is in lane ORDER[k].
 
-    Each sum has the same tree, ((0+8)+(4+12))+..., and takes 15 additions for all sixteen Lanes.
+    Each sum has the same tree, ((0+8)+(4+12))+...; all sixteen sums together need 15 additions of vectors.
     """
     width = LANES
     while width > 1:
@@ -78,21 +80,21 @@ USUAL = 0x46800000  # the bits of 2**14, below which a float's quanta are below 
 class Guard:
     """LLVM code that converts floats to exact integers: it tests the values and counts those that overflow."""
 
-    def __init__(self, context, builder, array_type, array):
+    def __init__(self, context: Any, builder: ir.IRBuilder, array_type: types.Array, array: ir.Value) -> None:
         self.builder = builder
         header = context.make_array(array_type)(context, builder, array)
         self.count_at = builder.gep(header.data, [ir.Constant(LONG, 1)])
         self.limit = builder.bitcast(builder.sitofp(builder.load(header.data), FLOAT), INT)
 
-    def convert(self, values, add):
+    def convert(self, values: list[ir.Value], add: Callable[[list[ir.Value]], None]) -> None:
         """Emit code that converts Lanes to sixteen int64 each, rint(value * 2**36) or 0 on overflow, and adds them.
 
         values: a list of Lanes.
-        add: a function that emits the code which uses a list of integers; it is called twice, since there is fast code
-            for values that are all usual, and general code for the rare other case.
+        add: a function that emits the code that uses a list of integers. It is called twice, once for fast code if all
+            values are usual, and once for general code for the rare other case.
 
-        Without their signs, the bits of floats, read as integers, have the order of the floats, with NaN last: it is
-        enough to test the largest.
+        The bits of floats without their signs, read as integers, have the same order as the floats, with NaN last. So
+        it is enough to test the largest.
         """
         builder = self.builder
         bits = [builder.and_(builder.bitcast(each, INTS), constant(0x7FFFFFFF, INTS)) for each in values]
@@ -132,7 +134,7 @@ class Guard:
         return self._without_instruction(values, usual)
 
     def _without_instruction(self, values, usual):
-        """Convert where the CPU has no instruction for vectors, as with AVX2; one by one takes three times as long.
+        """Convert without a vector instruction, which AVX2 lacks; converting one by one takes three times as long.
 
         A double plus 1.5 * 2**52 has the nearest whole number in its low bits. Usual values fit; others are split
         exactly into an upper half, in units of 2**32 quanta, and a lower half.
@@ -151,7 +153,7 @@ class Guard:
 
 @intrinsic
 def total_over_lanes(typing, x):
-    """Return the sum over the lanes of x, in every lane; each lane has the same tree, ((0+8)+(4+12))+..."""
+    """Return the sum over the lanes of x in every lane; the tree of additions is ((0+8)+(4+12))+... in each lane."""
 
     def generate(context, builder, signature, arguments):
         total, distance = arguments[0], LANES // 2
@@ -177,8 +179,8 @@ def first_lane(typing, x):
 def add_sums(typing, array, index, tile, rows, columns, skip_rows, skip_columns, guard):
     """Add the sum over the lanes of tile[i][j] to array[index + (i, ..., j)], exactly.
 
-    Rows run along axis 0 of the int64 array, columns along its last axis. The first `skip_rows` rows and
-    `skip_columns` columns are left out, since the last tile may overlap the one before it.
+    Rows lie along axis 0 of the int64 array, columns along its last axis. The first `skip_rows` rows and `skip_columns`
+    columns are not added, since the last tile may overlap the previous one.
     """
     if not literals(rows, columns):
         return None
@@ -213,9 +215,9 @@ def add_sums(typing, array, index, tile, rows, columns, skip_rows, skip_columns,
 
 @intrinsic(prefer_literal=True)
 def add_features(typing, array, index, tile, rows, columns, skip_rows, guard):
-    """Add tile[i][j], sixteen neighbouring features, to array[index + (i, 16 j ... 16 j + 15)], exactly.
+    """Add tile[i][j], sixteen neighboring features, to array[index + (i, 16 j ... 16 j + 15)], exactly.
 
-    Here lanes are features of a [rows, features] int64 array; the first `skip_rows` rows are left out.
+    Here lanes are features of a [rows, features] int64 array; the first `skip_rows` rows are not added.
     """
     if not literals(rows, columns):
         return None

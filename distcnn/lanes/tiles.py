@@ -1,12 +1,15 @@
-"""Arithmetic on register tiles, tuples of Lanes that stay in registers: the inner loops of kernels consist of it.
+"""Arithmetic on register tiles, tuples of Lanes that stay in registers, for the inner loops of kernels.
 
-Each operation is unrolled, Lanes by Lanes, when a kernel is compiled; the docstring gives the order of each sum.
+Each operation is unrolled over the Lanes of a tile when a kernel is compiled. Docstrings give the order of each sum.
 """
 
 import math
+from collections.abc import Callable
 from functools import reduce
 from itertools import zip_longest
+from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -43,7 +46,7 @@ def tile_repeat(typing, column, count):
 
 @intrinsic
 def tile_fma(typing, tile, column, row):
-    """Return tile[i][j] + column[i] * row[j]: an outer product, one fused multiply-add each."""
+    """Return tile[i][j] + column[i] * row[j], an outer product, by one fused multiply-add for each element."""
 
     def generate(context, builder, signature, arguments):
         sums, columns, rows = unpack_all(builder, arguments, signature)
@@ -116,7 +119,8 @@ def tile_where_positive(typing, test, tile):
 def tile_maximum(typing, tile):
     """Return the largest of a tile's Lanes, the first of equals; NaN if any of them is.
 
-    A comparison that returns the first where either is NaN is one instruction; a second one tests two Lanes for NaN.
+    For each Lanes, one instruction computes a maximum that is its first operand if either operand is NaN. A further
+    instruction tests two Lanes for NaN.
     """
 
     def generate(context, builder, signature, arguments):
@@ -180,7 +184,7 @@ def tile_dot(typing, tile, column):
 
 @intrinsic
 def tile_sum_by_halves(typing, tile, other):
-    """Return the sum of the products of two tiles' Lanes: the second half is added to the first, again and again."""
+    """Return the sum of the products of the Lanes of two tiles, by adding the second half to the first repeatedly."""
 
     def generate(context, builder, signature, arguments):
         pairs = zip(*unpack_all(builder, arguments, signature), strict=True)
@@ -212,31 +216,34 @@ def transpose(typing, tile):
 
 
 class Symbol:
-    """A Lanes in a formula in Python that becomes LLVM code; it has +, -, `times` and `fma`."""
+    """A Lanes in a Python formula that emits LLVM code; it has the operations +, -, `times` and `fma`."""
 
-    def __init__(self, builder, value):
+    def __init__(self, builder: ir.IRBuilder, value: ir.Value) -> None:
         self.builder, self.value = builder, value
 
-    def __add__(self, other):
+    def __add__(self, other: "Symbol") -> "Symbol":
         return Symbol(self.builder, self.builder.fadd(self.value, other.value))
 
-    def __sub__(self, other):
+    def __sub__(self, other: "Symbol") -> "Symbol":
         return Symbol(self.builder, self.builder.fsub(self.value, other.value))
 
-    def times(self, number):
+    def times(self, number: float) -> "Symbol":
         """Return the product with a number."""
         return Symbol(self.builder, self.builder.fmul(self.value, constant(float(number))))
 
-    def fma(self, number, other):
+    def fma(self, number: float, other: "Symbol") -> "Symbol":
         """Return self * number + other, rounded once."""
         return Symbol(self.builder, emit_fma(self.builder, self.value, constant(float(number)), other.value))
 
 
-def tile_transform(formula, size, result):
-    """Return an intrinsic that takes a square tile of size**2 Lanes and applies `formula` to its columns, then rows.
+Formula = Callable[..., tuple[Symbol, ...]]
+
+
+def tile_transform(formula: Formula, size: int, result: int) -> Any:
+    """Return an intrinsic for square tiles that applies `formula` to the columns, then to the rows.
 
     formula: a function from `size` Symbols to `result` Symbols.
-    size, result: side lengths of the tile and of the result.
+    size, result: the sides of the tile and of the result.
 
     Values between the two applications stay in registers as far as they fit.
     """
@@ -254,8 +261,8 @@ def tile_transform(formula, size, result):
     return transform
 
 
-def row_transform(formula, result):
-    """Return an intrinsic that takes a tile and applies `formula`, from its Symbols to `result` Symbols."""
+def row_transform(formula: Formula, result: int) -> Any:
+    """Return an intrinsic for tiles that applies `formula`, a function from Symbols to `result` Symbols."""
 
     @intrinsic
     def transform(typing, tile):

@@ -1,9 +1,11 @@
-"""The Lanes type: sixteen float32 samples that Numba kernels handle as one number.
+"""The Lanes type: sixteen float32, one per sample, which Numba kernels handle as one number.
 
-An activation is an array [blocks, channels, rows, columns, 16] whose last axis fills one SIMD register (of 512 bits,
-or two of 256), so that every kernel is vectorized over samples, whatever the layer's shape. A *tile* is a tuple of
+An activation is an array [blocks, channels, rows, columns, 16]. Its last axis fills one SIMD register of 512 bits, or
+two of 256, so that every kernel is vectorized over samples, whatever the shape of the layer. A *tile* is a tuple of
 Lanes that the compiler keeps in registers.
 """
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +25,7 @@ DOUBLES = ir.VectorType(DOUBLE, LANES)
 class LanesType(types.Type):
     """Numba's view of sixteen float32 values, an LLVM <16 x float>."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(name="Lanes")
 
 
@@ -32,56 +34,56 @@ lanes = LanesType()
 
 @register_model(LanesType)
 class LanesModel(models.PrimitiveModel):
-    """Lanes are passed in registers, like a number."""
+    """Numba's data model of Lanes: they are passed in registers, like a number."""
 
-    def __init__(self, manager, fe_type):
+    def __init__(self, manager: Any, fe_type: types.Type) -> None:
         super().__init__(manager, fe_type, FLOATS)
 
 
 def aligned(shape: int | tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> np.ndarray:
-    """Return an array of zeros whose data start on a cache line."""
+    """Return an array of zeros that begins at the beginning of a cache line."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-# ---- pieces of LLVM code that intrinsics are made of ----
+# ---- LLVM code for intrinsics ----
 
 
-def constant(value, vector=FLOATS):
+def constant(value: float, vector: ir.VectorType = FLOATS) -> ir.Constant:
     """Return an LLVM constant with `value` in every lane."""
     return ir.Constant(vector, [value] * LANES)
 
 
-def call(builder, name, result, *arguments):
-    """Call the LLVM intrinsic `name`."""
+def call(builder: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+    """Emit a call of the LLVM intrinsic `name` with a result of type `result`."""
     signature = ir.FunctionType(result, [a.type for a in arguments])
     return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
 
 
-def shuffle(builder, x, y, indices):
-    """Pick lanes `indices` out of x (0..) followed by y."""
+def shuffle(builder: ir.IRBuilder, x: ir.Value, y: ir.Value, indices: list[int]) -> ir.Value:
+    """Return the lanes `indices` of x followed by y."""
     return builder.shuffle_vector(x, y, ir.Constant(ir.VectorType(INT, len(indices)), indices))
 
 
-def broadcast(builder, scalar, vector=FLOATS):
+def broadcast(builder: ir.IRBuilder, scalar: ir.Value, vector: ir.VectorType = FLOATS) -> ir.Value:
     """Return the scalar in every lane."""
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(INT, 0))
     return builder.shuffle_vector(first, undefined, constant(0, INTS))
 
 
-def unpack(builder, value, numba_type):
+def unpack(builder: ir.IRBuilder, value: ir.Value, numba_type: types.BaseTuple) -> list[ir.Value]:
     """Return the elements of a tuple as a list."""
     return [builder.extract_value(value, k) for k in range(numba_type.count)]
 
 
-def unpack_all(builder, arguments, signature):
-    """Return the elements of each argument of an intrinsic, all of which are tuples, as a list."""
+def unpack_all(builder: ir.IRBuilder, arguments: list[ir.Value], signature: Any) -> list[list[ir.Value]]:
+    """Return the elements of each argument of an intrinsic as a list; all arguments must be tuples."""
     return [unpack(builder, value, kind) for value, kind in zip(arguments, signature.args, strict=True)]
 
 
 def literals(*numba_types: types.Type) -> bool:
-    """Return whether all of these types are those of compile-time integers."""
+    """Return whether all of these are types of compile-time integers."""
     return all(isinstance(t, types.IntegerLiteral) for t in numba_types)

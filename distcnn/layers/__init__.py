@@ -1,6 +1,6 @@
-"""The layers, one noun per file. Arguments have PyTorch's names and meaning; input sizes are inferred.
+"""The layers, one per file. Arguments have the names and meaning of PyTorch's; input sizes are inferred.
 
-To add a layer, write a file of its own, which may hold its kernels too, and add a line here.
+To add a layer, write a new file, which may also hold the layer's kernels, and add an import here.
 """
 
 from distcnn.layers.base import Layer as Layer

@@ -1,4 +1,4 @@
-"""What a layer is: shapes, parameters, declarations for the planner, and the kernel calls of its two passes."""
+"""The base class of layers: shapes, parameters, declarations for the planner, and the kernel calls of both passes."""
 
 import math
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ from distcnn.layers.values import NO_BORDER, Border, Scratch, Value
 
 @dataclass(frozen=True)
 class LayerBuffers:
-    """The arrays of one layer in one plan, and what its calls do for its neighbors.
+    """The arrays of one layer in one plan, and the neighboring layers whose work its calls must also do.
 
-    x, y: activations.
-    dx, dy: their gradients. dx is None if the gradient of x is not wanted; both are None in inference.
+    x, y: the activations before and after the layer.
+    dx, dy: the gradients of x and y. dx is None if no caller needs it; both are None in inference.
     parameters: float32 arrays by name: parameters and running statistics.
     sums: int64 exact sums by the same names; the backward pass adds gradients to them.
-    guard: int64 [2], which kernels that add to sums take, see distcnn.lanes.sums.
-    epilogue: the layer behind this one whose work the forward calls do too; None if there is none.
-    prologue: the layer before this one whose derivative the backward calls apply too; None if there is none.
-    saved: the arrays that `Layer.saved` declares, for each block.
-    prepared: the arrays that `Layer.prepared` declares, for all blocks.
-    group_shared: the arrays that `Layer.group_shared` declares, for all blocks of a group.
+    guard: int64 [2], an argument of all kernels that add to exact sums, see distcnn.lanes.sums.
+    epilogue: the next layer, if the forward calls must also do its work; else None.
+    prologue: the previous layer, if the backward calls must also apply its derivative; else None.
+    saved: the arrays that `Layer.saved` declares; each block has its own.
+    prepared: the arrays that `Layer.prepared` declares; all blocks share them.
+    group_shared: the arrays that `Layer.group_shared` declares; all blocks of a group share them.
     scratch: temporary memory.
-    number: the place of the layer in the net.
+    number: the index of the layer in the net.
     context: the samples of the block, and the settings.
-    skip: the output that the layer named by `reads`; None if it reads none.
-    dskip: where the gradient of a saved output is added up; None if it is not wanted.
+    skip: the saved output that this layer reads, see `Layer.reads`; None if it reads none.
+    dskip: the value in which the readers of a saved output sum its gradient; None if no caller needs it.
     """
 
     x: Value
@@ -52,24 +52,24 @@ class LayerBuffers:
 
     @property
     def relu(self) -> bool:
-        """Whether y is to be max(y, 0)."""
+        """Whether the forward calls must also apply a ReLU to y."""
         return self.epilogue is not None and self.epilogue.fusion.kind == RELU
 
     @property
     def mask(self) -> bool:
-        """Whether dx is to be 0 where x, the output of a ReLU, is not above 0."""
+        """Whether the backward calls must set dx to 0 where x, the output of a ReLU, is not above 0."""
         return self.prologue is not None and self.prologue.fusion.kind == RELU
 
 
 class Layer:
-    """Base of all layers: a description that plans ask for shapes, arrays and kernel calls.
+    """The base class of all layers: a layer describes its shapes, arrays and kernel calls to the planner.
 
-    To write a layer, derive a frozen dataclass whose fields are the layer's arguments; it holds nothing else, so that
-    one object may stand in several nets. Define `output_shape`, `forward` and `backward`, and `parameters` if there
-    are any. `forward` and `backward` are called once, when a plan is made, and return kernel calls, (kernel,
-    arguments) each, which then run for every block. Arguments are numbers and views of the arrays in `LayerBuffers`;
-    the samples of a block lie in the last axis, of sixteen. Everything else below has a default that is right for a
-    layer that fuses with no neighbor and shares no memory.
+    To write a layer, derive a frozen dataclass whose fields are the layer's arguments. It must have no other state, so
+    that one object can be used in several nets. Define `output_shape`, `forward` and `backward`, and `parameters` if
+    there are any. `forward` and `backward` are called once, when a plan is made, and return a list of kernel calls,
+    (kernel, arguments) each, which then run for every block. Arguments are numbers and views of the arrays in
+    `LayerBuffers`; the last axis of an activation has the sixteen samples of a block. All other methods and attributes
+    have defaults that are right for a layer which is not fused with its neighbors and does not work in place.
 
         @kernel("f4:5 f4:5")
         def square_forward(x, y): ...
@@ -87,17 +87,17 @@ class Layer:
                     return []
                 return [(square_backward, (buffers.x.rows, buffers.dy.rows, buffers.dx.rows))]
 
-    `backward` computes dx if it is not None, and adds the gradient of each parameter, summed over the block's samples,
-    to the exact sums of its name, by the functions of distcnn.lanes.sums. Each kernel must give the same bits for a
-    block whatever other blocks there are.
+    `backward` computes dx if buffers.dx is not None. It also adds the gradient of each parameter, summed over the
+    samples of the block, to the exact sums with the name of the parameter, by the functions of distcnn.lanes.sums. The
+    result of a kernel for one block must not depend on other blocks.
 
-    fusion: what this layer and its neighbors can do in one kernel.
+    fusion: which work this layer and its neighbors can do in one kernel.
     memory: which arrays of this layer are the same array.
-    training_only: whether inference leaves the layer out, as then y is x.
-    synchronizes: whether the blocks of a group wait for each other in training: some call is a SyncPoint.
+    training_only: whether y is x in inference, so that inference leaves the layer out.
+    synchronizes: whether the blocks of a group wait for each other in training, because a call is a SyncPoint.
     saves_as: the name under which later layers can read y; None for no name.
-    reads: the name of the saved output that this layer reads; None for none.
-    rejection_logit: if this is the last layer, the logit of one more class in the loss, which no sample has.
+    reads: the name of the saved output that this layer reads; None if it reads none.
+    rejection_logit: the logit of one further class, to which no sample belongs, in the loss after this layer.
     """
 
     fusion = Fusion()
@@ -111,45 +111,46 @@ class Layer:
     # ---- shapes ----
 
     def output_shape(self, shape: Shape, *saved: Shape) -> Shape:
-        """Return the shape of y, without samples, for x of `shape`; raise NetError if x does not fit.
+        """Return the shape of y, without samples; raise NetError if the layer cannot take such an input.
 
-        saved: the shape of the output that the layer `reads`, if it reads one.
+        shape: the shape of x, without samples.
+        saved: the shape of the saved output that the layer reads; no argument if it reads none.
         """
         raise NotImplementedError
 
     def parameters(self, shape: Shape) -> dict[str, Parameter]:
-        """Return the parameters by name, in the order of declaration."""
+        """Return the parameters by name; their order is the order in which checkpoints store them."""
         return {}
 
     def statistics(self, shape: Shape) -> dict[str, Parameter]:
-        """Return the running statistics by name: arrays that follow the data instead of a gradient."""
+        """Return the running statistics by name: arrays that are updated from the data, not by a gradient."""
         return {}
 
     def flops(self, shape: Shape) -> int:
-        """Return the multiplications and additions of a sample's forward pass; elementwise work counts as 0."""
+        """Return how many multiplications and additions a forward pass needs per sample, without elementwise work."""
         summed = max((parameter.fan_in for parameter in self.parameters(shape).values()), default=0)
         return round(2 * summed * math.prod(self.output_shape(shape)))
 
     # ---- what the planner asks ----
 
     def using(self, conv: str) -> "Layer":
-        """Return the layer for a net whose convolutions are computed by `conv`: "winograd" or "direct"."""
+        """Return this layer with the convolution algorithm `conv`, "winograd" or "direct", as in `Net`."""
         return self
 
     def border(self, shape: Shape) -> Border:
-        """Return the zeros wanted around x."""
+        """Return how many zeros the calls of this layer need around x."""
         return NO_BORDER
 
     def gradient_border(self, shape: Shape) -> Border:
-        """Return the zeros wanted around dy."""
+        """Return how many zeros the calls of this layer need around dy."""
         return NO_BORDER
 
     def is_view(self, border: Border) -> bool:
-        """Return whether y is the memory of x seen in another shape, if x has this border."""
+        """Return whether y is a view of x, in another shape, if x has this border."""
         return False
 
     def gradient_over_input(self, shape: Shape) -> bool:
-        """Return whether dx may be written over x of this shape."""
+        """Return whether the backward calls may write dx over x, for x of this shape."""
         return False
 
     def saved(self, shape: Shape) -> Mapping[str, Array | Shape]:
@@ -157,9 +158,10 @@ class Layer:
         return {}
 
     def prepared(self, shape: Shape, with_dx: bool) -> Mapping[str, Array | Shape]:
-        """Return the arrays that `prepare` fills, by name.
+        """Return the arrays that the calls of `prepare` fill, by name.
 
-        with_dx: whether the gradient of x is wanted.
+        shape: the shape of x.
+        with_dx: whether the backward pass computes dx.
         """
         return {}
 
@@ -176,18 +178,18 @@ class Layer:
         bias: np.ndarray,
         folded: dict[str, np.ndarray],
     ) -> list[Call]:
-        """Return the calls that multiply this layer into the weights of the layer before it, for inference.
+        """Return the calls that multiply this layer into the weights of the previous layer, for inference.
 
-        Layers of kind NORM must define it.
+        Layers of kind NORM must define this method.
 
         own: the parameters and statistics of this layer.
-        weight, bias: those of the layer before; the first axis of weight, and bias, are the channels.
-        folded: "weight" and "bias", which the calls write.
+        weight, bias: the parameters of the previous layer; the first axis of both is the channels.
+        folded: the arrays "weight" and "bias", which the calls write.
         """
         raise NotImplementedError
 
     def prepare(self, buffers: LayerBuffers) -> list[Call]:
-        """Return the calls that fill `prepared` from the parameters; they run whenever the parameters have changed."""
+        """Return the calls that fill the prepared arrays from the parameters; they run after each update of these."""
         return []
 
     def forward(self, buffers: LayerBuffers) -> list[Call]:
@@ -195,5 +197,5 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
-        """Return the calls that add the parameters' gradients to their sums and compute dx, if it is wanted."""
+        """Return the calls that add the gradients of the parameters to their sums, and compute dx unless it is None."""
         raise NotImplementedError

@@ -17,13 +17,13 @@ from distcnn.layers.declarations import NORM, RELU, Call, Fusion, Parameter, Sha
 class BatchNorm2D(Layer):
     """y = (x - mean) / sqrt(variance + eps) * weight + bias for each channel (PyTorch's BatchNorm2d).
 
-    In training, mean and variance are those of a group of blocks of sixteen samples: of one block unless the net has
-    another `norm_group`. In inference they are the running ones, which move by a tenth towards each batch's mean over
-    its samples (Ioffe and Szegedy 2015).
+    In training, the mean and variance are computed over a group of blocks of sixteen samples; the argument `norm_group`
+    of the net says how many blocks, by default one. In inference they are running statistics: each batch moves these by
+    a tenth towards the mean of the statistics of its samples (Ioffe and Szegedy 2015).
 
     weight: (c,), starts at 1.
     bias: (c,), starts at 0.
-    running_mean, running_var: (c,), statistics that start at 0 and 1.
+    running_mean, running_var: (c,), running statistics, start at 0 and 1.
     """
 
     eps: float = 1e-5
@@ -62,8 +62,8 @@ class BatchNorm2D(Layer):
         return [(kernels.fold_norm, arrays)]
 
     def forward(self, buffers: LayerBuffers) -> list[Call]:
-        own, sums, rows, context = buffers.parameters, buffers.sums, buffers.saved["rows"], buffers.context
-        x, statistics = buffers.x.inside, buffers.group_shared["statistics"]
+        own, sums, context = buffers.parameters, buffers.sums, buffers.context
+        x, rows, statistics = buffers.x.inside, buffers.saved["rows"], buffers.group_shared["statistics"]
         running = own["running_mean"], own["running_var"], self.eps, math.prod(buffers.x.shape[1:])
         inputs = x, own["weight"], own["bias"], context.settings, context.weights, statistics
         outputs = sums["running_mean"], sums["running_var"], buffers.guard, buffers.y.inside
@@ -74,11 +74,8 @@ class BatchNorm2D(Layer):
         ]
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
-        sums, rows, statistics = (
-            buffers.sums,
-            buffers.saved["backward_rows"],
-            buffers.group_shared["statistics"],
-        )
+        sums, rows = buffers.sums, buffers.saved["backward_rows"]
+        statistics = buffers.group_shared["statistics"]
         inputs = buffers.x.inside, buffers.dy.inside, buffers.context.weights, statistics
         outputs = sums["weight"], sums["bias"], buffers.guard, rows
         calls: list[Call] = [(kernels.batch_norm_backward_parameters, (*inputs, *outputs))]

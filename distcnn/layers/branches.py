@@ -1,8 +1,8 @@
-"""Branches: a list of layers is any acyclic graph when outputs can be saved by name and read again.
+"""Branches: layers that save an output by name and read it again, so that a list of layers can be any acyclic graph.
 
     SaveAs("x"), Conv2D(16, 3, padding=1), ReLU(), Conv2D(16, 3, padding=1), Add("x"), ReLU()
 
-is a residual block; `StartFrom("x")` begins another branch at the saved output.
+is a residual block. `StartFrom("x")` begins another branch at the saved output.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from distcnn.layers.declarations import RELU, Call, Fusion, MemoryUse, Shape
 
 
 class Branch(Layer):
-    """Base of layers that save an output by its `name`, or read one."""
+    """The base class of layers that save an output under a name, or read a saved output."""
 
     name: str
 
@@ -30,24 +30,25 @@ class Branch(Layer):
 
 
 class Reader(Branch):
-    """Base of layers that read the output saved as `name`."""
+    """The base class of layers that read the output saved as `name`."""
 
     @property
     def reads(self) -> str:
         return self.name
 
     def add_gradient(self, buffers: LayerBuffers, gradient: np.ndarray, stride: int = 1) -> list[Call]:
-        """Return the calls that add a gradient to that of the saved output, if it is wanted.
+        """Return the calls that add a gradient to the gradient of the saved output; none if that is not needed.
 
+        buffers: the buffers of this layer.
         gradient: float32 [1, c, rows, columns, 16].
-        stride: distance, in the saved output, of the rows and columns that belong to the gradient's.
+        stride: row r and column q of the gradient belong to row stride * r and column stride * q of the saved output.
         """
         return [(kernels.spread, (gradient, stride, buffers.dskip.channels))] if buffers.dskip else []
 
 
 @dataclass(frozen=True)
 class SaveAs(Branch):
-    """y = x, which later layers can read by this name. Any shape."""
+    """y = x; later layers can read y by this name. Any shape."""
 
     name: str
 
@@ -64,7 +65,7 @@ class SaveAs(Branch):
         return []
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
-        """Return the calls that add, to the gradient of y in place, what the readers of y have added up."""
+        """Return the calls that add the gradients from all readers of y to the gradient of y, in place."""
         if buffers.dskip is None:
             return []
         dx, dskip = buffers.dx.channels, buffers.dskip.channels
@@ -75,7 +76,7 @@ class SaveAs(Branch):
 class Add(Reader):
     """y = x + every `stride`-th row and column of the output saved as `name`. Any shape.
 
-    Channels that the saved output lacks count as 0: He et al. 2016, shortcut A.
+    If the saved output has fewer channels than x, its missing channels count as 0 (He et al. 2016, shortcut A).
     """
 
     name: str
@@ -110,7 +111,7 @@ class Concatenate(Reader):
 
     def output_shape(self, shape: Shape, saved: Shape) -> Shape:
         if len(saved) != len(shape) or saved[1:] != shape[1:]:
-            raise NetError(f"{self} cannot put {saved}, saved as {self.name!r}, behind its input {shape}")
+            raise NetError(f"{self} cannot append {saved}, saved as {self.name!r}, to its input {shape}")
         return shape[0] + saved[0], *shape[1:]
 
     def forward(self, buffers: LayerBuffers) -> list[Call]:
@@ -126,7 +127,7 @@ class Concatenate(Reader):
 
 @dataclass(frozen=True)
 class StartFrom(Reader):
-    """y = the output saved as `name`; x, the end of another branch, is not read: a SaveAs should stand before."""
+    """y = the output saved as `name`. x, the end of another branch, is not read; a SaveAs should come before this."""
 
     name: str
 

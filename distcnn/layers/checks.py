@@ -1,4 +1,4 @@
-"""Checks of the arguments and the inputs of layers; each raises NetError with a message of one line."""
+"""Checks of the arguments and the inputs of layers; each raises NetError with a one-line message."""
 
 import math
 import operator
@@ -9,11 +9,11 @@ import numpy as np
 from distcnn.errors import NetError
 from distcnn.layers.declarations import Shape
 
-MOST = 2**31 - 1  # of any size or count: products of a few still fit into 64 bits
+MOST = 2**31 - 1  # the largest size or count, so that a product of two fits into 64 bits
 
 
 def check_image(layer: Any, shape: Shape) -> Shape:
-    """Return `shape` if it is that of an image, (c, h, w)."""
+    """Return `shape`, the shape of a layer's input; raise NetError unless it is that of an image, (c, h, w)."""
     if len(shape) != 3:
         raise NetError(f"{layer} wants images (c, h, w), but its input has shape {shape}")
     return shape

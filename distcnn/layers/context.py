@@ -1,4 +1,4 @@
-"""The context of a block: what randomness in a layer is a function of."""
+"""The context of a block: its samples and settings, which determine the random numbers of layers."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from distcnn.lanes import LANES, aligned
 
 
 class BlockContext:
-    """Which samples a block holds, and the settings under which it is computed.
+    """The samples of a block, and the settings under which it is computed.
 
-    samples: int64 [16], the number in the dataset of the sample in each lane.
+    samples: int64 [16], the index in the dataset of the sample in each lane.
     weights: float32 [16], 1 for each lane that holds a sample, 0 for an empty lane.
-    settings: int64 [3], the argument of kernels: training (0 or 1), seed, epoch. All blocks of a worker share it.
+    settings: int64 [3], training (0 or 1), seed, epoch, in the form that kernels read. All blocks of a worker share it.
     """
 
     def __init__(self, seed: int) -> None:
@@ -21,7 +21,7 @@ class BlockContext:
 
     @property
     def training(self) -> bool:
-        """Whether layers behave as in training."""
+        """Whether layers such as Dropout behave as in training."""
         return bool(self.settings[TRAINING])
 
     @training.setter
@@ -43,7 +43,7 @@ class BlockContext:
         self.settings[EPOCH] = epoch
 
     def for_next_block(self) -> "BlockContext":
-        """Return the context of another block, with samples of its own and the same settings."""
+        """Return the context of another block, with separate samples and the same settings."""
         other = BlockContext(0)
         other.settings = self.settings
         return other

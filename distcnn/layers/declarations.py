@@ -1,4 +1,4 @@
-"""What a layer declares of itself before any plan is made: parameters, arrays, and what is shared with neighbors."""
+"""The types of what a layer declares before a plan is made: parameters, arrays, fusion with neighbors, memory use."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,9 +15,10 @@ NORM = "norm"  # the kind of a layer that in inference scales and shifts each ch
 class Parameter(NamedTuple):
     """A parameter or a running statistic.
 
-    shape: of the array.
-    fan_in: how many inputs each output sums, from which the random start follows; 0 for a fixed start.
-    start: the value that training starts with if fan_in is 0.
+    shape: the shape of the array.
+    fan_in: how many inputs are summed for each output; it determines the variance of the random initial values. 0 for a
+        constant initial value.
+    start: the initial value if fan_in is 0.
     """
 
     shape: Shape
@@ -26,11 +27,11 @@ class Parameter(NamedTuple):
 
 
 class Array(NamedTuple):
-    """An array that a layer asks the plan for.
+    """An array that the plan must allocate for a layer.
 
-    shape: of the array.
-    dtype: of the array.
-    spread: whether the first axis advances by an odd number of cache lines, see `values.planes`.
+    shape: the shape of the array.
+    dtype: the type of its numbers.
+    spread: whether the stride of the first axis must be an odd number of cache lines, see `values.planes`.
     """
 
     shape: Shape
@@ -40,16 +41,16 @@ class Array(NamedTuple):
 
 @dataclass(frozen=True)
 class Fusion:
-    """What a layer is to its neighbors, and whose work its kernels can do together with their own.
+    """Which work of neighboring layers the kernels of a layer can also do, and what its own work is called.
 
-    A kind is a word on which two classes of layers agree: RELU, NORM, or any other word.
+    A kind is a name that both layers of a fused pair use: RELU, NORM, or any other text.
 
-    kind: what this layer is; None if no neighbor can do its work. Where the layer before does its forward pass, x and y
-        are the same array; so the backward pass of a layer with a kind must read y in place of x.
-    forward: kinds of the layer behind this one that the forward kernels apply to y before they store it.
-    backward: kinds of the layer before this one whose derivative the backward kernels apply to dx.
-    weights: kinds of the layer behind this one that inference multiplies into `weight` and `bias`. The first axis of
-        `weight` must be the channels of y.
+    kind: the name of the work of this layer; None if no neighbor can do it. Where the previous layer does the forward
+        pass, x and y are the same array; so the backward pass of a layer with a kind must not read x, only y.
+    forward: the kinds of a next layer that the forward kernels can apply to y before they store it.
+    backward: the kinds of a previous layer whose derivative the backward kernels can apply to dx.
+    weights: the kinds of a next layer that inference can multiply into `weight` and `bias`. The first axis of `weight`
+        must be the channels of y.
     """
 
     kind: str | None = None
@@ -62,8 +63,8 @@ class Fusion:
 class MemoryUse:
     """Which arrays of a layer are the same array.
 
-    y_is_x: y is x; the forward pass leaves it as it is or changes it in place.
-    dx_is_dy: dx is dy; the backward pass leaves it as it is or changes it in place.
+    y_is_x: whether y is the same array as x, which the forward pass changes in place or not at all.
+    dx_is_dy: whether dx is the same array as dy, which the backward pass changes in place or not at all.
     reads_y: whether the backward pass reads y. If not, a gradient may be written over y.
     """
 

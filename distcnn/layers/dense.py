@@ -15,8 +15,8 @@ from distcnn.layers.checks import check_whole, check_yes_or_no
 from distcnn.layers.declarations import RELU, Call, Fusion, Parameter, Shape
 
 NUMBER = 4  # bytes
-FAR = 2 * 2**20  # bytes of weights that fit into no cache of a core
-AHEAD = 2  # tiles to prefetch
+FAR = 2 * 2**20  # bytes of weights; more do not fit into the caches of a core
+AHEAD = 2  # how many tiles ahead sums are prefetched if they do not fit
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Dense(Layer):
         return kernel, (x, dy, transposed, sums, buffers.guard)
 
     def _backward_few_weights(self, buffers: LayerBuffers) -> Call:
-        """Return the call for fewer features than lanes: a convolution of images of one pixel."""
+        """Return the call for fewer features than lanes: a convolution of images of one pixel has the same gradient."""
         tile = tile_sizes.convolution_weights(self.out_features, 1)
         kernel = convolution.convolution_backward_weights(*tile, 1, 1)
         pixel, no_bias = Axis(1), np.zeros((1, self.out_features), np.int64)

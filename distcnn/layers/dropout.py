@@ -1,4 +1,4 @@
-"""Dropout, whose masks are a function of the sample and do not depend on ranks or batches."""
+"""Dropout; the mask of a sample depends on the sample, but not on ranks or batches."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from distcnn.layers.declarations import Call, Shape
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """In training each x becomes 0 with probability p, else x / (1 - p) (Hinton et al. 2012, in PyTorch's form).
+    """y = 0 with probability p, else x / (1 - p), in training; y = x in inference. Any shape.
 
-    A sample has another mask in each epoch: a function of (seed, epoch, sample, layer). Any shape.
+    Dropout is of Hinton et al. 2012; this is PyTorch's form. The mask is a function of (seed, epoch, sample, layer).
     """
 
     p: float = 0.5

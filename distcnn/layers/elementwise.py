@@ -1,4 +1,4 @@
-"""The base of layers that apply one function to every number by itself."""
+"""The base class of layers that apply one function to each number separately."""
 
 from distcnn.kernels.jit import Kernel
 from distcnn.layers.base import Layer, LayerBuffers
@@ -8,11 +8,11 @@ from distcnn.layers.declarations import Call, MemoryUse, Shape
 class Elementwise(Layer):
     """y = f(x), for x of any shape.
 
-    A subclass names its kernels.
+    A subclass must define these attributes.
 
-    forward_kernel: (x, y).
-    backward_kernel: (x or y, dy, dx); dx may be dy.
-    from_output: whether the backward kernel takes y instead of x.
+    forward_kernel: the kernel of the forward pass, with arguments (x, y).
+    backward_kernel: the kernel of the backward pass, with arguments (x or y, dy, dx); dx is the same array as dy.
+    from_output: whether the first argument of the backward kernel is y instead of x.
     """
 
     forward_kernel: Kernel

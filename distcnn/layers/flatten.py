@@ -1,4 +1,4 @@
-"""From images to features."""
+"""Flatten: from images to features."""
 
 import math
 from dataclasses import dataclass

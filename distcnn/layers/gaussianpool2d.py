@@ -14,8 +14,10 @@ from distcnn.numerics import portable_math
 class GaussianPool2D(WeightedPool2D):
     """y = the mean of each window with weights exp(-d**2 / (2 sigma**2)), d from the window's center.
 
-    The weights are divided by their sum over the part of the window inside the image. This sum, like each weight, is
+    The weights are divided by their sum over the pixels of the window inside the image. This sum, like each weight, is
     the product of one number for the rows and one for the columns. See Pool2D for the other arguments.
+
+    sigma: the standard deviation of the window, in pixels.
     """
 
     kernel_size: Pair
@@ -29,7 +31,7 @@ class GaussianPool2D(WeightedPool2D):
         check_positive(self, sigma=self.sigma)
 
     def axis_weights(self, axis: Axis, size: int, start: int) -> list[float]:
-        """Return the weights; before the division by their sum, the pixel nearest to the center has weight 1."""
+        """Return the weights along one axis; before the division by their sum, the largest is 1, to avoid underflow."""
         seen = inside(axis, size, start)
         distances = [j - (axis.kernel_size - 1) / 2 for j in range(axis.kernel_size)]
         squares = [distance * distance for distance in distances]

@@ -8,6 +8,6 @@ from distcnn.layers.elementwise import Elementwise
 
 @dataclass(frozen=True)
 class GELU(Elementwise):
-    """y = x P(x), P the normal distribution's function (Hendrycks and Gimpel 2016; as in PyTorch). Any shape."""
+    """y = x P(x), P the standard normal distribution function (Hendrycks and Gimpel 2016; as PyTorch). Any shape."""
 
     forward_kernel, backward_kernel = kernels.gelu_forward, kernels.gelu_backward

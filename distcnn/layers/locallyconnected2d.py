@@ -1,4 +1,4 @@
-"""Local connections without shared weights: a convolution with another filter at each place."""
+"""Local connections without shared weights: a convolution that has a different filter at each position."""
 
 import math
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from distcnn.layers.window2d import Filters2D
 class LocallyConnected2D(Filters2D):
     """y[o, r, q] = bias[r, q, o] + sum over the window at (r, q) of weight[r, q, o] times x.
 
-    (c, h, w) -> (out_channels, oh, ow), the arguments as in Conv2D.
+    (c, h, w) -> (out_channels, oh, ow); arguments as in Conv2D.
 
-    weight: (oh, ow, out_channels, c, rows, columns of the kernel), at each place the weights of a Conv2D.
+    weight: (oh, ow, out_channels, c, rows, columns of the kernel), for each position the weights of a Conv2D.
     bias: (oh, ow, out_channels).
     """
 
@@ -72,10 +72,10 @@ class LocallyConnected2D(Filters2D):
         return buffers.x.bordered(self.border(buffers.x.shape))
 
     def _features(self, shape: Shape) -> int:
-        """Return how many numbers a window holds."""
+        """Return how many numbers a window has in all channels."""
         return shape[0] * math.prod(self.taps)
 
 
 def _as_matrices(array: np.ndarray) -> np.ndarray:
-    """Return weights with one axis in place of a window's channels, rows and columns."""
+    """Return a view of weights in which the axes of channels, rows and columns of a window are one axis."""
     return array.reshape(*array.shape[:3], -1)

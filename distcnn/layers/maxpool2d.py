@@ -9,15 +9,16 @@ from distcnn.layers.declarations import RELU, Call, Fusion, Shape
 from distcnn.layers.pool2d import Pool2D
 from distcnn.layers.window2d import Pair
 
-CACHE = 2**22  # bytes: images larger than this lie in no cache of a core
-MOST_AHEAD = 16  # pixels
+CACHE = 2**22  # bytes; larger images do not fit into the caches of a core
+MOST_AHEAD = 16  # pixels: with more for each window, nothing is prefetched
 
 
 @dataclass(frozen=True)
 class MaxPool2D(Pool2D):
-    """y = the largest x of each window; ties go to the first in row order (PyTorch's MaxPool2d).
+    """y = the largest x of each window (PyTorch's MaxPool2d).
 
-    See Pool2D for the arguments; padding is never the maximum.
+    Among equal values, the gradient goes to the first in row order. Padding is never the maximum. See Pool2D for the
+    arguments.
     """
 
     kernel_size: Pair
@@ -43,6 +44,6 @@ class MaxPool2D(Pool2D):
         return [(kernel, (*given, buffers.dx.inside))]
 
     def _ahead(self, buffers: LayerBuffers) -> int:
-        """Return how many pixels to prefetch for each window: as many as belong to it, if images fit into no cache."""
+        """Return how many pixels to prefetch with each window; 0 if the images fit into a cache."""
         pixels = math.prod(axis.stride for axis in self.axes)
         return pixels if buffers.x.inside.nbytes > CACHE and pixels <= MOST_AHEAD else 0

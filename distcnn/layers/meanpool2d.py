@@ -15,7 +15,8 @@ from distcnn.layers.window2d import Pair
 class MeanPool2D(WeightedPool2D):
     """y = the mean of each window (PyTorch's AvgPool2d); see Pool2D for the other arguments.
 
-    count_include_pad: whether a mean counts the zeros of the padding too; what ceil_mode adds beyond it never counts.
+    count_include_pad: whether a mean counts the zeros of the padding, too. Pixels beyond the padding, which ceil_mode
+        can add to a window, never count.
     """
 
     kernel_size: Pair

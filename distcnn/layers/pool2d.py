@@ -1,4 +1,4 @@
-"""The bases of pooling layers: how their windows lie in an image, and weighted sums over them."""
+"""The base classes of pooling layers: the positions of windows, and layers that compute weighted sums over windows."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -20,8 +20,8 @@ class Pool2D(Window2D):
 
     kernel_size: a whole number, or a pair (of rows, of columns).
     stride: likewise; None for the size of the kernel.
-    padding: likewise; at most half a kernel.
-    ceil_mode: whether windows that the edge of the image cuts off count too.
+    padding: likewise; at most half of the kernel size.
+    ceil_mode: whether there are also windows that the edge of the image cuts off.
     """
 
     def __post_init__(self) -> None:
@@ -53,9 +53,9 @@ class Pool2D(Window2D):
         )
 
     def last_taps(self, shape: Shape) -> tuple[int, ...]:
-        """Return how many rows and columns of the last window lie inside the image, if all before it are whole.
+        """Return how many rows and columns of the last window lie inside the image.
 
-        Otherwise those of the kernel.
+        If an edge cuts off other windows, too, return the size of the kernel.
         """
         return tuple(_last_taps(*side) for side in self._sides(shape))
 
@@ -70,14 +70,15 @@ def _last_taps(axis: Axis, count: int, size: int) -> int:
 
 
 class WeightedPool2D(Pool2D):
-    """A pooling layer whose output is a weighted sum over the window."""
+    """The base class of pooling layers whose output is a weighted sum over the window."""
 
     def axis_weights(self, axis: Axis, size: int, start: int) -> list[float]:
-        """Return the weights of a window along one axis; a pixel's weight is the product of its row's and column's.
+        """Return the weights of a window along one axis; a pixel has the product of its row's and its column's weight.
 
-        axis: the axis.
-        size: of images along the axis.
-        start: where the window begins. Weights of taps outside of 0 ... size - 1 are not read.
+        axis: the windows along that axis.
+        size: the size of the images along the axis.
+        start: the pixel at which the window begins, below 0 in the padding. Weights of pixels outside the image are
+            not read.
         """
         raise NotImplementedError
 
@@ -88,7 +89,12 @@ class WeightedPool2D(Pool2D):
     def forward(
         self, buffers: LayerBuffers, factor: np.ndarray | None = None, bias: np.ndarray | None = None
     ) -> list[Call]:
-        """Return the calls that compute y; factor, bias: [c] float32, 1 and 0 for None."""
+        """Return the calls that compute y = factor * weighted sum + bias.
+
+        buffers: the buffers of this layer.
+        factor: float32 [c]; None for 1.
+        bias: float32 [c]; None for 0.
+        """
         channels = buffers.x.shape[0]
         factor = np.ones(channels, np.float32) if factor is None else factor
         bias = np.zeros(channels, np.float32) if bias is None else bias
@@ -97,7 +103,7 @@ class WeightedPool2D(Pool2D):
         return [(kernel, (buffers.x.inside, *tables, factor, bias, *self.axes, buffers.y.inside))]
 
     def backward(self, buffers: LayerBuffers, factor: np.ndarray | None = None) -> list[Call]:
-        """Return the calls that compute dx; factor: [c] float32, 1 for None."""
+        """Return the calls that compute dx; factor: as in `forward`."""
         if buffers.dx is None:
             return []
         factor = np.ones(buffers.x.shape[0], np.float32) if factor is None else factor

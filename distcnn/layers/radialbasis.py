@@ -13,45 +13,45 @@ from distcnn.layers.declarations import Call, Shape
 
 @dataclass(frozen=True, eq=False)
 class RadialBasis(Layer):
-    """y[k] = -|x - centres[k]|**2, the logit of class k: (features,) -> (classes,). It has no parameters.
+    """y[k] = -|x - centers[k]|**2, the logit of class k: (features,) -> (classes,). It has no parameters.
 
-    centres: (classes, features) numbers.
-    rejection: with a number j, the loss has one more class of logit -j, to which no sample belongs (LeCun et al. 1998,
-        equation 9): a wrong class whose centre is farther than j from the input is not pushed farther away.
+    centers: (classes, features) numbers.
+    rejection: a number j adds one further class to the loss, with logit -j, to which no sample belongs (LeCun et al.
+        1998, equation 9). It limits how far training moves inputs away from the centers of wrong classes.
     """
 
-    centres: np.ndarray = field(repr=False)
+    centers: np.ndarray = field(repr=False)
     rejection: float = math.inf
 
     def __post_init__(self) -> None:
         try:
-            centres = np.array(self.centres, np.float32)
+            centers = np.array(self.centers, np.float32)
         except (TypeError, ValueError):
-            centres = np.empty(0, np.float32)
-        if centres.ndim != 2 or not centres.size or not np.isfinite(centres).all():
-            raise NetError("RadialBasis: centres are wanted as finite numbers (classes, features)")
+            centers = np.empty(0, np.float32)
+        if centers.ndim != 2 or not centers.size or not np.isfinite(centers).all():
+            raise NetError("RadialBasis: centers must be finite numbers of shape (classes, features)")
         if isinstance(self.rejection, bool) or not self.rejection > 0:
             raise NetError(f"RadialBasis: rejection is {self.rejection!r}; wanted a number above 0")
-        object.__setattr__(self, "centres", centres)
+        object.__setattr__(self, "centers", centers)
 
     @property
     def rejection_logit(self) -> float:
         return -self.rejection
 
     def output_shape(self, shape: Shape) -> Shape:
-        classes, features = self.centres.shape
+        classes, features = self.centers.shape
         if shape != (features,):
-            raise NetError(f"{self} has centres of {features} features, but its input has shape {shape}")
+            raise NetError(f"{self} has centers of {features} features, but its input has shape {shape}")
         return (classes,)
 
     def flops(self, shape: Shape) -> int:
-        return 2 * self.centres.size
+        return 2 * self.centers.size
 
     def forward(self, buffers: LayerBuffers) -> list[Call]:
-        return [(kernels.radial_forward, (buffers.x.array, self.centres, buffers.y.array))]
+        return [(kernels.radial_forward, (buffers.x.array, self.centers, buffers.y.array))]
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
         if buffers.dx is None:
             return []
-        arrays = buffers.x.array, self.centres, buffers.dy.array, buffers.dx.array
+        arrays = buffers.x.array, self.centers, buffers.dy.array, buffers.dx.array
         return [(kernels.radial_backward, arrays)]

@@ -1,4 +1,4 @@
-"""Softmax, for nets that give probabilities. The loss takes logits and has a softmax of its own."""
+"""Softmax, for nets whose output is probabilities. A net for training must not end with it: the loss takes logits."""
 
 from dataclasses import dataclass
 

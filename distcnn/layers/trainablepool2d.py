@@ -16,7 +16,7 @@ from distcnn.layers.window2d import Pair
 class TrainablePool2D(WeightedPool2D):
     """y[c] = coefficient[c] * the sum of each window + bias[c] (LeCun et al. 1998); see Pool2D for the arguments.
 
-    coefficient: (c,), starts at 1 / the number of a window's pixels, so that the layer begins as mean pooling.
+    coefficient: (c,), starts at 1 / (pixels of a window), so that the layer starts as mean pooling.
     bias: (c,), starts at 0.
     """
 

@@ -1,4 +1,4 @@
-"""Activations of one block in memory: zeros around images, and memory that kernel calls share."""
+"""Activations of one block in memory, with zeros around the images, and temporary memory for kernel calls."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from distcnn.layers.declarations import Array, Shape
 
 
 class Border(NamedTuple):
-    """How many columns and rows of zeros a layer wants around an array of images."""
+    """How many columns and rows of zeros lie around the images of an array."""
 
     left: int = 0
     right: int = 0
@@ -19,7 +19,7 @@ class Border(NamedTuple):
     bottom: int = 0
 
     def union(self, other: "Border") -> "Border":
-        """Return the smallest border that holds both."""
+        """Return the smallest border that contains both."""
         return Border(*map(max, self, other))
 
 
@@ -42,19 +42,19 @@ class Value:
     """
 
     def __init__(self, shape: Shape, border: Border = NO_BORDER, memory: np.ndarray | None = None) -> None:
-        """Lie in `memory`, a flat float32 array that is 0 where the border is; without it, in new memory."""
+        """Make a view of `memory`, a flat float32 array that must be 0 where the border is; None for new memory."""
         self.shape, self.border = tuple(shape), border
         whole = (1, *padded(shape, border), LANES)
         self.array = aligned(whole) if memory is None else memory[: math.prod(whole)].reshape(whole)
         self.inside = self.window(0, 0, *shape[1:]) if any(border) else self.array
 
     def window(self, row: int, column: int, height: int, width: int) -> np.ndarray:
-        """Return the part of the images that begins at (row, column), which may lie in the zeros around them."""
+        """Return a view of height x width pixels from (row, column) on; it may extend into the zeros of the border."""
         top, left = row + self.border.top, column + self.border.left
         return self.array[:, :, top : top + height, left : left + width]
 
     def bordered(self, border: Border) -> np.ndarray:
-        """Return the images with `border`, which may be smaller than the zeros around them."""
+        """Return a view of the images with the zeros of `border`, which may be fewer than there are around them."""
         left, right, top, bottom = border
         height, width = self.shape[1:]
         return self.window(-top, -left, top + height + bottom, left + width + right)
@@ -70,42 +70,47 @@ class Value:
 
     @property
     def rows(self) -> np.ndarray:
-        """The inside as images; features are an image of one row."""
+        """The view `inside` with five axes; features become an image of one row."""
         return self.inside if self.inside.ndim == 5 else self.inside[:, None, None]
 
     @property
     def channels(self) -> np.ndarray:
-        """The inside as images; features are the channels of one pixel."""
+        """The view `inside` with five axes; features become the channels of one pixel."""
         return self.inside if self.inside.ndim == 5 else self.inside[:, :, None, None]
 
 
 class Scratch:
     """Temporary memory that the calls of a plan use one after the other.
 
-    There is one piece of memory for each name, as large as the largest array asked for so far.
+    Arrays of the same name share memory, which is as large as the largest array requested so far.
     """
 
     def __init__(self) -> None:
         self._buffers: dict[str, np.ndarray] = {}
 
     def array(self, name: str, shape: Shape) -> np.ndarray:
-        """Return an array of `shape`, laid out as by `planes`; its content is undefined before each call."""
+        """Return an array with the memory layout of `planes`; its content is undefined at the beginning of each call.
+
+        name: arrays of the same name share memory.
+        shape: the shape of the array.
+        """
         if self._buffers.get(name, np.empty(0)).size < planes_size(shape):
             self._buffers[name] = aligned((planes_size(shape),))
         return planes(shape, self._buffers[name])
 
 
 def planes_size(shape: Shape) -> int:
-    """Return how many numbers `planes` of this shape take."""
+    """Return how many float32 numbers of memory an array of this shape made by `planes` needs."""
     return shape[0] * (-(-math.prod(shape[1:]) // LANES) | 1) * LANES
 
 
 def planes(shape: Shape, memory: np.ndarray | None = None) -> np.ndarray:
-    """Return a float32 array whose first axis advances by an odd number of cache lines.
+    """Return a float32 array in which the stride of the first axis is an odd number of cache lines.
 
-    With powers of two, neighbors on that axis would all fall into one set of the cache.
+    If the stride were a power of two, all neighbors on that axis would fall into the same set of the cache.
 
-    memory: a flat array of at least `planes_size` numbers to lie in; None for new memory.
+    shape: the shape of the array.
+    memory: a flat array of at least `planes_size` numbers, of which the result is a view; None for new memory.
     """
     size, plane = planes_size(shape), math.prod(shape[1:])
     memory = aligned((size,)) if memory is None else memory[:size]
@@ -113,7 +118,7 @@ def planes(shape: Shape, memory: np.ndarray | None = None) -> np.ndarray:
 
 
 def allocate_arrays(declared: Mapping[str, Array | Shape]) -> dict[str, np.ndarray]:
-    """Return an array of zeros for each declaration; a shape alone stands for float32."""
+    """Return an array of zeros for each declaration, by name; a plain shape means float32."""
     return {name: _allocated(each) for name, each in declared.items()}
 
 

@@ -1,4 +1,4 @@
-"""The bases of layers that slide a window over images: where windows lie, and the shape that comes out."""
+"""The base classes of layers that slide a window over images: positions of windows, and output shapes."""
 
 import operator
 from dataclasses import dataclass, field
@@ -13,12 +13,17 @@ Pair = int | tuple[int, int]  # a number for rows and columns, or one for each
 
 
 class Window2D(Layer):
-    """A layer with windows. kernel_size, stride and padding are whole numbers, or pairs (of rows, of columns)."""
+    """A layer with windows.
+
+    kernel_size, stride, padding: a whole number, or a pair (of rows, of columns).
+    dilation: likewise; the distance between neighboring taps of a window.
+    ceil_mode: whether there are also windows that the edge of the image cuts off.
+    """
 
     kernel_size: Pair
     stride: Pair | None
     padding: Pair
-    dilation: Pair = 1  # distance of neighboring taps
+    dilation: Pair = 1
     ceil_mode: bool = False
     _axes: tuple[Axis, Axis]
 
@@ -33,7 +38,7 @@ class Window2D(Layer):
 
     @property
     def axes(self) -> tuple[Axis, Axis]:
-        """How windows lie from row to row, and from column to column."""
+        """The positions of windows along the rows, and along the columns."""
         return self._axes
 
     @property
@@ -47,16 +52,18 @@ class Window2D(Layer):
         _, *sizes = check_image(self, shape)
         for axis, size, what in zip(self.axes, sizes, ("rows", "columns"), strict=True):
             if not axis.count(size, self.ceil_mode):
-                least = axis.extent - 2 * axis.padding
-                raise NetError(
-                    f"{self} needs at least {least} {what}, but its input {shape} has {size}: use larger images "
-                    f"or a smaller net"
-                )
+                needs = f"{self} needs at least {axis.extent - 2 * axis.padding} {what}"
+                remedy = "use larger images or a smaller net"
+                raise NetError(f"{needs}, but its input {shape} has {size}: {remedy}")
         (down, across), (height, width) = self.axes, sizes
         return down.count(height, self.ceil_mode), across.count(width, self.ceil_mode)
 
     def pair(self, name: str, least: int) -> tuple[int, int]:
-        """Return the argument `name` as (of rows, of columns); raise NetError if one is below `least`."""
+        """Return an argument of the layer as a pair (of rows, of columns).
+
+        name: the name of the argument.
+        least: the smallest valid number; NetError is raised for smaller ones.
+        """
         value = getattr(self, name)
         both = value if isinstance(value, (tuple, list)) else (value, value)
         if len(both) == 2 and all(is_whole(each, least) for each in both):
@@ -67,9 +74,11 @@ class Window2D(Layer):
 
 @dataclass(frozen=True)
 class Filters2D(Window2D):
-    """A layer in which each output is a weighted sum over a window of all channels, or of those of its group.
+    """A layer in which each output is a weighted sum over a window of all channels, or of the channels of its group.
 
     (c, h, w) -> (out_channels, oh, ow), oh = (h + 2 padding - dilation (kernel_size - 1) - 1) // stride + 1.
+
+    groups: the number of equal groups of channels; the outputs of a group depend only on the inputs of the same group.
     """
 
     out_channels: int
@@ -79,7 +88,7 @@ class Filters2D(Window2D):
     dilation: Pair = 1
     bias: bool = field(default=True, kw_only=True)
 
-    groups = 1  # equal parts of the channels that do not see each other
+    groups = 1
 
     def __post_init__(self) -> None:
         check_whole(self, 1, out_channels=self.out_channels)
@@ -90,5 +99,9 @@ class Filters2D(Window2D):
         return self.out_channels, *self.window_counts(shape)
 
     def with_bias(self, weight: Parameter, shape: Shape) -> dict[str, Parameter]:
-        """Return the weight, and the bias of this shape if the layer has one, by name."""
+        """Return the parameters by name: the weight, and the bias if the layer has one.
+
+        weight: the declaration of the weight.
+        shape: the shape of the bias.
+        """
         return {"weight": weight, "bias": Parameter(shape)} if self.bias else {"weight": weight}

@@ -1,7 +1,9 @@
-"""Planning, second part: which values and gradients of a list of nodes share memory, and the memory itself.
+"""Planning, second part: decide which values and gradients share memory, and allocate that memory.
 
-Value k is x of node k, and y of node k - 1; so value 0 is the input, and the last one is what the net gives. Gradients
-are counted likewise. Each pass returns a list of slots, one for each value or gradient.
+Value k is the input x of node k and the output y of node k - 1; so value 0 is the input of the net, and the last value
+is its output. Gradients are numbered likewise. Each pass takes and returns a list of slots, one per value or gradient.
+Two slots can be the same array, if a layer works in place; and two arrays can share a region of memory, if one is a
+view of the other, or if they are needed at different times.
 """
 
 import math
@@ -18,20 +20,20 @@ from distcnn.network.passes import Node
 class Slot:
     """Where a value or a gradient lies.
 
-    shape: of the value, without samples.
-    border: the zeros around it.
-    value: the number of the array; slots with the same number are one array.
-    place: the number of the memory; arrays with the same number lie in the same memory.
+    shape: the shape of the value, without samples.
+    border: the zeros around the value.
+    array: the number of its array; slots with the same number are the same array.
+    region: the number of its region of memory; arrays with the same number lie in the same region.
     """
 
     shape: Shape
     border: Border
-    value: int
-    place: int
+    array: int
+    region: int
 
 
 def value_slots(nodes: Sequence[Node], shape: Shape) -> list[Slot]:
-    """Return the slots of the values, each array in a place of its own; shape: of the input."""
+    """Return the slots of the values, where each array has its own region; shape: the shape of the input."""
     shapes = [shape, *(node.out_shape for node in nodes)]
     borders = [*(node.layer.border(node.shape) for node in nodes), NO_BORDER]
     same = [node.forward_fused or node.layer.memory.y_is_x for node in nodes]
@@ -39,7 +41,7 @@ def value_slots(nodes: Sequence[Node], shape: Shape) -> list[Slot]:
 
 
 def gradient_slots(nodes: Sequence[Node], shape: Shape) -> list[Slot]:
-    """Return the slots of the gradients, each array in a place of its own; shape: of the input."""
+    """Return the slots of the gradients, where each array has its own region; shape: the shape of the input."""
     shapes = [shape, *(node.out_shape for node in nodes)]
     borders = [NO_BORDER, *(node.layer.gradient_border(node.shape) for node in nodes)]
     same = [node.backward_fused or node.layer.memory.dx_is_dy for node in nodes]
@@ -47,7 +49,7 @@ def gradient_slots(nodes: Sequence[Node], shape: Shape) -> list[Slot]:
 
 
 def _slots(shapes: Sequence[Shape], borders: Sequence[Border], same: Sequence[bool]) -> list[Slot]:
-    """Return slots, of which k + 1 is the same array as k if same[k], with the union of their borders."""
+    """Return slots for the shapes; slot k + 1 is the same array as slot k if same[k], with the union of the borders."""
     numbers = [0]
     for k, is_same in enumerate(same, 1):
         numbers.append(numbers[-1] if is_same else k)
@@ -60,17 +62,17 @@ def _slots(shapes: Sequence[Shape], borders: Sequence[Border], same: Sequence[bo
 
 
 def gradients_over_values(nodes: Sequence[Node], gradients: Sequence[Slot]) -> dict[int, int]:
-    """Return {gradient: value} for gradients that may lie in the memory of a value.
+    """Return {index of a gradient: index of a value} for each gradient that can be written over a value.
 
-    The layer that computes the gradient must allow that, and the layer that computed the value must not read it in
-    the backward pass.
+    This needs two things: the layer that computes the gradient allows it, and the layer that computed the value does
+    not read the value in its backward pass.
     """
     found = {}
     for k, node in enumerate(nodes):
         if k == 0 or node.layer.memory.dx_is_dy or not node.layer.gradient_over_input(node.shape):
             continue
         i = k - 1 if nodes[k - 1].forward_fused and nodes[k - 1].backward_fused else k
-        if gradients[i].value == i and not nodes[i - 1].layer.memory.reads_y:
+        if gradients[i].array == i and not nodes[i - 1].layer.memory.reads_y:
             found[i] = k
     return found
 
@@ -78,62 +80,70 @@ def gradients_over_values(nodes: Sequence[Node], gradients: Sequence[Slot]) -> d
 def put_gradients_over_values(
     nodes: Sequence[Node], values: list[Slot], gradients: list[Slot]
 ) -> tuple[list[Slot], list[Slot]]:
-    """Return the slots of values and gradients with gradients in the places of values where that is possible.
+    """Let gradients be the same arrays as values where possible; return the slots of the values and the gradients.
 
-    Gradients of places of their own are counted behind the values. An array that serves as both has both borders.
+    An array that holds a value and a gradient has the union of their borders. The other gradients get array numbers
+    above those of the values.
     """
     over = gradients_over_values(nodes, gradients)
-    borders = {values[k].value: values[k].border.union(gradients[i].border) for i, k in over.items()}
-    values = [replace(slot, border=borders.get(slot.value, slot.border)) for slot in values]
+    borders = {values[k].array: values[k].border.union(gradients[i].border) for i, k in over.items()}
+    values = [replace(slot, border=borders.get(slot.array, slot.border)) for slot in values]
     found = []
     for slot in gradients:
-        if slot.value in over:
-            target = values[over[slot.value]]
-            found.append(replace(slot, border=target.border, value=target.value, place=target.place))
+        if slot.array in over:
+            target = values[over[slot.array]]
+            found.append(replace(slot, border=target.border, array=target.array, region=target.region))
         else:
-            number = slot.value + len(values)
-            found.append(replace(slot, value=number, place=number))
+            number = slot.array + len(values)
+            found.append(replace(slot, array=number, region=number))
     return values, found
 
 
 def share_views(nodes: Sequence[Node], slots: list[Slot], fixed: frozenset[int] = frozenset()) -> list[Slot]:
-    """Return the slots, with an array in the place of the one before it where a layer makes it a view of that.
+    """Put each array that a layer makes as a view of the previous array into the region of that; return the slots.
 
-    fixed: numbers of arrays that stay in their places.
+    nodes: the nodes of the plan.
+    slots: the slots of the values or of the gradients.
+    fixed: the numbers of arrays that must stay in their regions.
     """
     found = slots[:1]
     for node, slot in zip(nodes, slots[1:], strict=True):
         before = found[-1]
-        is_view = slot.value not in fixed and not any(slot.border) and node.layer.is_view(before.border)
-        if slot.value == before.value or is_view:
-            slot = replace(slot, place=before.place)
+        can_be_view = slot.array not in fixed and not any(slot.border) and node.layer.is_view(before.border)
+        if slot.array == before.array or can_be_view:
+            slot = replace(slot, region=before.region)
         found.append(slot)
     return found
 
 
+def is_view(slots: Sequence[Slot], k: int) -> bool:
+    """Return whether array k + 1 is a view of array k, so that node k has nothing to compute."""
+    return slots[k].array != slots[k + 1].array and slots[k].region == slots[k + 1].region
+
+
 def training_slots(nodes: Sequence[Node], shape: Shape) -> tuple[list[Slot], list[Slot]]:
-    """Return the slots of the values and of the gradients of a plan for training; shape: of the input."""
+    """Return the slots of the values and the gradients of a plan for training; shape: the shape of the input."""
     values, gradients = value_slots(nodes, shape), gradient_slots(nodes, shape)
     values, gradients = put_gradients_over_values(nodes, values, gradients)
-    fixed = frozenset(slot.value for slot in values)
+    fixed = frozenset(slot.array for slot in values)
     return share_views(nodes, values), share_views(nodes, gradients, fixed)
 
 
 def inference_slots(nodes: Sequence[Node], shape: Shape) -> list[Slot]:
-    """Return the slots of the values of a plan for inference; shape: of the input."""
-    return reuse_places(nodes, share_views(nodes, value_slots(nodes, shape)))
+    """Return the slots of the values of a plan for inference; shape: the shape of the input."""
+    return reuse_regions(nodes, share_views(nodes, value_slots(nodes, shape)))
 
 
-# ---- memory for one value after the other ----
+# ---- inference: use a region again when no later layer reads its array ----
 
 
 @dataclass
-class _Place:
-    """Memory that serves one array after the other.
+class _Region:
+    """A region of memory that holds one array after the other.
 
-    plane: rows and columns, and the border, that all of them have; None if they have no border.
-    last_read: the number of the last value in it that is read.
-    size: in numbers.
+    plane: the rows, columns and border that all arrays of the region have; None if they have no border.
+    last_read: the number of the last node that reads the current array.
+    size: how many float32 numbers the region holds.
     """
 
     plane: tuple | None
@@ -141,66 +151,69 @@ class _Place:
     size: int = 0
 
 
-def reuse_places(nodes: Sequence[Node], slots: list[Slot]) -> list[Slot]:
-    """Return the slots of values with places that serve again when nobody reads their last value any more.
+def reuse_regions(nodes: Sequence[Node], slots: list[Slot]) -> list[Slot]:
+    """Put each array into a region whose previous array no node reads any more, if there is one; return the slots.
 
-    Arrays with a border share a place only with such as have their zeros at the same pixels.
+    Arrays with a border share a region only if their zeros lie at the same pixels, as zeros are written only once.
     """
     last_reads = _last_reads(nodes, slots)
-    places: list[_Place] = []
+    regions: list[_Region] = []
     chosen: dict[int, int] = {}
     for k, slot in enumerate(slots):
-        if slot.place not in chosen:
-            chosen[slot.place] = _best_place(places, slot, k)
-            places[chosen[slot.place]].last_read = last_reads[slot.place]
-    return [replace(slot, place=chosen[slot.place]) for slot in slots]
+        if slot.region not in chosen:
+            chosen[slot.region] = _best_region(regions, slot, k)
+            regions[chosen[slot.region]].last_read = last_reads[slot.region]
+    return [replace(slot, region=chosen[slot.region]) for slot in slots]
 
 
 def _last_reads(nodes: Sequence[Node], slots: Sequence[Slot]) -> dict[int, int]:
-    """Return for each place the number of the last node that reads a value in it."""
+    """Return for each region the number of the last node that reads a value in it."""
     found, saved = {}, {}
     for k, slot in enumerate(slots):
-        found[slot.place] = max(found.get(slot.place, 0), k)
+        found[slot.region] = max(found.get(slot.region, 0), k)
         if k and nodes[k - 1].layer.saves_as:
-            saved[nodes[k - 1].layer.saves_as] = slot.place
+            saved[nodes[k - 1].layer.saves_as] = slot.region
         if k < len(nodes) and nodes[k].layer.reads:
-            place = saved[nodes[k].layer.reads]
-            found[place] = max(found[place], k)
+            region = saved[nodes[k].layer.reads]
+            found[region] = max(found[region], k)
     return found
 
 
-def _best_place(places: list[_Place], slot: Slot, k: int) -> int:
-    """Return the number of the free place that fits value k best, grown if it is too small, or of a new one."""
+def _best_region(regions: list[_Region], slot: Slot, k: int) -> int:
+    """Return the number of the free region that fits value k best; enlarge it if it is too small.
+
+    If no region is free, a new one is added to the list.
+    """
     whole = padded(slot.shape, slot.border)
     plane = (whole[1:], slot.border) if any(slot.border) else None
     size = math.prod(whole) * LANES
-    free = [n for n, place in enumerate(places) if place.plane == plane and place.last_read < k - 1]
+    free = [n for n, region in enumerate(regions) if region.plane == plane and region.last_read < k - 1]
     if not free:
-        places.append(_Place(plane))
-        free = [len(places) - 1]
-    large = [n for n in free if places[n].size >= size]
-    best = min(large, key=lambda n: places[n].size) if large else max(free, key=lambda n: places[n].size)
-    places[best].size = max(places[best].size, size)
+        regions.append(_Region(plane))
+        free = [len(regions) - 1]
+    large = [n for n in free if regions[n].size >= size]
+    best = min(large, key=lambda n: regions[n].size) if large else max(free, key=lambda n: regions[n].size)
+    regions[best].size = max(regions[best].size, size)
     return best
 
 
-# ---- memory ----
+# ---- allocation ----
 
 
 def sizes(slots: Sequence[Slot]) -> dict[int, int]:
-    """Return how many float32 numbers each place holds."""
+    """Return how many float32 numbers each region holds."""
     found: dict[int, int] = {}
     for slot in slots:
         size = math.prod(padded(slot.shape, slot.border)) * LANES
-        found[slot.place] = max(found.get(slot.place, 0), size)
+        found[slot.region] = max(found.get(slot.region, 0), size)
     return found
 
 
 def allocate(slots: Sequence[Slot]) -> list[Value]:
-    """Return a Value for each slot."""
-    memory = {place: aligned((size,)) for place, size in sizes(slots).items()}
+    """Allocate the memory of all regions, and return a Value for each slot."""
+    memory = {region: aligned((size,)) for region, size in sizes(slots).items()}
     values: dict[int, Value] = {}
     for slot in slots:
-        if slot.value not in values:
-            values[slot.value] = Value(slot.shape, slot.border, memory[slot.place])
-    return [values[slot.value] for slot in slots]
+        if slot.array not in values:
+            values[slot.array] = Value(slot.shape, slot.border, memory[slot.region])
+    return [values[slot.array] for slot in slots]

@@ -1,7 +1,8 @@
-"""A group of blocks whose norms share their statistics: one plan a block, which wait for each other at such a norm.
+"""A group of blocks whose batch norms share their statistics: one plan per block, with a sync point at each norm.
 
-Up to there, the blocks run one after the other. Then the rows that each has filled are stacked, and one call makes of
-them what every block continues with. A group of one block does not wait: its plan makes these calls like all others.
+Each block's program runs up to the sync point, one block after the other. Then the rows that the blocks have written
+are stacked, and one call computes from them the statistics with which every block continues. If groups have one block,
+there are no sync points: the plan makes these calls like all others.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,21 +14,22 @@ import numpy as np
 from distcnn.kernels.program import Program, SyncPoint
 from distcnn.network.plan import Augmentation, Block, Plan
 
-# Returns the rows of all blocks of the batch, [blocks, ...] float32, for those of a worker; it may have none.
+# A function from the rows of the blocks of one worker, [blocks, ...] float32, to the rows of all blocks of the batch. A
+# worker without blocks gives an array of 0 rows.
 Allgather = Callable[[np.ndarray], np.ndarray]
 
 
 def partition_unit(norm_group: int | str) -> int:
-    """Return how many blocks in a row belong to one rank and one thread: a group, unless it is the whole batch."""
+    """Return how many consecutive blocks must belong to the same thread: those of a group, unless that is the batch."""
     return norm_group if isinstance(norm_group, int) else 1
 
 
 class Segment(NamedTuple):
-    """A part of a program that a block runs without waiting.
+    """A part of a program that a block runs without waiting for other blocks.
 
-    run: makes its calls.
-    sync: the call for the whole group that follows; None if none does.
-    layer: the layer that is done when the calls have run; None if none is.
+    run: a function that makes the calls of the segment.
+    sync: the call for the whole group that comes after the segment; None if there is none.
+    layer: the number of the layer that is done when the segment has run; None if no layer ends there.
     """
 
     run: Callable[[], None]
@@ -36,10 +38,11 @@ class Segment(NamedTuple):
 
 
 def segments(program: Program, synchronizes: bool, layers_end: Sequence[int] = ()) -> list[Segment]:
-    """Return a program cut into segments.
+    """Cut a program into segments and return them.
 
-    synchronizes: whether to cut at every SyncPoint, and leave that call out.
-    layers_end: after how many calls each layer is done, the last layer first; the program is cut there, too.
+    program: the program.
+    synchronizes: whether to cut at every SyncPoint, and leave that call out of the segments.
+    layers_end: after how many calls each layer is done, last layer first; the program is cut there, too.
     """
     last = len(layers_end) - 1
     cuts: list[tuple[int, SyncPoint | None, int | None]]
@@ -65,19 +68,23 @@ class _Member:
 
 
 class Group:
-    """The plans of the blocks of a group, made as they are needed.
+    """The plans of the blocks of a group; the plan of a block is made when a group first has so many blocks.
 
     first: the plan of the first block.
-    plans: those in use since the last `load`.
+    plans: the plans of the blocks of the last `load`.
     """
 
     def __init__(self, first: Plan, synchronizes: bool) -> None:
-        """Begin with the plan of the first block; synchronizes: whether a group may have more than one block."""
+        """Begin with the plan of the first block.
+
+        first: that plan.
+        synchronizes: whether a group may have more than one block, so that blocks wait for each other.
+        """
         self.first, self.plans, self._synchronizes = first, [], synchronizes
         self._made, self._members = [_Member(first, synchronizes)], []
 
     def prepare(self) -> None:
-        """Bring the parameters into the form that kernels want, see `Plan.prepare`."""
+        """Transform the parameters into the form that kernels read, see `Plan.prepare`."""
         self.first.prepare()
 
     def load(
@@ -87,7 +94,11 @@ class Group:
         shift: np.ndarray,
         augmentation: Augmentation | None = None,
     ) -> None:
-        """Write the images of the group's blocks to their plans; other arguments as in `Plan.load`."""
+        """Write the images of each block to its plan.
+
+        blocks: the blocks of the group.
+        scale, shift, augmentation: as in `Plan.load`.
+        """
         while len(self._made) < len(blocks):
             self._made.append(_Member(self.first.for_next_block(), self._synchronizes))
         self._members = self._made[: len(blocks)]
@@ -98,24 +109,24 @@ class Group:
     def forward(self, allgather: Allgather | None = None) -> None:
         """Compute y of every block from its x.
 
-        allgather: called at every SyncPoint, even for no block; None if a worker has all blocks of the group.
+        allgather: called at every SyncPoint, also if the group has no block; None if this worker has all blocks.
         """
         self._run(self._made[0].forward, [member.forward for member in self._members], allgather)
 
     def loss(self, smoothing: float = 0.0) -> None:
-        """Add loss and counts of all blocks to the head, and compute their dy."""
+        """Add the loss and the counts of all blocks to the counters, and compute dy of each; smoothing: of labels."""
         for plan in self.plans:
             plan.loss(smoothing)
 
     def backward(self, done: Callable[[int], None] | None = None, allgather: Allgather | None = None) -> None:
         """Add the gradients of the parameters to their sums, last layer first.
 
-        done: called with the number of each layer whose gradients are complete; None for not at all.
+        done: called with the number of each layer when its gradients are complete; None for no calls.
         allgather: as in `forward`.
         """
-        cut = "backward_by_layer" if done else "backward"
-        parts = [getattr(member, cut) for member in self._members]
-        self._run(getattr(self._made[0], cut), parts, allgather, done)
+        kind = "backward_by_layer" if done else "backward"
+        of_blocks = [getattr(member, kind) for member in self._members]
+        self._run(getattr(self._made[0], kind), of_blocks, allgather, done)
 
     def _run(
         self,
@@ -124,10 +135,12 @@ class Group:
         allgather: Allgather | None,
         done: Callable[[int], None] | None = None,
     ) -> None:
-        """Run the segments of all blocks side by side.
+        """Run each segment for all blocks, and make the call of its SyncPoint, before the next segment begins.
 
-        of_first: those of the first plan, whose SyncPoints count.
-        of_blocks: those of each block of the group, which may be none.
+        of_first: the segments of the first plan; its SyncPoints are called even if the group has no block.
+        of_blocks: the segments of each block of the group.
+        allgather: as in `forward`.
+        done: as in `backward`.
         """
         for number, segment in enumerate(of_first):
             for segments_of_block in of_blocks:
@@ -142,8 +155,8 @@ class Group:
 def synchronize(first: SyncPoint, of_blocks: Sequence[SyncPoint], allgather: Allgather | None) -> None:
     """Make the call of a SyncPoint once for all blocks.
 
-    first: that of the first plan, whose further arguments are those of the call.
-    of_blocks: that of each block, whose first argument are the rows that the block has filled.
+    first: the SyncPoint of the first plan; the call has its arguments, except for the rows.
+    of_blocks: the SyncPoint of each block; its first argument is the array of the rows that the block has written.
     allgather: as in `Group.forward`.
     """
     rows, *rest = first.arguments

@@ -1,8 +1,8 @@
-"""A plan for evaluation and prediction: the forward pass alone, in as much memory as a few neighboring layers need.
+"""A plan for evaluation and prediction: only the forward pass, in as much memory as a few neighboring layers need.
 
-Layers that act in training only are left out, norms are folded into the convolutions before them, and an output
-lies in the memory of one that no later layer reads. All this follows from the layers alone, and folding consists of
-operations that round the same way everywhere, so that an evaluation has the same bits on all ranks and machines.
+The plan leaves out layers that act only in training, folds norms into the convolutions before them, and reuses the
+memory of outputs that no later layer reads. All this depends only on the layers, and folding uses only operations that
+round the same way on every CPU, so that an evaluation has the same bits on all ranks and machines.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,19 @@ from distcnn.layers.context import BlockContext
 from distcnn.layers.declarations import Call, Shape
 from distcnn.layers.values import Scratch, Value, allocate_arrays
 from distcnn.network import buffer_sharing, passes
+from distcnn.network.buffer_sharing import is_view
 from distcnn.network.passes import Node
-from distcnn.network.plan import ForwardPlan, NetArrays, is_view
+from distcnn.network.plan import ForwardPlan, NetArrays
 
 
 class InferencePlan(ForwardPlan):
     """The plan of one block for evaluation and prediction.
 
-    memory: bytes of all values.
+    memory: the bytes that all values occupy.
     """
 
     def __init__(self, layers: Sequence[Layer], shapes: Sequence[Shape], arrays: NetArrays) -> None:
-        """Allocate the buffers and compile the calls; arguments as in `Plan`, the sums are for `loss` alone."""
+        """Allocate the buffers and compile the calls; arguments as in `Plan`. Only `loss` adds to the exact sums."""
         nodes = passes.for_inference(layers, shapes)
         slots = buffer_sharing.inference_slots(nodes, shapes[0])
         super().__init__(BlockContext(0), buffer_sharing.allocate(slots))
@@ -79,17 +80,17 @@ class InferencePlan(ForwardPlan):
         return Value(self.y.shape)
 
     def softmax(self) -> Value:
-        """Return the softmax of y, computed anew."""
+        """Compute and return the softmax of y; the next call overwrites it."""
         softmax_forward(self.y.channels, self._probabilities.channels)
         return self._probabilities
 
 
 def _parameters(node: Node, arrays: NetArrays) -> tuple[dict[str, np.ndarray], list[Call]]:
     """Return the parameters of a node, with a norm folded into them if there is one, and the calls that do that."""
-    own = arrays.parameters[node.number]
+    parameters = arrays.parameters[node.number]
     if node.norm is None:
-        return own, []
-    weight = own["weight"]
-    bias = own.get("bias", np.zeros(len(weight), np.float32))
+        return parameters, []
+    weight = parameters["weight"]
+    bias = parameters.get("bias", np.zeros(len(weight), np.float32))
     folded = {"weight": aligned(weight.shape), "bias": aligned(weight.shape[:1])}
     return folded, node.norm.layer.fold(arrays.parameters[node.norm.number], weight, bias, folded)

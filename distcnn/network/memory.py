@@ -1,4 +1,4 @@
-"""Whether a net fits into memory: checked before anything is allocated, from what its arrays take at least."""
+"""Check whether a net fits into memory, before anything is allocated, from the sizes of its largest arrays."""
 
 import math
 import sys
@@ -17,10 +17,10 @@ GROUPS, CGROUPS, MEMINFO = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"), Pa
 
 
 def of_net(parameter_counts: Sequence[int], shapes: Sequence[Shape]) -> list[int]:
-    """Return the bytes, by layer, that any use of a net takes: its parameters and their sums, the largest output.
+    """Return the bytes, by layer, that every use of a net needs: for parameters, their sums and the largest output.
 
-    parameter_counts: how many parameters and statistics each layer has.
-    shapes: those between the layers, that of the input first.
+    parameter_counts: how many numbers the parameters and statistics of each layer hold.
+    shapes: the shapes between the layers, beginning with the shape of the input.
     """
     outputs = [NUMBER * LANES * math.prod(shape) for shape in shapes[1:]]
     largest = max(outputs, default=0)
@@ -38,13 +38,13 @@ def of_training(
     slots: int = 1,
     blocks: int = 1,
 ) -> list[int]:
-    """Return the bytes, by layer, that training takes: parameters, their sums, outputs and gradients of some blocks.
+    """Return the bytes, by layer, that training needs: for parameters, their sums, and outputs and their gradients.
 
-    layers: of the net.
+    layers: the layers of the net.
     parameter_counts, shapes: as in `of_net`.
-    workers: threads, each with exact sums and so many blocks of its own.
-    slots: numbers that the optimizer has for each parameter, such as a velocity.
-    blocks: how many blocks a worker has in memory together.
+    workers: the number of threads; each has its own exact sums and blocks.
+    slots: how many numbers the optimizer stores for each parameter, such as a velocity.
+    blocks: how many blocks a worker has in memory at the same time.
     """
     needs = []
     for layer, count, shape in zip(layers, parameter_counts, shapes[1:], strict=True):
@@ -55,12 +55,12 @@ def of_training(
 
 
 def require(layers: Sequence[Layer], needs: Sequence[int], times: int = 1, blocks: int = 1) -> None:
-    """Raise NetError, naming the layer that takes most, unless there is enough memory.
+    """Raise NetError, naming the layer that needs most, unless there is enough memory.
 
-    layers: of the net.
-    needs: bytes, by layer.
-    times: how many ranks take that much.
-    blocks: how many blocks are in memory together because batch norms share their statistics.
+    layers: the layers of the net.
+    needs: the bytes that each layer needs.
+    times: how many ranks on this machine need that much.
+    blocks: how many blocks are in memory at the same time because their batch norms share statistics.
     """
     needed, there = times * sum(needs), available()
     if needed > there:
@@ -74,19 +74,19 @@ def require(layers: Sequence[Layer], needs: Sequence[int], times: int = 1, block
 
 
 def available() -> int:
-    """Return the bytes that this process may still take: what is free, and at most what its control group may."""
+    """Return the bytes that this process can allocate: the free memory, or the limit of its control group if lower."""
     return min([_free(), *_limits()])
 
 
 def _free() -> int:
-    """Return the bytes that programs can have without swapping, as Linux estimates them; elsewhere none is known."""
+    """Return the bytes that Linux estimates programs can use without swapping; on other systems a very large number."""
     with suppress(OSError, ValueError, IndexError):
         return int(MEMINFO.read_text().split("MemAvailable:")[1].split()[0]) * 1024
     return sys.maxsize
 
 
 def _limits() -> Iterator[int]:
-    """Yield the limits of the control groups that this process is in, as of a container or a batch job."""
+    """Yield the memory limits of the control groups of this process, which containers and batch jobs set."""
     with suppress(OSError, ValueError):
         for line in GROUPS.read_text().splitlines():
             _, kind, path = line.split(":", 2)
@@ -99,7 +99,7 @@ def _limits() -> Iterator[int]:
 
 
 def _size(count: float) -> str:
-    """Return bytes as a person reads them."""
+    """Return a number of bytes as text, in MiB, GiB or TiB."""
     count /= 2**20
     for unit in ("MiB", "GiB"):
         if count < 1000:

@@ -1,4 +1,4 @@
-"""A network as users call it: whole batches, in arrays of the ordinary layout."""
+"""The public class of a network: it computes whole batches, given as arrays (n, c, h, w)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -18,10 +18,11 @@ from distcnn.numerics.fixed_point import HEAD, QUANTUM
 
 
 class Net(Worker):
-    """A chain of layers with its parameters, and the outputs, losses and gradients of batches.
+    """A list of layers with their parameters, which computes outputs, losses and gradients of batches.
 
-    Images are (n, c, h, w) float32, of any number n. A net is the first worker over its weights; `worker_copy` makes
-    others. What is written into parameters, net.parameters["0.bias"][...] = 0, holds from the next call on.
+    Images are float32 (n, c, h, w), for any n. A net is the first worker over its weights; `worker_copy` makes further
+    workers. Users may write into the parameters, as in net.parameters["0.bias"][...] = 0; the next call uses the new
+    values.
     """
 
     _seen: np.ndarray | None = None  # the images of the last `forward` in training
@@ -34,17 +35,17 @@ class Net(Worker):
         conv: str = "winograd",
         norm_group: int | str = 1,
     ) -> None:
-        """Allocate the parameters and start them as a function of the seed, see `ParameterLayout.initialize`.
+        """Allocate the parameters, and initialize them by the seed as described in `ParameterLayout.initialize`.
 
-        Raises NetError for layers that do not fit together, or into memory.
+        Raises NetError if the layers do not fit together, or do not fit into memory.
 
-        layers: from distcnn.layers, or of one's own classes.
+        layers: objects from distcnn.layers, or of the user's own subclasses of Layer.
         input_shape: (c, h, w) of an image.
         seed: a whole number from 0.
         conv: "winograd" for Winograd's algorithm where it is faster, for filters of 3 x 3 and those five wide;
             "direct" for the formula everywhere, which rounds a little less.
-        norm_group: of how many blocks of sixteen samples batch norms take their statistics together, or "global" for
-            the whole batch. The blocks of a group are in memory together.
+        norm_group: over how many blocks of sixteen samples batch norms compute their statistics, or "global" for the
+            whole batch. All blocks of a group are in memory at the same time.
         """
         super().__init__(Weights(layers, input_shape, seed, conv, norm_group))
 
@@ -62,12 +63,12 @@ class Net(Worker):
 
     @property
     def shapes(self) -> list[Shape]:
-        """The shapes between the layers, without samples, that of the input first."""
+        """The shapes between the layers, without samples, beginning with the shape of the input."""
         return self.shared.shapes
 
     @property
     def norm_group(self) -> int | str:
-        """As given."""
+        """The argument `norm_group` of the constructor."""
         return self.shared.norm_group
 
     @property
@@ -77,51 +78,54 @@ class Net(Worker):
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """The parameters and the running statistics, by such names."""
+        """Views of the parameters and the running statistics, by the same kind of names."""
         return self.shared.arrays
 
     @property
     def weights(self) -> np.ndarray:
-        """All of them in one float32 array: `trained` numbers of parameters, then the running statistics."""
+        """One float32 array: the parameters, `trained` numbers, then the running statistics."""
         return self.shared.flat
 
     @property
     def trained(self) -> int:
-        """How many of the weights are parameters."""
+        """How many numbers of `weights` belong to parameters."""
         return self.shared.layout.trained
 
     @property
     def spans(self) -> list[tuple[int, int, bool]]:
-        """For each parameter where it begins and ends in the weights, and whether it is a weight and no bias."""
+        """For each parameter (start, stop, is_weight): its range in `weights`; False stands for biases and norms."""
         return self.shared.layout.spans
 
     @property
     def offsets(self) -> list[int]:
-        """For each layer where the exact sums of it and all layers behind it begin."""
+        """For each layer the index in `sums` from which on the sums of this layer and all later layers lie."""
         return self.shared.layout.offsets
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all parameters, then running statistics, in declaration order, little-endian float32, as hex."""
+        """The SHA-256, in hex, of `weights` as little-endian float32."""
         return self.shared.digest
 
     @property
     def scale(self) -> np.ndarray:
-        """(c,) float32, what images are multiplied by."""
+        """(c,) float32; images are multiplied by it, before `shift` is added."""
         return self.shared.scale
 
     @property
     def shift(self) -> np.ndarray:
-        """(c,) float32, what is added to images after that."""
+        """(c,) float32; it is added to images after they were multiplied by `scale`."""
         return self.shared.shift
 
     def normalize(self, mean: np.ndarray, std: np.ndarray) -> None:
-        """Set scale and shift so that images lose each channel's mean and are divided by its deviation, both (c,)."""
+        """Set `scale` and `shift` so that they compute (image - mean) / std.
+
+        mean, std: (c,), the mean and the standard deviation of each channel.
+        """
         self.shared.normalize(mean, std)
 
     @property
     def label_smoothing(self) -> float:
-        """The part of a training target that all classes share; 0 until it is set."""
+        """The fraction of a training target that is spread evenly over all classes; 0 until it is set."""
         return self.shared.label_smoothing
 
     @label_smoothing.setter
@@ -130,28 +134,33 @@ class Net(Worker):
 
     @property
     def gradients(self) -> dict[str, np.ndarray]:
-        """Sums over the samples of the last `backward`, float32, by the keys of `parameters`."""
+        """The gradients of the last `backward`, summed over its samples, float32, by the keys of `parameters`."""
         views = self.shared.layout.views((self.sums[HEAD:] * QUANTUM).astype(np.float32))
         return {key: views[key] for key in self.parameters}
 
     # ---- batches ----
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return what the last layer gives for images, (n, c, h, w) float32; only a block at a time is in memory."""
+        """Return the output of the last layer, float32 (n, ...), for images (n, c, h, w), as in evaluation.
+
+        The activations of only one block are in memory at a time.
+        """
         images = self._checked(images)
         plan, results = self.inference, np.empty((len(images), *self.shapes[-1]), np.float32)
         with ieee_mode():
             plan.prepare()
-            for block, part in zip(_blocks(images), _parts(results), strict=True):
+            for block, result in zip(_blocks(images), _pieces(results), strict=True):
                 plan.load(block, self.scale, self.shift)
                 plan.forward()
-                part[...] = plan.y.samples(len(part))
+                result[...] = plan.y.samples(len(result))
         return results
 
     def forward(self, images: np.ndarray, training: bool = True) -> np.ndarray:
-        """Return the last layer's output, (n, ...) float32, for images (n, c, h, w); `backward` may follow.
+        """Return the output of the last layer, float32 (n, ...), for images (n, c, h, w).
 
-        In training, Dropout drops (a sample's number is its position in the batch), and running statistics move.
+        images: the batch.
+        training: whether Dropout acts (by the position of each sample in the batch), batch norms use the statistics of
+            the batch and update their running statistics, and `backward` can be called next.
         """
         images = self._checked(images)
         self._seen = images if training else None
@@ -161,20 +170,22 @@ class Net(Worker):
             group.prepare()
         self.sums[HEAD + self.trained :] = 0
         self.guard.reset(-(-len(images) // LANES))
-        for blocks, parts in self._by_group(_blocks(images), _parts(results)):
+        for blocks, of_group in self._by_group(_blocks(images), _pieces(results)):
             with ieee_mode():
                 group.load(blocks, self.scale, self.shift)
                 group.forward()
-            for plan, part in zip(group.plans, parts, strict=True):
-                part[...] = plan.y.samples(len(part))
+            for plan, result in zip(group.plans, of_group, strict=True):
+                result[...] = plan.y.samples(len(result))
         if training and not self.guard.overflows:
             self.update_running_stats(len(images))
         return results
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        """Return dx, (n, c, h, w), for the gradient dy of the last `forward`'s output; sets `gradients`.
+        """Compute the gradients of the last `forward`: set `gradients`, and return dx, float32 (n, c, h, w).
 
-        The forward pass is computed again, a group of blocks at a time, so that memory does not grow with n.
+        The forward pass is computed again, one group of blocks at a time, so that memory does not grow with n.
+
+        dy: the gradient of the output of the last `forward`.
         """
         if self._seen is None:
             raise NetError("backward() needs a forward(images, training=True) before it")
@@ -184,25 +195,29 @@ class Net(Worker):
         group, results = self._whole_group, np.empty(self._seen.shape, np.float32)
         self._begin_anew(group, len(dy))
         self.context.training = True
-        for blocks, dys, parts in self._by_group(_blocks(self._seen), _parts(dy), _parts(results)):
+        lists = _blocks(self._seen), _pieces(dy), _pieces(results)
+        for blocks, dys, of_group in self._by_group(*lists):
             with ieee_mode():
                 group.load(blocks, self.scale, self.shift)
                 group.forward()
-                for plan, dy_part in zip(group.plans, dys, strict=True):
-                    plan.dy.set_samples(dy_part)
+                for plan, dy_of_block in zip(group.plans, dys, strict=True):
+                    plan.dy.set_samples(dy_of_block)
                 group.backward()
-            for plan, part in zip(group.plans, parts, strict=True):
-                part[...] = plan.dx.samples(len(part))
+            for plan, result in zip(group.plans, of_group, strict=True):
+                result[...] = plan.dx.samples(len(result))
         self._refuse_overflow()
         return results * self.scale[:, None, None]
 
     def loss_and_gradients(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[float, dict[str, np.ndarray]]:
-        """Return the mean softmax cross-entropy of logits and labels (n,), and its gradients by name, float32.
+        """Return the mean softmax cross-entropy of a batch, and its gradients, float32, by the keys of `parameters`.
 
-        Raises NetError for a net whose last layer gives no logits and for labels that are not classes, Diverged for NaN
-        and for values beyond the range of the exact sums.
+        images: float32 (n, c, h, w).
+        labels: integers (n,), the class of each image.
+
+        Raises NetError if the last layer does not give logits or a label is not a class, and Diverged if a value is NaN
+        or beyond the range of the exact sums.
         """
         self._require_logits()
         images, labels, (classes,) = self._checked(images), np.asarray(labels), self.shapes[-1]
@@ -224,7 +239,7 @@ class Net(Worker):
 
     @cached_property
     def _whole_group(self) -> Group:
-        """The plans for `forward` and `backward`, which give dx as well."""
+        """The plans for `forward` and `backward`, which also compute dx."""
         return self._group(input_gradient=True)
 
     def _begin_anew(self, plan: Group, samples: int) -> None:
@@ -232,7 +247,7 @@ class Net(Worker):
         self._begin(plan, -(-samples // LANES))
 
     def _by_group(self, *lists: list) -> Iterator[tuple]:
-        """Return the groups of several lists, each with something for every block, side by side."""
+        """Cut several lists, each with one entry per block, into groups; yield a tuple of lists for each group."""
         return zip(*(self.groups(each) for each in lists), strict=True)
 
     def _checked(self, images: np.ndarray) -> np.ndarray:
@@ -253,9 +268,9 @@ class Net(Worker):
 def _blocks(images: np.ndarray, labels: np.ndarray | None = None) -> list[Block]:
     """Return the blocks of a batch of images, in order."""
     labels = np.zeros(len(images)) if labels is None else labels
-    return [Block.of(images, labels, samples) for samples in _parts(np.arange(len(images)))]
+    return [Block.of(images, labels, samples) for samples in _pieces(np.arange(len(images)))]
 
 
-def _parts(array: np.ndarray) -> list[np.ndarray]:
-    """Return the parts of an array of up to sixteen samples each."""
+def _pieces(array: np.ndarray) -> list[np.ndarray]:
+    """Return views of up to sixteen consecutive samples each that together are the whole array."""
     return [array[start : start + LANES] for start in range(0, len(array), LANES)]

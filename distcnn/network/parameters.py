@@ -1,4 +1,4 @@
-"""The parameters of a net in flat buffers, in declaration order: where each one lies, and how it starts."""
+"""The parameters of a net in flat buffers, in declaration order: their ranges, and their initial values."""
 
 import math
 from collections.abc import Sequence
@@ -14,14 +14,15 @@ from distcnn.numerics.fixed_point import HEAD
 
 
 class ParameterLayout:
-    """Where the parameters of a chain of layers lie in a flat buffer, and behind them the running statistics.
+    """Where in a flat buffer each parameter of a net lies; the running statistics come after all parameters.
 
-    size: of the buffer, in numbers.
-    trained: how many of these numbers are parameters.
-    count: how many parameters there are.
-    spans: for each parameter where it begins, where it ends, and whether it is a weight, that is, no bias and not of a
-        norm.
-    offsets: for each layer where the exact sums of it and all layers behind it begin, counters included.
+    size: the size of the buffer, in numbers.
+    trained: how many of these numbers belong to parameters.
+    count: how many arrays of parameters there are.
+    spans: for each parameter (start, stop, is_weight): its range in the buffer; is_weight is False for biases and for
+        the parameters of norms.
+    offsets: for each layer the index in the exact sums, which begin with the counters, from which on the sums of this
+        layer and all later layers lie.
     """
 
     def __init__(
@@ -31,7 +32,11 @@ class ParameterLayout:
         parameter_specs: Specs,
         statistic_specs: Specs,
     ) -> None:
-        """Lay out the parameters; specs: as `infer_shapes` returns them."""
+        """Lay out the parameters.
+
+        layers: the layers of the net.
+        shapes, parameter_specs, statistic_specs: as `infer_shapes` returns them.
+        """
         self._layers, self._shapes = layers, shapes
         parameters, statistics = _listed(parameter_specs), _listed(statistic_specs)
         self._entries, self.count = parameters + statistics, len(parameters)
@@ -56,16 +61,19 @@ class ParameterLayout:
         }
 
     def by_layer(self, views: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-        """Return what `views` gives as a dict for each layer."""
+        """Return the arrays of `views` as a list with a dict {name: array} for each layer."""
         found: list[dict[str, np.ndarray]] = [{} for _ in self._layers]
         for (k, name, _), view in zip(self._entries, views.values(), strict=True):
             found[k][name] = view
         return found
 
     def initialize(self, views: dict[str, np.ndarray], seed: int) -> None:
-        """Write the values with which training starts, a function of the seed and the number of the parameter.
+        """Write the initial values, which depend only on the seed and on the number of each parameter.
 
         Weights are uniform with the variance of He et al. 2015: 2 / fan_in before a ReLU, 1 / fan_in elsewhere.
+
+        views: the arrays to write, as `views` returns them.
+        seed: the seed of the net.
         """
         for number, ((k, _, parameter), view) in enumerate(zip(self._entries, views.values(), strict=True)):
             if parameter.fan_in:
@@ -75,7 +83,7 @@ class ParameterLayout:
                 view[...] = parameter.start
 
     def _feeds_relu(self, k: int) -> bool:
-        """Return whether what layer k gives goes through a ReLU before the next layer with weights."""
+        """Return whether there is a ReLU between layer k and the next layer with weights."""
         for layer, shape in zip(self._layers[k + 1 :], self._shapes[k + 1 :], strict=False):
             if layer.fusion.kind == RELU:
                 return True
@@ -90,9 +98,14 @@ def _listed(specs: Specs) -> list[tuple[int, str, Parameter]]:
 
 
 def initial_weights(seed: int, number: int, shape: Shape, variance: float) -> np.ndarray:
-    """Return the start of parameter `number`, uniform with mean 0 and the given variance, float64.
+    """Return the initial values of parameter `number`, uniform with mean 0, float64.
 
-    A weight is the middle of one of 2**24 equal cells, chosen by the upper bits of its random word.
+    Each value is the center of one of 2**24 equal cells of the interval, chosen by the upper bits of a random word.
+
+    seed: the seed of the net.
+    number: the number of the parameter, which selects its random words.
+    shape: the shape of the parameter.
+    variance: the variance of the values.
     """
     words = random.words(seed, random.WEIGHTS, number, math.prod(shape))
     cells = (words >> np.uint64(40)).astype(np.float64)

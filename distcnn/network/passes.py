@@ -1,7 +1,7 @@
-"""Planning, first part: a chain of layers becomes a list of nodes, and passes say which layer computes what.
+"""Planning, first part: turn a list of layers into a list of nodes, and decide which layer's kernels do which work.
 
-Plans for training and for inference use the same passes; a pass is a function from a list of nodes to a list of nodes.
-What follows, which arrays share memory, is in distcnn.network.buffer_sharing.
+A pass is a pure function from a list of nodes to a list of nodes; training and inference use the same passes. The
+second part of planning, distcnn.network.buffer_sharing, decides which arrays share memory.
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from distcnn.layers.declarations import Shape
 
 @dataclass(frozen=True)
 class Node:
-    """A layer in a plan; x of a node is y of the node before it.
+    """A layer in a plan. The input x of a node is the output y of the previous node.
 
     layer: the layer.
-    number: its place in the net.
-    shape, out_shape: of x and y, without samples.
-    norm: the node of the layer behind this one that is folded into this one's weights; None if none is.
-    epilogue: the layer behind this one whose forward pass this one's kernels do too; None if none.
-    prologue: the layer before this one whose derivative this one's kernels apply too; None if none.
-    forward_fused: whether the node before does this one's forward pass: x and y are the same array.
-    backward_fused: whether the node behind does this one's backward pass: dx and dy are the same array.
+    number: the index of the layer in the net.
+    shape, out_shape: the shapes of x and y, without samples.
+    norm: the node of the next layer, if that is a norm which is folded into the weights of this layer; else None.
+    epilogue: the next layer, if the forward kernels of this layer also do the work of the next one; else None.
+    prologue: the previous layer, if the backward kernels of this layer also apply its derivative; else None.
+    forward_fused: whether the previous node does the forward pass of this one, so that x and y are the same array.
+    backward_fused: whether the next node does the backward pass of this one, so that dx and dy are the same array.
     """
 
     layer: Layer
@@ -37,25 +37,30 @@ class Node:
 
 
 def for_training(layers: Sequence[Layer], shapes: Sequence[Shape]) -> list[Node]:
-    """Return a node for each layer; arguments as in `chain`."""
-    return fuse_backward(fuse_forward(chain(layers, shapes)))
+    """Return the nodes of a plan for training, one per layer; arguments as in `to_nodes`."""
+    return fuse_backward(fuse_forward(to_nodes(layers, shapes)))
 
 
 def for_inference(layers: Sequence[Layer], shapes: Sequence[Shape]) -> list[Node]:
-    """Return the nodes that are left when norms are folded and ReLUs are fused; arguments as in `chain`."""
-    return drop_fused(drop_training_only(fuse_forward(fold_norms(chain(layers, shapes)))))
+    """Return the nodes of a plan for inference, without the layers that it does not compute.
+
+    These are norms that were folded, layers that were fused, and layers that act only in training. Arguments as in
+    `to_nodes`.
+    """
+    return drop_fused(drop_training_only(fuse_forward(fold_norms(to_nodes(layers, shapes)))))
 
 
-def chain(layers: Sequence[Layer], shapes: Sequence[Shape]) -> list[Node]:
-    """Return the nodes of a chain of layers.
+def to_nodes(layers: Sequence[Layer], shapes: Sequence[Shape]) -> list[Node]:
+    """Return one node per layer, before any pass.
 
-    shapes: those between the layers, that of the input first.
+    layers: the layers of the net.
+    shapes: the shapes between the layers, beginning with the shape of the input.
     """
     return [Node(layer, k, shapes[k], shapes[k + 1]) for k, layer in enumerate(layers)]
 
 
 def fold_norms(nodes: list[Node]) -> list[Node]:
-    """Return the nodes without norms that stand directly behind a layer whose weights can take them in."""
+    """Remove each norm that comes directly after a layer whose weights it can be multiplied into; return the rest."""
     found: list[Node] = []
     for node in nodes:
         before = found[-1] if found else None
@@ -67,7 +72,7 @@ def fold_norms(nodes: list[Node]) -> list[Node]:
 
 
 def fuse_forward(nodes: list[Node]) -> list[Node]:
-    """Return the nodes, with the forward pass of a layer done by the layer before it where that is able to."""
+    """Fuse the forward pass of each layer into the previous layer where its kernels allow that; return all nodes."""
     found = list(nodes)
     for k in range(1, len(nodes)):
         if _has_kind(nodes[k].layer, nodes[k - 1].layer.fusion.forward):
@@ -77,7 +82,7 @@ def fuse_forward(nodes: list[Node]) -> list[Node]:
 
 
 def fuse_backward(nodes: list[Node]) -> list[Node]:
-    """Return the nodes, with the backward pass of a layer done by the layer behind it where that is able to."""
+    """Fuse the backward pass of each layer into the next layer where its kernels allow that; return all nodes."""
     found = list(nodes)
     for k in range(1, len(nodes)):
         if _has_kind(nodes[k - 1].layer, nodes[k].layer.fusion.backward):
@@ -87,12 +92,12 @@ def fuse_backward(nodes: list[Node]) -> list[Node]:
 
 
 def drop_training_only(nodes: list[Node]) -> list[Node]:
-    """Return the nodes that inference computes."""
+    """Return the nodes without layers that act only in training."""
     return [node for node in nodes if not node.layer.training_only]
 
 
 def drop_fused(nodes: list[Node]) -> list[Node]:
-    """Return the nodes without those whose forward pass the node before does."""
+    """Return the nodes without those whose forward pass the previous node does."""
     return [node for node in nodes if not node.forward_fused]
 
 

@@ -1,7 +1,7 @@
-"""A plan: the buffers for one block of sixteen samples and the kernel calls of its forward and backward pass.
+"""A plan: the buffers for one block of sixteen samples, and the kernel calls of its forward and backward pass.
 
-A plan is made once and then executed without a decision, block after block, so that a whole forward and backward pass
-stays in the cache and memory does not depend on the size of the batch.
+A plan is made once and then run for one block after the other, without any decision at run time. So the arrays of a
+whole forward and backward pass stay in the cache, and the memory in use does not depend on the batch size.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from distcnn.layers.context import BlockContext
 from distcnn.layers.declarations import Call, Shape
 from distcnn.layers.values import Scratch, Value, allocate_arrays
 from distcnn.network import buffer_sharing, passes
+from distcnn.network.buffer_sharing import is_view
 from distcnn.network.passes import Node
 
 Slots = tuple[list[buffer_sharing.Slot], list[buffer_sharing.Slot]]  # of values and of gradients
@@ -29,7 +30,7 @@ class Block(NamedTuple):
     """Up to sixteen samples, one in each lane.
 
     images: [n, c, h, w] uint8 or float32, all images of the dataset or batch.
-    index: [16] int64, the number in `images` of each lane's sample; in an empty lane any valid number.
+    index: [16] int64, the index into `images` of the sample in each lane; any valid index in an empty lane.
     label: [16], the label of each lane's sample.
     weight: [16] float32, 1 for each sample, 0 in an empty lane.
     """
@@ -41,7 +42,12 @@ class Block(NamedTuple):
 
     @classmethod
     def of(cls, images: np.ndarray, labels: np.ndarray, samples: np.ndarray) -> "Block":
-        """Return the block of these samples, 1 to 16 of them; an empty lane repeats the first."""
+        """Return a block of 1 to 16 samples; empty lanes repeat the first one.
+
+        images: [n, c, h, w], all images.
+        labels: [n], all labels.
+        samples: the indices of the samples of the block.
+        """
         index = np.ascontiguousarray(samples, np.int64)
         if len(samples) < LANES:
             index = np.full(LANES, samples[0], np.int64)
@@ -53,7 +59,7 @@ _WEIGHTS = np.tri(LANES + 1, LANES, -1, dtype=np.float32)  # row n: n ones
 
 
 class Augmentation(Protocol):
-    """What distorts images on their way into lanes, see distcnn.data.augmentation."""
+    """An object that distorts the images of a block while it copies them into lanes, see distcnn.data.augmentation."""
 
     @property
     def kernels(self) -> list:
@@ -63,15 +69,15 @@ class Augmentation(Protocol):
         """Write the distorted images of a block to x [1, c, h, w, 16]."""
 
     def worker_copy(self, context: BlockContext) -> "Augmentation":
-        """Return the same distortions with buffers of their own."""
+        """Return an object with the same distortions and separate buffers, for another thread."""
 
 
 class NetArrays(NamedTuple):
-    """The arrays of a net and a worker that kernels read and write.
+    """The arrays of a net and of a worker that kernels read and write.
 
     parameters: for each layer, its parameters and running statistics by name, float32.
-    sums: for each layer, their exact sums by name, int64.
-    head: the counters at the head of the exact sums, see distcnn.numerics.fixed_point.
+    sums: for each layer, the exact sums of its parameters and running statistics by name, int64.
+    head: the counters at the beginning of the exact sums, see distcnn.numerics.fixed_point.
     guard: int64 [2], see distcnn.lanes.sums.
     """
 
@@ -82,10 +88,10 @@ class NetArrays(NamedTuple):
 
 
 class ForwardPlan:
-    """The forward pass of a block: what plans for training and for inference have in common.
+    """The forward pass of a block: the common base of the plans for training and for inference.
 
-    values: of the input and of what each node gives.
-    x, y: the first and the last of them.
+    values: the input, then the output of each node.
+    x, y: the first and the last of the values.
     context: the samples of the block, and the settings.
     forward_program: the calls of the forward pass.
     """
@@ -103,7 +109,7 @@ class ForwardPlan:
         self._loss = softmax_cross_entropy.compiled, inputs, (dy, arrays.head, arrays.guard)
 
     def prepare(self) -> None:
-        """Bring the parameters into the form that kernels want: before the first block and after each update."""
+        """Transform the parameters into the form that kernels read; call this before the first block of each batch."""
         self._prepare()
 
     def load(
@@ -113,11 +119,11 @@ class ForwardPlan:
         shift: np.ndarray,
         augmentation: Augmentation | None = None,
     ) -> None:
-        """Write the images of a block to x, distorted if there is an augmentation, then multiplied and shifted.
+        """Write the images of a block to x, after distorting and normalizing them.
 
         block: the samples.
-        scale, shift: [c] float32.
-        augmentation: how to distort images; None for not at all.
+        scale, shift: [c] float32; each pixel is multiplied by scale, then shift is added.
+        augmentation: distorts the images before; None for no distortion.
         """
         self._label[:], self.context.weights[:] = block.label, block.weight
         self.context.samples[:] = block.index
@@ -131,7 +137,7 @@ class ForwardPlan:
         self.forward_program()
 
     def loss(self, smoothing: float = 0.0) -> None:
-        """Add loss and counts to the head and compute dy; smoothing: of the labels."""
+        """Add the loss and the counts of the block to the counters, and compute dy; smoothing: label smoothing."""
         kernel, inputs, outputs = self._loss
         kernel(*inputs, smoothing, *outputs)
 
@@ -139,10 +145,10 @@ class ForwardPlan:
 class Plan(ForwardPlan):
     """The plan of one block for training.
 
-    dx, dy: the gradients of x and y; dx is None if it is not wanted.
+    dx, dy: the gradients of x and y; dx is None if no caller needs it.
     backward_program: the calls of the backward pass, last layer first.
-    layers_end: for each layer, the last one first, how many of these calls have run when it is done.
-    buffers: of each layer.
+    layers_end: for each layer, last layer first, how many calls of the backward program have run when it is done.
+    buffers: the buffers of each layer.
     """
 
     def __init__(
@@ -156,31 +162,33 @@ class Plan(ForwardPlan):
     ) -> None:
         """Allocate the buffers and compile the calls.
 
-        layers: of the net.
-        shapes: those between the layers, that of the input first.
-        arrays: of the net and the worker.
-        context: of this block.
-        input_gradient: whether dx is wanted. Gradients go back as far as there are parameters otherwise.
-        first: the plan of the first block of the group, which prepares the parameters for all; None for this one.
+        layers: the layers of the net.
+        shapes: the shapes between the layers, beginning with the shape of the input.
+        arrays: the arrays of the net and the worker.
+        context: the context of this block.
+        input_gradient: whether to compute dx. If not, gradients go back only to the first layer with parameters.
+        first: the plan of the first block of the group, which prepares the parameters for all blocks; None if this is
+            the first block.
         """
-        self._made_of, self._first = (layers, shapes, arrays), first
+        self._arguments, self._first = (layers, shapes, arrays), first
         self._nodes: list[Node] = first._nodes if first else passes.for_training(layers, shapes)
         self._slots: Slots = first._slots if first else buffer_sharing.training_slots(self._nodes, shapes[0])
-        self._wanted = [input_gradient or any(arrays.parameters[:k]) for k in range(len(shapes))]
+        self._needs_gradient = [input_gradient or any(arrays.parameters[:k]) for k in range(len(shapes))]
         value_slots, gradient_slots = self._slots
         values = buffer_sharing.allocate([*value_slots, *gradient_slots])
         super().__init__(context, values[: len(shapes)])
         self._gradients = values[len(shapes) :]
         self.dy, self.dx = self._gradients[-1], self._gradients[0] if input_gradient else None
-        self._set_all_calls()
+        self._emit_calls()
         if len(shapes[-1]) == 1:
             self._set_loss(layers[-1], self.dy.array, arrays)
 
     def for_next_block(self) -> "Plan":
-        """Return the plan of another block of the group that begins with this one."""
-        return Plan(*self._made_of, self.context.for_next_block(), self.dx is not None, first=self)
+        """Return the plan of a further block of the group whose first block has this plan."""
+        return Plan(*self._arguments, self.context.for_next_block(), self.dx is not None, first=self)
 
-    def _set_all_calls(self) -> None:
+    def _emit_calls(self) -> None:
+        """Ask every layer for its kernel calls, and make the programs of them."""
         value_slots, gradient_slots = self._slots
         skips, scratch = self._skips(), Scratch()
         self.buffers: list[LayerBuffers] = []
@@ -199,18 +207,18 @@ class Plan(ForwardPlan):
 
     def _buffers_of(self, k: int, skips: dict, scratch: Scratch) -> LayerBuffers:
         """Return the buffers of node k; skips: see `_skips`."""
-        node, layer, (_, _, arrays) = self._nodes[k], self._nodes[k].layer, self._made_of
-        dx = self._gradients[k] if self._wanted[k] else None
+        node, layer, (_, _, arrays) = self._nodes[k], self._nodes[k].layer, self._arguments
+        dx = self._gradients[k] if self._needs_gradient[k] else None
         skip, _ = skips.get(layer.reads, (None, None))
         _, dskip = skips.get(layer.reads or layer.saves_as, (None, None))
-        own: dict[str, Any] = {"x": self.values[k], "y": self.values[k + 1]}
-        own |= {"dx": dx, "dy": self._gradients[k + 1]}
-        own |= {"saved": allocate_arrays(layer.saved(node.shape)), "context": self.context}
-        own |= {"skip": skip, "dskip": dskip}
+        of_block: dict[str, Any] = {"x": self.values[k], "y": self.values[k + 1]}
+        of_block |= {"dx": dx, "dy": self._gradients[k + 1]}
+        of_block |= {"saved": allocate_arrays(layer.saved(node.shape)), "context": self.context}
+        of_block |= {"skip": skip, "dskip": dskip}
         if self._first:
-            return replace(self._first.buffers[k], **own)
+            return replace(self._first.buffers[k], **of_block)
         return LayerBuffers(
-            **own,
+            **of_block,
             parameters=arrays.parameters[k],
             sums=arrays.sums[k],
             guard=arrays.guard,
@@ -223,17 +231,15 @@ class Plan(ForwardPlan):
         )
 
     def _skips(self) -> dict[str, tuple[Value, Value | None]]:
-        """Return the saved outputs by name, and where their readers add up their gradients, if these are wanted."""
+        """Return for each saved output, by name, its value, and the value in which its readers sum its gradient.
+
+        The second value is None if no layer before the saved output has parameters, or if no layer reads it.
+        """
         readers = {node.layer.reads for node in self._nodes}
         found = {}
         for k, node in enumerate(self._nodes, 1):
             name = node.layer.saves_as
             if name:
-                gradient = Value(node.out_shape) if name in readers and self._wanted[k] else None
+                gradient = Value(node.out_shape) if name in readers and self._needs_gradient[k] else None
                 found[name] = self.values[k], gradient
         return found
-
-
-def is_view(slots: Sequence[buffer_sharing.Slot], k: int) -> bool:
-    """Return whether node k has nothing to compute, as its output is a view of its input."""
-    return slots[k].value != slots[k + 1].value and slots[k].place == slots[k + 1].place

@@ -1,4 +1,4 @@
-"""Shape inference: the shapes between layers, and the parameters that each of them declares."""
+"""Shape inference: compute the shapes between layers, and collect the parameters that each layer declares."""
 
 import math
 import operator
@@ -13,7 +13,7 @@ Specs = list[dict[str, Parameter]]  # for each layer, its parameters or statisti
 
 
 def as_list(layers: Iterable[Layer]) -> list[Layer]:
-    """Return layers as a list; raise NetError if they are none."""
+    """Return layers as a list; raise NetError if the argument is not iterable."""
     try:
         return list(layers)
     except TypeError:
@@ -21,9 +21,12 @@ def as_list(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def infer_shapes(layers: Sequence[Layer], input_shape: Sequence[int]) -> tuple[list[Shape], Specs, Specs]:
-    """Return the shapes between layers, input first, and each layer's parameters and running statistics.
+    """Return the shapes between layers, and the parameters and running statistics that each layer declares.
 
-    Raises NetError, naming the layer, for layers that do not fit together.
+    The first shape is that of the input. Raises NetError, which names the layer, if layers do not fit together.
+
+    layers: the layers of the net.
+    input_shape: (c, h, w) of an image.
     """
     shapes, parameter_specs, statistic_specs, saved = [_checked(input_shape)], [], [], {}
     for k, layer in enumerate(layers):

@@ -1,4 +1,4 @@
-"""What all workers of a net share: its layers, its parameters in one flat buffer, and how images are scaled."""
+"""The data that all workers of a net share: its layers, its parameters in one flat buffer, and the normalization."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,17 @@ class Weights:
     """The layers and parameters of a net.
 
     layers: the layers.
-    shapes: those between the layers, that of the input first.
-    seed: of the start of the parameters and of all randomness.
-    norm_group: of how many blocks of sixteen samples batch norms take their statistics together, or "global" for the
-        whole batch.
+    shapes: the shapes between the layers, beginning with the shape of the input.
+    seed: determines the initial parameters and all random numbers.
+    norm_group: over how many blocks of sixteen samples batch norms compute their statistics, or "global" for the whole
+        batch.
     layout: where each parameter lies.
     flat: float32, all parameters in declaration order, then the running statistics.
     arrays: views of parameters and running statistics by name, {"0.weight": array, "0.bias": ...}. The index counts
         all layers.
-    parameters: the parameters among them.
-    scale, shift: (c,) float32, what images are multiplied by and then shifted by; 1 and 0 until they are set.
-    label_smoothing: the part of a training target that all classes share; 0 until it is set.
+    parameters: like `arrays`, without the running statistics.
+    scale, shift: (c,) float32; images are multiplied by scale, then shift is added; 1 and 0 until they are set.
+    label_smoothing: the fraction of a training target that is spread evenly over all classes; 0 until it is set.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Weights:
         conv: str,
         norm_group: int | str,
     ) -> None:
-        """Allocate the parameters and write their start; arguments as in `Net`."""
+        """Allocate and initialize the parameters; arguments as in `Net`."""
         _check(seed, conv, norm_group)
         self.seed, self.norm_group = seed, norm_group
         self.layers = as_list(layers)
@@ -61,17 +61,17 @@ class Weights:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over all parameters, then running statistics, in declaration order, little-endian float32, as hex."""
+        """The SHA-256, in hex, of `flat` as little-endian float32."""
         return hashlib.sha256(self.flat.astype("<f4").tobytes()).hexdigest()
 
     def normalize(self, mean: np.ndarray, std: np.ndarray) -> None:
-        """Set scale and shift so that images lose each channel's mean and are divided by its deviation, both (c,)."""
+        """Set scale and shift so that they compute (image - mean) / std; mean, std: (c,)."""
         mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
         self.scale[:], self.shift[:] = 1 / std, -mean / std
 
 
 def _check(seed: int, conv: str, norm_group: int | str) -> None:
-    """Raise NetError unless these are possible."""
+    """Raise NetError unless these arguments of `Net` are valid."""
     if conv not in ("winograd", "direct"):
         raise NetError(f"conv is {conv!r}; wanted winograd or direct")
     if norm_group != GLOBAL and not (type(norm_group) is int and norm_group > 0):

@@ -1,4 +1,4 @@
-"""One thread's part of a net: its exact sums and its plans, over weights that all workers share."""
+"""A worker: the exact sums and the plans of one thread, over weights that all workers of a net share."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -23,15 +23,15 @@ STATISTICS_MOMENTUM = 0.1  # PyTorch's: the weight of a batch in the running sta
 
 
 class Worker:
-    """What one thread owns to train and evaluate a net, block by block.
+    """The buffers with which one thread trains and evaluates a net, block by block.
 
-    shared: the weights.
+    shared: the weights, which all workers share.
     sums: int64, the counters (see distcnn.numerics.fixed_point), then the exact sums of the gradients of the
         parameters and of the statistics, in the order of the weights.
-    counters: those at the head of the sums, by name.
-    guard: the limit of what a block may add to the sums, and how many values were refused.
+    counters: a view of the beginning of `sums` that gives each counter a name.
+    guard: the limit for values that a block adds to the sums, and how many values exceeded it.
     context: the samples of the first block of a group, and the settings of all blocks.
-    augmentation: how images are distorted in `train_group`, see distcnn.data.augmentation; None for not at all.
+    augmentation: distorts the images in `train_group`, see distcnn.data.augmentation; None for no distortion.
     """
 
     augmentation: Augmentation | None
@@ -51,7 +51,7 @@ class Worker:
         return other
 
     def groups(self, blocks: Sequence) -> list[Sequence]:
-        """Return the groups that some blocks consist of; if norm_group is "global" it is one, perhaps of no block."""
+        """Cut a list with one entry per block into groups; if norm_group is "global", into one, which may be empty."""
         size = self.shared.norm_group
         if not isinstance(size, int):
             return [blocks]
@@ -60,14 +60,17 @@ class Worker:
     # ---- training ----
 
     def start(self, blocks: int, epoch: int = 0) -> None:
-        """Begin a batch of so many blocks over all ranks: clear the counters, prepare the parameters.
+        """Begin a batch: clear the counters, and prepare the parameters for the kernels.
 
-        The sums of the gradients must be 0, as the update leaves them.
+        The sums of the gradients must be 0; the update of the parameters sets them to 0.
+
+        blocks: how many blocks the batch has on all ranks together.
+        epoch: the epoch, from 0.
         """
         self._begin(self.group, blocks, epoch)
 
     def load(self, blocks: Sequence[Block]) -> None:
-        """Bring a group of blocks for training into lanes, distorted by the augmentation, if any."""
+        """Copy the images of a group of blocks into lanes, for training; the augmentation, if any, distorts them."""
         self.group.load(blocks, self.shared.scale, self.shared.shift, self.augmentation)
 
     def train_group(
@@ -76,10 +79,12 @@ class Worker:
         done: Callable[[int], None] | None = None,
         allgather: Allgather | None = None,
     ) -> None:
-        """Add loss, counts and gradients of a group of blocks to the sums. The caller has set `ieee_mode`.
+        """Add the loss, the counts and the gradients of a group of blocks to the sums.
 
-        blocks: of the group.
-        done: called with an offset when sums[offset:] will not change again; None for not at all.
+        The caller must have entered `ieee_mode`.
+
+        blocks: the blocks of the group.
+        done: called with an offset when sums[offset:] will not change again; None for no calls.
         allgather: see `Group.forward`.
         """
         offsets = self.shared.layout.offsets
@@ -92,7 +97,7 @@ class Worker:
         self.counters.overflows = self.guard.overflows
 
     def update_running_stats(self, samples: int) -> None:
-        """Move the running statistics by a batch of so many samples, whose sums are known; clear these sums."""
+        """Update the running statistics from their sums over a batch of so many samples, and clear these sums."""
         trained = self.shared.layout.trained
         running, sums = self.shared.flat[trained:], self.sums[HEAD + trained :]
         if running.size:
@@ -102,7 +107,7 @@ class Worker:
     # ---- evaluation and prediction ----
 
     def start_evaluation(self, blocks: int) -> None:
-        """Begin to evaluate up to so many blocks over all ranks, between two batches: as `start`."""
+        """Begin an evaluation, between two batches of training; blocks: how many blocks all ranks evaluate at most."""
         self._require_logits()
         self._begin(self.inference, blocks)
 
@@ -115,7 +120,7 @@ class Worker:
         self.counters.overflows = self.guard.overflows
 
     def predict_block(self, block: Block) -> tuple[Value, Value]:
-        """Return what the last layer gives for a block, and its softmax. `start_evaluation` comes first."""
+        """Return the output of the last layer for a block, and its softmax; call `start_evaluation` before."""
         with ieee_mode():
             self.inference.load(block, self.shared.scale, self.shared.shift)
             self.inference.forward()
@@ -153,11 +158,11 @@ class Worker:
             plan.prepare()
 
     def _require_logits(self) -> None:
-        """Raise NetError unless the last layer gives logits, one a class."""
+        """Raise NetError unless the last layer gives logits, one per class."""
         layers, shapes = self.shared.layers, self.shared.shapes
         if isinstance(layers[-1], Softmax):
             remedy = "leave out the final Softmax()"
-            raise NetError(f"the loss takes logits and has a softmax of its own: {remedy}")
+            raise NetError(f"the loss takes logits and computes the softmax itself: {remedy}")
         if len(shapes[-1]) != 1:
-            wanted = "wanted one number a class: end with Dense"
+            wanted = "wanted one number per class: end with Dense"
             raise NetError(f"the last layer gives shape {shapes[-1]}; {wanted}")

@@ -1,1 +1,1 @@
-"""Numbers with the same bits on every machine: fixed point, elementary functions, counter-based random words."""
+"""Arithmetic with the same bits on every machine: fixed-point sums, elementary functions, random words by counter."""

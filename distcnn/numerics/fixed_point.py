@@ -1,8 +1,8 @@
-"""Fixed point: numbers held as int64 multiples of 2**-36, so that adding them is associative.
+"""Fixed point: numbers stored as int64 multiples of 2**-36, so that their addition is associative.
 
-One flat int64 buffer holds all sums of a step over blocks and ranks: `HEAD` slots of counters, then every parameter's
-gradient in declaration order. Integer addition is associative, so neither the number of ranks nor MPI's algorithm can
-change a bit of the total.
+One flat int64 buffer holds all sums of a step over blocks and ranks: `HEAD` slots of counters, then the gradient of
+every parameter in declaration order. Since integer addition is associative, neither the number of ranks nor the
+algorithm of MPI's allreduce can change a bit of a total.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-SUM_BITS = 36  # a quantum of 1.5e-11 is five orders finer than a weight's own rounding
+SUM_BITS = 36  # a quantum of 1.5e-11 is five orders of magnitude below the rounding error of a weight
 QUANTUM = 2.0**-SUM_BITS
-RANGE_BITS = 27  # a batch's total of 2**27 or more in magnitude is an overflow
+RANGE_BITS = 27  # if the total of a batch is 2**27 or more in magnitude, it is an overflow
 
-# Slots of the counters: three sums (side by side, as the loss kernel adds all three at once) and two plain counts.
+# Slots of the counters: three sums (adjacent, as the loss kernel adds to all three at once) and two plain counts.
 LOSS, CORRECT, SAMPLES, OVERFLOWS, STOP = range(5)
-HEAD = 8  # slots of counters: a whole cache line, so that the gradients behind them stay aligned
+HEAD = 8  # slots of counters: a whole cache line, so that the gradients after them stay aligned
 
 
 class Counters:
-    """The counters at the head of a buffer of sums, int64, by name; they are read from and written to the buffer.
+    """A view of the counters at the beginning of a buffer of sums, int64, that gives each counter a name.
 
-    loss: the summed loss, in quanta of 2**-36.
-    correct, samples: numbers of samples.
-    overflows: the number of values that were replaced by 0, since they were NaN or out of range.
-    stop: the number of ranks that were asked to stop.
+    loss: the sum of the losses, in quanta of 2**-36.
+    correct: how many samples were classified correctly.
+    samples: how many samples there were.
+    overflows: how many values were replaced by 0 because they were NaN or out of range.
+    stop: how many ranks have received a request to stop.
     """
 
-    def __init__(self, sums: np.ndarray):
+    def __init__(self, sums: np.ndarray) -> None:
         self.slots = sums[:HEAD]
 
     @property
@@ -70,7 +71,12 @@ class Counters:
 
 
 class Totals(NamedTuple):
-    """What is added up over samples: the loss in quanta of 2**-36, the right answers, and the samples themselves."""
+    """Sums over samples.
+
+    loss: the sum of the losses, in quanta of 2**-36.
+    correct: how many samples were classified correctly.
+    samples: how many samples there were.
+    """
 
     loss: int = 0
     correct: int = 0
@@ -78,23 +84,23 @@ class Totals(NamedTuple):
 
     @property
     def mean_loss(self) -> float:
-        """The loss of a sample; 0 without samples."""
+        """The mean loss per sample; 0 without samples."""
         return self.loss * QUANTUM / max(self.samples, 1)
 
     @property
     def accuracy(self) -> float:
-        """The part of the samples that is answered right; 0 without samples."""
+        """The fraction of the samples that were classified correctly; 0 without samples."""
         return self.correct / max(self.samples, 1)
 
     def plain(self) -> tuple[int, int, int]:
-        """Return them as a tuple without names."""
+        """Return the totals as a plain tuple."""
         return self.loss, self.correct, self.samples
 
     def plus(self, other: Totals) -> Totals:
-        """Return the totals over the samples of both."""
+        """Return the sums of both totals."""
         return Totals(self.loss + other.loss, self.correct + other.correct, self.samples + other.samples)
 
 
 def block_limit(blocks: int) -> int:
-    """Return the limit below which a block's values keep the sum over `blocks` blocks from overflowing."""
+    """Return the limit for the values of one block such that a sum over `blocks` blocks cannot overflow."""
     return 2**RANGE_BITS // max(blocks, 1)

@@ -1,4 +1,4 @@
-"""The guard of exact sums: the limit that keeps them from wrapping around."""
+"""The overflow guard of exact sums: the limit for single values that prevents a sum from wrapping around."""
 
 import numpy as np
 
@@ -6,9 +6,11 @@ from distcnn.numerics.fixed_point import block_limit
 
 
 class OverflowGuard:
-    """The limit of what a block may add to exact sums, and how many values were refused.
+    """The limit for values that a block adds to exact sums, and how many values exceeded it.
 
-    array: int64 [limit, count of refused values], the argument of kernels, see distcnn.lanes.sums.
+    Kernels replace values that are NaN or not below the limit by 0, and count them, see distcnn.lanes.sums.
+
+    array: int64 [limit, count], in the form that kernels read and write.
     """
 
     def __init__(self) -> None:
@@ -16,14 +18,14 @@ class OverflowGuard:
 
     @property
     def limit(self) -> int:
-        """What the value of a block must stay below."""
+        """The limit; the magnitude of each value must be below it."""
         return int(self.array[0])
 
     @property
     def overflows(self) -> int:
-        """How many values were refused because they were NaN or not below the limit."""
+        """How many values were replaced by 0 because they were NaN or not below the limit."""
         return int(self.array[1])
 
     def reset(self, blocks: int) -> None:
-        """Set the limit for a batch of so many blocks, and the count to 0."""
+        """Set the limit for a batch of `blocks` blocks, and set the count to 0."""
         self.array[:] = block_limit(blocks), 0

@@ -1,4 +1,4 @@
-"""Elementary functions of Python floats, made of sums and products, as those of libm differ by machine."""
+"""Elementary functions of Python floats, computed by sums and products, as those of libm differ between machines."""
 
 import math
 
@@ -32,7 +32,7 @@ def log(x: float) -> float:
 
 
 def power(x: float, exponent: float) -> float:
-    """Return x**exponent for x >= 0 and exponent >= 0, relative error 1e-12; 0 where it is below e**-700."""
+    """Return x**exponent for x >= 0 and exponent >= 0, relative error 1e-12; results below e**-700 become 0."""
     if not x or not exponent:
         return float(not exponent)
     logarithm = exponent * log(x)
@@ -40,7 +40,7 @@ def power(x: float, exponent: float) -> float:
 
 
 def whole_power(x: float, exponent: int) -> float:
-    """Return x**exponent for a whole exponent of at least 0, by squaring."""
+    """Return x**exponent, by repeated squaring, for a whole exponent from 0."""
     result = 1.0
     while exponent:
         result = result * x if exponent % 2 else result

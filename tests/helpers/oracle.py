@@ -160,9 +160,9 @@ def connect_locally(x, weight, bias, stride, padding, dilation=1):
     return y
 
 
-def radial_basis(x, centres):
-    """Return minus the squared distances from the centres."""
-    return -((x.astype(np.float64)[:, None] - centres) ** 2).sum(axis=2)
+def radial_basis(x, centers):
+    """Return minus the squared distances from the centers."""
+    return -((x.astype(np.float64)[:, None] - centers) ** 2).sum(axis=2)
 
 
 def philox(counter, key):

@@ -1,1 +1,1 @@
-"""Other people's formats: what `distcnn.data import` reads. A new one is a module here and a line in `sources`."""
+"""The formats that `distcnn.data import` reads. To add one, write a module here and add it to `sources.IMPORTERS`."""

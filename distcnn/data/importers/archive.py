@@ -1,7 +1,7 @@
-"""The files in a folder or in an archive, read one after the other: an archive is never unpacked to disk.
+"""Read the files in a folder or an archive one after the other, without unpacking the archive to disk.
 
-Archives come from strangers. Names are only names here, nothing is written under them; links in an archive are
-ignored, and no member may take more memory than LIMIT, however little it takes packed.
+An archive may be malicious. So no file is written under the name of a member, links in an archive are ignored, and a
+member of more than LIMIT bytes, unpacked, is an error.
 """
 
 import bz2
@@ -18,8 +18,8 @@ from typing import IO, Any, cast
 
 from distcnn.errors import DataError
 
-LIMIT = 2**28  # bytes of a file: CIFAR-100's 147 MiB are the largest that is wanted
-OPENERS: dict[bytes, Callable[..., Any]] = {  # by how a packed file begins
+LIMIT = 2**28  # bytes of a file; the largest file of a known dataset, in CIFAR-100, has 147 MiB
+OPENERS: dict[bytes, Callable[..., Any]] = {  # by the first bytes of a compressed file
     b"\xfd7zXZ\0": lzma.open,
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -32,17 +32,20 @@ ERRORS = (
     EOFError,
     OSError,
     NotImplementedError,
-    *(ValueError, RuntimeError, OverflowError),  # of zipfile: a false header, a password
+    *(ValueError, RuntimeError, OverflowError),  # zipfile raises these for a wrong header or a password
 )
 
-Wanted = Callable[[str], bool]  # whether to read the file of this name, which has slashes between its steps
-Files = Iterator[tuple[str, bytes]]  # name and content
+Wanted = Callable[[str], bool]  # returns whether to read the file of this name, with slashes between folders
+Files = Iterator[tuple[str, bytes]]  # (name, content)
 
 
 def files(source: str | Path, wanted: Wanted) -> Files:
-    """Yield name and content of the files in a folder or archive whose names are wanted, in no certain order.
+    """Yield (name, content) for some of the files in a folder or an archive, in an undefined order.
 
-    Raises DataError for what cannot be read, and for names that lead outside of the archive.
+    source: the path of the folder or the archive.
+    wanted: a function that returns whether to read the file of a name.
+
+    Raises DataError if a file cannot be read, or if a name has steps that lead out of the archive.
     """
     source = Path(source)
     try:
@@ -54,9 +57,8 @@ def files(source: str | Path, wanted: Wanted) -> Files:
             yield from (_of_zip if of_zip else _of_tar)(source, wanted)
     except ERRORS as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or "it ends too early"
-        raise DataError(
-            f"{source} cannot be read ({reason}): wanted a folder, .tar, .tar.xz, .tar.gz or .zip"
-        ) from error
+        wanted_source = "wanted a folder, .tar, .tar.xz, .tar.gz or .zip"
+        raise DataError(f"{source} cannot be read ({reason}): {wanted_source}") from error
 
 
 def _of_folder(source: Path, wanted: Wanted) -> Files:
@@ -87,24 +89,24 @@ def _of_tar(source: Path, wanted: Wanted) -> Files:
         plain = opener(file) if opener else file
         with closing(plain), tarfile.open(fileobj=cast(Any, Bounded(plain)), mode="r:") as archive:
             while (member := archive.next()) is not None:
-                cast(Any, archive).members.clear()  # tarfile would remember all
+                cast(Any, archive).members.clear()  # tarfile would keep all members in memory
                 name = _inner_name(member.name, source)
                 if member.isfile() and wanted(name):
                     content = cast(IO[bytes], archive.extractfile(member))
                     yield name, _content(content, source, name)
             plain.seek(archive.offset)
-            if not plain.read(1):  # where blocks of zeros belong
+            if not plain.read(1):  # an archive must end with blocks of zeros
                 raise tarfile.ReadError("it ends too early")
 
 
 class Bounded:
-    """A file of which no more than LIMIT bytes are read at once: tarfile reads headers of any size into memory."""
+    """A file that refuses to read more than LIMIT bytes at once, since tarfile reads headers of any size."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.seek, self.tell = file, file.seek, file.tell
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes."""
+        """Return up to `size` bytes; raise tarfile.ReadError if that is more than LIMIT."""
         if not 0 <= size <= LIMIT:
             raise tarfile.ReadError(f"a header of {size} bytes")
         return self._file.read(size)
@@ -115,15 +117,15 @@ def _raise(error: OSError) -> None:
 
 
 def _inner_name(name: str, source: Path) -> str:
-    """Return the name of a member in one form; DataError if it leads outside of the archive."""
+    """Return the normalized name of a member; raise DataError if it contains "..", which leads out of the archive."""
     steps = [step for step in name.split("/") if step not in ("", ".")]
     if ".." in steps:
-        raise DataError(f"{source} holds a name that leads outside, {name[:100]!r}: pack it anew")
+        raise DataError(f"{source} holds a name that leads outside, {name[:100]!r}: pack it again")
     return "/".join(steps)
 
 
 def _content(file: IO[bytes], source: Path, name: str) -> bytes:
-    """Return a file's content; DataError if it is larger than LIMIT."""
+    """Return the content of a file; raise DataError if it is larger than LIMIT."""
     content = file.read(LIMIT + 1)
     if len(content) > LIMIT:
         found = f"{name[:100]} is larger than {LIMIT >> 20} MiB"

@@ -10,25 +10,24 @@ from distcnn.data.importers.writer import Samples
 from distcnn.errors import DataError
 
 BATCH = re.compile(r"(data_batch_[1-9]\d*|test_batch|train|test)\.bin")
-CLASS_FILES = "batches.meta.txt", "fine_label_names.txt"  # of CIFAR-10, of CIFAR-100
+CLASS_FILES = "batches.meta.txt", "fine_label_names.txt"  # the class names of CIFAR-10, and of CIFAR-100
 SHAPE = 3, 32, 32
 PIXELS = 3072
 
 
 def recognizes(source: Source) -> bool:
-    """Return whether these are CIFAR's files; raise DataError if they are its pickles."""
+    """Return whether a source holds CIFAR's binary files; raise DataError if it holds CIFAR's Python pickles."""
     last = [_last(name) for name in source.names]
     if any(map(BATCH.fullmatch, last)):
         return True
     if "batches.meta" in last or "cifar-100-python/meta" in source.names:
-        raise DataError(
-            "these are CIFAR's pickles, which may run code; wanted its binary version: download that"
-        )
+        problem = "these are CIFAR's pickles, which can run code"
+        raise DataError(f"{problem}; wanted its binary version: download that")
     return False
 
 
 def read_cifar(source: Source, options: Options) -> Samples:
-    """Return the samples, train batches in the order of their numbers; of CIFAR-100, the labels are the fine ones."""
+    """Return the samples, with the training batches in the order of their numbers; CIFAR-100 has its fine labels."""
     found = _contents(source)
     is_hundred = CLASS_FILES[1] in found
     classes = _classes(found.get(CLASS_FILES[is_hundred], b""), source)
@@ -50,11 +49,11 @@ def _last(name: str) -> str:
 
 
 def _contents(source: Source) -> dict[str, bytes]:
-    """Return the contents of CIFAR's files, by the last part of their names."""
+    """Return the contents of CIFAR's files by their names without folders."""
     found: dict[str, bytes] = {}
     for name, content in files(source.path, lambda name: _is_ours(_last(name))):
         if found.setdefault(_last(name), content) is not content:
-            raise DataError(f"{source.path} holds {_last(name)} twice: keep one")
+            raise DataError(f"{source.path} holds {_last(name)} twice: remove one")
     return found
 
 
@@ -63,7 +62,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _classes(content: bytes, source: Source) -> tuple[str, ...]:
-    """Return the classes' names, one a line of the content."""
+    """Return the names of the classes from the content of a class file, which has one name per line."""
     lines = content.decode(errors="replace").split("\n")
     classes = tuple(line.strip() for line in lines if line.strip())
     if not classes:
@@ -77,9 +76,10 @@ def _records(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return images and labels of batches.
 
-    batches: contents by name; each record is a coarse label, if there are two, then a label, then the pixels
-    classes: how many there are
-    label_bytes: how many labels a record has, 1 or 2
+    batches: contents of files by name; a record is a coarse label (in CIFAR-100), a label, then the pixels.
+    classes: the number of classes.
+    label_bytes: how many labels a record has, 1 or 2.
+    source: the source, for messages.
     """
     size = label_bytes + PIXELS
     for name, content in batches.items():

@@ -1,4 +1,4 @@
-"""Folders of classes with images, train/cat/1.jpg: the order of samples and classes is a function of the names."""
+"""Image files in a folder for each class, such as train/cat/1.jpg; only the names determine the order of samples."""
 
 from dataclasses import dataclass
 from math import prod
@@ -13,18 +13,19 @@ from distcnn.data.importers.writer import Samples
 from distcnn.data.schema import MEMORY_LIMIT
 from distcnn.errors import DataError
 
-SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}  # by the folder's name
-TEST_INSTEAD = "val", "valid", "validation"  # folders that become the test split where there is no other
-DEPTH = 4  # folders around train/ at most
-WANTED = "wanted train/CLASS/IMAGE.jpg, and, if there are any, test/CLASS/IMAGE.jpg beside it"
+# The split of each folder, by its name.
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+TEST_INSTEAD = "val", "valid", "validation"  # folders that become the test split if there is no folder test
+DEPTH = 4  # train/ may lie in up to DEPTH - 1 folders
+WANTED = "wanted train/CLASS/IMAGE.jpg and optionally test/CLASS/IMAGE.jpg"
 
-Image = tuple[tuple[str, ...], str]  # steps of its name from the class on, and its whole name
+Image = tuple[tuple[str, ...], str]  # (steps of its name from the class on, its whole name)
 Kinds = dict[tuple[int, int, bool], str]  # (height, width, is gray) to the name of the first such image
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where in the arrays every image goes."""
+    """The position of every image in the arrays of the dataset."""
 
     rows: dict[str, tuple[str, int, int]]  # name to (split, row, label)
     counts: dict[str, int]  # images of each split
@@ -32,15 +33,17 @@ class Places:
 
 
 def recognizes(source: Source) -> bool:
-    """Return whether there are image files."""
+    """Return whether a source holds image files."""
     return any(map(is_image, source.names))
 
 
 def read_images(source: Source, options: Options) -> Samples:
-    """Return the images of a folder or archive, decoded; its files are read twice.
+    """Read and decode the images of a folder or an archive; its files are read twice.
 
-    Without a size in the options, all images must have the same; they are gray if that is an option, or if all are.
-    Raises DataError, which names the file, for what is not as wanted.
+    Without a size in the options, all images must have the same size. The result is gray if the options say so, or if
+    all images are gray.
+
+    Raises DataError, which names the file, if an image cannot be used.
     """
     found = places(list(filter(is_image, source.names)), source.path)
     shape = _shape(_kinds(source, found, options), options)
@@ -56,16 +59,16 @@ def read_images(source: Source, options: Options) -> Samples:
 
 
 def is_image(name: str) -> bool:
-    """Return whether a name is that of an image; hidden files, as some systems make them, are none."""
+    """Return whether a name is that of an image file; hidden files, which some systems create, do not count."""
     hidden = any(step.startswith((".", "__MACOSX")) for step in name.split("/"))
     return name.lower().endswith(pictures.ENDINGS) and not hidden
 
 
 def places(names: list[str], source: str | Path) -> Places:
-    """Return where every image goes, by the names alone, in whatever order they come.
+    """Return the position of every image, which depends only on the set of the names.
 
-    names: of all images in the source
-    source: its path, for messages
+    names: the names of all images in the source, in any order.
+    source: the path of the source, for messages.
     """
     by_split = _by_split(names, source)
     classes = sorted({steps[0] for steps, _ in by_split["train"]}, key=_natural)
@@ -73,10 +76,10 @@ def places(names: list[str], source: str | Path) -> Places:
     for split, found in by_split.items():
         for row, (steps, name) in enumerate(sorted(found, key=lambda each: (_natural(each[0][0]), each))):
             if steps[0] not in labels:
-                found_class = f"{name} is of class {steps[0]}, which train has not"
+                found_class = f"{name} is of class {steps[0]}, which train does not have"
                 raise DataError(f"{source}: {found_class}; give both the same classes")
             if name in rows:
-                raise DataError(f"{source} holds {name} twice: pack it anew")
+                raise DataError(f"{source} holds {name} twice: pack it again")
             rows[name] = split, row, labels[steps[0]]
     counts = {split: len(found) for split, found in by_split.items() if found}
     return Places(rows, counts, tuple(classes))
@@ -93,13 +96,13 @@ def _by_split(names: list[str], source: str | Path) -> dict[str, list[Image]]:
         steps = name.split("/")[depth:]
         if steps[0] in splits:
             if len(steps) < 3:
-                raise DataError(f"{source}: {name} lies in no class; {WANTED}")
+                raise DataError(f"{source}: {name} is not in the folder of a class; {WANTED}")
             by_split[splits[steps[0]]].append((tuple(steps[1:]), name))
     return by_split
 
 
 def _depth(names: list[str]) -> int | None:
-    """Return how many folders are around train/, the same for all images, or None if there is no such folder."""
+    """Return in how many folders train/ lies, which must be the same for all images; None if there is no train/."""
     around = {tuple(name.split("/")[:-1]) for name in names}
     for depth in range(DEPTH):
         if any(folders[depth] in ("train", "training") for folders in around if len(folders) > depth):
@@ -110,7 +113,7 @@ def _depth(names: list[str]) -> int | None:
 
 
 def _splits(folders: set[str]) -> dict[str, str]:
-    """Return the split of each folder's images: a validation folder is for testing if no other is."""
+    """Return {folder: split}; if there is no test folder, a validation folder becomes the test split."""
     found = {folder: SPLITS[folder] for folder in folders if folder in SPLITS}
     if "test" not in found.values():
         found |= {folder: "test" for folder in folders if folder in TEST_INSTEAD}
@@ -118,7 +121,7 @@ def _splits(folders: set[str]) -> dict[str, str]:
 
 
 def _natural(name: str) -> tuple[int, int, str]:
-    """Return the key that sorts classes: numbers by their value, then names."""
+    """Return the sort key of a class: numbers come first, by their value, then names."""
     return (0, int(name), name) if name.isdecimal() and name.isascii() and len(name) < 20 else (1, 0, name)
 
 
@@ -126,7 +129,7 @@ def _natural(name: str) -> tuple[int, int, str]:
 
 
 def _kinds(source: Source, found: Places, options: Options) -> Kinds:
-    """Return the kinds of images that there are, by their headers."""
+    """Return which kinds of images a source holds, from the headers of the files."""
     kinds: Kinds = {}
     contents = files(source.path, found.rows.__contains__)
     for name, content in options.progress(contents, "reading headers", len(found.rows)):
@@ -136,13 +139,13 @@ def _kinds(source: Source, found: Places, options: Options) -> Kinds:
 
 
 def _shape(kinds: Kinds, options: Options) -> tuple[int, int, int]:
-    """Return the shape (c, h, w) of all images in the dataset."""
+    """Return the shape (c, h, w) that all images in the dataset will have."""
     gray = options.gray or all(is_gray for _, _, is_gray in kinds)
     return (1 if gray else 3, *(options.size or _common_size(kinds)))
 
 
 def _common_size(kinds: Kinds) -> tuple[int, int]:
-    """Return the (h, w) that all images have; DataError if there are several."""
+    """Return the size (h, w) of all images; raise DataError if they have different sizes."""
     sizes: dict[tuple[int, int], str] = {}
     for (height, width, _), name in sorted(kinds.items(), key=lambda item: item[1]):
         sizes.setdefault((height, width), name)
@@ -168,7 +171,8 @@ def _decoded(
         images, labels = arrays[split]
         images[row], labels[row] = pictures.decode(name, content, shape[0], shape[1:]), label
     if missing:
-        raise DataError(f"{source.path}: {next(iter(missing))} has vanished meanwhile: import it again")
+        problem = f"{next(iter(missing))} has disappeared during the import"
+        raise DataError(f"{source.path}: {problem}: import it again")
     return arrays
 
 

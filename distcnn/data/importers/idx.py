@@ -21,14 +21,15 @@ WANTED = "wanted a folder with MNIST's four files, train-images-idx3-ubyte and s
 
 
 def recognizes(source: Source) -> bool:
-    """Return whether this is a folder with files of such names."""
+    """Return whether a source is a folder that has files with the names of MNIST's."""
     return source.is_folder and any(map(NAME.search, os.listdir(source.path)))
 
 
 def read_idx_files(source: Source, options: Options) -> Samples:
     """Return the samples in a folder's four IDX files.
 
-    EMNIST (Cohen et al. 2017) stores its images transposed, columns as rows: files of that name are set upright.
+    EMNIST (Cohen et al. 2017) stores its images transposed: images in files whose names begin with "emnist-" are
+    transposed back.
     """
     paths = find_files(source.path)
     arrays = {key: _checked(path, key[1], read_idx(path)) for key, path in paths.items()}
@@ -44,16 +45,16 @@ def read_idx_files(source: Source, options: Options) -> Samples:
 
 
 def find_files(folder: str | Path) -> dict[tuple[str, str], Path]:
-    """Return the paths of a dataset's four files, by (split, kind); of a plain and a gzipped file, the plain one.
+    """Return the paths of the four files of a dataset, by (split, kind); a plain file is preferred to a gzipped one.
 
-    Names may have a prefix, as in emnist-letters-train-images-idx3-ubyte.gz, the same for all four.
+    Names may have a prefix, as in emnist-letters-train-images-idx3-ubyte.gz, which must be the same for all four.
     """
     folder = Path(folder)
     found: dict[tuple[str, str], dict[str, Path]] = {}
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; {WANTED}")
     try:
-        paths = sorted(folder.iterdir(), reverse=True)  # so the plain name comes last
+        paths = sorted(folder.iterdir(), reverse=True)  # so that a plain file replaces a gzipped one
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror}; {WANTED}") from None
     for path in paths:
@@ -69,9 +70,10 @@ def find_files(folder: str | Path) -> dict[tuple[str, str], Path]:
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """Return the array that an IDX file holds.
+    """Return the array in an IDX file.
 
-    The header: two zero bytes, a code for the type, the number of dimensions, each as a big-endian uint32.
+    The header is two zero bytes, a byte for the type, a byte for the number of dimensions, and each dimension as a
+    big-endian uint32.
     """
     content = _content(Path(path))
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or not content[3]:
@@ -81,7 +83,7 @@ def read_idx(path: str | Path) -> np.ndarray:
     shape = tuple(int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4))
     wanted = header + prod(shape) * dtype.itemsize
     if len(content) != wanted:
-        found = f"{len(content)} bytes, its shape {shape} wants {wanted}"
+        found = f"{len(content)} bytes, but its shape {shape} needs {wanted}"
         raise DataError(f"{path} has {found}: download it again")
     return np.frombuffer(content, dtype, offset=header).reshape(shape)
 

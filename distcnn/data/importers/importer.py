@@ -1,4 +1,4 @@
-"""What an importer is: how it recognizes its files, and how it reads them."""
+"""The type of an importer: how it recognizes its files, and how it reads them."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -11,16 +11,21 @@ from distcnn.data.importers.writer import Samples
 
 
 def no_progress(items: Iterable, title: str, total: int | None = None) -> Iterable:
-    """Return the items; other functions of this kind show meanwhile how many of the total have been yielded."""
+    """Return the items, without showing progress; a function with a progress bar has the same arguments.
+
+    items: what to iterate over.
+    title: the title of the progress bar.
+    total: the number of items, if it is known.
+    """
     return items
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asks of an import."""
+    """The user's options for an import."""
 
     size: tuple[int, int] | None = None  # (h, w) to resize image files to
-    gray: bool = False  # make image files gray
+    gray: bool = False  # whether to convert image files to gray
     progress: Callable[..., Iterable] = no_progress
 
 
@@ -32,16 +37,19 @@ class Source:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder, not an archive."""
+        """Whether the source is a folder, not an archive."""
         return os.path.isdir(self.path)
 
     @cached_property
     def names(self) -> list[str]:
-        """The names of all files in it, with slashes; DataError if it cannot be read. Archives are read to the end."""
+        """The names of all files, with slashes between folders; raises DataError if the source cannot be read.
+
+        An archive is read to its end for this.
+        """
         names = []
 
         def add(name: str) -> bool:
-            """Remember a name; do not read the file."""
+            """Append a name to the list; return False, so that the file is not read."""
             names.append(name)
             return False
 
@@ -54,8 +62,8 @@ class Source:
 class Importer:
     """One format that `distcnn.data import` reads."""
 
-    title: str  # for the help: "MNIST's IDX files"
-    wanted: str  # for the message on a source that nobody recognizes: "MNIST's four IDX files"
+    title: str  # for the help text: "MNIST's IDX files"
+    wanted: str  # for the message on a source that no importer recognizes: "MNIST's four IDX files"
     recognizes: Callable[[Source], bool]
     read: Callable[[Source, Options], Samples]
-    has_image_files: bool = False  # so that the options `size` and `gray` have a meaning
+    has_image_files: bool = False  # whether it reads image files, so that the options `size` and `gray` apply

@@ -1,4 +1,7 @@
-"""Image files decoded by Pillow. Decoders differ in last bits of JPEG, and so do the fingerprints of the datasets."""
+"""Decode image files by Pillow.
+
+Decoders of JPEG differ in the last bits of pixels, so the fingerprint of a dataset can depend on the decoder's version.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ if TYPE_CHECKING:
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 GRAY = ("1", "L", "LA", "La")
-DEEP = ("I", "F")  # more than a byte a channel; the first letter of I;16
-BILINEAR = 2  # Pillow's number; where an image shrinks, each pixel is a mean over all that it covers
-PIXELS = 2**26  # at most: 8192 x 8192
+DEEP = ("I", "F")  # beginnings of modes with more than 8 bits per channel, such as I;16
+BILINEAR = 2  # Pillow's number; if an image shrinks, each pixel is a mean over all pixels that it covers
+PIXELS = 2**26  # the largest number of pixels of an image, 8192 x 8192
 
 
 def inspect(name: str, content: bytes) -> tuple[int, int, bool]:
-    """Return height, width and whether an image is gray, by its header; name: for messages."""
+    """Return the height and the width of an image, and whether it is gray, from its header; name: for messages."""
     with _open(name, content) as image:
         return image.height, image.width, image.mode in GRAY
 
@@ -30,10 +33,10 @@ def inspect(name: str, content: bytes) -> tuple[int, int, bool]:
 def decode(name: str, content: bytes, channels: int, size: tuple[int, int]) -> np.ndarray:
     """Return an image as uint8 [channels, h, w].
 
-    name: for messages
-    content: of the image file
-    channels: 1 for gray, or 3
-    size: (h, w); an image of another size is resized
+    name: the name of the file, for messages.
+    content: the content of the file.
+    channels: 1 for gray, or 3 for color.
+    size: (h, w); an image of another size is resized.
     """
     with _open(name, content) as image:
         try:
@@ -47,7 +50,7 @@ def decode(name: str, content: bytes, channels: int, size: tuple[int, int]) -> n
 
 
 def decoder() -> str:
-    """Return name and version of the decoder."""
+    """Return the name and the version of the decoder."""
     from PIL import __version__, features
 
     return f"Pillow {__version__}, libjpeg {features.version('jpg')}"
@@ -58,7 +61,7 @@ def _open(name: str, content: bytes) -> Image:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about large images: they are refused below
+            warnings.simplefilter("ignore")  # Pillow warns of large images; they are rejected below
             image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:
         raise _unreadable(name, error) from None
@@ -66,10 +69,10 @@ def _open(name: str, content: bytes) -> Image:
         size = f"{image.height} x {image.width}"
         raise DataError(f"{name} has {size} pixels; wanted at most {PIXELS:,}: make it smaller")
     if image.mode.startswith(DEEP):
-        raise DataError(f"{name} has pixels of type {image.mode}; wanted 8 bits a channel: convert it")
+        raise DataError(f"{name} has pixels of type {image.mode}; wanted 8 bits per channel: convert it")
     return image
 
 
 def _unreadable(name: str, error: Exception) -> DataError:
     reason = " ".join(str(error).split())[:100]
-    return DataError(f"{name} is no image that can be read ({reason}): take it out or copy it again")
+    return DataError(f"{name} cannot be read as an image ({reason}): remove it or copy it again")

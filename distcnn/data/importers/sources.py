@@ -1,4 +1,4 @@
-"""All that can be imported: told apart by the names of the files, never by options."""
+"""The list of all importers; the names of the files in a source determine which importer reads it."""
 
 from pathlib import Path
 
@@ -7,30 +7,30 @@ from distcnn.data.importers.importer import Importer, Options, Source
 from distcnn.data.importers.writer import Samples
 from distcnn.errors import DataError
 
-IMPORTERS: tuple[Importer, ...] = (
-    idx.IMPORTER,
-    cifar.IMPORTER,
-    folders.IMPORTER,
-)  # the first that fits reads
+# The first importer that recognizes a source reads it.
+IMPORTERS: tuple[Importer, ...] = (idx.IMPORTER, cifar.IMPORTER, folders.IMPORTER)
 
 
 def read_source(path: str | Path, options: Options | None = None) -> Samples:
-    """Return the samples of a folder or archive.
+    """Return the samples of a folder or an archive.
 
-    Raises DataError for what no importer recognizes, and for `size` and `gray` where there are no image files.
+    path: the path of the folder or the archive.
+    options: the user's options; None for the defaults.
+
+    Raises DataError if no importer recognizes the source, or if `size` or `gray` is set but there are no image files.
     """
     source, options = Source(path), options or Options()
     importer = next((each for each in IMPORTERS if each.recognizes(source)), None)
     if importer is None:
-        raise DataError(f"{path} holds {len(source.names)} files, none of which is known; {_wanted()}")
+        raise DataError(f"{path} holds {len(source.names)} files, but none of a known format; {_wanted()}")
     if (options.size or options.gray) and not importer.has_image_files:
         option = "--size" if options.size else "--gray"
-        raise DataError(f"{path} holds no image files, so {option} is not possible; leave it out")
+        raise DataError(f"{path} holds no image files, so {option} does not apply; leave it out")
     return importer.read(source, options)
 
 
 def titles() -> str:
-    """Return what can be imported, in words, for a help text."""
+    """Return the titles of all importers as text, for a help message."""
     *titles, last = (importer.title for importer in IMPORTERS)
     return f"{', '.join(titles)} or {last}"
 

@@ -1,4 +1,4 @@
-"""Samples on their way into a dataset's file, wherever they come from, and the file as training wants it."""
+"""Write imported samples to the file of a dataset."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,17 +12,22 @@ from distcnn.system.atomic_files import atomic_path
 
 @dataclass(frozen=True)
 class Samples:
-    """What an importer has read."""
+    """The samples that an importer has read.
 
-    splits: dict[str, tuple[np.ndarray, np.ndarray]]  # train first: images uint8 [n, c, h, w] and labels [n]
+    splits: {split: (images uint8 [n, c, h, w], labels [n])}; train is first.
+    classes: the names of the classes.
+    attributes: further attributes of the file.
+    """
+
+    splits: dict[str, tuple[np.ndarray, np.ndarray]]
     classes: tuple[str, ...]
-    attributes: dict[str, str] = field(default_factory=dict)  # further ones of the file
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 def write(path: str | Path, samples: Samples) -> None:
-    """Write a dataset's file with its seal, whole or not at all.
+    """Write the file of a dataset, with a seal; it appears complete or not at all.
 
-    The arrays are contiguous and not compressed: reading MNIST then takes 30 ms.
+    The arrays are contiguous and not compressed, so that reading MNIST takes 30 ms.
     """
     arrays: dict[str, np.ndarray] = {}
     for split, (images, labels) in samples.splits.items():

@@ -1,1 +1,1 @@
-"""Convolution layers, and the algorithms that compute them, one a file."""
+"""Convolution layers, and the algorithms that compute them, one per file."""

@@ -1,4 +1,4 @@
-"""The base of the algorithms for convolutions: what one wants of the plan, and its calls."""
+"""The base class of the algorithms for convolutions: the arrays that an algorithm needs, and its kernel calls."""
 
 from collections.abc import Mapping
 
@@ -15,10 +15,10 @@ from distcnn.layers.window2d import Filters2D
 class Algorithm:
     """An algorithm for a Conv2D on images of one shape.
 
-    It may serve some of the three directions only; then the calls of the others are not asked for.
+    An algorithm may be used for some of the three directions only, see conv2d.Algorithms.
 
-    over_input: whether dx may be written over x: each number of x is read for the last time just before that of dx is
-        written.
+    over_input: whether the calls may write dx over x, because each number of x is read for the last time before the
+        number of dx at the same position is written.
     """
 
     over_input = False
@@ -28,7 +28,7 @@ class Algorithm:
         self.down, self.across = layer.axes
         self.outputs, self.height, self.width = layer.output_shape(shape)
 
-    # ---- what it wants of the plan ----
+    # ---- what the planner asks ----
 
     @property
     def saved(self) -> dict[str, Shape]:
@@ -41,17 +41,17 @@ class Algorithm:
 
     @property
     def border(self) -> Border:
-        """The zeros around x, for the forward pass and the gradient of the weights."""
+        """The zeros needed around x, for the forward pass and the gradient of the weights."""
         return NO_BORDER
 
     @property
     def weights_border(self) -> Border:
-        """The zeros around dy, for the gradient of the weights."""
+        """The zeros needed around dy, for the gradient of the weights."""
         return NO_BORDER
 
     @property
     def data_border(self) -> Border:
-        """The zeros around dy, for the gradient of the data."""
+        """The zeros needed around dy, for the gradient of the data."""
         return NO_BORDER
 
     # ---- calls ----
@@ -61,7 +61,7 @@ class Algorithm:
         return []
 
     def forward(self, buffers: LayerBuffers, bias: np.ndarray) -> list[Call]:
-        """Return the calls that compute y."""
+        """Return the calls that compute y; bias: float32 [outputs]."""
         raise NotImplementedError
 
     def backward_weights(self, buffers: LayerBuffers) -> list[Call]:
@@ -75,6 +75,7 @@ class Algorithm:
     def bias_calls(self, buffers: LayerBuffers, dy: np.ndarray) -> list[Call]:
         """Return the calls that add the gradient of the bias, the sum of dy, to its sums; none without a bias.
 
+        buffers: the buffers of the layer.
         dy: [1, outputs, rows, columns, 16].
         """
         if not self.layer.bias:

@@ -1,4 +1,4 @@
-"""Convolution: a sliding dot product with shared weights."""
+"""Convolution: the layer, and the choice of the algorithms that compute it."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from distcnn.layers.window2d import Filters2D
 
 
 class Algorithms(NamedTuple):
-    """The algorithm of each direction: of the forward pass, and of the gradients of the weights and of the data."""
+    """The algorithms for the three directions: the forward pass, the gradient of the weights, and that of the data."""
 
     forward: Algorithm
     weights: Algorithm
@@ -30,9 +30,11 @@ class Algorithms(NamedTuple):
 class Conv2D(Filters2D):
     """y[o] = bias[o] + sum over c of the cross-correlation of x[c] with weight[o, c] (PyTorch's Conv2d).
 
+    out_channels: the number of channels of y.
     kernel_size, stride, padding, dilation: a whole number, or a pair (of rows, of columns).
-    groups: so many equal parts of the channels of y, each of which sees the same part of x; with as many as x has
-        channels the convolution is depthwise.
+    groups: the number of equal groups of channels; the outputs of a group depend only on the inputs of the same group.
+        With as many groups as x has channels, the convolution is depthwise.
+    conv: "winograd" for the fastest algorithm, "direct" for the formula; `Net` sets it.
 
     weight: (out_channels, c / groups, rows, columns of the kernel).
     bias: (out_channels,).
@@ -107,7 +109,7 @@ class Conv2D(Filters2D):
 
 @lru_cache(maxsize=1024)
 def algorithms(layer: Conv2D, shape: Shape) -> Algorithms:
-    """Return the fastest algorithms for images of `shape`; they follow from the layer and the shape alone."""
+    """Return the fastest algorithms of a layer for images of `shape`; they depend on nothing else."""
     direct = Direct(layer, shape)
     if matmul.fits(layer, shape):
         return Algorithms(*[matmul.MatMul(layer, shape)] * 3)

@@ -1,6 +1,6 @@
-"""The calls of a convolution that is a product of matrices: each window is one pixel, or the whole image.
+"""Convolutions that are products of matrices, because each window is one pixel, or the only window is the whole image.
 
-Where it is the whole image, the pixels of all channels are the channels of one pixel.
+If it is the whole image, all its numbers are treated as the channels of one pixel.
 """
 
 import math
@@ -19,21 +19,24 @@ from distcnn.layers.window2d import Filters2D
 
 
 def fits(layer: Filters2D, shape: Shape) -> bool:
-    """Return whether every window is one pixel, or the only one is the whole image, and sees all channels."""
+    """Return whether a layer is a product of matrices on images of `shape`.
+
+    Every window must be one pixel, or the only window the whole image; and there must be one group and no padding.
+    """
     plain = layer.groups == 1 and all(axis.padding == 0 for axis in layer.axes)
     whole = layer.taps == tuple(shape[1:]) == tuple(axis.extent for axis in layer.axes)
     return plain and (layer.taps == (1, 1) or whole)
 
 
 class MatMul(Algorithm):
-    """A product of matrices, with the bits of `Direct`, which computes whole images that lie between zeros."""
+    """A product of matrices, with the same bits as `Direct`, which is used for whole images with zeros around them."""
 
     def __init__(self, layer: Filters2D, shape: Shape) -> None:
         super().__init__(layer, shape)
         self.direct = Direct(layer, shape)
 
     def prepared(self, with_dx: bool) -> dict[str, Shape]:
-        """Return the weights transposed, for dx."""
+        """Return the declaration of the transposed weights, for dx."""
         return {"transposed": (self.shape[0] * math.prod(self.layer.taps), self.outputs)} if with_dx else {}
 
     @property
@@ -47,12 +50,8 @@ class MatMul(Algorithm):
     def prepare(self, buffers: LayerBuffers) -> list[Call]:
         if not (buffers.dx and self._is_compact(buffers)):
             return []
-        return [
-            (
-                kernels.transpose_matrix,
-                (_matrix(buffers.parameters["weight"]), buffers.prepared["transposed"]),
-            )
-        ]
+        weight = _matrix(buffers.parameters["weight"])
+        return [(kernels.transpose_matrix, (weight, buffers.prepared["transposed"]))]
 
     def forward(self, buffers: LayerBuffers, bias: np.ndarray) -> list[Call]:
         if not self._is_compact(buffers):
@@ -78,14 +77,12 @@ class MatMul(Algorithm):
         return calls + self.bias_calls(buffers, dy)
 
     def backward_data(self, buffers: LayerBuffers) -> list[Call]:
-        """Return the product with the transposed weights where there are windows; dx is 0 between them."""
+        """Return the calls that compute dx: the transposed weights times dy where there are windows, 0 between them."""
         if not self._is_compact(buffers):
             return self.direct.backward_data(buffers)
         down, across, transposed = self.down.stride, self.across.stride, buffers.prepared["transposed"]
-        dy, (x, dx) = (
-            buffers.dy.inside,
-            (_pixels(each, transposed.T) for each in (buffers.x, buffers.dx) if each),
-        )
+        dy = buffers.dy.inside
+        x, dx = (_pixels(each, transposed.T) for each in (buffers.x, buffers.dx) if each)
         rows, columns = tile_sizes.convolution(dx.shape[1], self.width)
         kernel = kernels.matmul(rows, columns, 1, across, False, buffers.mask)
         nothing = np.zeros(dx.shape[1], np.float32)
@@ -94,7 +91,7 @@ class MatMul(Algorithm):
         return [*clear, (kernel, arrays)]
 
     def _is_compact(self, buffers: LayerBuffers) -> bool:
-        """Return whether no zeros lie between the pixels of a window."""
+        """Return whether the numbers of a window are contiguous, without zeros between them."""
         values = [each for each in (buffers.x, buffers.dx) if each]
         return self.layer.taps == (1, 1) or not any(any(each.border) for each in values)
 

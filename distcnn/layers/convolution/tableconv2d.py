@@ -1,4 +1,4 @@
-"""Convolution whose output maps each see only some of the input's maps."""
+"""Convolution in which each output map depends on only some of the input maps."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -20,10 +20,13 @@ WEIGHT = "whole_weight"  # the filters of all pairs of maps, and their exact sum
 
 @dataclass(frozen=True)
 class TableConv2D(Layer):
-    """A Conv2D in which output map o sees the input maps connections[o] alone (LeCun et al. 1998, table I).
+    """A Conv2D in which output map o depends only on the input maps connections[o] (LeCun et al. 1998, table I).
 
-    It is computed as the whole Conv2D with filters of 0 for the other pairs of maps: that kernel is faster than one
-    that leaves them out.
+    It is computed as a Conv2D of all pairs of maps, in which the filters of the other pairs are 0: that is faster than
+    a kernel that skips these pairs.
+
+    connections: for each output map the numbers of the input maps.
+    kernel_size, stride, padding, dilation: as in Conv2D.
 
     weight: (pairs, rows, columns of the kernel), in the order of the table.
     bias: (outputs,).
@@ -48,7 +51,7 @@ class TableConv2D(Layer):
         object.__setattr__(self, "connections", rows)
         if not all(map(_is_row, rows)):
             wanted = "the numbers of input maps, for each output map"
-            raise NetError(f"TableConv2D: connections are wanted as {wanted}")
+            raise NetError(f"TableConv2D: connections must be {wanted}")
         _ = self._whole  # raises NetError for arguments out of range
 
     def using(self, conv: str) -> "TableConv2D":
@@ -63,7 +66,7 @@ class TableConv2D(Layer):
 
     def parameters(self, shape: Shape) -> dict[str, Parameter]:
         taps, pairs, outputs = self._whole.taps, len(self._pairs), len(self.connections)
-        weight = Parameter((pairs, *taps), fan_in=pairs * math.prod(taps) / outputs)  # in the mean
+        weight = Parameter((pairs, *taps), fan_in=pairs * math.prod(taps) / outputs)  # the mean over outputs
         return self._whole.with_bias(weight, (outputs,))
 
     def border(self, shape: Shape) -> Border:
@@ -96,7 +99,7 @@ class TableConv2D(Layer):
 
     @cached_property
     def _whole(self) -> Conv2D:
-        """The convolution of all pairs."""
+        """The Conv2D of all pairs of maps."""
         window = self.kernel_size, self.stride, self.padding, self.dilation
         return Conv2D(len(self.connections), *window, bias=self.bias, conv=self.conv)
 
@@ -115,12 +118,12 @@ def _is_row(row: tuple) -> bool:
 
 
 def _of_whole(buffers: LayerBuffers) -> LayerBuffers:
-    """Return the buffers of the convolution of all pairs."""
+    """Return the buffers of the Conv2D of all pairs of maps."""
     parameters = buffers.parameters | {"weight": buffers.prepared[WEIGHT]}
     sums = buffers.sums | {"weight": buffers.group_shared[WEIGHT]}
     return replace(buffers, parameters=parameters, sums=sums)
 
 
 def _taps(array: np.ndarray) -> np.ndarray:
-    """Return a view with one axis in place of a window's rows and columns."""
+    """Return a view in which the axes of rows and columns of a filter are one axis."""
     return array.reshape(*array.shape[:-2], -1)

@@ -1,7 +1,7 @@
-"""The calls of a 3 x 3 convolution of stride 1 by Winograd's algorithm.
+"""Winograd's algorithm for a 3 x 3 convolution of stride 1.
 
-Tiles go through the transforms a few at a time, so that their values at the 36 points stay in the cache. How many is
-the same on every machine, since it splits the sum of the weights' gradient.
+A few tiles at a time are transformed, so that their values at the 36 points stay in the cache. How many is the same on
+every machine, since it determines the order of the sums in the gradient of the weights.
 """
 
 from collections.abc import Iterator
@@ -23,19 +23,19 @@ from distcnn.layers.window2d import Filters2D
 
 POINTS = kernels.POINTS
 POINT_ONE = 7  # of the 6 x 6 points, the one at (1, 1)
-TOGETHER = 4  # tiles that go through the transforms before the next ones; the weights' gradient sums so many at a time
-OUTPUTS = 32  # done together, so that what is transformed back is still in the cache; a multiple of 4
+TOGETHER = 4  # tiles that are transformed at a time; the gradient of the weights sums so many at a time
+OUTPUTS = 32  # channels that are transformed back at a time, while they are in the cache; a multiple of 4
 
 
 class Grid(NamedTuple):
-    """The tiles of 4 x 4 that cover an image."""
+    """The numbers of rows and columns of 4 x 4 tiles that cover an image."""
 
     down: int
     across: int
 
     @classmethod
     def over(cls, height: int, width: int) -> "Grid":
-        """Return the grid that covers an image of height x width."""
+        """Return the smallest grid that covers an image of height x width pixels."""
         return cls(-(-height // 4), -(-width // 4))
 
     def shares(self, count: int) -> Iterator[tuple[int, int]]:
@@ -46,31 +46,35 @@ class Grid(NamedTuple):
 
 
 def is_faster(channels: int, outputs: int, height: int, width: int) -> bool:
-    """Return whether the forward pass and the gradient of the data are faster than by the direct algorithm.
+    """Return whether this algorithm is faster than the direct one, for the forward pass and the gradient of the data.
 
     Measured at 16 x 16: 8 to 8 channels 1.6 times as fast, 16 to 16 2.2 times, 64 to 64 three times. At least half of
-    what the tiles compute should lie inside the image.
+    the pixels of the tiles should lie inside the image.
 
-    height, width: of the outputs.
+    channels, outputs: the numbers of channels of the input and of the output.
+    height, width: the size of the output.
     """
     grid = Grid.over(height, width)
     return channels * outputs >= 64 and 2 * height * width >= 16 * grid.down * grid.across
 
 
 def is_faster_for_weights(channels: int, outputs: int, height: int, width: int) -> bool:
-    """Return whether the gradient of the weights is: 16 to 8 channels 1.3 times, 16 to 16 1.8 times as fast."""
+    """Return whether this algorithm is faster for the gradient of the weights; arguments as in `is_faster`.
+
+    Measured: 16 to 8 channels 1.3 times as fast, 16 to 16 1.8 times.
+    """
     return channels >= LANES and is_faster(channels, outputs, height, width)
 
 
 def fits(layer: Filters2D, shape: Shape) -> bool:
-    """Return whether the algorithm can compute a Conv2D, and is faster."""
+    """Return whether this algorithm can compute a layer on images of `shape`, and is faster than the direct one."""
     down, across = layer.axes
     plain = down == across == Axis(3, 1, down.padding) and layer.groups == 1
     return plain and is_faster(shape[0], *layer.output_shape(shape))
 
 
 def fits_weights(layer: Filters2D, shape: Shape) -> bool:
-    """Return whether it is faster for the gradient of the weights, too, of a Conv2D that it `fits`."""
+    """Return whether this algorithm is also faster for the gradient of the weights of a layer for which it `fits`."""
     return is_faster_for_weights(shape[0], *layer.output_shape(shape))
 
 
@@ -81,26 +85,26 @@ class Winograd(Algorithm):
 
     @property
     def border(self) -> Border:
-        """The padding, and what completes the last tiles."""
+        """The padding, and the pixels that complete the last tiles."""
         grid, padding, (_, h, w) = Grid.over(self.height, self.width), self.across.padding, self.shape
         return Border(padding, 4 * grid.across + 2 - padding - w, padding, 4 * grid.down + 2 - padding - h)
 
     @property
     def weights_border(self) -> Border:
-        """What completes the last tiles of dy."""
+        """The pixels that complete the last tiles of dy."""
         grid = Grid.over(self.height, self.width)
         return Border(0, 4 * grid.across - self.width, 0, 4 * grid.down - self.height)
 
     @property
     def data_border(self) -> Border:
-        """What the padding leaves of the filters' size, and what completes the last tiles of dx."""
+        """The pixels that windows over dy cover beyond its edges, and those that complete the last tiles of dx."""
         padding, (_, h, w) = self.across.padding, self.shape
         grid, before = Grid.over(h, w), max(0, 2 - padding)
         right, bottom = 4 * grid.across + 2 - w - padding, 4 * grid.down + 2 - h - padding
         return Border(before, max(0, right), before, max(0, bottom))
 
     def prepared(self, with_dx: bool) -> dict[str, Array]:
-        """Return the transformed filters, and those rotated by half a turn for dx."""
+        """Return the declarations of the transformed filters, and of filters rotated by 180 degrees for dx."""
         filters = {"filters": _filters(self.outputs, self.shape[0])}
         return filters | ({"rotated_filters": _filters(self.shape[0], self.outputs)} if with_dx else {})
 
@@ -123,7 +127,7 @@ class Winograd(Algorithm):
     def backward_weights(self, buffers: LayerBuffers) -> list[Call]:
         """Return the calls that add the gradients of the weight and the bias to their sums.
 
-        At the point (1, 1) a tile of dy is the sum of its pixels, of which the gradient of the bias is made.
+        At the point (1, 1), a tile of dy is the sum of its pixels; the gradient of the bias is the sum of these.
         """
         x, dy = buffers.x.bordered(self.border), buffers.dy.bordered(self.weights_border)
         sums, scratch, grid = buffers.sums["weight"], buffers.scratch, Grid.over(self.height, self.width)
@@ -147,7 +151,7 @@ class Winograd(Algorithm):
         return [*calls, (kernels.winograd_weight_sums, (d, taps, side_by_side, flat, buffers.guard))]
 
     def backward_data(self, buffers: LayerBuffers) -> list[Call]:
-        """Return the calls: a correlation of dy with the rotated filters."""
+        """Return the calls that compute dx: they correlate dy with the rotated filters."""
         x, dx, filters = buffers.x.inside, buffers.dx.inside, buffers.prepared["rotated_filters"]
         grid, start = Grid.over(*self.shape[1:]), self.across.padding - 2
         dy = buffers.dy.window(start, start, 4 * grid.down + 2, 4 * grid.across + 2)
@@ -157,7 +161,7 @@ class Winograd(Algorithm):
 
 
 def _filters(outputs: int, channels: int) -> Array:
-    """Return transformed filters, [36, groups of 4 outputs, channels up to a multiple of 4, 4]."""
+    """Declare the transformed filters, [36, groups of 4 outputs, channels rounded up to a multiple of 4, 4]."""
     return Array((POINTS, -(-outputs // 4), -(-channels // 4) * 4, 4), spread=True)
 
 
@@ -174,11 +178,11 @@ def correlation_calls(
 
     scratch: temporary memory.
     x: [1, c, h, w, 16], from the corner of the first tile on.
-    u: transformed filters.
+    u: the transformed filters.
     bias: [outputs].
-    test: where `finish` applies a mask, y is 0 unless this is above 0.
+    test: an array of the shape of y; if `finish` applies a mask, y is 0 where `test` is not above 0.
     y: [1, outputs, oh, ow, 16], which the calls write.
-    finish: a kernel `winograd_outputs`.
+    finish: a kernel made by `winograd_outputs`.
     """
     (_, channels, _, _, _), (_, outputs, oh, ow, _) = x.shape, y.shape
     grid, patch = Grid.over(oh, ow), scratch.array("patch", (4, 4, LANES))
@@ -191,6 +195,6 @@ def correlation_calls(
             groups = u[:, start // 4 : -(-stop // 4)]
             m = scratch.array("m", (POINTS, 4 * groups.shape[1], count, LANES))
             calls.append((product, (groups, v, m)))
-            part = m, bias[start:stop], test[:, start:stop], y[:, start:stop], first, grid.across, patch
-            calls.append((finish, part))
+            arrays = m, bias[start:stop], test[:, start:stop], y[:, start:stop]
+            calls.append((finish, (*arrays, first, grid.across, patch)))
     return calls

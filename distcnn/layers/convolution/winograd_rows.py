@@ -1,7 +1,7 @@
-"""The calls of a convolution with filters five taps wide by Winograd's algorithm along rows.
+"""Winograd's algorithm along rows, for a convolution with filters five taps wide.
 
-The gradient of the weights uses what the forward pass has transformed; the gradient of the data uses what the gradient
-of the weights has transformed.
+The gradient of the weights uses the transformed inputs of the forward pass. The gradient of the data uses the
+transformed dy of the gradient of the weights.
 """
 
 import numpy as np
@@ -21,16 +21,19 @@ TAPS = 5
 
 
 def is_faster(channels: int, outputs: int, width: int) -> bool:
-    """Return whether this is faster than the direct algorithm, for outputs of so many columns.
+    """Return whether this algorithm is faster than the direct one.
 
-    Measured, all three directions together: 3 to 8 channels 1.2 times as fast, 6 to 16 1.45 times; 1 to 6 slower. Of
-    what is computed for pairs of columns, at most a fifth may lie beyond the last column.
+    Measured, all three directions together: 3 to 8 channels 1.2 times as fast, 6 to 16 1.45 times; 1 to 6 slower. At
+    most a fifth of the columns of the pairs may lie beyond the last column of the output.
+
+    channels, outputs: the numbers of channels of the input and of the output.
+    width: the number of columns of the output.
     """
     return min(channels, outputs) >= 3 and channels * outputs >= 24 and 5 * width >= 8 * pairs_of(width)
 
 
 def fits(layer: Filters2D, shape: Shape) -> bool:
-    """Return whether the algorithm can compute a Conv2D, and is faster."""
+    """Return whether this algorithm can compute a layer on images of `shape`, and is faster than the direct one."""
     down, across = layer.axes
     plain = across == Axis(TAPS, 1, across.padding) and down.stride == down.dilation == layer.groups == 1
     outputs, _, width = layer.output_shape(shape)
@@ -38,12 +41,12 @@ def fits(layer: Filters2D, shape: Shape) -> bool:
 
 
 def pairs_of(width: int) -> int:
-    """Return the pairs that so many columns make, the last of which may be half empty."""
+    """Return how many pairs so many columns form; the last pair may have only one column."""
     return -(-width // 2)
 
 
 class WinogradRows(Algorithm):
-    """Winograd's algorithm along rows. The calls of the weights' gradient must run before those of the data's."""
+    """Winograd's algorithm along rows. The calls of `backward_weights` must run before those of `backward_data`."""
 
     over_input = True
 
@@ -57,18 +60,18 @@ class WinogradRows(Algorithm):
         return {"points": (POINTS, channels, height, self.pairs, LANES)}
 
     def prepared(self, with_dx: bool) -> dict[str, Shape]:
-        """Return the transformed filters, which serve the forward pass and the gradient of the data."""
+        """Return the declaration of the transformed filters, for the forward pass and the gradient of the data."""
         return {"filters": (POINTS, self.outputs, self.shape[0], self.down.kernel_size)}
 
     @property
     def border(self) -> Border:
-        """The padding, and what completes the last pair."""
+        """The padding, and the column that completes the last pair."""
         padding = self.across.padding
         return Border(padding, padding + 2 * self.pairs - self.width)
 
     @property
     def weights_border(self) -> Border:
-        """What completes the last pair of dy."""
+        """The column that completes the last pair of dy."""
         return Border(0, 2 * self.pairs - self.width)
 
     data_border = weights_border
@@ -78,16 +81,15 @@ class WinogradRows(Algorithm):
 
     def forward(self, buffers: LayerBuffers, bias: np.ndarray) -> list[Call]:
         points, m = buffers.saved["points"], self._products(buffers, self.outputs)
-        kernel = kernels.winograd_rows_forward(
-            *tile_sizes.convolution(self.outputs, self.pairs), buffers.relu
-        )
+        rows, columns = tile_sizes.convolution(self.outputs, self.pairs)
+        kernel = kernels.winograd_rows_forward(rows, columns, buffers.relu)
         arrays = points, buffers.prepared["filters"], bias, self.down, m, buffers.y.inside
         return [(kernels.winograd_rows_inputs, (buffers.x.bordered(self.border), points)), (kernel, arrays)]
 
     def backward_weights(self, buffers: LayerBuffers) -> list[Call]:
         """Return the calls that add the gradients of the weight and the bias to their sums.
 
-        At the point 1, a pair of dy is the sum of its two columns, of which the gradient of the bias is made.
+        At the point 1, a pair of dy is the sum of its two columns; the gradient of the bias is the sum of these.
         """
         outputs, channels = buffers.sums["weight"].shape[:2]
         dy, z = buffers.dy.bordered(self.weights_border), self._gradient_points(buffers)
@@ -99,9 +101,8 @@ class WinogradRows(Algorithm):
 
     def backward_data(self, buffers: LayerBuffers) -> list[Call]:
         channels, z = self.shape[0], self._gradient_points(buffers)
-        kernel = kernels.winograd_rows_backward_data(
-            *tile_sizes.convolution(channels, self.pairs), buffers.mask
-        )
+        rows, columns = tile_sizes.convolution(channels, self.pairs)
+        kernel = kernels.winograd_rows_backward_data(rows, columns, buffers.mask)
         m, filters = self._products(buffers, channels), buffers.prepared["filters"]
         return [(kernel, (z, filters, *self.layer.axes, m, buffers.x.inside, buffers.dx.inside))]
 
