@@ -68,7 +68,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the launcher's options, and those of training, which stand behind the `--`."""
     end = argv.index("--") if "--" in argv else len(argv)
     usage = "%(prog)s -n RANKS [options] -- [options of distcnn.train]"
-    ours = parser.Parser("python -m distcnn.launch", usage=usage)
+    what = "Train on several ranks, and start again from the newest good checkpoint when the job dies."
+    ours = parser.Parser("python -m distcnn.launch", usage=usage, description=what)
     ours.add_argument("-n", dest="ranks", metavar="N", required=True, help="the number of ranks")
     ours.add_argument("--max-restarts", metavar="R", default="100", help="give up after so many [100]")
     limit = "seconds until all ranks must have found each other [300]"

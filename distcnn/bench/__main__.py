@@ -12,7 +12,10 @@ import argparse
 
 def main() -> None:
     """Parse the command line and measure; the exit code is 1 if a tile in use spills."""
-    parser = argparse.ArgumentParser(prog="python -m distcnn.bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m distcnn.bench",
+        description="Measure the candidate tiles of every kernel on this processor.",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     tiles = commands.add_parser("tiles", help="a line for each kernel and shape, the fastest tile first")
     tiles.add_argument(

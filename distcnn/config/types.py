@@ -25,19 +25,19 @@ class Type(Protocol):
 
     @property
     def placeholder(self) -> str:
-        """What the help shows for the value."""
+        """The name that stands for the value in the help, such as N or cosine|step."""
 
     @property
     def wanted(self) -> str:
         """The valid values in words, for messages."""
 
     def parse(self, word: str) -> Any:
-        """Return the value that a word of the command line means; a word that means none stays as it is."""
+        """Return the value that a word of the command line means; a word without one stays as it is."""
 
     def validate(self, value: Any) -> Any:
         """Return the value converted to this type, or None where it is not valid.
 
-        Raises ValueError where a message of its own tells the user more than `wanted` does.
+        Raises ValueError, whose message replaces the one made from `wanted`, where it can say more.
         """
 
 

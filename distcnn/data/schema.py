@@ -135,7 +135,7 @@ def consistency_problems(found: dict[str, h5py.Dataset]) -> Iterator[str]:
     for split in SPLITS:
         images, labels = (shapes.get(f"/{split}/{kind}", [None])[0] for kind in ("images", "labels"))
         if None not in (images, labels) and images != labels:
-            yield f"/{split} holds {images} images and {labels} labels; wanted as many: make it anew"
+            yield f"/{split} holds {images} images and {labels} labels; wanted a label for each image: make it anew"
     if {"/train/images", "/test/images"} <= shapes.keys():
         train, test = (_kind_of(found[f"/{split}/images"]) for split in SPLITS)
         if train != test:

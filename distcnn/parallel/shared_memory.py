@@ -42,7 +42,7 @@ def share(comm: Comm, fields: Sequence[tuple], fill: Callable[..., None]) -> lis
 def common_memory(comm: Comm, here: Node, size: int, all_write: bool = False) -> mmap.mmap:
     """Return the same `size` bytes, 0 at first, on all ranks of a node. Collective over `comm`.
 
-    They lie in a file that has lost its name when this returns, so that its memory goes with the last rank, however
+    They lie in a file that is unlinked before this returns, so that its memory is freed with the last rank, however
     that ends; where a rank is alone on its node, there is no file.
 
     here: this rank's node.

@@ -62,7 +62,7 @@ def diagnose(
 
 
 def block_names(blocks: Sequence[Block], place: int) -> str:
-    """Return words on blocks and their samples; place: the position in the batch of the first block."""
+    """Return the text that names blocks and their samples; place: the position in the batch of the first block."""
     places = ", ".join(str(place + k) for k in range(len(blocks)))
     return f"block{'s' * (len(blocks) > 1)} {places}, {sample_names(blocks)}"
 

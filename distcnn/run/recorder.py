@@ -147,7 +147,7 @@ class Recorder:
         self._since = time.perf_counter()
 
     def finish(self) -> None:
-        """Return when all is written and drawn; more may follow when a rank has died meanwhile."""
+        """Wait until all is written and drawn; steps may still follow, when ranks go on after a rank failure."""
         if not self.progress:
             return
         if self._undrawn:

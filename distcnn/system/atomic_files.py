@@ -32,7 +32,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        reason = error.strerror or error
+        reason = (
+            os.strerror(error.errno) if error.errno else error
+        )  # h5py puts HDF5's own words into strerror
         raise OutputError(
             f"{path}: cannot be written: {reason}; make room or choose another folder"
         ) from None

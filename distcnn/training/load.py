@@ -47,7 +47,9 @@ def parser(command: str, description: str) -> Parser:
 
 def _threads(word):
     if not (word.isascii() and word.isdigit() and int(word) <= MOST_THREADS):
-        raise argparse.ArgumentTypeError(f"{word!r} is not possible; wanted a whole number to {MOST_THREADS}")
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is not possible; wanted a whole number from 0 to {MOST_THREADS}"
+        )
     return int(word)
 
 

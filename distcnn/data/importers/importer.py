@@ -11,7 +11,7 @@ from distcnn.data.importers.writer import Samples
 
 
 def no_progress(items: Iterable, title: str, total: int | None = None) -> Iterable:
-    """Return the items; other functions of this kind show meanwhile how many of the total have been yielded."""
+    """Return the items: the progress function of callers that want no progress shown."""
     return items
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -71,5 +72,5 @@ def _open(name: str, content: bytes) -> Image:
 
 
 def _unreadable(name: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:100]
+    reason = " ".join(re.sub("<.*?>", "", str(error)).split())[:100]  # without the address of a BytesIO
     return DataError(f"{name} is no image that can be read ({reason}): take it out or copy it again")
