@@ -73,7 +73,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the launcher's options, and those of training, which come after the `--`."""
     end = argv.index("--") if "--" in argv else len(argv)
     usage = "%(prog)s -n RANKS [options] -- [options of distcnn.train]"
-    made = parser.Parser("python -m distcnn.launch", usage=usage)
+    what = "Train on several ranks, and start again from the newest good checkpoint when the job dies."
+    made = parser.Parser("python -m distcnn.launch", usage=usage, description=what)
     made.add_argument("-n", dest="ranks", metavar="N", required=True, help="the number of ranks")
     restarts = "give up after so many restarts [100]"
     made.add_argument("--max-restarts", metavar="R", default="100", help=restarts)

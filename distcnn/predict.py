@@ -61,7 +61,10 @@ def report(predictions: Predictions, options: argparse.Namespace) -> None:
         return
     about = predictions.about
     where = f"{about['checkpoint']}, step {about['step']}"
-    print(f"{where}, on {len(predictions.predicted):,} {about['split']} images of {about['data']}")
+    what = (
+        "images" if about["split"] == "images" else f"{about['split']} images"
+    )  # a bare /images, or a split
+    print(f"{where}, on {len(predictions.predicted):,} {what} of {about['data']}")
     print(*describe(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
 
 

@@ -56,7 +56,7 @@ def last_two(folder: Path) -> tuple[Saved | tuple[None, None], Saved]:
     found = checkpoint.good(checkpoints, lambda text: print(f"distcnn: warning: {text}", file=sys.stderr))
     newest = next(found, None)
     if newest is None:
-        raise CheckpointError(f"{folder}: no good checkpoint in this folder; wanted the folder of a run")
+        raise CheckpointError(f"{folder}: no good checkpoint here; wanted the folder of a run")
     if newest[1].numerics != NUMERICS:
         raise CheckpointError(
             f"{newest[0]}: numerics {newest[1].numerics}, but this is numerics {NUMERICS}, which gives other bits; "

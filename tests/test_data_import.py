@@ -175,7 +175,10 @@ def huge_png():
 
 
 WRONG = {
-    "no image": ({"train/dog/a.png": b"hello"}, "train/dog/a.png cannot be read as an image"),
+    "no image": (
+        {"train/dog/a.png": b"hello"},
+        "train/dog/a.png cannot be read as an image (cannot identify image file): remove it",
+    ),
     "cut off": ({"train/dog/z.png": CONTENTS[NAMES[0]][:-40]}, "train/dog/z.png cannot be read as an image"),
     "too many pixels": ({"train/dog/z.png": huge_png()}, "9000 x 9000 pixels; wanted at most"),
     "16 bits": (

@@ -119,7 +119,8 @@ def test_a_setting_is_not_read_under_two_names():
         ("--device", "there is none, because distcnn computes on CPUs"),
         ("--gpus", "there is none, because distcnn computes on CPUs"),
         ("--loss", "there is none, because the loss is"),
-        ("--early-stopping", "there is no early stopping yet"),
+        ("--early-stopping", "there is no early stopping yet; --validation-split keeps the best checkpoint"),
+        ("--activation", "there is none, because activations are layers"),
         ("--weight-init", "there is none, because every layer initializes"),
         ("--amp", "there is none, because weights are float32"),
         # mistyped, begun, and unknown

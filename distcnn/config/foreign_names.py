@@ -56,8 +56,10 @@ _DEVICE = "there is none, because distcnn computes on CPUs; mpirun -n N starts N
 _RANKS = "there is none, because mpirun -n N starts N ranks"
 _FLOAT = "there is none, because weights are float32 and gradients are added exactly"
 _LOSS = "there is none, because the loss is the cross-entropy of a softmax"
-_STOPPING = "there is no early stopping yet; the best checkpoint is saved besides the last ones"
-_DATA = "there is none, because the data determine it"
+_STOPPING = (
+    "there is no early stopping yet; --validation-split keeps the best checkpoint besides the last ones"
+)
+_DATA = "there is none, because it follows from the data"
 _HDF5 = "there is none, because --data names one HDF5 file, which holds all splits"
 _INIT = "there is none, because every layer initializes its own weights, from --seed"
 _LOG = "there is none, because every run writes metrics.jsonl and curves.png into its folder"
@@ -89,6 +91,7 @@ ADVICE = {
     "gradient-accumulation": "there is none, because a batch is computed in blocks of 16 samples, whatever its size",
     "log-interval": _LOG,
     "pretrained": "there are no pretrained weights; --resume FILE begins with a checkpoint",
+    "activation": "there is none, because activations are layers of the model",
     "dropout": "there is none, because dropout is a layer of the model",
     "sync-bn": "--norm-group global takes the statistics of batch norms over the whole batch",
     "mixup": "there is none; --augment distorts images",
@@ -139,6 +142,8 @@ OTHER_VALUES = {
     },
     "schedule": {
         "multistep": "step",
+        "cosineannealing": "cosine",
+        "cosine-annealing": "cosine",
         "piecewise": "step",
         "linear": "polynomial",
         "poly": "polynomial",

@@ -53,9 +53,8 @@ def value_hint(name: str, value: Any, kind: Type) -> str:
     if not isinstance(value, str):
         return ""
     other = OTHER_VALUES.get(name, {}).get(value.lower().replace("_", "-"))
-    if other:
-        return f"; did you mean {other}?"
-    return suggestion(value, kind.words) if isinstance(kind, Choice) else ""
+    near = other or (_nearest(value, list(kind.words)) if isinstance(kind, Choice) else None)
+    return f"; did you mean {near}?" if near else ""
 
 
 def _nearest(word: str, known: list[str]) -> str | None:

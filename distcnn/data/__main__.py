@@ -115,7 +115,8 @@ def info(arguments: argparse.Namespace) -> None:
     lines, wrong = report(arguments.file)
     print(*lines, *(f"WRONG  {problem}" for problem in wrong), sep="\n")
     if wrong:
-        raise DataError(f"{arguments.file}: {len(wrong)} things are wrong, listed above as WRONG")
+        what = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
+        raise DataError(f"{arguments.file}: {what} wrong, listed above as WRONG")
 
 
 def show(arguments: argparse.Namespace) -> None:

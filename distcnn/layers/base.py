@@ -166,7 +166,7 @@ class Layer:
         return {}
 
     def group_shared(self, shape: Shape) -> Mapping[str, Array | Shape]:
-        """Return further arrays that all blocks of a group share, by name."""
+        """Return arrays that all blocks of a group share besides the weights, by name."""
         return {}
 
     # ---- calls ----

@@ -52,7 +52,7 @@ def _verified(path: str | Path) -> bytes:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device might never end
-            raise CheckpointError(f"{path}: not a file; wanted a checkpoint")
+            raise CheckpointError(f"{path}: not a file; wanted a checkpoint, as step-00000012.h5")
         with open(path, "rb") as file:
             header = file.read(HEADER)
             number = _format(header, status.st_size, path)

@@ -32,7 +32,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        message = f"{path}: cannot be written: {error.strerror or error}; make room or choose another folder"
+        reason = (
+            os.strerror(error.errno) if error.errno else error
+        )  # h5py puts internals of HDF5 into strerror
+        message = f"{path}: cannot be written: {reason}; make room or choose another folder"
         raise OutputError(message) from None
     finally:
         with suppress(OSError):

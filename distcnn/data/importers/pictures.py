@@ -6,6 +6,7 @@ Decoders of JPEG differ in the last bits of pixels, so the fingerprint of a data
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -74,5 +75,5 @@ def _open(name: str, content: bytes) -> Image:
 
 
 def _unreadable(name: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())[:100]
+    reason = " ".join(re.sub("<.*?>", "", str(error)).split())[:100]  # without the address of a BytesIO
     return DataError(f"{name} cannot be read as an image ({reason}): remove it or copy it again")
