@@ -61,9 +61,8 @@ def report(predictions: Predictions, options: argparse.Namespace) -> None:
         return
     about = predictions.about
     where = f"{about['checkpoint']}, step {about['step']}"
-    what = (
-        "images" if about["split"] == "images" else f"{about['split']} images"
-    )  # a bare /images, or a split
+    split = about["split"]  # "images" for the bare /images of a file
+    what = "images" if split == "images" else f"{split} images"
     print(f"{where}, on {len(predictions.predicted):,} {what} of {about['data']}")
     print(*describe(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
 

@@ -12,7 +12,8 @@ import argparse
 
 def main() -> None:
     """Run the command; the exit code is 1 if a tile in use is slow, because it spills registers."""
-    parser = argparse.ArgumentParser(prog="python -m distcnn.bench", description=__doc__)
+    what = "Measure the candidate tiles of every kernel on this processor."
+    parser = argparse.ArgumentParser(prog="python -m distcnn.bench", description=what)
     commands = parser.add_subparsers(dest="command", required=True)
     tiles_help = "print a line for each kernel and shape, the fastest tile first"
     tiles = commands.add_parser("tiles", help=tiles_help)

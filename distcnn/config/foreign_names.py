@@ -56,10 +56,8 @@ _DEVICE = "there is none, because distcnn computes on CPUs; mpirun -n N starts N
 _RANKS = "there is none, because mpirun -n N starts N ranks"
 _FLOAT = "there is none, because weights are float32 and gradients are added exactly"
 _LOSS = "there is none, because the loss is the cross-entropy of a softmax"
-_STOPPING = (
-    "there is no early stopping yet; --validation-split keeps the best checkpoint besides the last ones"
-)
-_DATA = "there is none, because it follows from the data"
+_STOPPING = "there is no early stopping yet; --validation-split keeps the best checkpoint too"
+_DATA = "there is none, because the data determine it"
 _HDF5 = "there is none, because --data names one HDF5 file, which holds all splits"
 _INIT = "there is none, because every layer initializes its own weights, from --seed"
 _LOG = "there is none, because every run writes metrics.jsonl and curves.png into its folder"

@@ -32,9 +32,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        reason = (
-            os.strerror(error.errno) if error.errno else error
-        )  # h5py puts internals of HDF5 into strerror
+        # Not error.strerror, into which h5py writes internals of HDF5.
+        reason = os.strerror(error.errno) if error.errno else error
         message = f"{path}: cannot be written: {reason}; make room or choose another folder"
         raise OutputError(message) from None
     finally:

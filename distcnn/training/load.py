@@ -46,7 +46,8 @@ def parser(command: str, description: str) -> Parser:
 def _threads(word: str) -> int:
     """Return a number of threads; raise ArgumentTypeError if the word is not a valid one."""
     if not (word.isascii() and word.isdigit() and int(word) <= MOST_THREADS):
-        raise argparse.ArgumentTypeError(f"{word!r} is not valid; wanted a whole number up to {MOST_THREADS}")
+        wanted = f"a whole number from 0 to {MOST_THREADS}"
+        raise argparse.ArgumentTypeError(f"{word!r} is not valid; wanted {wanted}")
     return int(word)
 
 
