@@ -22,7 +22,7 @@ from distcnn.run import checkpoint
 from distcnn.system import cache_dir
 from distcnn.system.atomic_files import require_free, write_whole
 from tests.helpers import jobs
-from tests.test_kernel_cache import COMPUTE
+from tests.helpers.compute import COMPUTE
 
 STRANGER, GROUP = 65534, 60000  # a user, and a group that this one shares
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to be two users")
