@@ -94,9 +94,7 @@ class Compiler:
     options: options of numba.njit.
     """
 
-    def __init__(
-        self, function: Callable, signature: types.Type, folder: Path | None, **options: object
-    ) -> None:
+    def __init__(self, function: Callable, signature: types.Type, folder: Path | None, **options: Any):
         self.function, self.signature, self.folder, self.options = function, signature, folder, options
         self.dispatcher = self._decorate(cache=bool(folder))
         if folder:

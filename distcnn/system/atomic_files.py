@@ -33,7 +33,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     if not path.name:
-        raise OutputError(f"{str(path)!r}: is no name for a file; name one")
+        raise OutputError(f"{str(path)!r}: not the name of a file; name one")
     temporary = temporary_path(path)
     try:
         _require_file(path)
@@ -44,10 +44,10 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
         _require_file(path)
         os.replace(temporary, path)
     except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(
-            f"{path}: cannot be written: {reason}; make room or choose another folder"
-        ) from None
+        # h5py puts internals of HDF5 into strerror
+        reason = os.strerror(error.errno) if error.errno else error
+        message = f"{path}: cannot be written: {reason}; make room or choose another folder"
+        raise OutputError(message) from None
     finally:
         with suppress(OSError):
             temporary.unlink()
