@@ -16,6 +16,7 @@ import fcntl
 import os
 import shlex
 import signal
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -187,9 +188,10 @@ def _status_file(folder: str | os.PathLike) -> Iterator[Path]:
     for left in Path(folder).glob(".launch-*"):
         with suppress(OSError), _locked(left):
             left.unlink()
-    path = Path(folder, f".launch-{os.getpid()}").resolve()
+    descriptor, name = tempfile.mkstemp(prefix=".launch-", dir=Path(folder).resolve())  # follows no link
+    os.close(descriptor)
+    path = Path(name)
     with ExitStack() as lock:
-        path.write_bytes(b"")
         with suppress(OSError):  # a file system without locks
             lock.enter_context(_locked(path))
         try:
@@ -202,9 +204,14 @@ def _status_file(folder: str | os.PathLike) -> Iterator[Path]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock on a file; raise OSError if another process holds it."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=_open_at_once) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file; raise OSError for a link. A pipe that nobody writes to does not keep us waiting."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _newest_step(folder: str | os.PathLike) -> int:

@@ -3,7 +3,8 @@
     python -m distcnn.verify RUN [--data FILE.h5]
 
 The exit code is 0 if the bits are the same, and 1 if they differ. Training starts from the last checkpoint but one, or
-from the initial weights if the run has only one checkpoint.
+from the initial weights if the run has only one checkpoint. All kernels are compiled
+anew, because damaged machine code in the cache would give the same wrong bits twice.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from distcnn.config.toml import from_toml
 from distcnn.errors import CheckpointError, Diverged, StepDiverged
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
+from distcnn.parallel.compile_once import without_user_cache
 from distcnn.parallel.world import run as run_command
 from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.run import checkpoint
@@ -100,6 +102,12 @@ def differences(found: State, wanted: State) -> Iterator[str]:
 
 def main(comm: Comm) -> int:
     """Verify on all ranks together; rank 0 prints the result. Return the exit code."""
+    with without_user_cache(comm):
+        return verify(comm)
+
+
+def verify(comm: Comm) -> int:
+    """Verify by the kernels that are in the cache or compiled."""
     options = on_root(comm, parse, sys.argv[1:])
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
     config = on_root(comm, from_toml, last.config_toml, path)

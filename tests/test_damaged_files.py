@@ -1,10 +1,12 @@
 """Damaged files, in short; `python -m tests.programs.damaged_files` tries ten thousand."""
 
+import os
 import sys
 
+import h5py
 import pytest
 
-from distcnn.data import sandbox
+from distcnn.data import hdf5_file, sandbox
 from distcnn.errors import DataError
 from tests.programs import DAMAGED_FILES
 
@@ -59,3 +61,32 @@ def test_a_file_is_probed_once_and_again_when_it_has_changed(tmp_path, monkeypat
     assert [probe_of_another_process(young=0) for _ in range(2)] == [3, 3]
     path.write_bytes(b"xy")
     assert probe_of_another_process(young=0) == 4
+
+
+@pytest.mark.parametrize("when", ["while it is probed", "before it is opened"])
+def test_a_file_that_is_replaced_after_the_look_is_refused(tmp_path, monkeypatch, when):
+    """Another file under the same name has not been probed, and is not used."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path, other = tmp_path / "x.h5", tmp_path / "other.h5"
+    for each in (path, other):
+        with h5py.File(each, "w") as file:
+            file.attrs["name"] = each.name
+    probe, check = sandbox.run_probe, hdf5_file.check_in_sandbox
+
+    def replaced_after(function):
+        def call(path):
+            result = function(path)
+            os.replace(other, path)
+            return result
+
+        return call
+
+    if when == "while it is probed":
+        monkeypatch.setattr(sandbox, "run_probe", replaced_after(probe))
+    else:
+        monkeypatch.setattr(hdf5_file, "check_in_sandbox", replaced_after(check))
+    with pytest.raises(DataError, match="has changed while it was checked"), hdf5_file.open_hdf5(path):
+        pass
+    monkeypatch.undo()
+    with hdf5_file.open_hdf5(path) as file:
+        assert file.attrs["name"] == "other.h5"

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import pickle
 import random
 import shutil
 import subprocess
@@ -11,20 +12,10 @@ from pathlib import Path
 import pytest
 
 from distcnn.kernels import kernel_cache
+from distcnn.system import checked_file
+from tests.helpers.compute import COMPUTE
 from tests.helpers.digests import TRAIN, digest, train_here
 
-# A program of a few kernels, which prints what it computes.
-COMPUTE = """
-import numpy as np
-from distcnn.kernels.activations import silu_forward, softmax_forward, tanh_forward
-from distcnn.kernels.pointwise import relu_forward, relu_backward
-from distcnn.kernels.program import Program
-x = np.arange(960, dtype=np.float32).reshape(1, 3, 4, 5, 16) / 100 - 5
-y, z = np.empty_like(x), np.empty_like(x)
-calls = [(tanh_forward, (x, 1.5, 0.25, y)), (silu_forward, (y, z)), (softmax_forward, (z, y))]
-Program([*calls, (relu_forward, (x, z)), (relu_backward, (z, y, y))])()
-print(repr(float(y.sum(dtype=np.float64))))
-"""
 DAMAGE = {
     "empty": lambda content: b"",
     "cut": lambda content: content[: len(content) // 2],
@@ -50,11 +41,10 @@ def compute(run, tmp_path):
     return call
 
 
-@pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
-def test_damaged_files_are_replaced(compute, kind, tmp_path):
+def test_damaged_files_are_replaced(compute, tmp_path):
     sound = compute()
     assert sound[1] == []
-    contents = {path: path.read_bytes() for path in files(tmp_path, kind)}
+    contents = {path: path.read_bytes() for path in files(tmp_path, "*.nb?")}
     assert len(contents) >= len(DAMAGE)
     for (path, content), how in zip(contents.items(), DAMAGE.values(), strict=False):
         path.write_bytes(how(content))
@@ -64,6 +54,90 @@ def test_damaged_files_are_replaced(compute, kind, tmp_path):
     assert str(tmp_path / "cache") in line
     assert compute() == sound
     assert not {path for path in contents if path.stat().st_size < 100}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_flipped_bit_is_found(compute, tmp_path, seed):
+    """A bit in every file: each is found before the file is unpickled, and its kernel is compiled again."""
+    sound = compute()
+    paths, random_ = files(tmp_path, "*.nb?"), random.Random(seed)
+    contents = {path: path.read_bytes() for path in paths}
+    for path, content in contents.items():
+        bit = random_.randrange(8 * len(content))
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+    result, (line,) = compute()
+    assert result == sound[0]
+    assert "its checksum does not match" in line
+    assert files(tmp_path, "*.nb?") == paths
+    assert compute() == sound
+
+
+def test_every_bit_counts(tmp_path):
+    path, content = tmp_path / "file", bytes(range(40))
+    checked_file.write(path, content)
+    assert checked_file.read(path) == content
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match="checksum"):
+            checked_file.read(path)
+    for changed in (b"", whole[:20], whole[:-1], whole + b"0"):
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match="checksum"):
+            checked_file.read(path)
+    path.write_bytes(whole)
+    path.rename(tmp_path / "other")
+    with pytest.raises(ValueError, match="checksum"):  # of another name
+        checked_file.read(tmp_path / "other")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link"])
+def test_what_is_no_file_is_not_read(tmp_path, kind):
+    path = tmp_path / "file"
+    checked_file.write(tmp_path / "other", b"content")
+    {"pipe": os.mkfifo, "folder": os.mkdir, "link": lambda path: path.symlink_to("other")}[kind](path)
+    with pytest.raises((ValueError, OSError)):
+        checked_file.read(path)
+
+
+class Payload:
+    """What makes a folder where it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("unpickled",)
+
+
+def test_nothing_is_unpickled_without_its_checksum(compute, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sound = compute()
+    for path in files(tmp_path, "*.nb?"):
+        path.write_bytes(pickle.dumps(Payload()))
+    assert compute()[0] == sound[0]
+    assert not Path("unpickled").exists()
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_verify_trusts_no_cache(run, mpirun, tmp_path, ranks):
+    """It neither reads nor changes the user's cache, and leaves no file."""
+    env = {"XDG_CACHE_HOME": tmp_path / "cache", "TMPDIR": tmp_path / "tmp"}
+    (tmp_path / "tmp").mkdir()
+    trained = run(*TRAIN, "--max-steps", 2, "--checkpoint-every", 1, cwd=tmp_path, env=env, timeout=300)
+    for path in files(tmp_path, "*.nb?"):
+        path.write_bytes(b"")
+    line = "python", "-m", "distcnn.verify", "run"
+    if ranks:
+        done = mpirun(ranks, *line, cwd=tmp_path, env=env, timeout=300)
+    else:
+        done = run(*line, cwd=tmp_path, env=env, timeout=300)
+    assert digest(done) == digest(trained)
+    assert "verified: " in done.stdout
+    assert "cache" not in done.stderr
+    assert not any(path.stat().st_size for path in files(tmp_path, "*.nb?"))
+    assert not [*(tmp_path / "tmp").glob("distcnn-*")]
 
 
 def test_each_rank_warns_of_damaged_files_once_at_most(mpirun, tmp_path):
@@ -84,7 +158,7 @@ def test_each_rank_warns_of_damaged_files_once_at_most(mpirun, tmp_path):
 def test_a_folder_in_the_place_of_a_file(compute, tmp_path):
     """What cannot be deleted stays, and the kernel is compiled without a cache."""
     sound, _ = compute()
-    path = files(tmp_path, "*.nbi")[0]
+    path = files(tmp_path, "*.nbc")[0]
     path.unlink()
     path.mkdir()
     result, lines = compute()
@@ -102,8 +176,8 @@ class Full(io.FileIO):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 def opened(path, mode="r", *more, **named):
-    full = str(path).startswith(place) and mode == "wb"
-    return Full(path, mode) if full else real(path, mode, *more, **named)
+    full = str(path).startswith(place) and mode == "xb"
+    return Full(path, "xb") if full else real(path, mode, *more, **named)
 
 builtins.open = opened
 """
@@ -115,7 +189,7 @@ def test_a_full_disk(compute, tmp_path):
     assert result == sound
     assert str(tmp_path / "full") in line
     assert "No space left" in line
-    assert not files(tmp_path / "full", "*.tmp.*")
+    assert not files(tmp_path / "full", "*.tmp*")
 
 
 def test_a_small_file_system(compute, tmp_path):

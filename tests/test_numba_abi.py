@@ -33,6 +33,10 @@ read = caching.Cache._load_overload
 caching.Cache._load_overload = lambda self, sig, context, more: read(self, sig, context)
 caching.Cache.load_overload = lambda self, sig, context: context.refresh() or read(self, sig, context)
 """,
+    "other files of the cache": """
+from numba.core.caching import IndexDataCacheFile
+IndexDataCacheFile.save = lambda self, key, data, more: None
+""",
     "another runtime": """
 import sys
 from numba.core.runtime import rtsys

@@ -15,14 +15,13 @@ if __name__ == "__main__":
     answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
-import os
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser
-from distcnn.errors import ConfigError, DataError, OutputError
+from distcnn.errors import ConfigError, DataError
 from distcnn.parallel.world import on_root, run
 
 if TYPE_CHECKING:
@@ -75,22 +74,16 @@ def import_(arguments: argparse.Namespace) -> None:
     from distcnn.data.importers.importer import Options
     from distcnn.data.importers.sources import read_source
     from distcnn.data.importers.writer import write
+    from distcnn.system.atomic_files import require_free
 
     size = _size(arguments.size) if arguments.size is not None else None
-    _require_free(arguments)
+    require_free(arguments.out, arguments.force)
     found = read_source(arguments.source, Options(size, arguments.gray, _progress))
     write(arguments.out, found)
     counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in found.splits.items())
     shape = " x ".join(map(str, found.splits["train"][0].shape[1:]))
     print(f"wrote {arguments.out}: {counts} images {shape}, {len(found.classes)} classes")
     print(f"see python -m distcnn.data info {arguments.out}")
-
-
-def _require_free(arguments: argparse.Namespace) -> None:
-    """Raise OutputError if the output file exists, unless --force was given."""
-    if os.path.lexists(arguments.out) and not arguments.force:
-        remedy = "choose another name, or replace it with --force"
-        raise OutputError(f"{arguments.out} already exists: {remedy}")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -122,13 +115,13 @@ def info(arguments: argparse.Namespace) -> None:
 def show(arguments: argparse.Namespace) -> None:
     """Run the command `show`; OUT.png appears complete or not at all."""
     from distcnn.data.show import sheet
-    from distcnn.system.atomic_files import write_whole
+    from distcnn.system.atomic_files import require_free, write_whole
 
     try:
         read(arguments.augment)
     except ValueError as error:
         raise ConfigError(f"--augment: {error}") from None
-    _require_free(arguments)
+    require_free(arguments.out, arguments.force)
     write_whole(arguments.out, sheet(arguments.file, arguments.augment))
     print(f"wrote {arguments.out}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from distcnn.data.sandbox import REMEDY, check_in_sandbox
+from distcnn.data.sandbox import REMEDY, check_in_sandbox, require_unchanged
 from distcnn.errors import DataError
 
 DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, see datasets/README.md
@@ -20,10 +20,11 @@ def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
     Every process opens the file separately, and without a lock, which network file systems often do not support.
     """
     _check_readable(path)
-    if path != DIGITS:
-        check_in_sandbox(path)
+    checked = None if path == DIGITS else check_in_sandbox(path)
     try:
         with h5py.File(path, "r", locking=False) as file:
+            if checked and file.driver == "sec2":  # whose handle is a descriptor
+                require_unchanged(file.id.get_vfd_handle(), checked, path)
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # h5py raises these for errors of HDF5
         reason = " ".join(str(error).split())

@@ -30,8 +30,8 @@ YOUNG = 2  # seconds: a file that was changed more recently may change again wit
 _checked: set[str] = set()  # the identities of files that passed the check, see `_identity`
 
 
-def check_in_sandbox(path: str | Path) -> None:
-    """Raise DataError unless a subprocess can read the file.
+def check_in_sandbox(path: str | Path) -> str:
+    """Return the identity of the file that was checked; raise DataError unless a subprocess can read what is needed.
 
     This takes 0.2 s, once per file: a file in the user's cache folder records that the file has passed, until the file
     changes.
@@ -39,7 +39,7 @@ def check_in_sandbox(path: str | Path) -> None:
     identity, young = _identity(path)
     folder = cache_dir.folder("checked-files")
     if identity in _checked or (folder and (folder / identity).exists()):
-        return
+        return identity
     code, reason = run_probe(path)
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         raise DataError(f"{path}: damaged: reading it needs too much time or memory: {REMEDY}")
@@ -49,13 +49,21 @@ def check_in_sandbox(path: str | Path) -> None:
         raise DataError(f"{path}: truncated or damaged: {REMEDY} ({reason})")
     if code:
         raise DataError(f"{path}: the subprocess that checks it has failed: {reason}")
+    require_unchanged(path, identity, path)
     _checked.add(identity)
     if folder and not young:
         with suppress(OSError):
             (folder / identity).touch()
+    return identity
 
 
-def _identity(path: str | Path) -> tuple[str, bool]:
+def require_unchanged(file: str | Path | int, identity: str, path: str | Path) -> None:
+    """Raise DataError unless a file, by name or by descriptor, is the one that was checked; path: its name."""
+    if _identity(file)[0] != identity:
+        raise DataError(f"{path}: has changed while it was checked: start again when nobody writes it")
+
+
+def _identity(path: str | Path | int) -> tuple[str, bool]:
     """Return a hash of the file's state and the version of HDF5, and whether the file was changed just now."""
     status = os.stat(path)
     times = status.st_mtime_ns, status.st_ctime_ns

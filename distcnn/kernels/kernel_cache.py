@@ -1,14 +1,16 @@
 """The cache of compiled kernels: the name of a folder is a hash of everything that its machine code depends on.
 
-A folder has a file and an index per kernel. Their contents depend only on their names, so any number of jobs can read
-and write them at the same time. An error in reading or writing does not end a run: the kernel is compiled instead, with
-a warning.
+A folder has a file per kernel, and what it computes depends on its name alone: any number of jobs can read and write at
+the same time. No error in reading or writing ends a run: kernels are compiled instead, with a warning. A file is
+unpickled only if nobody but this user can write to its folder and its checksum is right.
 """
 
 import glob
 import hashlib
+import pickle
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -18,7 +20,7 @@ import numba
 import numpy as np
 
 from distcnn.lanes.cpu import processor
-from distcnn.system import cache_dir
+from distcnn.system import cache_dir, checked_file
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -40,9 +42,29 @@ def folder(function: Callable) -> Path | None:
     return _folder(key.digest())
 
 
-@cache
 def _folder(key):
-    return cache_dir.folder(hashlib.sha256(_own_key() + key).hexdigest()[:16])
+    name = hashlib.sha256(_own_key() + key).hexdigest()[:16]
+    if not _INSTEAD:
+        return _user_folder(name)
+    return cache_dir.private_folder(_INSTEAD[-1], name) if _INSTEAD[-1] else None
+
+
+@cache
+def _user_folder(name):
+    return cache_dir.folder(name)
+
+
+_INSTEAD: list[str | None] = []  # not empty inside `in_folder`
+
+
+@contextmanager
+def in_folder(base: str | None) -> Iterator[None]:
+    """Cache inside the block in a folder other than the user's, or nowhere; kernels that are loaded already stay."""
+    _INSTEAD.append(base)
+    try:
+        yield
+    finally:
+        _INSTEAD.pop()
 
 
 @cache
@@ -117,6 +139,47 @@ def _content(filename):
         return filename.encode()
 
 
+# ---- files ----
+
+
+class CodeFile:
+    """A kernel's file in the cache, in place of Numba's pair of files, which have no checksum.
+
+    place: Numba's folder for the kernel's source; the file lies in the folder above, which is private.
+    name: how the file's name begins; kernels of two sources may share it.
+    dump: Numba's function from an object to a pickle.
+    """
+
+    def __init__(self, place: Path, name: str, dump: Callable[[object], bytes]):
+        self.place, self.name, self.dump = place, name, dump
+
+    def load(self, key: tuple) -> object:
+        """Return what was saved with this key, or None; raise whatever reading a damaged file gives."""
+        path = self._path(key)
+        content = checked_file.read(path)
+        found, data = (None, None) if content is None else pickle.loads(content)
+        if found != key:
+            return None
+        _log("loaded from", path)
+        return data
+
+    def save(self, key: tuple, data: object) -> None:
+        """Save Numba's description of machine code, with the key by which Numba tells signatures and code apart."""
+        path = self._path(key)
+        checked_file.write(path, self.dump((key, data)))
+        _log("saved to", path)
+
+    def _path(self, key):
+        kind = hashlib.sha256(repr((self.place.name, key)).encode()).hexdigest()[:16]
+        return self.place.with_name(f"{self.name}.{kind}.nbc")
+
+
+def _log(what, path):
+    """Print what happens to a file, as Numba does under NUMBA_DEBUG_CACHE."""
+    if numba.config.DEBUG_CACHE:
+        print(f"[cache] data {what} {str(path)!r}")
+
+
 # ---- errors ----
 
 
@@ -127,7 +190,7 @@ def discard(place: Path, name: str, error: Exception) -> None:
     name: the name of the kernel.
     error: why its files could not be read.
     """
-    for path in place.rglob(f"*.{glob.escape(name)}-*.nb[ci]"):
+    for path in place.glob(f"*.{glob.escape(name)}-*.nbc"):
         try:
             path.unlink()
         except OSError:  # another rank has deleted it, or it cannot be deleted, and saving will fail, too

@@ -1,7 +1,8 @@
 """The private interfaces of Numba that distcnn uses, each with a fallback to Numba's public interface.
 
-They are needed for three purposes:
+They are needed for four purposes:
 
+* putting a checksum on the files of Numba's cache, without which there is no cache;
 * loading a kernel from Numba's cache without preparing Numba to compile, which would be half of the time of a warm
   start, as Numba then imports another hundred of its modules, and SciPy if that is installed;
 * calling a kernel as a built-in function, without Numba's dispatch on argument types;
@@ -12,7 +13,6 @@ called through Numba's dispatcher. That is slower, but gives the same bits. `rep
 """
 
 import inspect
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +28,7 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import types
 
+from distcnn.kernels.kernel_cache import CodeFile
 from distcnn.lanes.types import INT, LONG
 
 try:
@@ -89,24 +90,34 @@ class Compiler:
 
     function: the function to compile.
     signature: its Numba signature.
-    folder: the folder in which Numba caches machine code, or None for no cache. The constructor raises OSError if Numba
-        would use another folder, where it could load old code, since Numba checks only the kernel's own file.
+    folder: where machine code is cached, or None for no cache; OSError if Numba would cache elsewhere.
     options: options of numba.njit.
     """
 
-    def __init__(
-        self, function: Callable, signature: types.Type, folder: Path | None, **options: object
-    ) -> None:
+    def __init__(self, function: Callable, signature: types.Type, folder: Path | None, **options: Any):
         self.function, self.signature, self.folder, self.options = function, signature, folder, options
-        self.dispatcher = self._decorate()
+        self.dispatcher = self._decorate(cache=bool(folder))
         if folder:
-            place = str(self.dispatcher.stats.cache_path)
-            if not place.startswith(f"{folder}{os.sep}"):
+            place = Path(self.dispatcher.stats.cache_path)
+            if place.parent != folder:
                 raise OSError(f"Numba would cache in {place}")
+            self._use_checked_file(place)
 
-    def _decorate(self, *signature):
+    def _decorate(self, *signature, cache=False):
         with _set_config("CACHE_DIR", str(self.folder or "")):
-            return numba.njit(*signature, cache=bool(self.folder), **self.options)(self.function)
+            return numba.njit(*signature, cache=cache, **self.options)(self.function)
+
+    def _use_checked_file(self, place):
+        """Let Numba read and write a file with a checksum; do without a cache where that is not known to work."""
+        try:
+            with _private("the files of the cache"):
+                saved, files = self.dispatcher._cache, self.dispatcher._cache._cache_file
+                _check_arguments(type(files).load, 2)
+                _check_arguments(type(files).save, 3)
+                saved._cache_file = CodeFile(place, saved._impl.filename_base, files._dump)
+        except UnknownNumba as error:
+            report(error)
+            self.folder, self.dispatcher = None, self._decorate()
 
     def load(self) -> Code | None:
         """Return the code in the cache, or None; raise any exception that a damaged file causes."""

@@ -1,7 +1,11 @@
 """Kernels on all ranks: the first rank of each node compiles those that are not cached, and the others load them."""
 
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
+from distcnn.kernels import kernel_cache
 from distcnn.kernels.jit import NotCached, cached_only
 from distcnn.parallel.collective import barrier
 from distcnn.parallel.comm import Comm
@@ -21,6 +25,25 @@ def compile_in_turns(comm: Comm, function: Callable[[], object]) -> None:
     barrier(comm)
     if not first:
         function()
+
+
+@contextmanager
+def without_user_cache(comm: Comm) -> Iterator[None]:
+    """Load no kernel of the user's cache inside the block: what it needs is compiled anew. Entering is collective.
+
+    The ranks of a node share a new folder, which is removed after the block.
+    """
+    here, folder = node(comm), None
+    if here.first:
+        with suppress(OSError):  # no folder for temporary files: every rank compiles for itself
+            folder = tempfile.mkdtemp(prefix="distcnn-")
+    shared = here.own(comm.allgather(folder))[0]
+    try:
+        with kernel_cache.in_folder(shared):
+            yield
+    finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _found(comm: Comm, function: Callable[[], object]) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from distcnn.errors import CheckpointError
 from distcnn.run.hdf5_image import Image, pack, unpack
 from distcnn.run.state import State
-from distcnn.system.atomic_files import write_whole
+from distcnn.system.atomic_files import temporary_path, write_whole
 
 HEADER = 512  # bytes: HDF5's smallest user block
 FORMAT, OLD_FORMAT = 2, 1  # the format that is written, and the earlier one, which is read, too
@@ -22,7 +22,7 @@ HEADER_TEXT = re.compile(rb"distcnn checkpoint (\d+)\nsha256 [0-9a-f]{64}\nlengt
 BEST = "best.h5"  # a link to the best checkpoint
 SET_ASIDE = ".set-aside"  # appended to the name of a checkpoint that no longer belongs to the run
 NAME = re.compile(rf"step-(\d{{8,18}})\.h5({SET_ASIDE}|)")
-UNFINISHED = re.compile(r"\.step-.*\.tmp")
+UNFINISHED = re.compile(rf"\.(step-|{re.escape(BEST)}).*\.tmp")
 
 
 # ---- one checkpoint ----
@@ -122,10 +122,10 @@ def good(folder: str | Path, warn: Callable[[str], None]) -> Iterator[tuple[Path
 
 def mark_best(folder: str | Path, step: int) -> None:
     """Make best.h5 in a folder a link to the checkpoint of this step."""
-    link, temporary = Path(folder, BEST), Path(folder, f".{BEST}.tmp")
+    link = Path(folder, BEST)
+    temporary = temporary_path(link)
     if os.path.islink(link) and os.readlink(link) == name(step):
         return
-    temporary.unlink(missing_ok=True)
     temporary.symlink_to(name(step))
     os.replace(temporary, link)
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.errors import OutputError
+from distcnn.system import atomic_files
 from distcnn.system.atomic_files import write_whole
 
 ROWS = 4096  # of a .csv file, which are formatted at a time
@@ -50,8 +50,7 @@ def require_free(path: str | Path, force: bool) -> None:
     """
     if Path(path).suffix not in (".h5", ".csv"):
         raise OutputError(f"--out {path}: wanted a name that ends in .h5 or .csv")
-    if os.path.lexists(path) and not force:
-        raise OutputError(f"{path} exists already: choose another name, or replace it with --force")
+    atomic_files.require_free(path, force)
 
 
 def write(path: str | Path, predictions: Predictions) -> None:

@@ -1,35 +1,47 @@
-"""Atomic writing of files, so that a run that is killed at any moment leaves no partly written file."""
+"""Atomic writing of files, so that a run that is killed at any moment leaves no partly written file.
+
+A temporary file has a name that nobody can guess and is made by its writer: in a folder that others can write to, a
+link that lies there already is never followed. It is written through the descriptor that has made it.
+"""
 
 from __future__ import annotations
 
 import os
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from distcnn.errors import OutputError
 
 
 def write_whole(path: str | os.PathLike, *pieces: bytes | memoryview) -> None:
     """Write pieces of bytes to a file atomically; raise OutputError if that fails."""
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with atomic_file(path) as file:
         for piece in pieces:
             file.write(piece)
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield the path of a temporary file in the same folder; after the block flush it to disk and rename it to `path`.
+def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Yield a temporary file in the same folder, open to read and write; after the block flush it, rename it to `path`.
 
-    Raises OutputError if this fails; an existing file at `path` then stays as it was.
+    Raises OutputError when anything fails, and then leaves what was there before. It replaces files and links, but
+    nothing else, such as devices, pipes and folders.
     """
     path = Path(path)
     if not path.name:
         raise OutputError(f"{str(path)!r}: not the name of a file; name one")
-    temporary = path.with_name(f"{temporary_prefix(path.name)}{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
-        yield temporary
-        _flush(temporary)
+        _require_file(path)
+        with open(temporary, "x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _require_file(path)
         os.replace(temporary, path)
     except OSError as error:
         # Not error.strerror, into which h5py writes internals of HDF5.
@@ -42,19 +54,35 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     _sync(path.parent)
 
 
-def temporary_prefix(name: str) -> str:
-    """Return the prefix of the names of temporary files for a file; it begins with a dot, unlike the names of runs."""
-    return f".{name}."
+def temporary_path(path: str | os.PathLike) -> Path:
+    """Return a new name in a file's folder, to be made exclusively; it begins with a dot, unlike the names of runs."""
+    path = Path(path)
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
-def _flush(path: Path) -> None:
-    """Flush a file's content to disk."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+def require_free(path: str | os.PathLike, force: bool) -> None:
+    """Raise OutputError unless a command may write its result to `path`.
+
+    force: a regular file that is there is replaced; a device, a pipe, a folder or a link never is
+    """
+    if not os.path.lexists(path):
+        return
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise OutputError(f"{path}: exists and is not a regular file: choose another name")
+    if not force:
+        raise OutputError(f"{path} already exists: choose another name, or replace it with --force")
+
+
+def _require_file(path: Path) -> None:
+    """Raise OutputError if what is at `path` is neither a file nor a link."""
+    with suppress(FileNotFoundError):
+        mode = os.lstat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            raise OutputError(f"{path}: exists and is not a regular file: choose another name")
 
 
 def _sync(folder: Path) -> None:
-    """Flush a folder's list of names to disk, if the file system can."""
+    """Flush a folder's list of names to disk, where the file system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

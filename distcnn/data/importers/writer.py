@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from distcnn.data.fingerprint import digest, seal
-from distcnn.system.atomic_files import atomic_path
+from distcnn.system.atomic_files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def write(path: str | Path, samples: Samples) -> None:
     arrays: dict[str, np.ndarray] = {}
     for split, (images, labels) in samples.splits.items():
         arrays |= {f"{split}/images": images, f"{split}/labels": labels.astype(np.int32)}
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_file(path) as whole, h5py.File(whole, "w") as file:
         file.attrs["classes"] = samples.classes
         for name, text in samples.attributes.items():
             file.attrs[name] = text
