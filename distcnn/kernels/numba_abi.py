@@ -29,7 +29,7 @@ from llvmlite import binding, ir
 from numba import types
 
 from distcnn.kernels.kernel_cache import CodeFile
-from distcnn.lanes.types import INT, LONG
+from distcnn.lanes.types import INT, LONG, writable_view
 
 try:
     from numba.core.compiler_lock import global_compiler_lock as compiler_lock
@@ -160,7 +160,7 @@ class Compiler:
         dispatcher = self._decorate(self.signature)
 
         def call(*arguments):
-            return dispatcher(*(_writable(a) if isinstance(a, np.ndarray) else a for a in arguments))
+            return dispatcher(*(writable_view(a) if isinstance(a, np.ndarray) else a for a in arguments))
 
         return Code(call, dispatcher)
 
@@ -169,15 +169,6 @@ class Compiler:
 def _check_arguments(function, count):
     """Raise TypeError unless the function can be called with `count` arguments."""
     inspect.signature(function).bind(*range(count))
-
-
-def _writable(array):
-    """Return a writable view of an array, since the dispatcher accepts no read-only arrays for our signatures."""
-    if array.flags.writeable:
-        return array
-    described = dict(array.__array_interface__, data=(array.ctypes.data, False))
-    owner = type("Described", (), {"__array_interface__": described, "array": array})
-    return np.asarray(owner())
 
 
 @contextmanager

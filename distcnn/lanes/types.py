@@ -87,3 +87,12 @@ def unpack_all(builder: ir.IRBuilder, arguments: list[ir.Value], signature: Any)
 def literals(*numba_types: types.Type) -> bool:
     """Return whether all of these are types of compile-time integers."""
     return all(isinstance(t, types.IntegerLiteral) for t in numba_types)
+
+
+def writable_view(array: np.ndarray) -> np.ndarray:
+    """Return a writable view of an array, since Numba's dispatcher accepts no read-only arrays for our signatures."""
+    if array.flags.writeable:
+        return array
+    described = dict(array.__array_interface__, data=(array.ctypes.data, False))
+    owner = type("Described", (), {"__array_interface__": described, "array": array})
+    return np.asarray(owner())
