@@ -160,7 +160,7 @@ def test_an_archive_has_a_limit_for_all_that_it_unpacks_to(tmp_path, monkeypatch
             for name in names:
                 file.writestr(name, bytes(size))
         if not ours:
-            return refused(path, "none of which is known")  # nothing else is unpacked
+            return refused(path, "but none of a known format")  # nothing else is unpacked
     else:
         with tarfile.open(path, f"w:{packing[4:]}") as file:
             for name in names:
