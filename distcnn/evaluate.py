@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
+from distcnn.system.terminal_text import say
 from distcnn.training.evaluation import evaluate
 from distcnn.training.load import SPLITS, find, load_pool, load_split, parser
 from distcnn.training.metrics import METRICS
@@ -40,7 +41,7 @@ def main(comm: Comm) -> None:
     if comm.rank == 0 and options.json:
         print(json.dumps(record))
     elif comm.rank == 0:
-        print(f"{path}, step {state.step}, on {len(split.labels):,} {options.split} images of {dataset.name}")
+        say(f"{path}, step {state.step}, on {len(split.labels):,} {options.split} images of {dataset.name}")
         more = "".join(f"  {name} {measured[name]:.4g}" for name in METRICS)
         print(f"loss {measured['loss']:.4f}  accuracy {measured['accuracy']:.2%}{more}")
         print(f"weights_sha256 {pool.net.digest}")

@@ -33,12 +33,14 @@ from distcnn.run import checkpoint, run_folder
 from distcnn.system import job_status
 from distcnn.system.job_status import BEGUN, STARTED, TRAINING
 from distcnn.system.mpirun import Job
+from distcnn.system.python import python
+from distcnn.system.terminal_text import say, warn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 ATTEMPTS = 3  # the launcher gives up after so many jobs in a row without a newer checkpoint
-PAUSE = 0.05  # seconds between two checks of the job
+PAUSE = 0.05  # seconds between two checks of the job's status
+LOOK = 1  # seconds between two searches for the job's processes
 GRACE = 10  # seconds that mpirun has to end after its ranks have ended
-TRAIN = [sys.executable, "-m", "distcnn.train"]
 
 
 @dataclass
@@ -107,7 +109,13 @@ def launch(arguments: argparse.Namespace, options: list[str], signals: StopSigna
         for attempt in range(arguments.max_restarts + 1):
             ours = {"--out": str(folder)} | _time_left(request.config, begin)
             ours |= {"--resume": "auto"} if attempt and begun else {}
-            command = [*TRAIN, *_without(options, ours), *(word for pair in ours.items() for word in pair)]
+            command = [
+                *python(),
+                "-m",
+                "distcnn.train",
+                *_without(options, ours),
+                *(word for pair in ours.items() for word in pair),
+            ]
             before = _newest_step(folder)
             code, how = _run_job(arguments, command, status_file, signals)
             if code is not None:
@@ -160,10 +168,14 @@ def _run_job(
 def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals) -> str | None:
     """Forward requests to stop to a job until it has ended; return None, or why it must be killed."""
     begin, asked, over = time.monotonic(), False, None
+    looks, started = begin + LOOK, False
     while not job.ended:
         time.sleep(PAUSE)
         statuses = job_status.read(status_file)
         now = time.monotonic()
+        if now > looks or started != (STARTED in statuses):
+            job.look()
+            looks, started = now + LOOK, STARTED in statuses
         if STARTED not in statuses and now - begin > start_limit:
             return f"not all ranks had started after {start_limit:g} s"
         if signals.urgent > 1 or (signals.count and TRAINING not in statuses):
@@ -247,11 +259,6 @@ def _number(word: str, kind: Type, option: str) -> Any:
     return value
 
 
-def warn(text: str) -> None:
-    """Print a warning on stderr."""
-    print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
-
-
 def main() -> int:
     """Launch the training of the command line, and return the exit code."""
     try:
@@ -259,7 +266,7 @@ def main() -> int:
         with StopSignals().listening() as signals:
             return launch(arguments, options, signals)
     except DistcnnError as error:
-        print(f"distcnn: error: {error}", file=sys.stderr, flush=True)
+        say(f"distcnn: error: {error}", sys.stderr)
         return error.exit_code
 
 

@@ -19,6 +19,7 @@ from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
 from distcnn.run.predictions import Predictions, describe, require_free, write
 from distcnn.run.state import State
+from distcnn.system.terminal_text import say
 from distcnn.training.load import SPLITS, check_images, find, load_pool, load_split, parser
 from distcnn.training.prediction import predict
 
@@ -63,8 +64,9 @@ def report(predictions: Predictions, options: argparse.Namespace) -> None:
     where = f"{about['checkpoint']}, step {about['step']}"
     split = about["split"]  # "images" for the bare /images of a file
     what = "images" if split == "images" else f"{split} images"
-    print(f"{where}, on {len(predictions.predicted):,} {what} of {about['data']}")
-    print(*describe(predictions), *([f"wrote {options.out}"] if options.out else []), sep="\n")
+    say(f"{where}, on {len(predictions.predicted):,} {what} of {about['data']}")
+    for line in [*describe(predictions), *([f"wrote {options.out}"] if options.out else [])]:
+        say(line)
 
 
 def main(comm: Comm) -> None:

@@ -31,6 +31,7 @@ from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
 from distcnn.run.run_folder import Run
 from distcnn.system.signals import StopRequest
+from distcnn.system.terminal_text import warn
 from distcnn.training.setup import load_data
 from distcnn.training.trainer import Trainer
 
@@ -186,11 +187,6 @@ def main(comm: Comm) -> None:
 def print_models() -> None:
     """Print the table of models."""
     print(models.list_models())
-
-
-def warn(text: str) -> None:
-    """Print a warning on stderr."""
-    print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from distcnn.parallel.world import run as run_command
 from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.run import checkpoint
 from distcnn.run.state import State, digest
+from distcnn.system.terminal_text import say, warn
 from distcnn.training.setup import load_data
 from distcnn.training.trainer import Trainer
 
@@ -55,7 +56,7 @@ def last_two(folder: Path) -> tuple[Saved | tuple[None, None], Saved]:
     If there is only one good checkpoint, the first pair is (None, None).
     """
     checkpoints = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
-    found = checkpoint.good(checkpoints, lambda text: print(f"distcnn: warning: {text}", file=sys.stderr))
+    found = checkpoint.good(checkpoints, warn)
     newest = next(found, None)
     if newest is None:
         raise CheckpointError(f"{folder}: no good checkpoint here; wanted the folder of a run")
@@ -128,9 +129,9 @@ def verify(comm: Comm) -> int:
     steps = f"steps {begin + 1} to {last.step} on {comm.size} rank{'s' * (comm.size > 1)}"
     if comm.rank == 0 and different:
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-        print(f"DIFFERENT: {steps} do not reproduce {path}: {'; '.join(different[:3])}{more}")
+        say(f"DIFFERENT: {steps} do not reproduce {path}: {'; '.join(different[:3])}{more}")
     elif comm.rank == 0:
-        print(f"verified: {steps} reproduce the bits of {path}")
+        say(f"verified: {steps} reproduce the bits of {path}")
         print(f"weights_sha256 {trainer.digest}")
     return int(bool(different))
 

@@ -17,6 +17,10 @@ OUT=${OUT:-runs/$PBS_JOBNAME}        # the run's folder
 
 . "$VENV/bin/activate" || exit 2
 
+# Words are split as by a shell, in quotes if they hold spaces; nothing in them is expanded
+mapfile -d '' -t options < <(xargs -r printf '%s\0' <<<"${OPTIONS-}")
+wait $! || exit 2
+
 # PBS sends no signal before it kills a job, so `timeout` sends one; 0: never
 seconds=$(qstat -f "$PBS_JOBID" | awk '/Resource_List.walltime/ {
     split($3, t, ":"); left = t[1] * 3600 + t[2] * 60 + t[3] - 120; if (left > 0) print left }')
@@ -24,7 +28,7 @@ seconds=$(qstat -f "$PBS_JOBID" | awk '/Resource_List.walltime/ {
 trap 'asked=yes; kill -USR1 $job' USR1    # mpirun forwards it to all ranks, which save and exit with 75
 timeout --foreground --preserve-status --signal=USR1 "${seconds:-0}" \
     mpirun --hostfile "$PBS_NODEFILE" -n "$(wc -l <"$PBS_NODEFILE")" \
-    python -m distcnn.train --out "$OUT" --resume auto $OPTIONS &
+    python -m distcnn.train --out "$OUT" --resume auto "${options[@]}" &
 job=$!
 wait $job; code=$?
 while [ "$asked" ]; do asked=; wait $job; code=$?; done    # a trap ends `wait` too early

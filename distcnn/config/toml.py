@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 import sys
 from typing import Any
 
@@ -10,11 +9,14 @@ from distcnn.config.hints import key_hint
 from distcnn.config.old_names import modernized
 from distcnn.config.settings import NUMERICS, SETTINGS, Config, saved_settings, validated
 from distcnn.errors import ConfigError
+from distcnn.system.regular_files import TooLarge, read_regular
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+FILE_LIMIT = 2**20  # bytes of a --config file
 
 
 def to_toml(config: Config) -> str:
@@ -41,7 +43,9 @@ def read_file(name: str) -> dict[str, Any]:
     than those of this version.
     """
     try:
-        text = pathlib.Path(name).read_bytes().decode()
+        text = read_regular(name, FILE_LIMIT).decode()
+    except TooLarge as error:
+        raise ConfigError(f"--config {name}: {error}; wanted a TOML file of settings") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"--config {name}: {reason}; wanted a TOML file of settings") from None

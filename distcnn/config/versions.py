@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from distcnn.config.settings import NUMERICS
+from distcnn.system.python import python
+from distcnn.system.terminal_text import say
 
 VECTORS = ("avx", "fma", "f16c", "sse4", "neon", "sve")  # prefixes of the names of vector instructions
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")  # launchers' variables with a rank's number
@@ -46,7 +48,7 @@ def show_versions() -> None:
     """
     facts = {name: _outcome(find) for name, find in FACTS.items()}
     for name, text in facts.items():
-        print(f"{name:<12} {text}")
+        say(f"{name:<12} {text}")
 
 
 def _outcome(find: Callable[[], str]) -> str:
@@ -78,7 +80,7 @@ def _h5py() -> str:
 
 def _mpi_library() -> str:
     """Return the MPI library's own description, from a separate process, because loading the library may end it."""
-    done = subprocess.run([sys.executable, "-c", LIBRARY], capture_output=True, text=True, timeout=SECONDS)
+    done = subprocess.run([*python(), "-c", LIBRARY], capture_output=True, text=True, timeout=SECONDS)
     if done.returncode or not done.stdout.strip():
         raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     return " ".join(done.stdout.split())

@@ -23,6 +23,7 @@ from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser
 from distcnn.errors import ConfigError, DataError
 from distcnn.parallel.world import on_root, run
+from distcnn.system.terminal_text import say
 
 if TYPE_CHECKING:
     from distcnn.parallel.comm import Comm
@@ -82,8 +83,8 @@ def import_(arguments: argparse.Namespace) -> None:
     write(arguments.out, found)
     counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in found.splits.items())
     shape = " x ".join(map(str, found.splits["train"][0].shape[1:]))
-    print(f"wrote {arguments.out}: {counts} images {shape}, {len(found.classes)} classes")
-    print(f"see python -m distcnn.data info {arguments.out}")
+    say(f"wrote {arguments.out}: {counts} images {shape}, {len(found.classes)} classes")
+    say(f"see python -m distcnn.data info {arguments.out}")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -106,7 +107,8 @@ def info(arguments: argparse.Namespace) -> None:
     from distcnn.data.info import report
 
     lines, wrong = report(arguments.file)
-    print(*lines, *(f"WRONG  {problem}" for problem in wrong), sep="\n")
+    for line in [*lines, *(f"WRONG  {problem}" for problem in wrong)]:
+        say(line)
     if wrong:
         what = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
         raise DataError(f"{arguments.file}: {what} wrong, listed above as WRONG")
@@ -123,7 +125,7 @@ def show(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--augment: {error}") from None
     require_free(arguments.out, arguments.force)
     write_whole(arguments.out, sheet(arguments.file, arguments.augment))
-    print(f"wrote {arguments.out}")
+    say(f"wrote {arguments.out}")
 
 
 def main(comm: Comm) -> None:

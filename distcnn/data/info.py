@@ -15,6 +15,7 @@ from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.statistics import channel_statistics
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
+from distcnn.system.terminal_text import printable
 
 MANY_CLASSES = 40  # with more, classes are not listed one by one
 
@@ -100,4 +101,4 @@ def _class_lines(classes: Classes, counts: Counts) -> Iterator[str]:
         return
     for label in range(number if rows else 0):
         each = ", ".join(f"{row[label]} {split}" for split, row in rows.items())
-        yield f"    {label:2d} {classes[label] if classes else '':12s} {each}"
+        yield f"    {label:2d} {printable(classes[label]) if classes else '':12s} {each}"

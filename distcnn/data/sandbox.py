@@ -11,9 +11,10 @@ from pathlib import Path
 
 import h5py
 
-from distcnn.data.sandbox_probe import UNREADABLE
+from distcnn.data.sandbox_probe import MEMORY, OVER_LIMIT, SECONDS, UNREADABLE
 from distcnn.errors import DataError
 from distcnn.system import cache_dir
+from distcnn.system.python import python
 
 PROBE = (
     "import sys; sys.path[:] = sys.argv[2:]; from distcnn.data.sandbox_probe import main; "
@@ -41,8 +42,9 @@ def check_in_sandbox(path: str | Path) -> str:
     if identity in _checked or (folder and (folder / identity).exists()):
         return identity
     code, reason = run_probe(path)
-    if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        raise DataError(f"{path}: damaged: reading it needs too much time or memory: {REMEDY}")
+    if code in (-signal.SIGXCPU, -signal.SIGKILL, OVER_LIMIT):
+        most = f"more than {SECONDS} s or {MEMORY >> 30} GiB of memory, the limits"
+        raise DataError(f"{path}: reading its structure takes {most}: {REMEDY}")
     if code < 0:
         raise DataError(f"{path}: damaged: it crashes HDF5 ({signal.Signals(-code).name}): {REMEDY}")
     if code == UNREADABLE:
@@ -73,7 +75,7 @@ def _identity(path: str | Path | int) -> tuple[str, bool]:
 
 def run_probe(path: str | Path) -> tuple[int, str]:
     """Probe a file in a subprocess; return its exit code, negative for a signal, and its last line of output."""
-    command = [sys.executable, "-c", PROBE, os.path.abspath(path), *sys.path]
+    command = [*python(), "-c", PROBE, os.path.abspath(path), *sys.path]
     environment = os.environ | ENVIRONMENT
     done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
     lines = (done.stdout or done.stderr).decode(errors="replace").splitlines()

@@ -14,12 +14,14 @@ import h5py
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.schema import dataset_names, problems
 from distcnn.errors import DataError
+from distcnn.system.terminal_text import say
 
 BARE = "/images", "/labels"  # datasets of a file without splits, for prediction
 SECONDS = 20  # of processor time, for everything but samples, and for each slab of samples
 MEMORY = 2**30  # bytes, in addition to what the process uses after its imports
 SLAB = 2**26  # bytes that are read at a time
 UNREADABLE = 3  # the exit code if HDF5 cannot read the file; the process then prints the reason
+OVER_LIMIT = 4  # the exit code if MEMORY is not enough
 
 
 def main(path: str) -> int:
@@ -30,8 +32,10 @@ def main(path: str) -> int:
     limit()
     try:
         probe(path)
-    except Exception as error:  # MemoryError, too
-        print(" ".join(str(error).split()) or type(error).__name__)
+    except MemoryError:
+        return OVER_LIMIT
+    except Exception as error:
+        say(" ".join(str(error).split()) or type(error).__name__)
         return UNREADABLE
     return 0
 
@@ -49,14 +53,18 @@ def probe(path: str) -> None:
                 _read(dataset)
 
 
-def limit() -> None:
-    """Limit the memory and the processor time of this process, if the system supports that."""
+def limit(memory: int | None = None) -> None:
+    """Limit the memory and the processor time of this process, if the system supports that.
+
+    memory: bytes beyond those that are in use; None: MEMORY
+    """
+    memory = MEMORY if memory is None else memory
     try:
         import resource
 
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):
         pass

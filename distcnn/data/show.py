@@ -14,6 +14,7 @@ from distcnn.lanes import LANES, aligned
 from distcnn.layers.context import BlockContext
 from distcnn.network.plan import Block
 from distcnn.parallel.serial import SerialComm
+from distcnn.system.terminal_text import printable
 
 EPOCHS = 9  # how many augmented versions of each sample a picture shows
 
@@ -35,7 +36,7 @@ def sheet(path: str | Path, augment: str = NONE) -> bytes:
     columns = [split.images[samples].astype(np.float32)]
     if augment != NONE:
         columns += distorted(split, samples, augmentation, range(EPOCHS))
-    names = [data.classes[label] for label in split.labels[samples]]
+    names = [printable(data.classes[label]) for label in split.labels[samples]]
     return _png(np.stack(columns, axis=1), names, _range(split.images[samples]))
 
 

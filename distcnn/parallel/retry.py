@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from distcnn.errors import DistcnnError
 from distcnn.parallel.collective import collective_rank, mark_collective
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.ulfm import UlfmComm, failures
+from distcnn.system.terminal_text import warn
 
 MAX_SPURIOUS_FAILURES = 3  # MPI errors in a row without a failed rank
 
@@ -108,7 +108,7 @@ class _Shrinking:
             raise mark_collective(too_many(self.spurious_failures))
         if failed and self.comm.rank == 0:
             message = self.comm.failure_message(failed, "before training")
-            print(f"distcnn: warning: {message}", file=sys.stderr, flush=True)
+            warn(message)
 
 
 def too_many(spurious_failures: int) -> DistcnnError:

@@ -16,6 +16,7 @@ from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.node import MEMORY, Node, node
+from distcnn.system import job_status
 
 ALIGNMENT = 64  # bytes: a cache line, and an AVX-512 register
 
@@ -77,7 +78,8 @@ def _reserved(size: int) -> Iterator[str]:
             f"{MEMORY} has {free / 2**20:.0f} MiB free, but the data need {size / 2**20:.0f} MiB: "
             "give the node more shared memory (docker run --shm-size), or run one rank there"
         )
-    descriptor, path = tempfile.mkstemp(prefix=f"distcnn-{os.getpid()}-", dir=MEMORY)
+    job = os.environ.get(job_status.MARK, "")  # its launcher removes files whose names begin with its name
+    descriptor, path = tempfile.mkstemp(prefix=f"distcnn-{job or os.getpid()}-", dir=MEMORY)
     allocate = getattr(os, "posix_fallocate", lambda file, start, length: os.ftruncate(file, length))
     try:
         try:

@@ -29,6 +29,7 @@ from distcnn.parallel.retry import retry_on_rank_failure
 from distcnn.parallel.serial import SerialComm
 from distcnn.parallel.ulfm import UlfmComm, failures, rank_name, ulfm_comm
 from distcnn.system import job_status
+from distcnn.system.terminal_text import printable, say
 
 __all__ = ["barrier", "mark_collective", "on_all", "on_root", "run", "world"]
 
@@ -117,7 +118,7 @@ def _verdict(error: BaseException) -> tuple[int, str]:
     if isinstance(cause, SystemExit):
         return int(cause.code or 0), ""
     where = f" (on rank {collective_rank(error)})" if collective_rank(error) else ""
-    return getattr(error, "exit_code", 1), f"distcnn: error: {error}{where}"
+    return getattr(error, "exit_code", 1), printable(f"distcnn: error: {error}{where}")
 
 
 def _leave(comm: Comm, code: int, message: str, prints: bool) -> NoReturn:
@@ -139,9 +140,9 @@ def _fail(comm: Comm, error: BaseException, remote: bool) -> NoReturn:
     what = "".join(traceback.format_exception(error))
     who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed"
     if isinstance(error, DistcnnError):
-        what = f"distcnn: error: {error}\n"
+        what = printable(f"distcnn: error: {error}") + "\n"
         job_status.write(f"{job_status.EXIT} {error.exit_code}")
-    _end(comm, getattr(error, "exit_code", 1), what + who)
+    _end(comm, getattr(error, "exit_code", 1), what + printable(who))
 
 
 def _end(comm: Comm, code: int, message: str) -> NoReturn:
@@ -175,4 +176,4 @@ def _print(message: str) -> None:
     with suppress(OSError, AttributeError):  # closed streams, as under daemons
         sys.stdout.flush()
     if message and sys.stderr:
-        print(message, file=sys.stderr, flush=True)
+        say(message, sys.stderr, lines=True)

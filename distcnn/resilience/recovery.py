@@ -47,6 +47,7 @@ from distcnn.parallel.ulfm import UlfmComm, failures, rank_name, rank_number
 from distcnn.resilience.replicas import ReplicaMismatch, Replicas
 from distcnn.resilience.watchdog import Watchdog
 from distcnn.run.training_progress import TrainingProgress
+from distcnn.system.terminal_text import printable, say
 
 T = TypeVar("T")
 
@@ -132,9 +133,9 @@ class Recovery:
         where = ", ".join(filter(None, [step, self.trainer.failed_blocks]))
         who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed {where}"
         if not isinstance(comm, UlfmComm) or comm.size == 1 or self.fault:
-            print(who, file=sys.stderr, flush=True)
+            say(who, sys.stderr)
             raise error
-        print("".join(traceback.format_exception(error)) + who, file=sys.stderr, flush=True)
+        say("".join(traceback.format_exception(error)) + printable(who), sys.stderr, lines=True)
         self.fault = f"{type(error).__name__} {where}: {error}"
 
     def _shrink_and_resume(self) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from distcnn.parallel.heartbeat import CLOCK, IDLE, PHASES, WAITING, Heartbeat
+from distcnn.system.terminal_text import say
 
 GRACE = 1.0  # seconds that a hung rank's own watchdog has before another rank's watchdog kills the rank
 
@@ -104,7 +105,7 @@ class Watchdog:
         seconds = (CLOCK() - beat.since) * 1e-9
         where = f"{seconds:.1f} s {PHASES[beat.phase]}, step {beat.step}"
         message = f"distcnn: {who} on {socket.gethostname()} {what}: {where}; it is killed"
-        print(message, file=sys.stderr, flush=True)
+        say(message, sys.stderr)
         if place == self._node.place:
             faulthandler.dump_traceback(all_threads=True)
             time.sleep(0.1)  # Open MPI may lose output that was written just before

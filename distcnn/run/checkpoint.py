@@ -39,7 +39,10 @@ def save(path: str | Path, state: State, image: Image | None = None) -> None:
 
 def load(path: str | Path) -> State:
     """Return the State in a checkpoint; raise CheckpointError if the file is damaged or is no checkpoint."""
+    from distcnn.run.checkpoint_sandbox import check_in_sandbox
+
     image = _verified(path)
+    check_in_sandbox(path, image)
     try:
         return unpack(image)
     except Exception as error:  # HDF5 or NumPy, if another program has written contents with a valid checksum

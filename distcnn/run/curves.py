@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from distcnn.run.metrics import Metrics
 from distcnn.system.atomic_files import write_whole
+from distcnn.system.python import python
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ class Curves:
     def draw(self) -> None:
         """Start a process that draws the records that the metrics file has now."""
         self.finish()
-        command = [sys.executable, "-c", DRAW, *self._arguments, *sys.path]
+        command = [*python(), "-c", DRAW, *self._arguments, *sys.path]
         none, pipe = subprocess.DEVNULL, subprocess.PIPE
         try:
             self._process = subprocess.Popen(command, stdin=none, stdout=none, stderr=pipe)

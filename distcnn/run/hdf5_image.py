@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from distcnn.run import plain_hdf5
 from distcnn.run.state import Shapes, State, digest
 
 if TYPE_CHECKING:
@@ -79,18 +80,26 @@ def unpack(image: bytes) -> State:
     import h5py
 
     with h5py.File(io.BytesIO(image), "r") as file:
-        groups = {name: each for name, each in file.items() if isinstance(each, h5py.Group)}
-        names_and_shapes = _names_and_shapes(file["parameters"])
+        found = dict(plain_hdf5.members(file))
+        groups = {
+            name: dict(plain_hdf5.members(each))
+            for name, each in found.items()
+            if isinstance(each, h5py.Group)
+        }
+        names_and_shapes = _names_and_shapes(groups["parameters"])
         if any(_names_and_shapes(group) != names_and_shapes for group in groups.values()):
             raise ValueError(f"{', '.join(groups)} differ in names or shapes")
-        arrays = {name: _read_arrays(group, len(image)) for name, group in groups.items()}
-        fields: dict[str, Any] = {key: _text(_value(file, key)) for key in TEXTS}
-        fields |= {key: _whole(_value(file, key)) for key in INTEGERS}
-        loss, correct, samples = (int(_text(_value(file, key))) for key in SUMS)
+        if sum(plain_hdf5.size(array) for group in groups.values() for array in group.values()) > len(image):
+            raise ValueError("its arrays have more bytes than the file, the limit")
+        arrays = {name: _read_arrays(group) for name, group in groups.items()}
+        limit = len(image)
+        fields: dict[str, Any] = {key: _text(_value(file, key, limit)) for key in TEXTS}
+        fields |= {key: _whole(_value(file, key, limit)) for key in INTEGERS}
+        loss, correct, samples = (int(_text(_value(file, key, limit))) for key in SUMS)
         return State(
             **fields,
-            **_read_input(file, len(image)),
-            classes=tuple(file["classes"].asstr(errors="surrogateescape")[()]),
+            **_read_input(file, limit),
+            classes=plain_hdf5.texts(found["classes"], image),
             names_and_shapes=names_and_shapes,
             parameters=arrays.pop("parameters"),
             auxiliary_state=arrays,
@@ -161,41 +170,42 @@ def _flat(array: np.ndarray) -> np.ndarray:
 # ---- reading ----
 
 
-def _names_and_shapes(group: h5py.Group) -> Shapes:
+def _names_and_shapes(group: dict[str, Any]) -> Shapes:
     """Return the name and shape of each dataset of a group, in order."""
     return [(name, array.shape) for name, array in group.items()]
 
 
-def _read_arrays(group: h5py.Group, limit: int) -> np.ndarray:
-    """Return the arrays of a group, concatenated, float32; limit: the size of the file in bytes."""
-    arrays = [_read_array(array, limit).ravel() for array in group.values()]
+def _read_arrays(group: dict[str, h5py.Dataset]) -> np.ndarray:
+    """Return the arrays of a group, concatenated, float32."""
+    arrays = [_read_array(array).ravel() for array in group.values()]
     return np.concatenate(arrays) if arrays else np.empty(0, np.float32)
 
 
-def _read_array(array: h5py.Dataset, limit: int) -> np.ndarray:
-    """Return a dataset as float32; raise ValueError if a file of `limit` bytes cannot hold it."""
-    if array.dtype != "<f4" or array.id.get_offset() is None or array.nbytes > limit:
+def _read_array(array: h5py.Dataset) -> np.ndarray:
+    """Return a dataset as float32; raise ValueError if it holds anything else."""
+    if array.dtype != "<f4":
         raise ValueError(f"{array.name} is not a plain float32 array")
     return array[()].astype(np.float32, copy=False)
 
 
 def _read_input(file: h5py.File, limit: int) -> dict[str, Any]:
     """Return the fields of a State that describe the net's input."""
-    shape = tuple(_whole(size) for size in file.attrs["input_shape"])
-    mean, std = _read_array(file["mean"], limit), _read_array(file["std"], limit)
+    shape = tuple(_whole(size) for size in plain_hdf5.attribute(file, "input_shape", limit))
+    mean, std = (_read_array(plain_hdf5.member(file, key)) for key in ("mean", "std"))
     if len(shape) != 3 or not mean.shape == std.shape == shape[:1]:
         raise ValueError("mean and standard deviation do not fit the input's shape")
-    dtype = _text(file.attrs.get("dtype", ""))
+    dtype = _text(plain_hdf5.attribute(file, "dtype", limit) if "dtype" in file.attrs else "")
     return {"input_shape": shape, "mean": mean, "std": std, "dtype": dtype}
 
 
-def _value(file: h5py.File, key: str) -> Any:
+def _value(file: h5py.File, key: str, limit: int) -> Any:
     """Return a text or a number from the dataset of this name, or, as in format 1, from the attribute."""
-    if key not in file:
-        return file.attrs[key]
-    if file[key].shape != () or file[key].dtype.kind not in "iS":
+    if file.get(key, getlink=True) is None:
+        return plain_hdf5.attribute(file, key, limit)
+    found = plain_hdf5.member(file, key)
+    if found.shape != () or found.dtype.kind not in "iS":
         raise ValueError(f"{key} is not a single number or text")
-    return file[key][()]
+    return found[()]
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,12 @@ from typing import BinaryIO
 
 from distcnn.errors import OutputError
 from distcnn.system.atomic_files import write_whole
+from distcnn.system.regular_files import open_regular
+
+SPLITS = ("train", "validation", "test")
+
+# What a record must hold to be one, and what is a number where it is there:
+NUMBERS = ("step", "epoch", *(f"{split}_{name}" for split in SPLITS for name in ("loss", "accuracy")))
 
 
 class Metrics:
@@ -47,7 +53,8 @@ class Metrics:
     def _lines(self) -> list[tuple[bytes, dict]]:
         """Return (line, record) of every complete line that holds a record."""
         try:
-            lines = self.path.read_bytes().splitlines(keepends=True)
+            with open_regular(self.path) as file:
+                lines = file.read().splitlines(keepends=True)
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -75,9 +82,17 @@ def _plain(value: object) -> object:
 
 
 def _record(line: bytes) -> dict | None:
-    """Return the record in a line, or None if the line is no JSON object with a step."""
+    """Return the record in a line, or None if the line is no JSON object with what a record must hold."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+    return record if isinstance(record, dict) and all(_is_valid(record, key) for key in NUMBERS) else None
+
+
+def _is_valid(record: dict, key: str) -> bool:
+    """Return whether a record holds such a number as this key wants; what training did not measure may be missing."""
+    value = record.get(key)
+    if key in ("step", "epoch"):
+        return type(value) is int and 0 <= value < 2**63
+    return value is None or type(value) in (int, float)

@@ -11,7 +11,9 @@ import numpy as np
 from distcnn.errors import OutputError
 from distcnn.system import atomic_files
 from distcnn.system.atomic_files import write_whole
+from distcnn.system.terminal_text import printable
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # a spreadsheet may evaluate a cell that begins so
 ROWS = 4096  # of a .csv file, which are formatted at a time
 MANY_CLASSES = 40  # with more classes, they are not listed one by one
 FEW_IMAGES = 20  # up to so many images are listed one by one
@@ -81,7 +83,8 @@ def _csv(predictions: Predictions) -> Iterator[bytes]:
     probabilities of all classes.
     """
     known = predictions.labels is not None
-    yield _lines([["image", *["label"] * known, "predicted", "class", "probability", *predictions.classes]])
+    names = map(_cell, predictions.classes)
+    yield _lines([["image", *["label"] * known, "predicted", "class", "probability", *names]])
     for start in range(0, len(predictions.predicted), ROWS):
         stop = min(start + ROWS, len(predictions.predicted))
         yield _lines(_row(predictions, k) for k in range(start, stop))
@@ -91,7 +94,12 @@ def _row(predictions: Predictions, k: int) -> list:
     """Return the fields of the line on image k."""
     found, row = int(predictions.predicted[k]), predictions.probabilities[k]
     label = [] if predictions.labels is None else [int(predictions.labels[k])]
-    return [k, *label, found, predictions.classes[found], *(f"{x:.9g}" for x in (row[found], *row))]
+    return [k, *label, found, _cell(predictions.classes[found]), *(f"{x:.9g}" for x in (row[found], *row))]
+
+
+def _cell(name: str) -> str:
+    """Return a class's name as a cell: printable, and behind an apostrophe if a spreadsheet would carry it out."""
+    return printable(f"'{name}" if name.startswith(FORMULA) else name)
 
 
 def _lines(rows: Iterable[list]) -> bytes:
@@ -129,10 +137,11 @@ def _classes(predictions: Predictions) -> Iterator[str]:
         yield f"{np.count_nonzero(counts)} of {len(counts)} classes were predicted"
         return
     labels = predictions.labels
-    width = max(5, *map(len, predictions.classes))
+    names = [printable(name) for name in predictions.classes]
+    width = max(5, *map(len, names))
     yield f"{'class':<{width}}  predicted" + ("" if labels is None else "   labeled correct")
     for k, count in enumerate(counts):
-        line = f"{predictions.classes[k]:<{width}}  {count:>9,}"
+        line = f"{names[k]:<{width}}  {count:>9,}"
         if labels is not None:
             of_class = np.equal(labels, k)
             share = f"{np.mean(predictions.predicted[of_class] == k):.1%}" if of_class.any() else ""

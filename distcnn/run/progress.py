@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from distcnn.run.terminal import columns, open_terminal
+from distcnn.system.terminal_text import encodable, printable
 
 CLEAR = "\r\x1b[K"
 BAR = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left"
@@ -151,6 +152,7 @@ def epoch_line(record: dict, epochs: int) -> str:
 def _print(stream: TextIO, descriptor: int, text: str) -> None:
     """Print a line and flush it; if the reader has closed the pipe, discard all further output."""
     try:
+        text = encodable(printable(text), stream)
         print(f"{CLEAR if columns(descriptor) else ''}{text}", file=stream, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

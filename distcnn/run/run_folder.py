@@ -13,12 +13,13 @@ from itertools import count
 from pathlib import Path
 
 from distcnn.config.settings import NUMERICS, Config, Request, resumed
-from distcnn.config.toml import from_toml, to_toml
+from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.run import checkpoint
 from distcnn.run.state import State
 from distcnn.system import job_status
 from distcnn.system.atomic_files import write_whole
+from distcnn.system.regular_files import read_regular
 
 TRACES = ("config.toml", "metrics.jsonl", "checkpoints")  # a folder that has any of these holds a run
 
@@ -122,7 +123,7 @@ def _config_of_file(request: Request, path: Path) -> Config:
     if not os.path.lexists(path):
         return _with_absolute_data(request.config)
     try:
-        return _with_absolute_data(resumed(request, from_toml(path.read_text("utf-8"), path)))
+        return _with_absolute_data(resumed(request, from_toml(read_regular(path, FILE_LIMIT).decode(), path)))
     except (OSError, ValueError):
         raise OutputError(f"{path}: cannot be read; remove its folder, or choose another --out") from None
 

@@ -8,11 +8,13 @@ file for each status.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 FILE = "DISTCNN_OUTCOME"  # the environment variable with the path of the file
+MARK = "DISTCNN_JOB"  # the environment variable with the random name of the job in every process of the job
 
 STARTED = "started"  # all ranks have started and can communicate
 BEGUN = "begun"  # the run's folder exists, so that the next job can resume from it
@@ -43,5 +45,6 @@ def read(path: str | os.PathLike) -> list[str]:
 
 def exit_code(statuses: Sequence[str]) -> int | None:
     """Return the exit code among the statuses of a job, or None if the job did not report one."""
-    codes = [status.split()[1] for status in statuses if status.startswith(f"{EXIT} ")]
-    return int(codes[-1]) if codes else None
+    found = [re.fullmatch(rf"{EXIT} (\d{{1,3}})", status, re.ASCII) for status in statuses]
+    codes = [int(match[1]) for match in found if match]
+    return codes[-1] if codes else None

@@ -2,6 +2,9 @@
 
 The job's processes are found by a variable in their environment, because launchers give ranks their own process groups
 and sessions.
+
+At its end a job removes those files in shared memory that bear its name, and those files of MPI that its processes were
+seen to map. All others may belong to another job, whose processes may be invisible here.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import ctypes
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -19,10 +23,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from distcnn.errors import LaunchError
-from distcnn.system.job_status import FILE
+from distcnn.system.job_status import FILE, MARK
 from distcnn.system.threads import cores
 
-MARK = "DISTCNN_JOB"  # the environment variable with the job's name in every process of the job
 # Variables that are set where a scheduler has chosen nodes and cores:
 BATCH = "SLURM_JOB_ID", "PBS_NODEFILE", "LSB_JOBID", "JOB_ID"
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -32,8 +35,11 @@ OVERSUBSCRIBE = {  # for more ranks than cores: Open MPI 5, then 4
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }
 SHARED = Path("/dev/shm")
-LEFTOVERS = ("mpich_shm_*", "sm_segment.*", "vader_segment.*", "distcnn-*")
+# Prefixes of the names of the files of MPI libraries in shared memory:
+OF_MPI = ("mpich_shm_", "ucx_shm_", "sm_segment.", "vader_segment.")
 GRACE = 2  # seconds that mpirun has to end its ranks, on other hosts, too
+
+Segment = tuple[Path, int]  # a file of MPI's in shared memory, and its inode's number
 
 
 class Job:
@@ -46,7 +52,8 @@ class Job:
     """
 
     def __init__(self, ranks: int, command: list[str], status_file: Path, options: Iterable[str] = ()):
-        self.name, self.since = uuid.uuid4().hex, time.time()
+        self.name = uuid.uuid4().hex
+        self._segments: set[Segment] = set()  # of MPI's, that processes of this job have mapped
         environment = os.environ | {MARK: self.name, FILE: str(status_file)}
         launcher, settings = _launcher(ranks, os.environ)
         self.process = subprocess.Popen(
@@ -66,8 +73,14 @@ class Job:
         """Ask all ranks to save and stop, by SIGUSR1, which mpirun, unlike SIGTERM, only forwards to all ranks."""
         self.process.send_signal(signal.SIGUSR1)
 
+    def look(self) -> None:
+        """Remember which of MPI's files in shared memory are this job's, for `end`: afterwards nothing tells."""
+        for process in _members(self.name):
+            self._segments |= _segments(process)
+
     def end(self) -> None:
         """Kill all processes of the job that are left, and remove its files in shared memory."""
+        self.look()
         if not self.ended:
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -80,7 +93,7 @@ class Job:
             time.sleep(0.02)
         self.process.kill()
         self.process.wait()
-        _remove_leftovers(self.since)
+        _remove_leftovers(self.name, self._segments)
 
 
 def _launcher(ranks: int, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -118,25 +131,38 @@ def _members(name: str) -> list[int]:
     return members
 
 
-def _remove_leftovers(since: float) -> None:
-    """Remove this user's files in shared memory that were made after `since` and that no process uses."""
-    files = [path for pattern in LEFTOVERS for path in SHARED.glob(pattern) if _is_leftover(path, since)]
-    # Listed after the files, as a process that makes a file has it open or mapped:
-    used = _used() if files else set()
-    for path in files:
-        if str(path) not in used:
+def _segments(process: int) -> set[Segment]:
+    """Return MPI's files in shared memory that a process has mapped."""
+    found: set[Segment] = set()
+    with suppress(OSError):  # the process has ended meanwhile
+        for line in Path(f"/proc/{process}/maps").read_text(errors="replace").splitlines():
+            path = Path(line[line.index(f"{SHARED}/") :]) if f"{SHARED}/" in line else None
+            if path and path.parent == SHARED and path.name.startswith(OF_MPI):
+                found.add((path, int(line.split()[4])))
+    return found
+
+
+def _remove_leftovers(name: str, segments: Iterable[Segment]) -> None:
+    """Remove what a job has left in shared memory: this user's files of its name, and of its segments.
+
+    name: of the job, none of whose processes is left on this host
+    segments: of MPI's, that the job's processes had mapped
+    """
+    files: list[tuple[Path, int | None]] = [(path, None) for path in SHARED.glob(f"distcnn-{name}-*")]
+    files += [(path, inode) for path, inode in segments if path.exists()]
+    used = _used() if files else set()  # by a process that has left the job's environment, perhaps
+    for path, inode in files:
+        if str(path) not in used and _is_own(path, inode):
             path.unlink(missing_ok=True)
 
 
-def _is_leftover(path: Path, since: float) -> bool:
-    """Return whether a file is this user's, was made after `since`, and is not named after a living process."""
+def _is_own(path: Path, inode: int | None) -> bool:
+    """Return whether a path is a regular file of this user, and the one of this number if there is one."""
     try:
-        status = path.stat()
+        status = path.lstat()
     except OSError:
         return False
-    maker = path.name.split("-")[1] if path.name.startswith("distcnn-") else ""
-    alive = maker.isdigit() and Path("/proc", maker).exists()
-    return status.st_uid == os.geteuid() and status.st_mtime >= since - 1 and not alive
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and inode in (None, status.st_ino)
 
 
 def _used() -> set[str]:

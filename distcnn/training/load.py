@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.node import share_of_cores
 from distcnn.run import checkpoint
 from distcnn.run.state import State, require_parameters
+from distcnn.system.terminal_text import warn
 from distcnn.training.workers import WorkerPool
 
 SPLITS = ("test", "train", "validation")
@@ -57,7 +57,7 @@ def find(path: str | Path) -> tuple[Path, State]:
     if not path.is_dir():
         return path, checkpoint.load(path)
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    found = checkpoint.newest(folder, lambda text: print(f"distcnn: warning: {text}", file=sys.stderr))
+    found = checkpoint.newest(folder, warn)
     if found is None:
         raise CheckpointError(
             f"{path}: no good checkpoint in this folder; wanted one that distcnn.train has saved"

@@ -30,7 +30,8 @@ from distcnn.data.dataset import load
 from distcnn.data.fingerprint import seal
 from distcnn.errors import UserError
 from distcnn.parallel.serial import SerialComm
-from distcnn.run import checkpoint
+from distcnn.run import checkpoint, checkpoint_sandbox
+from distcnn.run.hdf5_image import unpack
 from tests.helpers.states import state
 
 SECONDS, MEMORY = 20, 2**30  # of processor time, and bytes beyond those at its start, that a reader may use
@@ -70,6 +71,7 @@ KINDS = {
     "latest": lambda path: dataset(path, libver="latest", **PACKED),
     "resizable": lambda path: dataset(path, maxshape=(None, 1, 6, 5), **PACKED),
     "checkpoint": saved,
+    "signed": saved,  # and signed again after each mutation, as whoever makes a checkpoint can
 }
 
 
@@ -184,10 +186,23 @@ def forked_probe(path):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "no"
 
 
+def forked_checkpoint_probe(image):
+    """Read a checkpoint's content in a fork, in place of a fresh process."""
+    pid = os.fork()
+    if pid == 0:
+        sandbox_probe.limit()
+        try:
+            unpack(image)
+        except BaseException:
+            os._exit(sandbox_probe.UNREADABLE)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "no"
+
+
 def tried(path, wanted, subprocess):
     """Read a file in a process of its own; return a word for what happened, and a text.
 
-    wanted: the digest of the whole file; subprocess: whether the probe runs in one
+    wanted: the digest of the whole file, None if any will do; subprocess: whether the probe runs in one
     """
     reading, writing = os.pipe()
     pid = os.fork()
@@ -215,8 +230,9 @@ def _reader(path, wanted, subprocess, writing):
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
     if not subprocess:
         sandbox.run_probe, sandbox_probe.SECONDS = forked_probe, 3
+        checkpoint_sandbox.run_probe = forked_checkpoint_probe
     try:
-        word = ("same", "") if read(path) == wanted else ("wrong", "")
+        word = ("same", "") if read(path) == wanted or wanted is None else ("wrong", "")
     except UserError as error:
         one = "\n" not in str(error)
         word = ("refused" if one else "lines", str(error))
@@ -234,23 +250,27 @@ def main(words):
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=KINDS, help="damage files of this kind only")
     parser.add_argument("--keep", type=Path, help="a folder for files that do harm")
     options = parser.parse_args(words)
     rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
     with tempfile.TemporaryDirectory() as folder:
         whole = {}
         for kind, make in KINDS.items():
-            path = Path(folder, f"{kind}.checkpoint" if kind == "checkpoint" else f"{kind}.h5")
+            path = Path(folder, f"{kind}.checkpoint" if make is saved else f"{kind}.h5")
             make(path)
             content, inside = path.read_bytes(), samples_of(path)
             whole[kind] = path, content, places_of(content, inside), read(path)
         for k in range(options.count):
-            kind = rng.choice(list(KINDS))
+            kind = options.kind or rng.choice(list(KINDS))
             path, content, places, wanted = whole[kind]
             damaged, how = mutate(rng, content, places)
             if damaged == content:
                 table[kind]["unchanged"] += 1
                 continue
+            if kind == "signed":
+                image, wanted = bytes(damaged[checkpoint.HEADER :]), None
+                damaged = checkpoint._header(image) + image
             path.write_bytes(damaged)
             word, text = tried(path, wanted, k % 50 == 0)
             table[kind][word] += 1

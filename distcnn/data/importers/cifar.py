@@ -7,6 +7,7 @@ import numpy as np
 from distcnn.data.importers.archive import files
 from distcnn.data.importers.importer import Importer, Options, Source
 from distcnn.data.importers.writer import Samples
+from distcnn.data.schema import MEMORY_LIMIT
 from distcnn.errors import DataError
 
 BATCH = re.compile(r"(data_batch_[1-9]\d*|test_batch|train|test)\.bin")
@@ -51,7 +52,13 @@ def _last(name: str) -> str:
 def _contents(source: Source) -> dict[str, bytes]:
     """Return the contents of CIFAR's files by their names without folders."""
     found: dict[str, bytes] = {}
+    total = 0
     for name, content in files(source.path, lambda name: _is_ours(_last(name))):
+        total += len(content)
+        if total > MEMORY_LIMIT:
+            raise DataError(
+                f"{source.path} holds batches of more than {MEMORY_LIMIT >> 30} GiB: import fewer"
+            )
         if found.setdefault(_last(name), content) is not content:
             raise DataError(f"{source.path} holds {_last(name)} twice: remove one")
     return found

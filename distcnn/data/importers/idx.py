@@ -6,12 +6,16 @@ import re
 import zlib
 from math import prod
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from distcnn.data.importers.archive import unpacked_limit
 from distcnn.data.importers.importer import Importer, Options, Source
 from distcnn.data.importers.writer import Samples
+from distcnn.data.schema import MEMORY_LIMIT
 from distcnn.errors import DataError
+from distcnn.system.regular_files import open_regular
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 NAME = re.compile(r"(?:^|-)(train|test|t10k)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?$")
@@ -75,7 +79,8 @@ def read_idx(path: str | Path) -> np.ndarray:
     The header is two zero bytes, a byte for the type, a byte for the number of dimensions, and each dimension as a
     big-endian uint32.
     """
-    content = _content(Path(path))
+    path = Path(path)
+    content = _content(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or not content[3]:
         begin = content[:4].hex(" ")
         raise DataError(f"{path} is not an IDX file (it begins with {begin}): download it again")
@@ -89,14 +94,33 @@ def read_idx(path: str | Path) -> np.ndarray:
 
 
 def _content(path: Path) -> bytes:
-    """Return a file's content, unpacked."""
+    """Return a file's content, unpacked; DataError if that is more than `unpacked_limit` or MEMORY_LIMIT."""
     try:
-        content = path.read_bytes()
-        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        with open_regular(path) as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+            size = os.fstat(file.fileno()).st_size
+            limit = min(MEMORY_LIMIT, unpacked_limit(size) if is_packed else size + 1)
+            file.seek(0)
+            content = _read(gzip.GzipFile(fileobj=file) if is_packed else file, limit)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is damaged ({error}): download it again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    if content is None:
+        found = f"{'unpacks to' if is_packed else 'has'} more than {limit >> 20} MiB, the limit"
+        raise DataError(f"{path} {found}{' for a file of its size' * is_packed}: import fewer images")
+    return content
+
+
+def _read(file: BinaryIO | gzip.GzipFile, limit: int) -> bytes | None:
+    """Return what a file still holds, or None if that is more than `limit` bytes; memory grows with what is there."""
+    pieces, size = [], 0
+    while piece := file.read(2**24):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            return None
+    return b"".join(pieces)
 
 
 def _checked(path: Path, kind: str, array: np.ndarray) -> np.ndarray:

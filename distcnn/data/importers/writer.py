@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 
 from distcnn.data.fingerprint import digest, seal
+from distcnn.errors import DataError
 from distcnn.system.atomic_files import atomic_file
 
 
@@ -29,6 +30,7 @@ def write(path: str | Path, samples: Samples) -> None:
 
     The arrays are contiguous and not compressed, so that reading MNIST takes 30 ms.
     """
+    _check_classes(samples.classes)
     arrays: dict[str, np.ndarray] = {}
     for split, (images, labels) in samples.splits.items():
         arrays |= {f"{split}/images": images, f"{split}/labels": labels.astype(np.int32)}
@@ -39,3 +41,10 @@ def write(path: str | Path, samples: Samples) -> None:
         for split, (images, labels) in samples.splits.items():
             file[f"{split}/images"], file[f"{split}/labels"] = images, labels
         file["train"].attrs["seal"] = seal(digest(arrays).hex(), samples.classes)
+
+
+def _check_classes(classes: tuple[str, ...]) -> None:
+    """Raise DataError for a name that HDF5 cannot hold: not in UTF-8, as surrogates say, or with a null character."""
+    for name in classes:
+        if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
+            raise DataError(f"the class {name!r} has a name that is not text in UTF-8: rename its folder")
