@@ -24,8 +24,8 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS
 import numpy as np
 
 from distcnn.bench.measure import best, fma_peak, one_core
-from distcnn.config.settings import NUMERICS
 from distcnn.lanes.cpu import processor, vector_registers
+from distcnn.numerics import NUMERICS
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"

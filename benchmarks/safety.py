@@ -25,7 +25,7 @@ from work import stepping, training_on_noise
 from distcnn.lanes import LANES
 from distcnn.lanes.sums import Guard
 from distcnn.parallel.heartbeat import COMPUTING, WAITING
-from distcnn.resilience.replicas import Copy
+from distcnn.resilience.replica_check import Copy
 from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.state import digest
 from distcnn.system.signals import StopRequest

@@ -25,7 +25,7 @@ from distcnn.parallel.retry import retry_on_rank_failure
 from distcnn.parallel.world import run as run_command
 from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.resilience.recovery import Recovery
-from distcnn.resilience.replicas import Replicas
+from distcnn.resilience.replica_check import Replicas
 from distcnn.resilience.watchdog import Watchdog
 from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder

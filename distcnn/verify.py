@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.config.parser import Parser
-from distcnn.config.settings import NUMERICS
 from distcnn.config.toml import from_toml
 from distcnn.errors import CheckpointError, Diverged, StepDiverged
+from distcnn.numerics import NUMERICS
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.compile_once import without_user_cache

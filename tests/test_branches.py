@@ -105,7 +105,7 @@ def test_residual_block_agrees_with_pytorch():
         ([SaveAs("a"), MeanPool2D(2), Add("a")], "cannot add"),
         ([SaveAs("a"), Flatten(), Add("a")], "cannot add"),
         ([SaveAs("a"), Conv2D(1, 1), Add("a")], "cannot add"),
-        ([SaveAs("a"), MeanPool2D(2), Concatenate("a")], "cannot put"),
+        ([SaveAs("a"), MeanPool2D(2), Concatenate("a")], "cannot append"),
     ],
 )
 def test_branches_that_do_not_fit_are_refused(layers, word):

@@ -13,7 +13,7 @@ from distcnn.errors import OutputError
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CheckpointWriter
 from distcnn.run.hdf5_image import Image
-from distcnn.run.metrics import Metrics
+from distcnn.run.metrics_log import Metrics
 from distcnn.system import atomic_files
 from tests.helpers import jobs
 from tests.helpers.digests import digest, uninterrupted

@@ -10,9 +10,9 @@ import pytest
 
 import distcnn
 from distcnn import __main__ as command
-from distcnn.config.settings import NUMERICS
 from distcnn.config.toml import tomllib
 from distcnn.config.versions import FACTS
+from distcnn.numerics import NUMERICS
 from tests.helpers import jobs
 
 VERSION = f"distcnn {distcnn.__version__}, numerics {NUMERICS}\n"

@@ -14,7 +14,7 @@ from distcnn.data.importers import archive, idx
 from distcnn.data.importers.sources import read_source
 from distcnn.data.importers.writer import Samples, write
 from distcnn.errors import DataError, OutputError
-from distcnn.run.metrics import Metrics
+from distcnn.run.metrics_log import Metrics
 from distcnn.system import job_status
 from distcnn.system.regular_files import open_regular
 from tests.helpers.idx import IMAGES, LABELS, MNIST, folder

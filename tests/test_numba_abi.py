@@ -8,13 +8,13 @@ import pytest
 from numba.core.registry import cpu_target
 
 import distcnn
-from distcnn.config.settings import NUMERICS
 from distcnn.kernels.axis import Axis
 from distcnn.kernels.jit import kernel
 from distcnn.kernels.numba_abi import Compiler
 from distcnn.kernels.pointwise import relu_forward
 from distcnn.kernels.program import Program
 from distcnn.lanes.cpu import processor
+from distcnn.numerics import NUMERICS
 from tests.helpers.digests import GOLDEN, STEPS, digest
 
 PACKAGE = Path(distcnn.__file__).parent

@@ -11,7 +11,7 @@ from distcnn.errors import OutputError
 from distcnn.parallel.heartbeat import Heartbeat
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import curves, recorder
-from distcnn.run.metrics import Metrics
+from distcnn.run.metrics_log import Metrics
 from distcnn.run.run_folder import Run
 from distcnn.run.training_progress import TrainingProgress
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from distcnn.config.settings import NUMERICS
+from distcnn.numerics import NUMERICS
 from distcnn.parallel.serial import SerialComm
 from tests.helpers import jobs
 from tests.helpers.digests import GOLDEN, digest

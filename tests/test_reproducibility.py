@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distcnn.config.settings import NUMERICS
 from distcnn.kernels.float_mode import set_float_mode
 from distcnn.kernels.jit import Kernel, NotCached, cached_only
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
+from distcnn.numerics import NUMERICS
 from tests.helpers import jobs
 from tests.helpers.arrays import normal
 from tests.helpers.digests import GOLDEN, STEPS, TRAIN, digest, train_here

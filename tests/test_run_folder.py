@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from distcnn.config.parser import parse
-from distcnn.config.settings import NUMERICS, Config
+from distcnn.config.settings import Config
 from distcnn.config.toml import from_toml, to_toml
 from distcnn.errors import CheckpointError, ConfigError, OutputError
+from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint, run_folder
 from tests.helpers.states import state
 

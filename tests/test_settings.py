@@ -5,13 +5,13 @@ from dataclasses import fields, replace
 
 import pytest
 
-from distcnn.config import settings
 from distcnn.config.checks import check_consistency
 from distcnn.config.hints import suggestion
 from distcnn.config.parser import parse
 from distcnn.config.settings import Config, Request, resumed
 from distcnn.config.toml import from_toml, to_toml
 from distcnn.errors import ConfigError
+from distcnn.numerics import NUMERICS
 
 
 def asked(*argv):
@@ -47,7 +47,7 @@ def test_every_setting_is_an_option_of_the_help(name, capsys):
 def test_version_names_the_numerics(capsys):
     with pytest.raises(SystemExit):
         asked("--version")
-    assert f"numerics {settings.NUMERICS}" in capsys.readouterr().out
+    assert f"numerics {NUMERICS}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_wrong_option_is_refused_in_one_line(argv, words):
         ("epochs = ", ["not TOML"]),
         ("seed = " + "9" * 5000, ["x.toml"]),
         ("seed = " + "[" * 5000, ["not TOML"]),
-        (f"numerics = {settings.NUMERICS + 1}", ["numerics", "remove the line"]),
+        (f"numerics = {NUMERICS + 1}", ["numerics", "remove the line"]),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path, monkeypatch, text, words):
@@ -144,12 +144,12 @@ def test_what_is_saved_is_read_back():
 
 def test_saved_settings_hold_numerics_but_nothing_of_one_call():
     text = to_toml(Config(out="here", resume="auto", max_steps=3, progress="bar"))
-    assert f"numerics = {settings.NUMERICS}\n" in text
+    assert f"numerics = {NUMERICS}\n" in text
     assert from_toml(text, "config.toml") == Config()
 
 
 def test_settings_saved_under_other_numerics_can_still_be_read():
-    assert from_toml(f"numerics = {settings.NUMERICS + 1}\nepochs = 3", "old").epochs == 3
+    assert from_toml(f"numerics = {NUMERICS + 1}\nepochs = 3", "old").epochs == 3
 
 
 def test_a_resumed_run_keeps_what_is_not_given():

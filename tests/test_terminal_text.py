@@ -125,9 +125,7 @@ def test_columns_are_as_wide_as_what_is_shown():
 
 
 def test_a_terminal_line_of_progress_is_text(run, tmp_path):
-    program = (
-        "from distcnn.run.progress import Lines; Lines(1).say('\\x1b[2J\\u4e8c'); Lines(1).warn('\\x9b\\nx')"
-    )
+    program = "from distcnn.run.progress_bar import Lines; Lines(1).say('\\x1b[2J\\u4e8c'); Lines(1).warn('\\x9b\\nx')"
     done = run("python", "-c", program, cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"})
     assert (done.stdout, done.stderr) == ("\\x1b[2J\\u4e8c\n", "distcnn: warning: \\x9b\\nx\n")
     assert os.listdir(tmp_path) == []

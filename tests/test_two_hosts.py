@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from distcnn.config.settings import NUMERICS
+from distcnn.numerics import NUMERICS
 from tests.helpers import jobs
 from tests.helpers.digests import GOLDEN, digest
 from tests.programs import chaos

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from distcnn import Net
-from distcnn.config.settings import NUMERICS
 from distcnn.data.dataset import Split
 from distcnn.network.plan import Block
+from distcnn.numerics import NUMERICS
 from distcnn.parallel.serial import SerialComm
 from distcnn.training.evaluation import evaluate
 from distcnn.training.workers import StepHooks, WorkerPool

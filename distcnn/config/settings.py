@@ -9,8 +9,6 @@ from distcnn.config.hints import value_hint
 from distcnn.config.types import Augmentations, Blocks, Choice, Real, Type, Whole, Wholes, Word
 from distcnn.errors import ConfigError
 
-NUMERICS = 2  # raised whenever a change alters any bit of training
-
 # What happens to a setting when a run is resumed.
 FIXED = "fixed"  # the setting changes bits: another value than the run's is an error
 SAVED = "saved"  # the run's value is used, unless another one is given

@@ -7,8 +7,9 @@ from typing import Any
 
 from distcnn.config.hints import key_hint
 from distcnn.config.old_names import modernized
-from distcnn.config.settings import NUMERICS, SETTINGS, Config, saved_settings, validated
+from distcnn.config.settings import SETTINGS, Config, saved_settings, validated
 from distcnn.errors import ConfigError
+from distcnn.numerics import NUMERICS
 from distcnn.system.regular_files import TooLarge, read_regular
 
 if sys.version_info >= (3, 11):

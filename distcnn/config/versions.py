@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from distcnn.config.settings import NUMERICS
+from distcnn.numerics import NUMERICS
 from distcnn.system.python import python
 from distcnn.system.terminal_text import say
 

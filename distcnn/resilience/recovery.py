@@ -44,7 +44,7 @@ from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import WAITING, Heartbeat
 from distcnn.parallel.retry import MAX_SPURIOUS_FAILURES, Outcome, retry, too_many
 from distcnn.parallel.ulfm import UlfmComm, failures, rank_name, rank_number
-from distcnn.resilience.replicas import ReplicaMismatch, Replicas
+from distcnn.resilience.replica_check import ReplicaMismatch, Replicas
 from distcnn.resilience.watchdog import Watchdog
 from distcnn.run.training_progress import TrainingProgress
 from distcnn.system.terminal_text import printable, say

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from distcnn.run.metrics import Metrics
+from distcnn.run.metrics_log import Metrics
 from distcnn.system.atomic_files import write_whole
 from distcnn.system.python import python
 

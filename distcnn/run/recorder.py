@@ -12,8 +12,8 @@ from distcnn.parallel.heartbeat import WRITING, Heartbeat
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter, Score
 from distcnn.run.curves import Curves
-from distcnn.run.metrics import Metrics
-from distcnn.run.progress import Lines, Quiet, progress
+from distcnn.run.metrics_log import Metrics
+from distcnn.run.progress_bar import Lines, Quiet, progress
 from distcnn.run.run_folder import Run
 from distcnn.run.state import State
 from distcnn.run.training_progress import TrainingProgress

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from distcnn.config.settings import NUMERICS, Config, Request, resumed
+from distcnn.config.settings import Config, Request, resumed
 from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
 from distcnn.errors import CheckpointError, OutputError
+from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint
 from distcnn.run.state import State
 from distcnn.system import job_status

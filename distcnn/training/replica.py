@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from distcnn.config.settings import NUMERICS, Config
+from distcnn.config.settings import Config
 from distcnn.config.toml import to_toml
 from distcnn.data.dataset import Dataset
 from distcnn.errors import CheckpointError, Diverged
@@ -16,6 +16,7 @@ from distcnn.kernels.batchnorm import update_running_stats
 from distcnn.kernels.jit import Kernel
 from distcnn.kernels.optimizers import ema_update
 from distcnn.network.net import Net
+from distcnn.numerics import NUMERICS
 from distcnn.numerics.fixed_point import Totals
 from distcnn.parallel.collective import mark_collective
 from distcnn.run.state import State, digest, require_auxiliary_state, require_parameters

@@ -22,10 +22,10 @@ from distcnn.parallel.allreduce import GradientAllreduce
 from distcnn.parallel.ulfm import UlfmComm
 from distcnn.parallel.world import run
 from distcnn.resilience.recovery import Recovery
-from distcnn.resilience.replicas import Replicas
+from distcnn.resilience.replica_check import Replicas
 from distcnn.run import run_folder
 from distcnn.run.checkpoint_writer import CheckpointWriter
-from distcnn.run.metrics import Metrics
+from distcnn.run.metrics_log import Metrics
 from distcnn.run.recorder import Recorder
 from distcnn.training.trainer import Trainer
 

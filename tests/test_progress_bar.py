@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from distcnn.run import terminal
-from distcnn.run.progress import Bar, Lines, Quiet, epoch_line, progress
+from distcnn.run.progress_bar import Bar, Lines, Quiet, epoch_line, progress
 
 ROOT = Path(__file__).parents[1]
 RECORD = {
@@ -21,7 +21,7 @@ RECORD = {
 }
 SHOW = """
 import sys
-from distcnn.run.progress import progress
+from distcnn.run.progress_bar import progress
 show = progress(sys.argv[1], 2, 200)
 for epoch in (1, 2):
     show.step(epoch, 0.5, 0.75, 100)
