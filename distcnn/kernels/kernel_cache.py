@@ -21,6 +21,7 @@ import numpy as np
 
 from distcnn.lanes.cpu import processor
 from distcnn.system import cache_dir, checked_file
+from distcnn.system.terminal_text import warn
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -211,4 +212,4 @@ def _warn(text):
     kind = text.partition("(")[0]
     if kind not in _WARNED:
         _WARNED.add(kind)
-        print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
+        warn(text)

@@ -30,6 +30,7 @@ from numba import types
 
 from distcnn.kernels.kernel_cache import CodeFile
 from distcnn.lanes.types import INT, LONG, writable_view
+from distcnn.system.terminal_text import warn
 
 try:
     from numba.core.compiler_lock import global_compiler_lock as compiler_lock
@@ -63,7 +64,7 @@ def report(error: UnknownNumba) -> None:
         _REPORTED.append(error)
         text = f"distcnn does not know this release of Numba, {numba.__version__} ({error}): "
         text += "it starts or computes more slowly, with the same results"
-        print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
+        warn(text)
 
 
 # ---- compiling and loading ----

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from distcnn.system.terminal_text import warn
 
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 LINKS = 40  # that a path may lead through, as in Linux
@@ -116,5 +117,5 @@ def _warn(text: str) -> None:
     """Warn on stderr, once in a process, and only on the first rank of a node where the launcher says which it is."""
     first = all(os.environ.get(name, "0") == "0" for name in LOCAL_RANKS)
     if first and not _WARNED:
-        print(f"distcnn: warning: {text}", file=sys.stderr, flush=True)
+        warn(text)
     _WARNED.append(text)
