@@ -206,15 +206,15 @@ def test_an_unexpected_error_is_a_warning_too():
 
 def test_records_that_could_not_be_written_are_written_later():
     metrics = Metrics("metrics.jsonl")
-    metrics.append({"step": 1})
+    metrics.append({"step": 1, "epoch": 1})
     os.rename("metrics.jsonl", "aside")
     os.mkdir("metrics.jsonl")
     for step in (2, 3):
         with pytest.raises(OutputError):
-            metrics.append({"step": step})
+            metrics.append({"step": step, "epoch": 1})
     os.rmdir("metrics.jsonl")
     os.rename("aside", "metrics.jsonl")
-    metrics.append({"step": 4})
+    metrics.append({"step": 4, "epoch": 1})
     assert [record["step"] for record in metrics.records()] == [1, 2, 3, 4]
 
 
