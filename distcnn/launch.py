@@ -21,6 +21,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -109,13 +110,7 @@ def launch(arguments: argparse.Namespace, options: list[str], signals: StopSigna
         for attempt in range(arguments.max_restarts + 1):
             ours = {"--out": str(folder)} | _time_left(request.config, begin)
             ours |= {"--resume": "auto"} if attempt and begun else {}
-            command = [
-                *python(),
-                "-m",
-                "distcnn.train",
-                *_without(options, ours),
-                *(word for pair in ours.items() for word in pair),
-            ]
+            command = [*train_command(), *_without(options, ours), *chain.from_iterable(ours.items())]
             before = _newest_step(folder)
             code, how = _run_job(arguments, command, status_file, signals)
             if code is not None:
@@ -129,6 +124,11 @@ def launch(arguments: argparse.Namespace, options: list[str], signals: StopSigna
                 warn(f"the job ended: {how}; restart {attempt + 1} of {arguments.max_restarts}, {where}")
     message = f"gave up after {arguments.max_restarts} restarts; the last job ended: {how}"
     raise DistcnnError(f"{message}; with --resume auto, training continues {where}")
+
+
+def train_command() -> list[str]:
+    """Return the words that start the training command."""
+    return [*python(), "-m", "distcnn.train"]
 
 
 def _require_hope(signals: StopSignals, failures: int, how: str, where: str) -> None:
@@ -173,7 +173,7 @@ def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals
         time.sleep(PAUSE)
         statuses = job_status.read(status_file)
         now = time.monotonic()
-        if now > looks or started != (STARTED in statuses):
+        if now > looks or not started:  # segments are made while the job starts
             job.look()
             looks, started = now + LOOK, STARTED in statuses
         if STARTED not in statuses and now - begin > start_limit:

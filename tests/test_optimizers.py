@@ -214,7 +214,7 @@ def test_a_state_without_the_optimizer_s_arrays_is_refused():
     trainer = train(RECIPES["adam"], SerialComm(), steps=1)
     state = trainer.state()
     del state.auxiliary_state["squares"]
-    with pytest.raises(CheckpointError, match=r"are averages, means, .* want averages, means, squares;"):
+    with pytest.raises(CheckpointError, match=r"are averages, means, .* need averages, means, squares;"):
         trainer.restore(state, "here")
 
 

@@ -158,11 +158,9 @@ def test_a_score_goes_to_the_state_that_it_was_found_for(tmp_path, steps, score)
 
 
 @pytest.mark.usefixtures("in_folder")
-@pytest.mark.parametrize(
-    ("records", "path"), [([record(1)], "/proc/curves.png"), ([{"step": 1}], "curves.png")]
-)
-def test_curves_that_fail_are_a_warning(records, path):
+@pytest.mark.parametrize("path", ["/proc/curves.png", "missing/curves.png"])
+def test_curves_that_fail_are_a_warning(path):
     warnings = []
-    drawn(records, path, warn=warnings.append)
+    drawn([record(1)], path, warn=warnings.append)
     assert [line.startswith("no curves drawn: ") for line in warnings] == [True]
     assert os.listdir() == []

@@ -99,7 +99,7 @@ def test_without_test_data_training_goes_without_evaluation(train, run):
     assert json.loads(Path("a/metrics.jsonl").read_text())["test_accuracy"] is None
     done = run("python", "-m", "distcnn.evaluate", "a", "--data", "data.h5")
     assert done.returncode == 2
-    assert "has no /test; choose another --split" in done.stderr
+    assert "has no /test; name another --split" in done.stderr
 
 
 def test_a_finished_run_prints_its_digest_and_ends(train):

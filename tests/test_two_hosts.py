@@ -30,7 +30,7 @@ SETTINGS = {
     "OMPI_MCA_btl_tcp_if_include": f"{NET}.0/24",
 }
 LAUNCHER = (  # the launcher, but with faults planted in training
-    "import sys; from distcnn import launch; launch.TRAIN[1:] = sys.argv.pop(1), sys.argv.pop(1); "
+    "import sys; from distcnn import launch; words = [sys.executable, sys.argv.pop(1), sys.argv.pop(1)]; "
     "sys.exit(launch.main())"
 )
 MANY = 10_000  # steps, of a job that ends otherwise

@@ -28,8 +28,8 @@ from tests.programs import FAULTS
 from tests.programs.tally import Tally
 
 LAUNCHER = (  # the launcher, but rank 0 records every step that it begins
-    "import sys; from distcnn import launch; launch.TRAIN[1:] = sys.argv.pop(1), 'log_step@step:0:0'; "
-    "sys.exit(launch.main())"
+    "import sys; from distcnn import launch; words = [sys.executable, sys.argv.pop(1), 'log_step@step:0:0']; "
+    "launch.train_command = lambda: words; sys.exit(launch.main())"
 )
 MOST = 2  # events in a trial: after three jobs in a row without a checkpoint the launcher gives up
 START = 45  # seconds: Open MPI waits for ever for a rank that was killed within MPI_Init
