@@ -46,6 +46,7 @@ def test_one_that_revokes_frees_who_waits_for_it(comm):
 
     ranks = everybody(comm)
     barrier(ranks)
+    comm.Barrier()  # no rank is still in the other one
     if comm.rank == 0:
         ranks.Revoke()
     for _ in range(2):

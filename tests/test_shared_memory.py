@@ -84,7 +84,7 @@ def test_a_failure_to_fill_reaches_all_ranks_and_leaves_nothing(comm, memory):
 def test_too_little_memory_is_said_on_all_ranks(comm, memory, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda path: usage(2**20, 0, 2**20))
-    with pytest.raises(DataError, match=r"1 MiB free, but the data needs 4096 MiB"):
+    with pytest.raises(DataError, match=r"1 MiB free, but the data need 4096 MiB"):
         share(comm, [((2**32,), np.uint8)], fill)
     assert os.listdir(memory) == []
 

@@ -177,7 +177,7 @@ def test_a_damaged_file_is_refused(train, content):
 
 
 def test_more_ranks_than_blocks_are_refused(train):
-    check_refused(train(3, "--batch-size", 32), ["3 ranks", "2 blocks", "--batch-size"])
+    check_refused(train(3, "--batch-size", 32), ["3 ranks", "2 blocks", "raise the batch size to 48"])
 
 
 def test_a_folder_with_a_run_is_refused(train):

@@ -31,7 +31,7 @@ SETTINGS = {
 }
 LAUNCHER = (  # the launcher, but with faults planted in training
     "import sys; from distcnn import launch; words = [sys.executable, sys.argv.pop(1), sys.argv.pop(1)]; "
-    "sys.exit(launch.main())"
+    "launch.train_command = lambda: words; sys.exit(launch.main())"
 )
 MANY = 10_000  # steps, of a job that ends otherwise
 
