@@ -96,7 +96,7 @@ def test_a_failure_in_a_batch_is_that_of_one_test(run, mpirun, planted):
     """A test that ends the job fails; those before it have passed, those after it run in another job."""
     folder = planted("pass")
     (folder / "test_planted.py").write_text(SEVERAL)
-    done = run("python", "-m", "pytest", "-v", cwd=folder, timeout=60)
+    done = run("python", "-m", "pytest", "-v", "-rN", cwd=folder, timeout=60)
     assert "3 failed, 3 passed, 1 skipped" in done.stdout, done.stdout
     found = {
         "FAILED": ("death", "hang", "failure"),

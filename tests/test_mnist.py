@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import distcnn
+from tests.helpers import jobs
 from tests.helpers.digests import digest
 
 DATA = Path(os.environ.get("DISTCNN_TEST_DATA", Path(distcnn.__file__).parents[2] / "shared/data"))
@@ -18,8 +19,6 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def mnist(tmp_path_factory):
-    import jobs
-
     out = tmp_path_factory.mktemp("data") / "mnist.h5"
     done = jobs.run("python", "-m", "distcnn.data", "import", DATA / "mnist", out)
     assert done.returncode == 0, done.stderr
