@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
+from distcnn.models import code_sources
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
@@ -33,7 +34,7 @@ def main(comm: Comm) -> None:
     options = on_root(comm, parse, sys.argv[1:])
     path, state = on_root(comm, find, options.checkpoint)
     dataset, split = load_split(comm, state, path, options.split, options.data)
-    pool = load_pool(comm, state, path, split.images, options.threads)
+    pool = load_pool(comm, state, path, split.images, options.threads, code_sources(None, options.layers))
     measured = evaluate(pool, split, comm)
     record = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": dataset.name}
     record |= {"split": options.split, "samples": len(split.labels), **measured}

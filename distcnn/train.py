@@ -13,10 +13,14 @@ from collections.abc import Sequence
 from itertools import count
 
 from distcnn import models
+from distcnn.config import model_word
 from distcnn.config.checks import check_consistency
 from distcnn.config.parser import parse
 from distcnn.config.settings import Config, Request
+from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged, Stopped
+from distcnn.models import code_sources
+from distcnn.models.base import Network
 from distcnn.network.plan import Block
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -32,7 +36,8 @@ from distcnn.run.recorder import Recorder
 from distcnn.run.run_folder import Run
 from distcnn.system.signals import StopRequest
 from distcnn.system.terminal_text import warn
-from distcnn.training.setup import load_data
+from distcnn.training.load import network_in, require_same_network
+from distcnn.training.setup import find_network, load_data
 from distcnn.training.trainer import Trainer
 
 
@@ -138,10 +143,10 @@ def print_digest(trainer: Trainer) -> None:
 def summary(run: Run, trainer: Trainer) -> str:
     """Return a line that describes the run: model, data, ranks and folder."""
     images, ranks = trainer.dataset.train.images, trainer.comm.size
-    shape = " x ".join(map(str, images.shape[1:]))
+    model, shape = model_word.parse(run.config.model).title, " x ".join(map(str, images.shape[1:]))
     where = f"from step {trainer.steps} in {run.folder}" if trainer.steps else f"in {run.folder}"
     return (
-        f"{run.config.model}, {trainer.net.trained:,} parameters, on {trainer.dataset.name}: {len(images):,} "
+        f"{model}, {trainer.net.trained:,} parameters, on {trainer.dataset.name}: {len(images):,} "
         f"images {shape}, {len(trainer.dataset.classes)} classes; {ranks} rank{'s' * (ranks > 1)}, {where}"
     )
 
@@ -152,19 +157,35 @@ def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
     run = on_root(comm, run_folder.find, request, warn)
     config = run.config
     on_root(comm, check_consistency, config)
-    trainer = Trainer(config, load_data(config, comm), comm)
+    dataset = load_data(config, comm)
+    trainer = Trainer(config, dataset, comm, network_of(comm, request, run, dataset))
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
     return run, trainer
 
 
-def create(comm: Comm, run: Run) -> Run:
+def network_of(comm: Comm, request: Request, run: Run, dataset: Dataset) -> Network:
+    """Return the network of a run, that of its checkpoint if it has one. Collective.
+
+    Raises ConfigError if the request names another network.
+    """
+    config, word = run.config, request.config.model if "model" in request.given or not run.state else None
+    sources = code_sources(word, request.config.layers)
+    if not run.state:
+        return find_network(config, dataset, comm, sources)
+    saved = on_root(comm, network_in, run.state, run.source)
+    network = find_network(config, dataset, comm, sources, None if word else (saved, str(run.source)))
+    on_all(comm, require_same_network, run.state, saved, network)
+    return network
+
+
+def create(comm: Comm, run: Run, network: str) -> Run:
     """Make the run's folder, and return the Run; if ranks fail meanwhile, repeat it with the others."""
     attempts = count()
 
     def attempt() -> Run:
         again = next(attempts) > 0
-        return on_root(comm, run_folder.create, run, again)
+        return on_root(comm, run_folder.create, run, network, again)
 
     return retry_on_rank_failure(comm, attempt)
 
@@ -177,7 +198,7 @@ def main(comm: Comm) -> None:
     run, trainer = retry_on_rank_failure(comm, prepare, comm, request)
     if trainer.finished or enough_steps(trainer, run.config):
         return print_digest(trainer)
-    run = create(comm, run)
+    run = create(comm, run, trainer.network.text)
     trainer.repartition()  # as ranks may have failed since the trainer was made
     if train_in(run, trainer):
         message = f"stopped on request after step {trainer.steps}: continue with --resume auto"

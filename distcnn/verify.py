@@ -26,6 +26,7 @@ import numpy as np
 from distcnn.config.parser import Parser
 from distcnn.config.toml import from_toml
 from distcnn.errors import CheckpointError, Diverged, StepDiverged
+from distcnn.models import code_sources
 from distcnn.numerics import NUMERICS
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -35,7 +36,8 @@ from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.run import checkpoint
 from distcnn.run.state import State, digest
 from distcnn.system.terminal_text import say, warn
-from distcnn.training.setup import load_data
+from distcnn.training.load import network_in, require_same_network
+from distcnn.training.setup import find_network, load_data
 from distcnn.training.trainer import Trainer
 
 Saved = tuple[Path, State]
@@ -47,6 +49,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("python -m distcnn.verify", description=text)
     parser.add_argument("run", metavar="RUN", help="the run's folder")
     parser.add_argument("--data", metavar="FILE.h5", help="the dataset, if it was moved since the training")
+    parser.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
     return parser.parse_args(argv)
 
 
@@ -114,9 +117,13 @@ def verify(comm: Comm) -> int:
     config = on_root(comm, from_toml, last.config_toml, path)
     if options.data:
         config = replace(config, data=options.data)
-    trainer = Trainer(config, load_data(config, comm), comm)
+    dataset = load_data(config, comm)
+    text = on_root(comm, network_in, last, path)
+    network = find_network(config, dataset, comm, code_sources(None, options.layers), (text, str(path)))
+    on_all(comm, require_same_network, last, text, network)
+    trainer = Trainer(config, dataset, comm, network)
     on_all(comm, trainer.restore, last, path)  # raises if the data or the net are not those of the run
-    trainer = Trainer(config, trainer.dataset, comm)
+    trainer = Trainer(config, dataset, comm, network)
     if first:
         on_all(comm, trainer.restore, first, source)
     begin = trainer.steps

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from distcnn.config import model_word
 from distcnn.config.settings import Config, Request, resumed
 from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
 from distcnn.errors import CheckpointError, OutputError
@@ -78,7 +79,7 @@ def find(request: Request, warn: Warn) -> Run:
 
 def _new_run(config: Config) -> Run:
     """Return a new run, in a folder that holds no run."""
-    config = _with_absolute_data(config)
+    config = _with_absolute_paths(config)
     if config.out is None:
         return Run(next(_free_folders(config)), config, named=False)
     if _holds_run(config.out):
@@ -116,30 +117,34 @@ def _config_of_state(request: Request, state: State, path: Path) -> Config:
             f"{path}: numerics {state.numerics}, but this is numerics {NUMERICS}, which gives other bits; "
             f"use the version that wrote it, or start a new run"
         )
-    return _with_absolute_data(resumed(request, from_toml(state.config_toml, path)))
+    return _with_absolute_paths(resumed(request, from_toml(state.config_toml, path)))
 
 
 def _config_of_file(request: Request, path: Path) -> Config:
     """Return the settings of a run that ended before its first checkpoint, from its config.toml at this path."""
     if not os.path.lexists(path):
-        return _with_absolute_data(request.config)
+        return _with_absolute_paths(request.config)
     try:
-        return _with_absolute_data(resumed(request, from_toml(read_regular(path, FILE_LIMIT).decode(), path)))
+        return _with_absolute_paths(
+            resumed(request, from_toml(read_regular(path, FILE_LIMIT).decode(), path))
+        )
     except (OSError, ValueError):
         raise OutputError(f"{path}: cannot be read; remove its folder, or choose another --out") from None
 
 
-def _with_absolute_data(config: Config) -> Config:
-    """Return the settings with an absolute data path, which is valid in any working folder."""
-    return replace(config, data=os.path.abspath(config.data)) if config.data else config
+def _with_absolute_paths(config: Config) -> Config:
+    """Return the settings with absolute paths of data and model, which are valid in any working folder."""
+    data = os.path.abspath(config.data) if config.data else None
+    return replace(config, data=data, model=model_word.parse(config.model).absolute)
 
 
 # ---- making the folder ----
 
 
-def create(run: Run, again: bool = False) -> Run:
-    """Make the run's folders and write config.toml; return the Run, whose folder may have got another number.
+def create(run: Run, network: str, again: bool = False) -> Run:
+    """Make the run's folders, config.toml and network.txt; return the Run, whose folder may have got another number.
 
+    network: the run's network in the notation of networks.
     again: whether a rank of this job that has failed may have made the folders already.
     """
     try:
@@ -154,6 +159,7 @@ def create(run: Run, again: bool = False) -> Run:
     if run.state and not run.begun:  # so that the run can be resumed from this folder
         checkpoint.save(run.checkpoints / checkpoint.name(run.state.step), run.state)
     write_whole(run.folder / "config.toml", to_toml(run.config).encode())
+    write_whole(run.folder / "network.txt", network.encode())
     job_status.write(job_status.BEGUN)
     return run
 
@@ -210,7 +216,7 @@ def _require_writable(run: Run) -> None:
 
 def _name(config: Config) -> str:
     """Return the name of the first run's folder for this model and data."""
-    return f"{config.model}-{Path(config.data).stem if config.data else 'digits'}"
+    return f"{model_word.parse(config.model).title}-{Path(config.data).stem if config.data else 'digits'}"
 
 
 def _numbered_folders(config: Config) -> list[tuple[int, Path]]:
