@@ -15,6 +15,7 @@ VERBS = {
     "verify": "train the last steps of a run again and compare the bits",
     "launch": "train on several ranks, and restart jobs that fail",
     "data": "make a dataset, or show its contents",
+    "models": "list the models, or look at a network",
     "bench": "measure the speed of kernels with several tile sizes",
 }
 OTHER_VERBS = {

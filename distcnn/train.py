@@ -22,6 +22,7 @@ from distcnn.errors import StepDiverged, Stopped
 from distcnn.models import code_sources
 from distcnn.models.base import Network
 from distcnn.network.plan import Block
+from distcnn.network.summary import summary
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import IDLE, WAITING, WRITING
@@ -35,7 +36,7 @@ from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
 from distcnn.run.run_folder import Run
 from distcnn.system.signals import StopRequest
-from distcnn.system.terminal_text import warn
+from distcnn.system.terminal_text import say, warn
 from distcnn.training.load import network_in, require_same_network
 from distcnn.training.setup import find_network, load_data
 from distcnn.training.trainer import Trainer
@@ -128,7 +129,7 @@ def train_in(run: Run, trainer: Trainer) -> bool:
 
     with StopRequest(run.config.max_time).listening() as stop, watchdog.watching():
         try:
-            recorder.say(summary(run, trainer))
+            recorder.say(title(run, trainer))
             return Recovery(comm, trainer, replicas, recorder, watchdog).run(work)
         finally:
             recorder.finish()
@@ -140,7 +141,7 @@ def print_digest(trainer: Trainer) -> None:
         print(f"weights_sha256 {trainer.digest}", flush=True)
 
 
-def summary(run: Run, trainer: Trainer) -> str:
+def title(run: Run, trainer: Trainer) -> str:
     """Return a line that describes the run: model, data, ranks and folder."""
     images, ranks = trainer.dataset.train.images, trainer.comm.size
     model, shape = model_word.parse(run.config.model).title, " x ".join(map(str, images.shape[1:]))
@@ -153,15 +154,20 @@ def summary(run: Run, trainer: Trainer) -> str:
 
 def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
     """Check the request, and return its Run and a Trainer; write nothing. Collective."""
-    on_root(comm, models.check, request.config.model)
-    run = on_root(comm, run_folder.find, request, warn)
-    config = run.config
-    on_root(comm, check_consistency, config)
-    dataset = load_data(config, comm)
-    trainer = Trainer(config, dataset, comm, network_of(comm, request, run, dataset))
+    run, dataset, network = find(comm, request)
+    trainer = Trainer(run.config, dataset, comm, network)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
     return run, trainer
+
+
+def find(comm: Comm, request: Request) -> tuple[Run, Dataset, Network]:
+    """Return what a request asks for: the Run, its data and its network. Collective."""
+    on_root(comm, models.check, request.config.model)
+    run = on_root(comm, run_folder.find, request, warn)
+    on_root(comm, check_consistency, run.config)
+    dataset = load_data(run.config, comm)
+    return run, dataset, network_of(comm, request, run, dataset)
 
 
 def network_of(comm: Comm, request: Request, run: Run, dataset: Dataset) -> Network:
@@ -195,6 +201,8 @@ def main(comm: Comm) -> None:
     request = retry_on_rank_failure(comm, on_root, comm, parse, sys.argv[1:], "python -m distcnn.train")
     if request.list_models:
         return on_root(comm, print_models)
+    if request.summary:
+        return print_summary(comm, request)
     run, trainer = retry_on_rank_failure(comm, prepare, comm, request)
     if trainer.finished or enough_steps(trainer, run.config):
         return print_digest(trainer)
@@ -208,6 +216,13 @@ def main(comm: Comm) -> None:
 def print_models() -> None:
     """Print the table of models."""
     print(models.list_models())
+
+
+def print_summary(comm: Comm, request: Request) -> None:
+    """Print a table of the network for the images and classes of the data. Collective."""
+    _, dataset, network = find(comm, request)
+    if comm.rank == 0:
+        say(summary(network.layers, dataset.train.images.shape[1:]), lines=True)
 
 
 if __name__ == "__main__":

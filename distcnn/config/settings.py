@@ -142,6 +142,7 @@ class Request:
     config: Config
     given: frozenset[str] = frozenset()  # the names of the settings that are given, by option or by file
     list_models: bool = False  # whether to print the table of models instead of training
+    summary: bool = False  # whether to print a table of the network instead of training
 
 
 def option(name: str) -> str:

@@ -23,7 +23,8 @@ from distcnn.system.regular_files import read_regular
 
 def _declared() -> dict[str, Model]:
     """Return the models of all modules of this folder, in the order of their names."""
-    modules = [import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)]
+    names = [found.name for found in iter_modules(__path__) if found.name != "__main__"]
+    modules = [import_module(f"{__name__}.{name}") for name in names]
     models = [item for module in modules for item in getattr(module, "MODELS", {}).items()]
     return dict(sorted(models))
 

@@ -11,18 +11,25 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from distcnn.errors import ConfigError
 from distcnn.layers import Layer
 from distcnn.layers.literals import USER_CODE, class_name
 from distcnn.system import user_files
+from distcnn.system.regular_files import read_regular
+
+MAX_BYTES = 2**24  # of a file of code
+
+
+_loaded: dict[str, tuple[bytes, ModuleType]] = {}  # content and module of each file, by its absolute path
 
 
 def load(source: str) -> ModuleType:
-    """Import the user's module, once in this process.
+    """Import the user's module; import a file again only if it has changed.
 
     source: the path of a file that ends in .py, or the name of a module.
 
@@ -30,13 +37,15 @@ def load(source: str) -> ModuleType:
     """
     if not source.endswith(".py"):
         return _load_module(source)
-    if not os.path.isfile(source):
-        raise ConfigError(f"{source} does not exist; wanted a Python file: check the path")
-    name = USER_CODE + re.sub(r"\W", "_", Path(source).stem)
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ and os.path.samefile(known.__file__, source):
-        return known
-    return _load_file(name, os.path.abspath(source))
+    path = os.path.abspath(source)
+    try:
+        content = read_regular(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(f"{source}: {reason}; wanted a Python file: check the path") from None
+    if path not in _loaded or _loaded[path][0] != content:
+        _loaded[path] = content, _load_file(path)
+    return _loaded[path][1]
 
 
 def _load_module(name: str) -> ModuleType:
@@ -50,23 +59,27 @@ def _load_module(name: str) -> ModuleType:
         return importlib.import_module(name)
 
 
-def _load_file(name: str, path: str) -> ModuleType:
-    """Import a file as a module of this name. It can import its neighbors, which never hide installed modules."""
+def _load_file(path: str) -> ModuleType:
+    """Import the file at an absolute path. It can import its neighbors, which never hide installed modules."""
     if os.path.dirname(path) not in sys.path:
         sys.path.append(os.path.dirname(path))
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # for a name that ends in .py there is always one
-    assert spec.loader is not None
+    name = USER_CODE + re.sub(r"\W", "_", Path(path).stem)
+    loader = _Loader(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None  # as there is a loader
     module = importlib.util.module_from_spec(spec)
     user_files.register(path)
     sys.modules[name] = module  # a dataclass looks its module up there
-    try:
-        with _errors_located(path):
-            spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
+    with _errors_located(path):
+        loader.exec_module(module)
     return module
+
+
+class _Loader(SourceFileLoader):
+    """Loads a file as it is now: Python's cache of compiled files compares only the size and the second of a change."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def function(module: ModuleType, name: str, source: str) -> Callable[..., Any]:
