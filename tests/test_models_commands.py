@@ -74,7 +74,7 @@ def test_commands(tmp_path):
 
 MISTAKES = {
     "show lenet5 net.jpg": "wanted one that ends in .png",
-    "show lenet5 there.png": "there.png exists",
+    "show lenet5 there.png": "there.png already exists",
     "write net.txt": "--input is missing: the shape of the images of net.txt, for example 3x32x32",
     "write net.txt --input 3": "--input '3' is not valid; wanted channels, rows and columns",
     "write net.txt --input 1x8x8 --classes 0": "--classes '0' is not valid",
