@@ -25,7 +25,7 @@ LANGUAGES = {
     "sh": {"not run", "run as", "exits with"},
     "python": {"not run", "file", "appended to"},
     "toml": {"not run"},
-    "text": {"not output"},
+    "text": {"not output", "file"},
 }
 FILES = {"file", "appended to"}  # written before anything runs, so that kernels are compiled once
 LEFT_OUT = {"not run", "not output"} | FILES
@@ -211,6 +211,7 @@ FOREIGN = {
 GENERAL = {
     "--config",
     "--list-models",
+    "--summary",
     "--version",
     "--show-versions",
     "--help",
@@ -218,7 +219,17 @@ GENERAL = {
     "--device",
     "--optimiser",
 }
-COMMANDS = {"--json", "--split", "--force", "--size", "--gray", "--max-restarts", "--start-limit", "--mpirun"}
+COMMANDS = {
+    "--input",
+    "--json",
+    "--split",
+    "--force",
+    "--size",
+    "--gray",
+    "--max-restarts",
+    "--start-limit",
+    "--mpirun",
+}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
