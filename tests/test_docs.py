@@ -222,6 +222,7 @@ GENERAL = {
 COMMANDS = {
     "--input",
     "--json",
+    "--softmax",
     "--split",
     "--force",
     "--size",
