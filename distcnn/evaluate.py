@@ -11,7 +11,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from distcnn.models import code_sources
+from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command

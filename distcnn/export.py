@@ -17,7 +17,7 @@ from distcnn.config.parser import Parser
 from distcnn.errors import ConfigError, DistcnnError
 from distcnn.exchange import onnx_file
 from distcnn.exchange.safetensors_file import safetensors_bytes
-from distcnn.models import code_sources
+from distcnn.models.networks import code_sources
 from distcnn.models.notation import write
 from distcnn.network.net import Net
 from distcnn.parallel.comm import Comm

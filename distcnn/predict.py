@@ -14,7 +14,7 @@ from pathlib import Path
 
 from distcnn.config.toml import from_toml
 from distcnn.data.images import Images, load_images
-from distcnn.models import code_sources
+from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command

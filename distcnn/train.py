@@ -19,8 +19,8 @@ from distcnn.config.parser import parse
 from distcnn.config.settings import Config, Request
 from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged, Stopped
-from distcnn.models import code_sources
 from distcnn.models.base import Network
+from distcnn.models.networks import code_sources
 from distcnn.network.plan import Block
 from distcnn.network.summary import summary
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root

@@ -26,7 +26,7 @@ import numpy as np
 from distcnn.config.parser import Parser
 from distcnn.config.toml import from_toml
 from distcnn.errors import CheckpointError, Diverged, StepDiverged
-from distcnn.models import code_sources
+from distcnn.models.networks import code_sources
 from distcnn.numerics import NUMERICS
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm

@@ -186,7 +186,7 @@ def test_the_table_has_every_option_with_its_default():
         found |= dict(
             zip(names, defaults if len(defaults) == len(names) else [cells[2]] * len(names), strict=True)
         )
-    assert {option(name) for name in SETTINGS} | {"--config", "--list-models"} == set(found)
+    assert {option(name) for name in SETTINGS} | {"--config", "--list-models", "--summary"} == set(found)
     for name, setting in SETTINGS.items():
         if isinstance(setting.default, int | float) and name != "threads":
             assert float(found[option(name)]) == setting.default, name

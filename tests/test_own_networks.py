@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from distcnn.errors import ConfigError, NetError
-from distcnn.models import MODELS, build, network_text, notation
+from distcnn.models import MODELS, build, notation
+from distcnn.models.networks import network_text
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
 from tests.helpers.commands import call

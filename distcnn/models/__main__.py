@@ -63,9 +63,9 @@ def _with_model(command: argparse.ArgumentParser, function: object) -> argparse.
 
 def list_models(arguments: argparse.Namespace) -> None:
     """Run the command `list`."""
-    from distcnn import models
+    from distcnn.models.catalog import list_models as table
 
-    print(models.list_models())
+    print(table())
 
 
 def write(arguments: argparse.Namespace) -> None:
@@ -96,19 +96,20 @@ def show(arguments: argparse.Namespace) -> None:
 
 def _network(arguments: argparse.Namespace) -> tuple[Network, Shape]:
     """Return the network that the arguments name, and the shape of its images."""
-    from distcnn import models
+    from distcnn.models import networks
     from distcnn.models.base import Network
+    from distcnn.models.catalog import MODELS
 
-    models.check(arguments.model)
-    known = models.MODELS.get(arguments.model)
+    networks.check(arguments.model)
+    known = MODELS.get(arguments.model)
     shape = _shape(arguments.input) if arguments.input else known.input_shape if known else None
     if shape is None:
         raise ConfigError(
             f"--input is missing: the shape of the images of {arguments.model}, for example 3x32x32"
         )
-    sources = models.code_sources(arguments.model, arguments.layers)
-    text = models.network_text(arguments.model, shape, _classes(arguments.classes), sources)
-    return Network(text, models.read_layers(text, arguments.model, sources), {}), shape
+    sources = networks.code_sources(arguments.model, arguments.layers)
+    text = networks.network_text(arguments.model, shape, _classes(arguments.classes), sources)
+    return Network(text, networks.read_layers(text, arguments.model, sources), {}), shape
 
 
 def _shape(text: str) -> Shape:

@@ -15,8 +15,9 @@ from distcnn.errors import CheckpointError, ConfigError, DataError
 from distcnn.kernels.activations import softmax_forward
 from distcnn.kernels.float_mode import set_float_mode
 from distcnn.kernels.pointwise import pack
-from distcnn.models import MODELS, check_outputs, network_text, read_layers
 from distcnn.models.base import Network
+from distcnn.models.catalog import MODELS
+from distcnn.models.networks import check_outputs, network_text, read_layers
 from distcnn.models.user_code import source_hashes
 from distcnn.network.net import Net
 from distcnn.parallel.collective import on_all, on_root

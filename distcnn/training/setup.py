@@ -14,8 +14,8 @@ from distcnn.data.dataset import Dataset, load
 from distcnn.data.statistics import channel_statistics
 from distcnn.errors import ConfigError
 from distcnn.layers import Layer
-from distcnn.models import check_memory, network_text, read_layers
 from distcnn.models.base import Network
+from distcnn.models.networks import check_memory, network_text, read_layers
 from distcnn.models.user_code import source_hashes
 from distcnn.network.group_plan import partition_unit
 from distcnn.network.net import Net

@@ -15,8 +15,8 @@ from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged
 from distcnn.kernels.float_mode import set_float_mode
 from distcnn.kernels.pointwise import pack
-from distcnn.models import code_sources
 from distcnn.models.base import Network
+from distcnn.models.networks import code_sources
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import Counters
 from distcnn.parallel.allreduce import GradientAllreduce
