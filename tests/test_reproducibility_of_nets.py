@@ -33,6 +33,7 @@ from distcnn.parallel.collective import barrier
 from distcnn.run import checkpoint
 from distcnn.training.trainer import Trainer
 from tests.helpers.nets import SMALLEST
+from tests.helpers.trainings import train_to
 
 # A batch of nine blocks, the ninth not full, and one of one block.
 SAMPLES, BATCH_SIZE, STOP, STEPS = 150, 136, 1, 2
@@ -71,17 +72,6 @@ def training_of(name, comm):
     made = Trainer(config, Dataset("noise", "", tuple("0123456789"), train, None), comm)
     made.compile()
     return made
-
-
-def train_to(trainer, steps):
-    """Train up to so many steps in total; return the trainer."""
-    for blocks in trainer.remaining():
-        trainer.step(blocks)
-        if trainer.epoch_done:
-            trainer.next_epoch()
-        if trainer.steps == steps:
-            return trainer
-    raise AssertionError("too few steps")
 
 
 def resumed(name, comm, path):
