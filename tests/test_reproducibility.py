@@ -18,7 +18,7 @@ from distcnn.network.plan import Block
 from distcnn.numerics import NUMERICS
 from tests.helpers import jobs
 from tests.helpers.arrays import normal
-from tests.helpers.digests import GOLDEN, STEPS, TRAIN, digest, train_here
+from tests.helpers.digests import GOLDEN, MLP, STEPS, TRAIN, digest, train_here
 from tests.helpers.nets import small_net
 from tests.helpers.processors import AVX2, on_x86
 
@@ -144,6 +144,7 @@ def test_kernels_are_compiled_once_for_eight_ranks(mpirun, tmp_path):
     env = {"XDG_CACHE_HOME": tmp_path / "cache", "NUMBA_DEBUG_CACHE": 1}
     done = mpirun(8, *TRAIN, "--max-steps", 2, cwd=tmp_path, env=env, timeout=120)
     digest(done)
+    assert "damaged" not in done.stderr
     saved = [line for line in done.stdout.splitlines() if "data saved" in line]
     assert len(saved) == len(set(saved)) == len(list(tmp_path.rglob("*.nbc")))
     assert done.stdout.count("data loaded") >= 7 * len(saved)  # lines of several ranks may run together
@@ -162,12 +163,12 @@ def test_jobs_that_start_at_once_share_an_empty_cache(run, tmp_path):
     def job(k):
         out = tmp_path / str(k)
         out.mkdir()
-        return digest(run(*TRAIN, "--max-steps", 3, cwd=out, env=env, timeout=180))
+        return digest(run(*TRAIN, *MLP, "--max-steps", 3, cwd=out, env=env, timeout=180))
 
     env = {"XDG_CACHE_HOME": tmp_path / "cache"}
     with ThreadPoolExecutor() as pool:
         digests = set(pool.map(job, range(3)))
-    assert digests == {train_here(steps=3)}
+    assert digests == {train_here(3, MLP)}
     assert not list(tmp_path.rglob("*.tmp*"))
 
 
@@ -175,4 +176,5 @@ def test_jobs_that_start_at_once_share_an_empty_cache(run, tmp_path):
 @pytest.mark.slow
 def test_without_any_folder_for_the_cache(run, tmp_path):
     env = {"XDG_CACHE_HOME": "/proc/none", "TMPDIR": "/proc/none", "HOME": "/proc/none"}
-    assert digest(run(*TRAIN, "--max-steps", 1, cwd=tmp_path, env=env, timeout=120)) == train_here(steps=1)
+    done = run(*TRAIN, *MLP, "--max-steps", 1, cwd=tmp_path, env=env, timeout=120)
+    assert digest(done) == train_here(1, MLP)

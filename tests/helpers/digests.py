@@ -7,6 +7,7 @@ from tests.helpers.trainings import train_to, trainer_of
 # The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
 GOLDEN = {2: "fa60b7cc08c3af170688c410289aca570239cc3031c6433da7c46cfc37bc845f"}
 STEPS = 20
+MLP = "--model", "mlp"  # whose kernels are few: for where they are compiled
 TRAIN = ("python", "-m", "distcnn.train", "--out", "run", "--progress", "none")
 
 
