@@ -72,7 +72,7 @@ def replaced(name, array):
 
 
 def test_a_run_shows_and_writes_its_course(train):
-    done = train(2, "--epochs", 2)
+    done = train(2, "--epochs", 2, env=jobs.PICTURES)
     lines = done.stdout.splitlines()
     assert "61,706 parameters" in lines[0]
     assert "runs/lenet5-digits" in lines[0]
