@@ -29,6 +29,9 @@ OPEN_MPI = {
 }
 # From an outer launcher, not for an inner job.
 OUTER_JOB = "PMI", "OMPI_COMM_WORLD", "MPI_LOCAL", "HYD"
+# What would change what commands print, pytest among them, from one machine to another.
+PRINTING = "CI", "BUILD_NUMBER", "COLUMNS", "LINES", "PYTEST_ADDOPTS", "FORCE_COLOR", "NO_COLOR", "PY_COLORS"
+LEFT_OUT = {*threads.THREADS, *PRINTING, "PYTHONDONTWRITEBYTECODE"}
 
 
 def launched() -> bool:
@@ -136,7 +139,7 @@ def clean_environment(extra: dict) -> dict:
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in {*threads.THREADS, "PYTHONDONTWRITEBYTECODE"} and not name.startswith(OUTER_JOB)
+        if name not in LEFT_OUT and not name.startswith(OUTER_JOB)
     }
     path = os.pathsep.join(filter(None, [WITHOUT_PICTURES, str(ROOT), os.environ.get("PYTHONPATH")]))
     return OPEN_MPI | inherited | {"PYTHONPATH": path} | {name: str(value) for name, value in extra.items()}
