@@ -1,15 +1,15 @@
 """Trainings in the process of a test, without the command around them."""
 
 from distcnn.config.parser import parse
-from distcnn.data.dataset import load
 from distcnn.parallel.serial import SerialComm
+from distcnn.training.setup import load_data
 from distcnn.training.trainer import Trainer
 
 
 def trainer_of(argv=(), comm=None):
     """Return a trainer with the options of a command line, on this process alone or on the ranks of `comm`."""
-    comm = comm or SerialComm()
-    return Trainer(parse(argv, "test").config, load(None, comm), comm)
+    config, comm = parse(argv, "test").config, comm or SerialComm()
+    return Trainer(config, load_data(config, comm), comm)
 
 
 def train_to(trainer, steps):
