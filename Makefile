@@ -29,7 +29,7 @@ check-tests: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m "check and not slow"
 
 # The two MPI wheels exclude each other, so that tests have an environment for each. What depends on the MPI runs in
-# both, all else once. Two of these three parts run at a time, each on about one core; their output comes at their ends.
+# both, all else in one. Two of these three parts run at a time, each on about one core; their output comes at their ends.
 test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
 	@$(MAKE) --no-print-directory lint check-types
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-openmpi test-alone test-mpich
@@ -41,7 +41,7 @@ test-mpich: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m "mpi or mpirun"
 
 test-openmpi: $(VENV)-openmpi/.installed-test
-	$(VENV)-openmpi/bin/python -m pytest -m "mpi or mpirun"
+	$(VENV)-openmpi/bin/python -m pytest -m "(mpi or mpirun) and not once"
 
 # mnist.py and memory.py train on MNIST: make bench MNIST=mnist.h5, a file that python -m distcnn.data import makes.
 bench: $(VENV)/.installed-bench

@@ -152,6 +152,7 @@ def test_nothing_is_unpickled_without_its_checksum(compute, sound, tmp_path, mon
     assert not Path("unpickled").exists()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_verify_trusts_no_cache(run, mpirun, trained, tmp_path, ranks):
     """It neither reads nor changes the user's cache, and leaves no file."""
@@ -172,6 +173,7 @@ def test_verify_trusts_no_cache(run, mpirun, trained, tmp_path, ranks):
     assert not [*(tmp_path / "tmp").glob("distcnn-*")]
 
 
+@pytest.mark.once
 def test_one_rank_warns_of_a_damaged_file(mpirun, trained, tmp_path):
     """The one that has deleted it; of several files several ranks may warn."""
     shutil.copytree(trained / "cache", tmp_path / "cache")

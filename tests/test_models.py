@@ -161,6 +161,7 @@ def test_running_statistics_survive_a_stop(comm, call):
     assert_resumed_equals_uninterrupted(comm, call, "--model", "resnet20")
 
 
+@pytest.mark.once
 @pytest.mark.mpi(ranks=(3,), timeout=180)
 def test_a_large_model_on_ranks(comm, call):
     """AlexNet, dropout and 20 million parameters: the same bits on any number of ranks, stopped and resumed.

@@ -132,6 +132,7 @@ def test_other_settings_give_other_weights(argv):
     assert train_here(steps=2, argv=argv) != train_here(steps=2)
 
 
+@pytest.mark.once
 def test_kernels_are_compiled_once_for_eight_ranks(mpirun, tmp_path):
     env = {"XDG_CACHE_HOME": tmp_path / "cache", "NUMBA_DEBUG_CACHE": 1}
     done = mpirun(8, *TRAIN, "--max-steps", 2, cwd=tmp_path, env=env, timeout=120)
