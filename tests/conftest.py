@@ -86,9 +86,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Take pytest-mpi's place, which would skip what is started here; let only rank 0 print."""
     config.addinivalue_line("markers", "mpirun: a test that starts a job of several ranks")
-    config.addinivalue_line(
-        "markers", "once: a test of ranks that `make test` runs under one MPI only"
-    )
+    config.addinivalue_line("markers", "once: a test of ranks that `make test` runs under one MPI only")
     config.addinivalue_line("markers", "mpi(ranks=(1, 2, 3), timeout=60): a test for any number of ranks")
     plugins = config.pluginmanager
     if not config.option.with_mpi:
