@@ -105,7 +105,7 @@ def test_a_killed_job_is_started_again_and_ends_with_the_same_bits(launching):
         stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "restart 1 of 100" in stderr
-    assert stdout.splitlines()[-1] == f"weights_sha256 {uninterrupted(150)}"
+    assert stdout.splitlines()[-1] == f"weights_sha256 {uninterrupted(120)}"
     assert ranks_of(process) == []
     assert shared
     assert [path for path in shared if os.path.exists(path)] == []

@@ -158,9 +158,18 @@ def test_a_score_goes_to_the_state_that_it_was_found_for(tmp_path, steps, score)
 
 
 @pytest.mark.usefixtures("in_folder")
-@pytest.mark.parametrize("path", ["/proc/curves.png", "missing/curves.png"])
-def test_curves_that_fail_are_a_warning(path):
+@pytest.mark.parametrize(
+    ("changes", "path", "reason"),
+    [
+        ({}, "/proc/curves.png", "/proc"),
+        ({}, "missing/curves.png", "missing"),
+        ({"train_loss": 10**400}, "curves.png", "OverflowError"),
+    ],
+)
+def test_curves_that_fail_are_a_warning(changes, path, reason):
     warnings = []
-    drawn([record(1)], path, warn=warnings.append)
-    assert [line.startswith("no curves drawn: ") for line in warnings] == [True]
+    drawn([record(1, **changes)], path, warn=warnings.append)
+    (line,) = warnings
+    assert line.startswith("no curves drawn: ")
+    assert reason in line
     assert os.listdir() == []

@@ -1,5 +1,9 @@
 """StopRequest: a run with a limit of time stops while enough of it is left."""
 
+import os
+import sys
+import time
+
 import pytest
 
 from distcnn.system import signals
@@ -18,6 +22,14 @@ def test_as_long_as_two_of_the_longest_steps_are_possible(monkeypatch, age, seco
     while not request.requested:
         now[0] += seconds
     assert now[0] - 1000 == stops
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_the_time_counts_from_the_start_of_the_process(run):
+    begin = time.monotonic()
+    done = run("python", "-c", "from distcnn.system import signals; print(signals._age())")
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    assert 0 < float(done.stdout) <= time.monotonic() - begin + tick
 
 
 def test_without_a_limit_it_goes_on(monkeypatch):

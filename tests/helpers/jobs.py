@@ -16,6 +16,8 @@ import distcnn
 from distcnn.system import threads
 
 ROOT = Path(distcnn.__file__).parents[1]
+WITHOUT_PICTURES = str(Path(__file__).with_name("without_pictures"))
+PICTURES = {"PYTHONPATH": ROOT}  # `env` of commands whose pictures are looked at
 MARK = "DISTCNN_TEST_JOB"  # in the environment of every process of a job: how its processes are found
 OPEN_MPI = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",  # in containers tests often run as root
@@ -27,6 +29,9 @@ OPEN_MPI = {
 }
 # From an outer launcher, not for an inner job.
 OUTER_JOB = "PMI", "OMPI_COMM_WORLD", "MPI_LOCAL", "HYD"
+# What would change what commands print, pytest among them, from one machine to another.
+PRINTING = "CI", "BUILD_NUMBER", "COLUMNS", "LINES", "PYTEST_ADDOPTS", "FORCE_COLOR", "NO_COLOR", "PY_COLORS"
+LEFT_OUT = {*threads.THREADS, *PRINTING, "PYTHONDONTWRITEBYTECODE"}
 
 
 def launched() -> bool:
@@ -127,13 +132,16 @@ def show(done: subprocess.CompletedProcess) -> str:
 
 
 def clean_environment(extra: dict) -> dict:
-    """Return the environment that this process was started in, in which any folder finds distcnn."""
+    """Return the environment that this process was started in, in which any folder finds distcnn.
+
+    Pictures are empty: see without_pictures. Python keeps the bytecode of what it compiles, even if told not to.
+    """
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in threads.THREADS and not name.startswith(OUTER_JOB)
+        if name not in LEFT_OUT and not name.startswith(OUTER_JOB)
     }
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [WITHOUT_PICTURES, str(ROOT), os.environ.get("PYTHONPATH")]))
     return OPEN_MPI | inherited | {"PYTHONPATH": path} | {name: str(value) for name, value in extra.items()}
 
 
