@@ -140,7 +140,7 @@ def test_a_file_in_the_folder_is_a_model(tmp_path, monkeypatch):
     text += "MODELS = {'linear': Model(lambda shape, classes: [Flatten(), Dense(classes)], (1, 8, 8))}\n"
     (tmp_path / "linear.py").write_text(text)
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
-    found = catalog._declared()
+    found = catalog._declared(models.__path__)
     assert set(found) == {*MODELS, "linear"}
     assert list(found) == sorted(found)
     monkeypatch.setitem(MODELS, "linear", found["linear"])

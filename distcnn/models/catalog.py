@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
-from distcnn import models
 from distcnn.models.base import Model
 from distcnn.network.shapes import infer_shapes
 
 
-def _declared() -> dict[str, Model]:
-    """Return the models of all modules of this folder, in the order of their names."""
-    names = [found.name for found in iter_modules(models.__path__) if found.name not in NOT_MODELS]
+def _declared(folders: Iterable[str]) -> dict[str, Model]:
+    """Return the models of all modules of this package, in the order of their names; folders: where these lie."""
+    names = [found.name for found in iter_modules(folders) if found.name not in NOT_MODELS]
     modules = [import_module(f"distcnn.models.{name}") for name in names]
     found = [item for module in modules for item in getattr(module, "MODELS", {}).items()]
     return dict(sorted(found))
 
 
 NOT_MODELS = {"__main__", "catalog", "networks"}  # they need this module
-MODELS = _declared()
+MODELS = _declared([str(Path(__file__).parent)])
 
 
 def size(name: str) -> tuple[int, int]:
