@@ -97,7 +97,7 @@ class Compiler:
 
     def __init__(self, function: Callable, signature: types.Type, folder: Path | None, **options: Any):
         self.function, self.signature, self.folder, self.options = function, signature, folder, options
-        self.dispatcher = self._decorate(cache=bool(folder))
+        self.dispatcher, self.file = self._decorate(cache=bool(folder)), None  # the file in the cache
         if folder:
             place = Path(self.dispatcher.stats.cache_path)
             if place.parent != folder:
@@ -115,7 +115,8 @@ class Compiler:
                 saved, files = self.dispatcher._cache, self.dispatcher._cache._cache_file
                 _check_arguments(type(files).load, 2)
                 _check_arguments(type(files).save, 3)
-                saved._cache_file = CodeFile(place, saved._impl.filename_base, files._dump)
+                self.file = CodeFile(place, saved._impl.filename_base, files._dump)
+                saved._cache_file = self.file
         except UnknownNumba as error:
             report(error)
             self.folder, self.dispatcher = None, self._decorate()
