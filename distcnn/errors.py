@@ -68,6 +68,9 @@ class Diverged(DistcnnError):
     exit_code = 3
 
 
+LOWER_RATE = "try a lower learning rate (--learning-rate)"  # a remedy for divergence
+
+
 class StepDiverged(Diverged):
     """A step has diverged, its update was not applied, and the cause is not known yet.
 
@@ -77,7 +80,7 @@ class StepDiverged(Diverged):
 
     def __init__(self, step: int, blocks: Sequence = ()):
         where = f"diverged at step {step}, whose update was not applied"
-        super().__init__(f"{where}: a loss or gradient is NaN or beyond 2**27; try a lower --learning-rate")
+        super().__init__(f"{where}: a loss or gradient is NaN or beyond 2**27; {LOWER_RATE}")
         self.step, self.blocks = step, blocks
 
 

@@ -27,11 +27,12 @@ from types import FrameType
 from typing import Any
 
 from distcnn.config import parser
-from distcnn.config.settings import Config
+from distcnn.config.settings import SETTINGS, Config, option
 from distcnn.config.types import Real, Type, Whole
 from distcnn.errors import ConfigError, DistcnnError, Stopped
 from distcnn.run import checkpoint, run_folder
 from distcnn.system import job_status
+from distcnn.system.counts import counted
 from distcnn.system.job_status import BEGUN, STARTED, TRAINING
 from distcnn.system.mpirun import Job
 from distcnn.system.python import python
@@ -86,11 +87,21 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     made.add_argument("--start-limit", metavar="SECONDS", default="300", help=limit)
     more = 'more options for mpirun, such as "--hostfile hosts"'
     made.add_argument("--mpirun", metavar="OPTIONS", default="", help=more)
+    _require_separated(argv[:end])
     found = made.parse_args(argv[:end])
     found.ranks = _number(found.ranks, Whole(1), "-n")
     found.max_restarts = _number(found.max_restarts, Whole(0), "--max-restarts")
     found.start_limit = _number(found.start_limit, Real(0), "--start-limit")
     return found, list(argv[end + 1 :])
+
+
+def _require_separated(words: Sequence[str]) -> None:
+    """Raise ConfigError if an option of training is among the launcher's, before the `--`."""
+    for name in (word.partition("=")[0] for word in words):
+        if name in map(option, SETTINGS):
+            raise ConfigError(
+                f"{name} is an option of training, which come behind --, as in: -n 2 -- {name} ..."
+            )
 
 
 def launch(arguments: argparse.Namespace, options: list[str], signals: StopSignals) -> int:
@@ -122,7 +133,7 @@ def launch(arguments: argparse.Namespace, options: list[str], signals: StopSigna
             _require_hope(signals, failures, how, where)
             if attempt < arguments.max_restarts:
                 warn(f"the job ended: {how}; restart {attempt + 1} of {arguments.max_restarts}, {where}")
-    message = f"gave up after {arguments.max_restarts} restarts; the last job ended: {how}"
+    message = f"gave up after {counted(arguments.max_restarts, 'restart')}; the last job ended: {how}"
     raise DistcnnError(f"{message}; with --resume auto, training continues {where}")
 
 
@@ -251,11 +262,11 @@ def _without(options: Sequence[str], names: Collection[str]) -> list[str]:
     return remaining
 
 
-def _number(word: str, kind: Type, option: str) -> Any:
+def _number(word: str, kind: Type, name: str) -> Any:
     """Return the number in a word; raise ConfigError, which names the option, if it is not valid."""
     value = kind.validate(kind.parse(word))
     if value is None:
-        raise ConfigError(f"{option}: {word!r} is not valid; wanted {kind.wanted}")
+        raise ConfigError(f"{name}: {word!r} is not valid; wanted {kind.wanted}")
     return value
 
 

@@ -30,8 +30,9 @@ from distcnn.resilience.watchdog import Watchdog
 from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
 from distcnn.run.run_folder import Run
+from distcnn.system.counts import counted
 from distcnn.system.signals import StopRequest
-from distcnn.system.terminal_text import warn
+from distcnn.system.terminal_text import say, warn
 from distcnn.training.setup import load_data
 from distcnn.training.trainer import Trainer
 
@@ -137,12 +138,12 @@ def print_digest(trainer: Trainer) -> None:
 
 def summary(run: Run, trainer: Trainer) -> str:
     """Return a line that describes the run: model, data, ranks and folder."""
-    images, ranks = trainer.dataset.train.images, trainer.comm.size
-    shape = " x ".join(map(str, images.shape[1:]))
+    images, classes = trainer.dataset.train.images, counted(len(trainer.dataset.classes), "class")
+    shape, ranks = " x ".join(map(str, images.shape[1:])), counted(trainer.comm.size, "rank")
     where = f"from step {trainer.steps} in {run.folder}" if trainer.steps else f"in {run.folder}"
     return (
-        f"{run.config.model}, {trainer.net.trained:,} parameters, on {trainer.dataset.name}: {len(images):,} "
-        f"images {shape}, {len(trainer.dataset.classes)} classes; {ranks} rank{'s' * (ranks > 1)}, {where}"
+        f"{run.config.model}, {counted(trainer.net.trained, 'parameter')}, on {trainer.dataset.name}: "
+        f"{counted(len(images), 'image')} {shape}, {classes}; {ranks}, {where}"
     )
 
 
@@ -176,12 +177,23 @@ def main(comm: Comm) -> None:
         return on_root(comm, print_models)
     run, trainer = retry_on_rank_failure(comm, prepare, comm, request)
     if trainer.finished or enough_steps(trainer, run.config):
-        return print_digest(trainer)
+        return report_finished(run, trainer)
     run = create(comm, run)
     trainer.repartition()  # as ranks may have failed since the trainer was made
     if train_in(run, trainer):
         message = f"stopped on request after step {trainer.steps}: continue with --resume auto"
         raise mark_collective(Stopped(message))
+
+
+def report_finished(run: Run, trainer: Trainer) -> None:
+    """Say, on rank 0, that the run has nothing left to do and how to train on, and print the digest."""
+    done, option = counted(trainer.steps, "step"), "--max-steps"
+    if trainer.finished:
+        done, option = counted(run.config.epochs, "epoch"), "--epochs"
+    if trainer.comm.rank == 0:
+        remedy = f"to train on, resume it with a higher {option}"
+        say(f"distcnn: {run.folder} is finished, as it has done {done}; {remedy}", sys.stderr)
+    print_digest(trainer)
 
 
 def print_models() -> None:

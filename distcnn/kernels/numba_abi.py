@@ -30,6 +30,7 @@ from numba import types
 
 from distcnn.kernels.kernel_cache import CodeFile
 from distcnn.lanes.types import INT, LONG, writable_view
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import warn
 
 try:
@@ -202,7 +203,7 @@ def words(kernel: Any, arguments: tuple) -> np.ndarray:
     """Return the arguments of a call of a Kernel as words, int64; raise TypeError unless they fit its signature."""
     kinds = kernel.signature.args
     if len(arguments) != len(kinds):
-        raise TypeError(f"{kernel} takes {len(kinds)} arguments; it was given {len(arguments)}")
+        raise TypeError(f"{kernel} takes {counted(len(kinds), 'argument')}; it was given {len(arguments)}")
     found = [_words_of(kernel, *each) for each in zip(kinds, arguments, strict=True)]
     return np.array([*chain.from_iterable(found)], np.int64)
 

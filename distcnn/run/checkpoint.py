@@ -15,6 +15,7 @@ from distcnn.errors import CheckpointError
 from distcnn.run.hdf5_image import Image, pack, unpack
 from distcnn.run.state import State
 from distcnn.system.atomic_files import temporary_path, write_whole
+from distcnn.system.counts import counted
 
 HEADER = 512  # bytes: HDF5's smallest user block
 FORMAT, OLD_FORMAT = 2, 1  # the format that is written, and the earlier one, which is read, too
@@ -89,7 +90,9 @@ def _format(header: bytes, size: int, path: str | Path) -> int:
         raise CheckpointError(f"{path}: {found}; use the version of distcnn that wrote it")
     wanted = HEADER + int(match[2])
     if size != wanted:
-        raise CheckpointError(f"{path}: has {size} bytes, wanted {wanted}; use another checkpoint")
+        raise CheckpointError(
+            f"{path}: has {counted(size, 'byte')}, wanted {wanted:,}; use another checkpoint"
+        )
     return int(match[1])
 
 

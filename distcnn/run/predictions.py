@@ -117,7 +117,8 @@ def describe(predictions: Predictions) -> Iterator[str]:
     number, labels = len(predictions.predicted), predictions.labels
     if labels is not None:
         correct = int((predictions.predicted == labels).sum())
-        yield f"accuracy {predictions.accuracy:.2%}: {correct:,} of {number:,} are correct"
+        are = "is" if correct == 1 else "are"
+        yield f"accuracy {predictions.accuracy:.2%}: {correct:,} of {number:,} {are} correct"
     yield from _images(predictions) if number <= FEW_IMAGES else _classes(predictions)
 
 
@@ -134,7 +135,8 @@ def _classes(predictions: Predictions) -> Iterator[str]:
     """Yield a line for each class: how often it was predicted, and the fraction of its images that are correct."""
     counts = np.bincount(predictions.predicted, minlength=len(predictions.classes))
     if len(counts) > MANY_CLASSES:
-        yield f"{np.count_nonzero(counts)} of {len(counts)} classes were predicted"
+        found = np.count_nonzero(counts)
+        yield f"{found} of {len(counts)} classes {'was' if found == 1 else 'were'} predicted"
         return
     labels = predictions.labels
     names = [printable(name) for name in predictions.classes]

@@ -174,7 +174,7 @@ class Recorder:
         """Raise OutputError if the last state could not be written."""
         if self._unsaved:
             raise OutputError(
-                f"{self.run.folder}: {self._unsaved}: make room, then continue with --resume auto"
+                f"{self.run.folder}: {self._unsaved}: make room, then continue it (--resume auto)"
             )
 
     def _take_over(self, done: TrainingProgress) -> None:

@@ -18,6 +18,7 @@ from distcnn.errors import CheckpointError, OutputError
 from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint
 from distcnn.run.state import State
+from distcnn.run.trained_data import with_data
 from distcnn.system import job_status
 from distcnn.system.atomic_files import write_whole
 from distcnn.system.regular_files import read_regular
@@ -114,9 +115,9 @@ def _config_of_state(request: Request, state: State, path: Path) -> Config:
     if state.numerics != NUMERICS:
         raise CheckpointError(
             f"{path}: numerics {state.numerics}, but this is numerics {NUMERICS}, which gives other bits; "
-            f"use the version that wrote it, or start a new run"
+            f"use the version that wrote it, or start a new run in another folder (--out)"
         )
-    return _with_absolute_data(resumed(request, from_toml(state.config_toml, path)))
+    return _resumed_config(request, state.config_toml, path)
 
 
 def _config_of_file(request: Request, path: Path) -> Config:
@@ -124,9 +125,17 @@ def _config_of_file(request: Request, path: Path) -> Config:
     if not os.path.lexists(path):
         return _with_absolute_data(request.config)
     try:
-        return _with_absolute_data(resumed(request, from_toml(read_regular(path, FILE_LIMIT).decode(), path)))
+        text = read_regular(path, FILE_LIMIT).decode()
     except (OSError, ValueError):
-        raise OutputError(f"{path}: cannot be read; remove its folder, or choose another --out") from None
+        remedy = "remove its folder, or choose another one (--out)"
+        raise OutputError(f"{path}: cannot be read; {remedy}") from None
+    return _resumed_config(request, text, path)
+
+
+def _resumed_config(request: Request, text: str, path: Path) -> Config:
+    """Return the settings of a resumed run from the TOML that the file at this path holds."""
+    config = resumed(request, from_toml(text, path))
+    return _with_absolute_data(with_data(config, request.config.data, path))
 
 
 def _with_absolute_data(config: Config) -> Config:
@@ -240,9 +249,10 @@ def _holds_run(folder: str | Path) -> bool:
 
 def _occupied(folder: str | Path) -> OutputError:
     """Return the exception for a folder that holds a run already."""
-    return OutputError(f"{folder}: holds a run; continue it with --resume auto, or choose another --out")
+    remedy = "continue it with --resume auto, or choose another folder (--out)"
+    return OutputError(f"{folder}: holds a run; {remedy}")
 
 
 def _unwritable(folder: str | Path, error: OSError) -> OutputError:
     """Return the exception for a folder that cannot be written."""
-    return OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out")
+    return OutputError(f"{folder}: cannot be written: {error.strerror}; choose another folder (--out)")

@@ -6,6 +6,7 @@ link that lies there already is never followed. It is written through the descri
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from distcnn.errors import OutputError
+
+FULL = errno.ENOSPC, errno.EDQUOT, errno.EFBIG  # the disk, the quota, or the largest size of a file
 
 
 def write_whole(path: str | os.PathLike, *pieces: bytes | memoryview) -> None:
@@ -46,8 +49,8 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except OSError as error:
         # Not error.strerror, into which h5py writes internals of HDF5.
         reason = os.strerror(error.errno) if error.errno else error
-        message = f"{path}: cannot be written: {reason}; make room or choose another folder"
-        raise OutputError(message) from None
+        remedy = "make room, or " * (error.errno in (None, *FULL)) + "choose another folder"
+        raise OutputError(f"{path}: cannot be written: {reason}; {remedy}") from None
     finally:
         with suppress(OSError):
             temporary.unlink()
