@@ -47,8 +47,7 @@ def warn_of_classes(labels: np.ndarray, right: np.ndarray, classes: Sequence[str
         warn(f"no {split} image is of {_named(missing, classes)}, which the accuracy leaves out")
     if len(wrong):
         found = f"no {split} image of {_named(wrong, classes)} is classified correctly"
-        number = counted(int(images[wrong].sum()), "image")
-        warn(f"{found}, of {number}; python -m distcnn.predict shows the figures of every class")
+        warn(f"{found}, of {counted(int(images[wrong].sum()), 'image')}")
 
 
 def _named(numbers: np.ndarray, classes: Sequence[str]) -> str:

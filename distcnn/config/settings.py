@@ -24,7 +24,7 @@ def optimizer_settings() -> dict[str, tuple[str, ...]]:
 
 FRACTION = Real(0.0, 1.0)
 NONNEGATIVE = Real(0.0)
-PATH = Word("PATH", "a path")
+PATH = Word("PATH", "a path of one line in UTF-8 (rename it, or name a link to it)")
 RESUME = Word("never|auto|FILE", "never, auto or a checkpoint")
 OPTIMIZER = Choice(lambda: tuple(optimizer_settings()))
 SCHEDULE = Choice(("constant", "cosine", "step", "one-cycle", "polynomial"))

@@ -29,6 +29,7 @@ from distcnn.parallel.retry import retry_on_rank_failure
 from distcnn.parallel.serial import SerialComm
 from distcnn.parallel.ulfm import UlfmComm, failures, rank_name, ulfm_comm
 from distcnn.system import job_status
+from distcnn.system.hidden_modules import USAGE_ERROR, explanation
 from distcnn.system.terminal_text import printable, say
 
 __all__ = ["barrier", "mark_collective", "on_all", "on_root", "run", "world"]
@@ -139,9 +140,12 @@ def _fail(comm: Comm, error: BaseException, remote: bool) -> NoReturn:
         time.sleep(PAUSE)
     what = "".join(traceback.format_exception(error))
     who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed"
+    hidden = explanation(error.__traceback__)
     if isinstance(error, DistcnnError):
         what = printable(f"distcnn: error: {error}") + "\n"
         job_status.write(f"{job_status.EXIT} {error.exit_code}")
+    elif hidden:
+        _end(comm, USAGE_ERROR, printable(hidden))
     _end(comm, getattr(error, "exit_code", 1), what + printable(who))
 
 

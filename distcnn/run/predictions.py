@@ -70,10 +70,15 @@ def _hdf5(predictions: Predictions) -> Iterator[memoryview]:
         file["predicted"], file["probabilities"] = predictions.predicted, predictions.probabilities
         if predictions.labels is not None:
             file["labels"] = predictions.labels
-        file.attrs["classes"] = list(predictions.classes)
+        file.attrs["classes"] = [_utf8(name) for name in predictions.classes]
         for key, value in predictions.about.items():
-            file.attrs[key] = value
+            file.attrs[key] = _utf8(value) if isinstance(value, str) else value
     yield memory.getbuffer()
+
+
+def _utf8(text: str) -> str:
+    """Return a text in which bytes that are not UTF-8, as names of files and classes may have, are escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _csv(predictions: Predictions) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from distcnn.config.settings import Config, Request, resumed
+from distcnn.config.settings import Config, Request, option, resumed, validated
 from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.numerics import NUMERICS
@@ -139,8 +139,13 @@ def _resumed_config(request: Request, text: str, path: Path) -> Config:
 
 
 def _with_absolute_data(config: Config) -> Config:
-    """Return the settings with an absolute data path, which is valid in any working folder."""
-    return replace(config, data=os.path.abspath(config.data)) if config.data else config
+    """Return the settings with an absolute data path, which is valid in any working folder.
+
+    Raises ConfigError if it cannot be saved, as the working folder's name is not text.
+    """
+    if config.data is None:
+        return config
+    return replace(config, data=validated("data", os.path.abspath(config.data), option("data")))
 
 
 # ---- making the folder ----

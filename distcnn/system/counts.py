@@ -13,4 +13,4 @@ def plural(number: int, noun: str) -> str:
     """Return a noun in singular if the number is 1, otherwise in plural."""
     if number == 1:
         return noun
-    return noun + ("es" if noun.endswith(("s", "x", "ch", "sh")) else "s")
+    return noun + ("es" if noun.endswith(("s", "x", "sh", "tch")) else "s")

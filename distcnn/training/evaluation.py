@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from distcnn.data.dataset import Split
-from distcnn.errors import Diverged
+from distcnn.errors import LOWER_RATE, Diverged
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from distcnn.network.worker import Worker
@@ -24,14 +24,14 @@ def evaluate(
     pool: WorkerPool,
     split: Split,
     comm: Comm,
-    where: str = "the evaluation",
+    when: str = "",
     heartbeat: Heartbeat | None = None,
     right: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Return the mean loss, the accuracy and all `METRICS` over a split, by name: the same on every rank. Collective.
 
     pool: the workers of this rank; their weights are evaluated.
-    where: the name of this evaluation in error messages.
+    when: a phrase for error messages, if this is an evaluation of a net in training: "after step 7".
     heartbeat: of this rank.
     right: int64 [classes], zeros, to which the right answers of each class are added; None: they are not counted.
 
@@ -47,7 +47,7 @@ def evaluate(
     if right is not None:
         right[:] = np.sum(comm.allgather(right), axis=0)
     sums = np.sum([np.array(each, object) for each in comm.allgather(sums.tolist())], axis=0)
-    totals = checked_totals(Counters(sums), where)
+    totals = checked_totals(Counters(sums), when)
     counts = zip(METRICS, sums[HEAD:], strict=True)
     more = {name: count / max(totals.samples, 1) for name, count in counts}
     return {"loss": totals.mean_loss, "accuracy": totals.accuracy} | more
@@ -106,11 +106,14 @@ def _block(split: Split, position: int) -> tuple[Block, np.ndarray]:
     return Block.of(split.images, split.labels, numbers), split.labels[numbers]
 
 
-def checked_totals(counters: Counters, where: str) -> Totals:
-    """Return the totals of the counters; raise Diverged on every rank if a value has overflowed.
-
-    where: the name of the computation in the error message.
-    """
+def checked_totals(counters: Counters, when: str) -> Totals:
+    """Return the totals of the counters; raise Diverged on every rank if a value has overflowed; when: as above."""
     if counters.overflows:
-        raise mark_collective(Diverged(f"diverged at {where}: a loss or gradient is NaN or beyond 2**27"))
+        where, remedy = (
+            "the evaluation",
+            "the checkpoint has diverged, or the images have far too large values",
+        )
+        if when:
+            where, remedy = f"{where} {when}", LOWER_RATE
+        raise mark_collective(Diverged(f"diverged at {where}: a loss is NaN or beyond 2**27; {remedy}"))
     return counters.totals

@@ -1,16 +1,18 @@
-"""Damage checkpoints and data files at random and read them.
+"""Damage checkpoints, data files and archives at random and read them.
 
-    python -m tests.programs.damaged_files [COUNT] [--seed S]
+    python -m tests.programs.damaged_files [COUNT] [--seed S] [--kind KIND ...]
 
 Each damaged file is read in a process of its own, which has limited memory and time. It must be refused in one
 line, or give exactly what the whole file gives. Six of ten mutations hit metadata, half of these where it is not
 zero, and a quarter where a shape is written. The probe of a data file, see distcnn.data.sandbox, runs in a fork
 here, as Python takes longer to start than the file to read; every 50th runs in a subprocess, as in training.
+Signed checkpoints and archives bear the right checksums after a mutation, as whoever makes one can write them.
 """
 
 import argparse
 import collections
 import hashlib
+import io
 import json
 import os
 import random
@@ -18,22 +20,27 @@ import resource
 import signal
 import struct
 import sys
+import tarfile
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
+from PIL import Image
 
 from distcnn.data import sandbox, sandbox_probe
 from distcnn.data.dataset import load
 from distcnn.data.fingerprint import seal
+from distcnn.data.importers.sources import read_source
 from distcnn.errors import UserError
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint, checkpoint_sandbox
 from distcnn.run.hdf5_image import unpack
 from tests.helpers.states import state
 
+WALL = 600  # seconds that a reader may take, on a busy machine
 SECONDS, MEMORY = 20, 2**30  # of processor time, and bytes beyond those at its start, that a reader may use
 METADATA = 0.6  # of the mutations
 BAD = ("crash", "hang", "memory", "wrong", "exception", "lines")
@@ -62,6 +69,59 @@ def saved(path):
     checkpoint.save(path, state())
 
 
+def pictures():
+    """Return the files of a folder of pictures by class, by name."""
+    rng, found = np.random.default_rng(0), {}
+    for split, n in ("train", 3), ("test", 1):
+        for name in "cat", "dog":
+            for k in range(n):
+                file = io.BytesIO()
+                Image.fromarray(rng.integers(0, 256, (6, 5), np.uint8)).save(file, "PNG")
+                found[f"pets/{split}/{name}/{k}.png"] = file.getvalue()
+    return found
+
+
+def cifar():
+    """Return the files of CIFAR-10's binary version, by name."""
+    rng, folder = np.random.default_rng(0), "cifar-10-batches-bin"
+    records = {name: rng.bytes(3072) for name in ("data_batch_1", "test_batch")}
+    found = {f"{folder}/{name}.bin": b"\x03" + record for name, record in records.items()}
+    return found | {f"{folder}/batches.meta.txt": b"\n".join(b"class%d" % k for k in range(10))}
+
+
+def tar(path, files, mode="w"):
+    """Write an archive of files, by name."""
+    with tarfile.open(path, mode) as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def zipped(path):
+    """Write a .zip of pictures."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in pictures().items():
+            archive.writestr(name, content)
+
+
+def sign_tar(content):
+    """Return a .tar in which every header bears its right checksum."""
+    content = bytearray(content)
+    for start in range(0, len(content) - 511, 512):
+        block = content[start : start + 512]
+        if block[257:262] == b"ustar":
+            block[148:156] = b" " * 8
+            content[start + 148 : start + 156] = b"%06o\0 " % sum(block)
+    return bytes(content)
+
+
+def sign_checkpoint(content):
+    """Return a checkpoint whose header bears the checksum of the rest."""
+    image = bytes(content[checkpoint.HEADER :])
+    return checkpoint._header(image) + image
+
+
 PACKED = {"chunks": (16, 1, 6, 5), "compression": "gzip", "shuffle": True}
 KINDS = {
     "plain": dataset,
@@ -71,13 +131,25 @@ KINDS = {
     "latest": lambda path: dataset(path, libver="latest", **PACKED),
     "resizable": lambda path: dataset(path, maxshape=(None, 1, 6, 5), **PACKED),
     "checkpoint": saved,
-    "signed": saved,  # and signed again after each mutation, as whoever makes a checkpoint can
+    "signed": saved,
+    "tar": lambda path: tar(path, pictures()),
+    "tar.xz": lambda path: tar(path, pictures(), "w:xz"),
+    "tar.gz": lambda path: tar(path, pictures(), "w:gz"),
+    "cifar": lambda path: tar(path, cifar()),
+    "zip": zipped,
 }
+SIGN = {"signed": sign_checkpoint, "tar": sign_tar, "cifar": sign_tar}  # what signs a file again
+ANY = {
+    *SIGN,
+    "tar.xz",
+    "tar.gz",
+    "zip",
+}  # may give other contents than the whole file, if they are read at all
 
 
 def samples_of(path):
     """Return the ranges of a file that hold samples; all else is metadata."""
-    if path.suffix == ".checkpoint":
+    if path.suffix != ".h5":
         return []
     found = []
 
@@ -171,6 +243,8 @@ def read(path):
     if path.suffix == ".checkpoint":
         state = checkpoint.load(path)
         return hashlib.sha256(repr(vars(state)).encode() + state.parameters.tobytes()).hexdigest()
+    if path.suffix != ".h5":
+        return repr(read_source(path))
     data = load(path, SerialComm())
     return f"{data.fingerprint} {data.classes}"
 
@@ -226,7 +300,7 @@ def tried(path, wanted, subprocess):
 
 def _reader(path, wanted, subprocess, writing):
     """Write in a word what reading a file gives to a pipe, and end this process."""
-    signal.alarm(4 * SECONDS)
+    signal.alarm(WALL)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
     if not subprocess:
         sandbox.run_probe, sandbox_probe.SECONDS = forked_probe, 3
@@ -250,29 +324,28 @@ def main(words):
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", choices=KINDS, help="damage files of this kind only")
+    parser.add_argument(
+        "--kind", choices=KINDS, nargs="+", default=list(KINDS), help="damage these files only"
+    )
     parser.add_argument("--keep", type=Path, help="a folder for files that do harm")
     options = parser.parse_args(words)
     rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
     with tempfile.TemporaryDirectory() as folder:
         whole = {}
         for kind, make in KINDS.items():
-            path = Path(folder, f"{kind}.checkpoint" if make is saved else f"{kind}.h5")
+            path = Path(folder, f"{kind}.{'checkpoint' if make is saved else kind if kind in ANY else 'h5'}")
             make(path)
             content, inside = path.read_bytes(), samples_of(path)
             whole[kind] = path, content, places_of(content, inside), read(path)
         for k in range(options.count):
-            kind = options.kind or rng.choice(list(KINDS))
+            kind = rng.choice(options.kind)
             path, content, places, wanted = whole[kind]
             damaged, how = mutate(rng, content, places)
             if damaged == content:
                 table[kind]["unchanged"] += 1
                 continue
-            if kind == "signed":
-                image, wanted = bytes(damaged[checkpoint.HEADER :]), None
-                damaged = checkpoint._header(image) + image
-            path.write_bytes(damaged)
-            word, text = tried(path, wanted, k % 50 == 0)
+            path.write_bytes(SIGN[kind](damaged) if kind in SIGN else damaged)
+            word, text = tried(path, None if kind in ANY else wanted, k % 50 == 0)
             table[kind][word] += 1
             if word in BAD:
                 print(f"{kind} {k} {how}: {word} {text[:300]}", flush=True)

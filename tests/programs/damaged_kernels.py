@@ -94,7 +94,7 @@ def head_flip(rng, path, content):
 
 def other_file(rng, path, content):
     """Put another kernel's file, which is sound, in the place."""
-    others = [each for each in path.parent.iterdir() if each != path]
+    others = [each for each in path.parent.glob("*.nbc") if each != path]
     shutil.copyfile(rng.choice(others), path)
 
 
