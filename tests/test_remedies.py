@@ -404,13 +404,13 @@ def test_a_remedy_works(command, monkeypatch, row, k):
 
 def test_a_finished_run_says_how_to_train_on(command, capsys):
     command("train --out done --epochs 2")
-    for option, value, more in (("--epochs", 3, ""), ("--max-steps", 4, "--epochs 9 --max-steps 3")):
+    for option, before, after in (("--epochs", "", "3"), ("--max-steps", "3 --epochs 9", "4 --epochs 9")):
         capsys.readouterr()
-        command(f"train --resume auto --out done {more}")
+        command(f"train --resume auto --out done {option * bool(before)} {before}")
         said, note = capsys.readouterr()
         assert [line.split()[0] for line in said.splitlines()] == ["weights_sha256"]
         assert re.search(rf"done is finished, as it has done \d (epoch|step)s; .* a higher {option}\n", note)
-        command(f"train --resume auto --out done {option} {value}")
+        command(f"train --resume auto --out done {option} {after}")
         assert "done is finished" not in capsys.readouterr().err
 
 

@@ -58,10 +58,12 @@ def explanation(trace: TracebackType | None) -> str | None:
 def hidden_install(package: Path) -> Path | None:
     """Return the folder of another distcnn that the one in the working folder hides, or None.
 
+    If the working folder is on sys.path twice, as with PYTHONPATH, it was chosen on purpose.
+
     package: the folder of the distcnn that is in use.
     """
     here = [place for place in sys.path if _is_here(place)]
-    if not here or package.parent.resolve() != Path.cwd().resolve():
+    if len(here) != 1 or package.parent.resolve() != Path.cwd().resolve():
         return None
     found = PathFinder.find_spec("distcnn", [place for place in sys.path if place not in here])
     other = Path(found.origin).parent if found and found.origin else package
