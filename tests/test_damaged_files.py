@@ -49,7 +49,7 @@ def test_a_file_whose_probe_fails_is_refused(tmp_path, monkeypatch, code, words)
 @pytest.mark.parametrize("storage", [{"compression": "gzip"}, {"fletcher32": True}])
 def test_chunks_over_the_limit_are_not_called_damaged(tmp_path, monkeypatch, storage):
     """Where memory does not suffice, HDF5 says that a filter has failed. The remedy of the message works."""
-    few = "import distcnn.data.sandbox_probe as p; p.MEMORY = 2**26; sys.exit(p.main(sys.argv[1]))"
+    few = "import distcnn.data.sandbox_probe as p; p.MEMORY, p.SLAB = 2**26, 2**20; sys.exit(p.main(sys.argv[1]))"
     monkeypatch.setattr(sandbox, "PROBE", f"import sys; sys.path[:] = sys.argv[2:]; {few}")
     images = np.zeros((6400, 1, 64, 64), np.uint8)
 

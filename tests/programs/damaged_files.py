@@ -6,13 +6,13 @@ Each damaged file is read in a process of its own, which has limited memory and 
 line, or give exactly what the whole file gives. Six of ten mutations hit metadata, half of these where it is not
 zero, and a quarter where a shape is written. The probe of a data file, see distcnn.data.sandbox, runs in a fork
 here, as Python takes longer to start than the file to read; every 50th runs in a subprocess, as in training.
-Signed checkpoints and archives bear the right checksums after a mutation, as whoever makes one can write them.
+Signed checkpoints and archives bear the right checksums after a mutation, as whoever makes one can write them. With a
+used checkpoint, which is a signed one, the commands evaluate, predict and train, which resumes from it.
 """
 
 import argparse
 import collections
 import hashlib
-import io
 import json
 import os
 import random
@@ -20,25 +20,20 @@ import resource
 import signal
 import struct
 import sys
-import tarfile
 import tempfile
 import time
-import zipfile
 from pathlib import Path
 
 import h5py
-import numpy as np
-from PIL import Image
 
 from distcnn.data import sandbox, sandbox_probe
 from distcnn.data.dataset import load
-from distcnn.data.fingerprint import seal
 from distcnn.data.importers.sources import read_source
 from distcnn.errors import UserError
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint, checkpoint_sandbox
 from distcnn.run.hdf5_image import unpack
-from tests.helpers.states import state
+from tests.programs.whole_files import KINDS, saved, use
 
 WALL = 600  # seconds that a reader may take, on a busy machine
 SECONDS, MEMORY = 20, 2**30  # of processor time, and bytes beyond those at its start, that a reader may use
@@ -46,63 +41,7 @@ METADATA = 0.6  # of the mutations
 BAD = ("crash", "hang", "memory", "wrong", "exception", "lines")
 
 
-# ---- whole files ----
-
-
-def dataset(path, dtype=np.uint8, classes=True, libver=None, **storage):
-    """Write a small dataset that bears a seal."""
-    rng = np.random.default_rng(0)
-    with h5py.File(path, "w", libver=libver) as file:
-        for split, n in (("train", 60), ("test", 20)):
-            images = rng.integers(0, 256, (n, 1, 6, 5)).astype(dtype)
-            file.create_dataset(f"{split}/images", data=images, **storage)
-            file[f"{split}/labels"] = rng.integers(0, 3, n)
-        if classes:
-            file.attrs["classes"] = ["one", "two", "three"]
-    data = load(path, SerialComm())
-    with h5py.File(path, "r+", libver=libver) as file:
-        file["train"].attrs["seal"] = seal(data.fingerprint, data.classes if classes else None)
-
-
-def saved(path):
-    """Write a small checkpoint."""
-    checkpoint.save(path, state())
-
-
-def pictures():
-    """Return the files of a folder of pictures by class, by name."""
-    rng, found = np.random.default_rng(0), {}
-    for split, n in ("train", 3), ("test", 1):
-        for name in "cat", "dog":
-            for k in range(n):
-                file = io.BytesIO()
-                Image.fromarray(rng.integers(0, 256, (6, 5), np.uint8)).save(file, "PNG")
-                found[f"pets/{split}/{name}/{k}.png"] = file.getvalue()
-    return found
-
-
-def cifar():
-    """Return the files of CIFAR-10's binary version, by name."""
-    rng, folder = np.random.default_rng(0), "cifar-10-batches-bin"
-    records = {name: rng.bytes(3072) for name in ("data_batch_1", "test_batch")}
-    found = {f"{folder}/{name}.bin": b"\x03" + record for name, record in records.items()}
-    return found | {f"{folder}/batches.meta.txt": b"\n".join(b"class%d" % k for k in range(10))}
-
-
-def tar(path, files, mode="w"):
-    """Write an archive of files, by name."""
-    with tarfile.open(path, mode) as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-
-def zipped(path):
-    """Write a .zip of pictures."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in pictures().items():
-            archive.writestr(name, content)
+# ---- checksums ----
 
 
 def sign_tar(content):
@@ -122,23 +61,12 @@ def sign_checkpoint(content):
     return checkpoint._header(image) + image
 
 
-PACKED = {"chunks": (16, 1, 6, 5), "compression": "gzip", "shuffle": True}
-KINDS = {
-    "plain": dataset,
-    "packed": lambda path: dataset(path, **PACKED),
-    "floats": lambda path: dataset(path, np.float32, classes=False, chunks=(7, 1, 6, 5), fletcher32=True),
-    "lzf": lambda path: dataset(path, chunks=(16, 1, 3, 5), compression="lzf"),
-    "latest": lambda path: dataset(path, libver="latest", **PACKED),
-    "resizable": lambda path: dataset(path, maxshape=(None, 1, 6, 5), **PACKED),
-    "checkpoint": saved,
-    "signed": saved,
-    "tar": lambda path: tar(path, pictures()),
-    "tar.xz": lambda path: tar(path, pictures(), "w:xz"),
-    "tar.gz": lambda path: tar(path, pictures(), "w:gz"),
-    "cifar": lambda path: tar(path, cifar()),
-    "zip": zipped,
-}
-SIGN = {"signed": sign_checkpoint, "tar": sign_tar, "cifar": sign_tar}  # what signs a file again
+SIGN = {
+    "signed": sign_checkpoint,
+    "used": sign_checkpoint,
+    "tar": sign_tar,
+    "cifar": sign_tar,
+}  # what signs a file again
 ANY = {
     *SIGN,
     "tar.xz",
@@ -243,6 +171,8 @@ def read(path):
     if path.suffix == ".checkpoint":
         state = checkpoint.load(path)
         return hashlib.sha256(repr(vars(state)).encode() + state.parameters.tobytes()).hexdigest()
+    if path.suffix == ".used":
+        return use(path)
     if path.suffix != ".h5":
         return repr(read_source(path))
     data = load(path, SerialComm())
@@ -301,6 +231,9 @@ def tried(path, wanted, subprocess):
 def _reader(path, wanted, subprocess, writing):
     """Write in a word what reading a file gives to a pipe, and end this process."""
     signal.alarm(WALL)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
     if not subprocess:
         sandbox.run_probe, sandbox_probe.SECONDS = forked_probe, 3
@@ -332,8 +265,10 @@ def main(words):
     rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
     with tempfile.TemporaryDirectory() as folder:
         whole = {}
-        for kind, make in KINDS.items():
-            path = Path(folder, f"{kind}.{'checkpoint' if make is saved else kind if kind in ANY else 'h5'}")
+        for kind in options.kind:
+            make = KINDS[kind]
+            ending = "checkpoint" if make is saved else kind if kind in ANY else "h5"
+            path = Path(folder, f"{kind}.{ending}")
             make(path)
             content, inside = path.read_bytes(), samples_of(path)
             whole[kind] = path, content, places_of(content, inside), read(path)
