@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from distcnn.network import memory
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
 from distcnn.run.curves import Curves
+from distcnn.system import cache_dir
 from distcnn.system.counts import counted, plural
 from tests.helpers import datasets
 
@@ -541,3 +543,40 @@ def test_numbers_and_nouns():
     assert [counted(k, "rank") for k in (0, 1, 2, 1000)] == ["0 ranks", "1 rank", "2 ranks", "1,000 ranks"]
     assert [counted(k, "test class") for k in (1, 2)] == ["1 test class", "2 test classes"]
     assert [plural(2, noun) for noun in ("batch", "epoch", "box")] == ["batches", "epochs", "boxes"]
+
+
+@pytest.mark.parametrize("follows", ["remove this folder", "set XDG_CACHE_HOME"])
+def test_a_cache_that_others_can_write_to(tmp_path, monkeypatch, capsys, follows):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache_dir, "_WARNED", [])
+    (tmp_path / "distcnn").mkdir()
+    (tmp_path / "distcnn").chmod(0o777)
+    cache_dir.folder("x")
+    assert f"{tmp_path / 'distcnn'}: other users can write there" in (said := capsys.readouterr().err)
+    assert follows in said
+    cache_dir._WARNED.clear()
+    if follows == "remove this folder":
+        shutil.rmtree(tmp_path / "distcnn")
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    assert tmp_path in cache_dir.folder("x").parents
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.mpirun
+def test_an_mpi_library_by_its_path(mpirun, tmp_path):
+    code = "from distcnn.parallel.world import run, world; run(lambda comm: print(world().size))"
+    done = mpirun(2, "python", "-c", code, env={"MPI4PY_LIBMPI": "/nowhere/libmpi.so"}, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("or set MPI4PY_LIBMPI") == 1
+    find = "from mpi4py import MPI; print(*{x.split()[-1] for x in open('/proc/self/maps') if '/libmpi.so' in x})"
+    library = mpirun(1, "python", "-c", find, cwd=tmp_path).stdout.strip()
+    done = mpirun(2, "python", "-c", code, env={"MPI4PY_LIBMPI": library}, cwd=tmp_path)
+    assert done.stdout.split() == ["2", "2"], done.stderr
+
+
+def test_the_help_says_what_the_command_does(capsys):
+    with pytest.raises(SystemExit):
+        parse(["--help"], "prog")
+    assert "Train a network" in capsys.readouterr().out
