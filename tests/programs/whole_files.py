@@ -99,7 +99,10 @@ def use(path):
     for verb, words in (
         (evaluate, [path]),
         (predict, [path, "--out", f"{out}.h5", "--force"]),
-        (train, ["--resume", path, "--out", out, "--max-time", 1, "--progress", "none", "--hang-timeout", 0]),
+        (
+            train,
+            ["--resume", path, "--out", out, "--max-time", 0.05, "--progress", "none", "--hang-timeout", 0],
+        ),
     ):
         sys.argv = ["", *map(str, words)]
         try:
