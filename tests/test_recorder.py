@@ -13,6 +13,7 @@ from distcnn.parallel.serial import SerialComm
 from distcnn.run import curves, recorder
 from distcnn.run.metrics_log import Metrics
 from distcnn.run.run_folder import Run
+from distcnn.run.run_lock import RunLock
 from distcnn.run.training_progress import TrainingProgress
 
 
@@ -137,7 +138,7 @@ def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     run = Run(tmp_path, config)
     monkeypatch.setattr(curves.Curves, "draw", lambda self: drawn.append(len(Metrics(run.metrics).records())))
     comm = SerialComm()
-    ours = recorder.Recorder(run, comm, Heartbeat(comm), "x", 8, TrainingProgress())
+    ours = recorder.Recorder(run, comm, Heartbeat(comm), RunLock("0" * 16), "x", 8, TrainingProgress())
     for step in (1, 2):
         ours._write(record(step))
         ours.finish()
@@ -150,7 +151,7 @@ def test_a_score_goes_to_the_state_that_it_was_found_for(tmp_path, steps, score)
     """Rank 0 has died `steps` steps after the start; this rank takes its place, and has the record of step 10."""
     run, comm = Run(tmp_path, Config(progress="none", epochs=9)), SimpleNamespace(rank=1)
     done = TrainingProgress(steps, epoch=1)
-    ours = recorder.Recorder(run, comm, Heartbeat(SerialComm()), "x", 8, done)
+    ours = recorder.Recorder(run, comm, Heartbeat(SerialComm()), RunLock("0" * 16), "x", 8, done)
     comm.rank = 0
     ours.resume(done, record(1, validation_accuracy=0.9, validation_loss=0.3))
     assert [each["step"] for each in ours.metrics.records()] == [10]

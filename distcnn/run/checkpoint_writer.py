@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from distcnn.errors import OutputError
@@ -22,11 +23,18 @@ class CheckpointWriter:
     folder: is made if it is missing.
     last: how many of the newest checkpoints stay.
     best: (score, step) of the best checkpoint that is already in the folder, or None.
+    may_write: returns whether this job may still write to the folder.
     warnings: messages that the caller has to show and to remove.
     """
 
-    def __init__(self, folder: str | Path, last: int, best: tuple[Score, int] | None = None) -> None:
-        self.folder, self.last, self.best = Path(folder), last, best
+    def __init__(
+        self,
+        folder: str | Path,
+        last: int,
+        best: tuple[Score, int] | None = None,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.folder, self.last, self.best, self._may_write = Path(folder), last, best, may_write
         self.warnings: deque[str] = deque()  # the thread appends, the caller pops
         self._image = Image()
         self._unsaved: tuple[State, Score | None] | None = None  # taken from the queue and not yet on disk
@@ -73,6 +81,8 @@ class CheckpointWriter:
     def _write(self, state: State, score: Score | None) -> None:
         """Save a state, then remove old checkpoints; any failure becomes a warning."""
         self._unsaved = state, score
+        if not self._may_write():
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             checkpoint.save(self.folder / checkpoint.name(state.step), state, self._image)

@@ -1,6 +1,7 @@
 """The folder of a run: `find` chooses the folder and the state to resume from, `create` makes the folder.
 
-`find` writes nothing; all other checks come between the two, so that a user's mistake leaves nothing behind.
+`find` writes nothing; all other checks come between the two, so that a user's mistake leaves nothing behind. Both get
+a function `hold`, which locks a folder for this job: a folder that exists is locked before anything in it is read.
 """
 
 import os
@@ -19,12 +20,14 @@ from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint
 from distcnn.run.state import State
 from distcnn.system import job_status
-from distcnn.system.atomic_files import write_whole
+from distcnn.system.atomic_files import remove_temporaries, write_whole
 from distcnn.system.regular_files import read_regular
 
 TRACES = ("config.toml", "metrics.jsonl", "checkpoints")  # a folder that has any of these holds a run
+FILES = ("config.toml", "metrics.jsonl", "curves.png")  # that are replaced as a whole
 
 Warn = Callable[[str], None]  # called with a message for the user
+Hold = Callable[[Path], None]  # raises OutputError if another job holds the folder, or if it cannot be locked
 
 
 @dataclass(frozen=True)
@@ -57,40 +60,48 @@ class Run:
 # ---- choosing the run ----
 
 
-def find(request: Request, warn: Warn) -> Run:
+def leave_unlocked(folder: Path) -> None:
+    """Hold no lock, as where nothing but this process writes."""
+
+
+def find(request: Request, warn: Warn, hold: Hold = leave_unlocked) -> Run:
     """Return the Run that a request asks for; write nothing.
 
     warn: called with a message for each bad checkpoint that is skipped.
+    hold: called with the folder that the run will have, if it exists.
 
     Raises OutputError if the folder holds another run or cannot be written, CheckpointError if the checkpoint cannot be
     used, and ConfigError if a setting differs from the run's but must not.
     """
     config = request.config
     if config.resume == "never":
-        run = _new_run(config)
+        run = _new_run(config, hold)
     elif config.resume == "auto":
-        run = _resumed_run(request, warn)
+        run = _resumed_run(request, warn, hold)
     else:
-        run = _run_of_checkpoint(request, Path(config.resume))
+        run = _run_of_checkpoint(request, Path(config.resume), hold)
     _require_writable(run)
     return run
 
 
-def _new_run(config: Config) -> Run:
+def _new_run(config: Config, hold: Hold) -> Run:
     """Return a new run, in a folder that holds no run."""
     config = _with_absolute_data(config)
     if config.out is None:
         return Run(next(_free_folders(config)), config, named=False)
+    if os.path.isdir(config.out):
+        hold(Path(config.out))
     if _holds_run(config.out):
         raise _occupied(config.out)
     return Run(Path(config.out), config)
 
 
-def _resumed_run(request: Request, warn: Warn) -> Run:
+def _resumed_run(request: Request, warn: Warn, hold: Hold) -> Run:
     """Return the run in --out, or the latest run with this model and data, with its newest good checkpoint."""
     folder = request.config.out or _latest_folder(request.config)
     if folder is None or not _holds_run(folder):
-        return _new_run(request.config)
+        return _new_run(request.config, hold)
+    hold(Path(folder))
     found = checkpoint.newest(Path(folder, "checkpoints"), warn)
     if found is None:
         warn(f"{folder}: no checkpoint to resume from, starting from the beginning")
@@ -99,14 +110,17 @@ def _resumed_run(request: Request, warn: Warn) -> Run:
     return Run(Path(folder), _config_of_state(request, state, path), state, path, begun=True)
 
 
-def _run_of_checkpoint(request: Request, path: Path) -> Run:
+def _run_of_checkpoint(request: Request, path: Path, hold: Hold) -> Run:
     """Return the run to which a checkpoint belongs, or a new run if there is none or --out names another folder."""
-    state = checkpoint.load(path)
-    config, home = _config_of_state(request, state, path), path.resolve().parent
+    out, home = request.config.out, path.resolve().parent
     own = home.parent if home.name == "checkpoints" and _holds_run(home.parent) else None
-    if own and (config.out is None or os.path.realpath(config.out) == str(own)):
-        return Run(Path(config.out or own), config, state, path, begun=True)
-    return replace(_new_run(config), state=state, source=path)
+    if own and (out is None or os.path.realpath(out) == str(own)):
+        folder = Path(out or own)
+        hold(folder)
+        state = checkpoint.load(path)
+        return Run(folder, _config_of_state(request, state, path), state, path, begun=True)
+    state = checkpoint.load(path)
+    return replace(_new_run(_config_of_state(request, state, path), hold), state=state, source=path)
 
 
 def _config_of_state(request: Request, state: State, path: Path) -> Config:
@@ -137,13 +151,16 @@ def _with_absolute_data(config: Config) -> Config:
 # ---- making the folder ----
 
 
-def create(run: Run, again: bool = False) -> Run:
+def create(run: Run, again: bool = False, hold: Hold = leave_unlocked) -> Run:
     """Make the run's folders and write config.toml; return the Run, whose folder may have got another number.
 
     again: whether a rank of this job that has failed may have made the folders already.
+    hold: called with the run's folder before anything is written there.
     """
     try:
         run = replace(run, folder=_make_folder(run))
+        hold(run.folder)
+        remove_temporaries(run.folder, FILES)
         # Of two jobs that begin in one folder, one fails here:
         run.checkpoints.mkdir(exist_ok=run.begun or again)
         checkpoint.set_aside(run.checkpoints, run.state.step if run.state else 0)
