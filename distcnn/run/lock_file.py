@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,7 @@ from distcnn.system.regular_files import open_regular
 
 Wait = Callable[[Path, "Found"], None]
 
+PAUSE = 0.01  # seconds before the next attempt
 ROUNDS = 100  # attempts, after each of which another job was faster
 
 
@@ -70,10 +72,11 @@ def acquire(path: Path, record: Record, wait: Wait) -> Record:
     Raises FolderInUse or OutputError without the lock, and OSError if the disk fails.
     """
     for _ in range(ROUNDS):
-        if create(path, record):
-            return record
         found = read(path)
-        if found is None:  # released meanwhile
+        if found is None:
+            if create(path, record):
+                return record
+            time.sleep(PAUSE)
             continue
         if found.record and found.token == record.token:  # of another process of this job
             return join(path, record, found.record)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from distcnn.system import processes
 from distcnn.system.processes import Process, is_alive
 
 LIMIT = 4 << 20  # bytes: a record of 20,000 ranks
@@ -56,18 +57,9 @@ def parse(content: bytes) -> Record | None:
     """Return the record in a lock file's content, or None if it is damaged."""
     try:
         fields: Any = json.loads(content) if len(content) <= LIMIT else None
-        launcher = fields["launcher"] and _process(fields["launcher"])
-        processes = tuple(map(_process, fields["processes"]))
-        record = Record(str(fields["token"]), str(fields["since"])[:40], launcher or None, processes)
+        launcher = fields["launcher"] and processes.parse(fields["launcher"])
+        others = tuple(map(processes.parse, fields["processes"]))
+        record = Record(str(fields["token"]), str(fields["since"])[:40], launcher or None, others)
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return record if TOKEN.fullmatch(record.token) and (launcher or processes) else None
-
-
-def _process(fields: dict) -> Process:
-    """Return the process that a record describes; raise ValueError, TypeError or KeyError if it describes none."""
-    pid, start = fields["pid"], fields["start"]
-    if type(pid) is not int or type(start) is not int or not 0 < pid < 2**31:
-        raise ValueError
-    host, boot, namespaces = (str(fields[key])[:255] for key in ("host", "boot", "namespaces"))
-    return Process(host, boot, namespaces, pid, start)
+    return record if TOKEN.fullmatch(record.token) and (launcher or others) else None

@@ -31,6 +31,12 @@ class Metrics:
         """
         line = json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False)
         self.unwritten += line.encode() + b"\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the records that could not be written yet; raise OutputError if they still cannot."""
+        if not self.unwritten:
+            return
         try:
             with open_to_append(self.path) as file:
                 _append_all(file, self.unwritten)

@@ -175,6 +175,7 @@ class Recorder:
             self._unsaved = self.writer.close()
             self._show_warnings()
             self.writer = None
+        self._unless_disk_fails(self.metrics.flush)  # older checkpoints may have made room
         self.progress.close()
         self.progress = Quiet(self.run.config.epochs)
         self.curves.finish()

@@ -21,7 +21,7 @@ from distcnn.run import checkpoint
 from distcnn.run.state import State
 from distcnn.system import job_status
 from distcnn.system.atomic_files import remove_temporaries, write_whole
-from distcnn.system.regular_files import read_regular
+from distcnn.system.regular_files import TooLarge, read_regular
 
 TRACES = ("config.toml", "metrics.jsonl", "checkpoints")  # a folder that has any of these holds a run
 FILES = ("config.toml", "metrics.jsonl", "curves.png")  # that are replaced as a whole
@@ -170,9 +170,18 @@ def create(run: Run, again: bool = False, hold: Hold = leave_unlocked) -> Run:
         raise _unwritable(run.folder, error) from None
     if run.state and not run.begun:  # so that the run can be resumed from this folder
         checkpoint.save(run.checkpoints / checkpoint.name(run.state.step), run.state)
-    write_whole(run.folder / "config.toml", to_toml(run.config).encode())
+    _write_config(run)
     job_status.write(job_status.BEGUN)
     return run
+
+
+def _write_config(run: Run) -> None:
+    """Write config.toml unless it is as it should be, so that a run whose disk is full can be resumed."""
+    path, content = run.folder / "config.toml", to_toml(run.config).encode()
+    with suppress(OSError, TooLarge):
+        if read_regular(path, FILE_LIMIT) == content:
+            return
+    write_whole(path, content)
 
 
 @contextmanager

@@ -41,6 +41,15 @@ def this_process() -> Process:
     return Process(socket.gethostname(), _boot(), _namespaces(), os.getpid(), start)
 
 
+def parse(fields: dict) -> Process:
+    """Return the Process of which a file holds the fields; raise ValueError, TypeError or KeyError if it holds none."""
+    pid, start = fields["pid"], fields["start"]
+    if type(pid) is not int or type(start) is not int or not 0 < pid < 2**31:
+        raise ValueError("not a process")
+    host, boot, namespaces = (str(fields[key])[:255] for key in ("host", "boot", "namespaces"))
+    return Process(host, boot, namespaces, pid, start)
+
+
 def is_alive(process: Process) -> bool | None:
     """Return whether a process runs; None if that cannot be seen from here, such as on another host."""
     here = this_process()
