@@ -93,16 +93,21 @@ class CheckpointWriter:
             gone = checkpoint_room.save(path, state, self._image, best, last)
             self._unsaved = None
             self._tell(gone, path)
-            if score is not None and (self.best is None or score > self.best[0]):
-                self.best = score, state.step
-            best_step = self.best[1] if self.best else None
-            if best_step is not None:
-                checkpoint.mark_best(self.folder, best_step)
-            checkpoint.prune(self.folder, self.last, best_step)
+            if self._may_write():  # still: this process may have been stopped meanwhile
+                self._remove_old(state.step, score)
         except (OutputError, OSError) as error:
             self.warnings.append(f"{error} {CONTINUES}")
         except Exception as error:  # an exception of this thread would be invisible
             self.warnings.append(f"no checkpoint of step {state.step}: {error!r} {CONTINUES}")
+
+    def _remove_old(self, step: int, score: Score | None) -> None:
+        """Mark the best checkpoint and remove old ones; step, score: of the one that was just written."""
+        if score is not None and (self.best is None or score > self.best[0]):
+            self.best = score, step
+        best_step = self.best[1] if self.best else None
+        if best_step is not None:
+            checkpoint.mark_best(self.folder, best_step)
+        checkpoint.prune(self.folder, self.last, best_step)
 
     def _tell(self, gone: list[str], path: Path) -> None:
         """Append a warning when the first checkpoints have given way to another on a full disk."""
