@@ -83,6 +83,31 @@ def test_metrics_that_cannot_be_written_are_an_error(path):
         Metrics(path).append(record(1))
 
 
+def test_a_link_in_the_place_of_metrics_is_not_followed(tmp_path):
+    """In a folder that others can write to, it could lead to any file of this user."""
+    victim = tmp_path / "key"
+    victim.write_text("secret\n")
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    metrics.path.symlink_to(victim)
+    with pytest.raises(OutputError, match="a link, not a regular file; repair or remove it"):
+        metrics.append(record(1))
+    assert victim.read_text() == "secret\n"
+    metrics.path.unlink()
+    metrics.append(record(2))
+    assert [each["epoch"] for each in metrics.records()] == [1, 2]
+
+
+def test_a_pipe_in_the_place_of_metrics_keeps_nobody_waiting(tmp_path):
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    os.mkfifo(metrics.path)
+    with pytest.raises(OutputError):
+        metrics.append(record(1))
+    reader = os.open(metrics.path, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OutputError, match="a pipe or a device, not a regular file"):
+        metrics.append(record(1))
+    os.close(reader)
+
+
 # curves
 
 

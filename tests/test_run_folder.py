@@ -191,3 +191,49 @@ def test_a_checkpoint_of_other_numerics_is_refused():
 
 def test_a_checkpoint_that_is_missing_is_refused():
     assert "x.h5" in complaint("--resume", "x.h5", kind=CheckpointError)
+
+
+def test_what_killed_jobs_have_left_goes():
+    begin("--out", "a", steps=(1,))
+    left = ".config.toml.01234567.tmp", ".metrics.jsonl.89abcdef.tmp", ".curves.png.00000000.tmp"
+    others = ".config.toml.tmp", ".notes.01234567.tmp", "config.toml.01234567.tmp", ".curves.png.0000000g.tmp"
+    for name in (*left, *others):
+        Path("a", name).write_bytes(b"x")
+    run_folder.create(find("--out", "a", "--resume", "auto"))
+    assert {name for name in os.listdir("a") if name.endswith(".tmp")} == set(others)
+
+
+def test_settings_that_have_not_changed_are_not_written_again():
+    """A run can be resumed on a full disk."""
+    begin("--out", "a", steps=(1,))
+    before = os.stat("a/config.toml")
+    run_folder.create(find("--out", "a", "--resume", "auto"))
+    assert os.stat("a/config.toml") == before
+
+
+def test_a_folder_is_held_before_it_is_read_and_before_it_is_written():
+    held = []
+
+    def hold(folder):
+        held.append(folder)
+        raise OutputError("in use")
+
+    for argv in (["--out", "new"], ["--out", "other", "--resume", "auto"], []):
+        run = run_folder.find(parse(argv, "prog"), pytest.fail, hold)
+        with pytest.raises(OutputError, match="in use"):
+            run_folder.create(run, hold=hold)
+        assert os.listdir(run.folder) == []
+    assert held == [Path("new"), Path("other"), Path("runs/lenet5-digits")]
+    held.clear()
+    os.makedirs("a/checkpoints")
+    Path("a/checkpoints/step-00000001.h5").write_bytes(b"damaged, which nobody reads")
+    for argv in (
+        ["--out", "a"],
+        ["--out", "a", "--resume", "auto"],
+        ["--resume", "a/checkpoints/step-00000001.h5"],
+        ["--resume", "a/checkpoints/step-00000001.h5", "--out", "a"],
+    ):
+        with pytest.raises(OutputError, match="in use"):
+            run_folder.find(parse(argv, "prog"), pytest.fail, hold)
+    assert {each.resolve() for each in held} == {Path("a").resolve()}
+    assert len(held) == 4

@@ -178,8 +178,6 @@ def test_a_job_lives_while_any_of_its_ranks_does(dead):
     """Under ULFM another rank becomes rank 0."""
     plant(record(dead, this_process()))
     assert f"process {os.getpid()} on " in complaint(lock())
-    plant(record(this_process(), launcher=dead))
-    assert f"process {os.getpid()} on " in complaint(lock())
     plant(record(dead, dead, launcher=dead))
     with lock() as one:
         one.hold("a")
@@ -458,13 +456,26 @@ def test_a_job_joins_the_lock_of_its_launcher(monkeypatch, dead):
     assert os.listdir("a") == []
 
 
-def test_a_job_that_outlives_its_launcher_keeps_the_lock_and_releases_it(monkeypatch, dead):
+def test_a_job_that_outlives_its_launcher_keeps_the_lock_and_releases_it(monkeypatch, clock, dead, capsys):
     ours = launcher(monkeypatch, dead)
     ours.hold("a")
     with lock(run_lock.job_token()) as job:
         job.hold("a")
-        assert f"process {os.getpid()} " in complaint(lock(OTHER))
+        assert f"process {os.getpid()} " in complaint(lock(OTHER, pause=clock.pause))
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "whose launcher has died: waiting up to 30 s for its end" in line
+    assert clock.now == 30
     assert os.listdir("a") == []
+
+
+def test_the_next_launcher_waits_for_the_last_ranks_of_one_that_was_killed(clock, dead):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        _, _, start = processes._state(child.pid)
+        plant(record(this_process()._replace(pid=child.pid, start=start), launcher=dead))
+        clock.then[3] = lambda: (child.kill(), child.wait())
+        with lock(pause=clock.pause) as one:
+            one.hold("a")
+    assert clock.now == 3
 
 
 def test_a_job_whose_launcher_has_lost_the_lock_is_refused(monkeypatch):

@@ -13,6 +13,7 @@ from pathlib import Path
 from distcnn.errors import FolderInUse
 from distcnn.run import lock_file
 from distcnn.run.lock_file import Found
+from distcnn.run.lock_record import Record
 from distcnn.system.terminal_text import warn
 
 BEAT = 5.0  # seconds between two heartbeats
@@ -43,6 +44,8 @@ class HolderCheck:
         alive = found.record.is_alive() if found.record else None
         if alive is None:
             alive = self._waits == WAITS or self._beats(path, found, who)
+        elif found.record and found.record.is_orphan:
+            alive = alive and self._outlives(found.record, who)
         if alive:
             raise FolderInUse(f"{who}: {REMEDY}")
 
@@ -62,3 +65,11 @@ class HolderCheck:
                 return True
         warn(f"{who}, which had no heartbeat for {PATIENCE:g} s and is dead: this job takes its place")
         return False
+
+    def _outlives(self, record: Record, who: str) -> bool:
+        """Wait for the end of a job whose launcher has died; return whether it lives on."""
+        warn(f"{who}, whose launcher has died: waiting up to {PATIENCE:g} s for its end")
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and record.is_alive():
+            self._pause(LOOK)
+        return record.is_alive() is not False

@@ -47,6 +47,11 @@ class Record:
         found = [is_alive(each) for each in self.holders]
         return True if True in found else None if None in found else False
 
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the launcher of the holder has died: then its processes are about to end."""
+        return self.launcher is not None and is_alive(self.launcher) is False
+
     def __str__(self) -> str:
         """Name the holder: the first of its processes of which it is not known that it has ended."""
         named = next((each for each in self.holders if is_alive(each) is not False), next(self.holders))

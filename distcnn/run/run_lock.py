@@ -27,7 +27,7 @@ from distcnn.run.lock_holder import BEAT, HolderCheck
 from distcnn.run.lock_record import TOKEN, Record
 from distcnn.system import job_status
 from distcnn.system.atomic_files import remove_temporaries
-from distcnn.system.processes import Process, is_alive, this_process
+from distcnn.system.processes import Process, this_process
 
 NAME = ".lock"  # in the run's folder
 STOP = 5.0  # seconds that the thread has to end, which may wait for a network file system
@@ -129,7 +129,8 @@ class RunLock:
             self._thread.join(STOP)
         with self._looking:
             path, self._path, self._thread = self._path, None, None
-        if path and (self._is_launcher or not _launcher_lives(self._record)):
+        needed = self._record.launcher and not self._record.is_orphan
+        if path and (self._is_launcher or not needed):
             lock_file.release(path, self.token)
 
     # ---- heartbeat ----
@@ -171,11 +172,6 @@ class RunLock:
         if not self._warned:
             self.warnings.append(f"{text} (training continues)")
         self._warned = True
-
-
-def _launcher_lives(record: Record) -> bool:
-    """Return whether a job's launcher, if it has one, is not known to be dead."""
-    return record.launcher is not None and is_alive(record.launcher) is not False
 
 
 def _remove_leftovers(path: Path) -> None:
