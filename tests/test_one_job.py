@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +31,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(job_status.LOCK, raising=False)
+    monkeypatch.setenv(job_status.LOCK, "")  # so that it is restored, whoever changes it
+    monkeypatch.delenv(job_status.LOCK)
 
 
 @contextmanager
@@ -126,6 +129,35 @@ def test_after_a_kill_the_next_job_goes_on_at_once():
     assert digest(done) == wanted(steps)
     assert done.stderr == ""
     assert not LOCK.exists()
+
+
+IMPATIENT = (  # training, but without a heartbeat for a second a holder elsewhere is dead
+    "-c",
+    "from distcnn import train; from distcnn.run import lock_holder; lock_holder.PATIENCE = 1; "
+    "train.run_command(train.main)",
+)
+
+
+def test_a_job_on_another_host_is_known_by_its_heartbeat():
+    """A name of its own makes another host of this one: nothing here can see its processes."""
+    if os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("takes root and unshare, to give a process another host name")
+    elsewhere = "unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec "$@"', "sh"
+    with started(*elsewhere, sys.executable, *TRAIN[1:], *LONG) as job:
+        done = jobs.run(*TRAIN, "--out", "a", "--resume", "auto", timeout=120)
+        assert done.returncode == 2, jobs.show(done)
+        waits, refused = done.stderr.splitlines()
+        assert "on elsewhere since" in waits
+        assert "waiting up to 30 s for its heartbeat" in waits
+        assert refused.startswith("distcnn: error: a: in use by process ")
+        for pid in jobs.members(job.name):
+            os.kill(pid, signal.SIGKILL)
+        job.wait(60)
+    steps = checkpoint.newest("a/checkpoints", pytest.fail)[1].step + 10
+    words = *TRAIN[3:], "--out", "a", "--resume", "auto", "--epochs", 1000, "--max-steps", steps
+    done = jobs.run("python", *IMPATIENT, *words)
+    assert digest(done) == wanted(steps)
+    assert ["no heartbeat for 1 s and is dead" in line for line in done.stderr.splitlines()] == [False, True]
 
 
 ENDS = {

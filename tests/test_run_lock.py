@@ -14,9 +14,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from distcnn.errors import FolderInUse, OutputError
+from distcnn import launch
+from distcnn.config.parser import parse as parse_options
+from distcnn.errors import FolderInUse, OutputError, Stopped
 from distcnn.run import lock_file, lock_holder, run_lock
-from distcnn.run.lock_file import Found
 from distcnn.run.lock_record import LIMIT, Record, parse
 from distcnn.run.run_lock import NAME, RunLock
 from distcnn.system import job_status, processes
@@ -31,7 +32,8 @@ SINCE = "2026-01-02 03:04:05+00:00"
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(job_status.LOCK, raising=False)
+    monkeypatch.setenv(job_status.LOCK, "")  # so that it is restored, whoever changes it
+    monkeypatch.delenv(job_status.LOCK)
     os.mkdir("a")
 
 
@@ -485,6 +487,15 @@ def test_a_job_whose_launcher_has_lost_the_lock_is_refused(monkeypatch):
         complaint(lock(run_lock.job_token()))
 
 
+def test_a_launcher_that_waits_for_a_heartbeat_can_be_asked_to_stop(monkeypatch):
+    plant(record(elsewhere()))
+    monkeypatch.setattr(launch.time, "sleep", lambda seconds: None)
+    signals, request = launch.StopSignals(count=1), parse_options(["--out", "a"], "prog")
+    with pytest.raises(Stopped, match="before training"), launch._locked(request, signals):
+        pytest.fail("has the lock")
+    assert os.listdir("a") == [NAME]
+
+
 @pytest.mark.parametrize("token", ["", "x", "../a", "0123456789ABCDEF", "0" * 17])
 def test_a_token_from_elsewhere_is_one_or_ignored(monkeypatch, token):
     monkeypatch.setenv(job_status.LOCK, token)
@@ -623,7 +634,8 @@ def test_traces_tell_every_change():
     found = [lock_file.read(path)]
     os.utime(path, (5, 5))
     found.append(lock_file.read(path))
-    path.write_bytes(record(elsewhere(pid=1)).to_bytes())
+    os.truncate(path, 100)
+    os.utime(path, (5, 5))
     found.append(lock_file.read(path))
     assert len({each.trace for each in found}) == 3
-    assert all(isinstance(each, Found) and each.token == OTHER for each in found)
+    assert [each.token == OTHER for each in found] == [True, True, False]

@@ -54,13 +54,11 @@ def read(path: Path) -> Found | None:
     except OSError as error:
         if error.errno == errno.ESTALE:  # removed on another host just now
             return None
-        what = f"cannot be read: {error.strerror}"
-        raise OutputError(
-            f"{path}: {what}; wanted a job's lock: remove it, or choose another --out"
-        ) from None
+        what = f"cannot be read: {error.strerror}; wanted a job's lock"
+        raise OutputError(f"{path}: {what}: remove it, or choose another --out") from None
     record = parse(content)
     digest = hashlib.sha256(content).hexdigest()[:16]
-    trace = digest, status.st_size, status.st_mtime_ns, status.st_ino
+    trace = digest, status.st_size, status.st_mtime_ns  # no inode: some network file systems make numbers up
     return Found(record, record.token if record else digest, trace)
 
 

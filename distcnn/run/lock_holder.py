@@ -57,9 +57,7 @@ class HolderCheck:
         while time.monotonic() < end:
             self._pause(LOOK)
             now = lock_file.read(path)
-            if now is None or (
-                now.record and now.token != found.token
-            ):  # it was released, or has another holder
+            if now is None or _is_of_another(now, found):  # released, or taken over
                 return False
             if now.trace != found.trace:
                 return True
@@ -73,3 +71,8 @@ class HolderCheck:
         while time.monotonic() < end and record.is_alive():
             self._pause(LOOK)
         return record.is_alive() is not False
+
+
+def _is_of_another(now: Found, before: Found) -> bool:
+    """Return whether a lock has another holder than before."""
+    return now.record is not None and now.token != before.token
