@@ -198,7 +198,7 @@ def _locked(request: Request, signals: StopSignals) -> Iterator[Path]:
             raise Stopped("stopped on request before training: start it again")
 
     with launcher_lock(pause) as lock:
-        run = run_folder.find(request, warn, lock.hold)
+        run = run_folder.find(request, warn, lock.require_free)
         with run_folder.reserved(run) as folder, lock:  # the lock goes before an empty folder does
             lock.hold(folder)
             yield folder

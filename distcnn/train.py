@@ -159,9 +159,9 @@ def make_lock(comm: Comm) -> RunLock:
 
 
 def prepare(comm: Comm, request: Request, lock: RunLock) -> tuple[Run, Trainer]:
-    """Check the request, and return its Run and a Trainer; write nothing but the lock. Collective."""
+    """Check the request, and return its Run and a Trainer; write nothing. Collective."""
     on_root(comm, models.check, request.config.model)
-    run = on_root(comm, run_folder.find, request, warn, lock.hold)
+    run = on_root(comm, run_folder.find, request, warn, lock.require_free)
     config = run.config
     on_root(comm, check_consistency, config)
     trainer = Trainer(config, load_data(config, comm), comm)

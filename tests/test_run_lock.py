@@ -234,6 +234,33 @@ def test_without_a_heartbeat_a_holder_elsewhere_is_dead(clock, capsys, changes):
     assert ["waiting" in line for line in capsys.readouterr().err.splitlines()] == [True, False]
 
 
+def test_who_has_been_found_dead_is_not_waited_for_again(clock, capsys):
+    plant(record(elsewhere()))
+    with lock(pause=clock.pause) as one:
+        before = contents("a")
+        one.require_free("a")
+        assert contents("a") == before
+        one.hold("a")
+    assert clock.now == 30
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_asking_whether_a_folder_is_free_changes_nothing(dead):
+    with lock() as one:
+        one.require_free("missing")
+        one.require_free("a")
+        assert os.listdir("a") == []
+        path = plant(record(dead))
+        before = contents("a")
+        one.require_free("a")
+        path.write_bytes(record(dead, token=TOKEN).to_bytes())
+        one.require_free("a")
+        assert contents("a").keys() == before.keys()
+        plant(record(this_process()))
+        with pytest.raises(FolderInUse):
+            one.require_free("a")
+
+
 def test_no_clocks_are_compared(clock):
     """The other host's clock may be a year off."""
     path = plant(record(elsewhere()))

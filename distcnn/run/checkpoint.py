@@ -146,6 +146,11 @@ def prune(folder: str | Path, last: int, best: int | None = None) -> None:
         path.unlink(missing_ok=True)
 
 
+def steps(folder: str | Path) -> frozenset[int]:
+    """Return the steps of all checkpoints in a folder, good or not, those that were set aside among them."""
+    return frozenset(step for ending in ("", SET_ASIDE) for step, _ in _by_step(folder, ending))
+
+
 def latest(folder: str | Path) -> Path | None:
     """Return the path of the checkpoint of the last step, good or not, or None if there is none."""
     return next((path for _, path in reversed(_by_step(folder))), None)

@@ -52,7 +52,7 @@ def read(path: Path) -> Found | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        if error.errno == errno.ESTALE:  # removed on another host just now
+        if not os.path.lexists(path):  # removed on another host just now, or in a folder that is closed
             return None
         what = f"cannot be read: {error.strerror}; wanted a job's lock"
         raise OutputError(f"{path}: {what}: remove it, or choose another --out") from None

@@ -33,6 +33,7 @@ class HolderCheck:
 
     def __init__(self, folder: str | os.PathLike, pause: Callable[[float], None]):
         self._folder, self._pause, self._waits = folder, pause, 0
+        self._dead: set[tuple] = set()  # traces of locks that had no heartbeat
 
     def require_dead(self, path: Path, found: Found) -> None:
         """Raise FolderInUse unless the holder of a lock is dead, or no longer has it.
@@ -42,7 +43,7 @@ class HolderCheck:
         """
         who = f"{self._folder}: in use by {found.record or 'a job whose ' + path.name + ' is damaged'}"
         alive = found.record.is_alive() if found.record else None
-        if alive is None:
+        if alive is None and found.trace not in self._dead:
             alive = self._waits == WAITS or self._beats(path, found, who)
         elif found.record and found.record.is_orphan:
             alive = alive and self._outlives(found.record, who)
@@ -61,6 +62,7 @@ class HolderCheck:
                 return False
             if now.trace != found.trace:
                 return True
+        self._dead.add(found.trace)
         warn(f"{who}, which had no heartbeat for {PATIENCE:g} s and is dead: this job takes its place")
         return False
 

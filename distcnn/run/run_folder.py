@@ -1,7 +1,7 @@
 """The folder of a run: `find` chooses the folder and the state to resume from, `create` makes the folder.
 
-`find` writes nothing; all other checks come between the two, so that a user's mistake leaves nothing behind. Both get
-a function `hold`, which locks a folder for this job: a folder that exists is locked before anything in it is read.
+`find` writes nothing; all other checks come between the two, so that a user's mistake leaves nothing behind. `find`
+makes sure that no other job uses the folder, and `create` locks it, and fails if a job has trained there in between.
 """
 
 import os
@@ -27,7 +27,7 @@ TRACES = ("config.toml", "metrics.jsonl", "checkpoints")  # a folder that has an
 FILES = ("config.toml", "metrics.jsonl", "curves.png")  # that are replaced as a whole
 
 Warn = Callable[[str], None]  # called with a message for the user
-Hold = Callable[[Path], None]  # raises OutputError if another job holds the folder, or if it cannot be locked
+Guard = Callable[[Path], None]  # raises OutputError if another job uses the folder
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Run:
     state: State | None = None  # the state to resume from, or None for a new run
     source: Path | None = None  # the checkpoint that holds the state
     begun: bool = False  # whether the folder holds this run already
+    steps: frozenset[int] = frozenset()  # of the checkpoints that the folder holds
     named: bool = True  # whether the user chose the folder; otherwise `create` chooses the next free number
 
     @property
@@ -60,67 +61,69 @@ class Run:
 # ---- choosing the run ----
 
 
-def leave_unlocked(folder: Path) -> None:
-    """Hold no lock, as where nothing but this process writes."""
+def leave_unguarded(folder: Path) -> None:
+    """Do nothing, as where nothing but this process writes."""
 
 
-def find(request: Request, warn: Warn, hold: Hold = leave_unlocked) -> Run:
+def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) -> Run:
     """Return the Run that a request asks for; write nothing.
 
     warn: called with a message for each bad checkpoint that is skipped.
-    hold: called with the folder that the run will have, if it exists.
+    require_free: called with the folder that the run will have, if it exists, before anything in it is read.
 
     Raises OutputError if the folder holds another run or cannot be written, CheckpointError if the checkpoint cannot be
     used, and ConfigError if a setting differs from the run's but must not.
     """
     config = request.config
     if config.resume == "never":
-        run = _new_run(config, hold)
+        run = _new_run(config, require_free)
     elif config.resume == "auto":
-        run = _resumed_run(request, warn, hold)
+        run = _resumed_run(request, warn, require_free)
     else:
-        run = _run_of_checkpoint(request, Path(config.resume), hold)
+        run = _run_of_checkpoint(request, Path(config.resume), require_free)
     _require_writable(run)
     return run
 
 
-def _new_run(config: Config, hold: Hold) -> Run:
+def _new_run(config: Config, require_free: Guard) -> Run:
     """Return a new run, in a folder that holds no run."""
     config = _with_absolute_data(config)
     if config.out is None:
         return Run(next(_free_folders(config)), config, named=False)
     if os.path.isdir(config.out):
-        hold(Path(config.out))
+        require_free(Path(config.out))
     if _holds_run(config.out):
         raise _occupied(config.out)
     return Run(Path(config.out), config)
 
 
-def _resumed_run(request: Request, warn: Warn, hold: Hold) -> Run:
+def _resumed_run(request: Request, warn: Warn, require_free: Guard) -> Run:
     """Return the run in --out, or the latest run with this model and data, with its newest good checkpoint."""
     folder = request.config.out or _latest_folder(request.config)
     if folder is None or not _holds_run(folder):
-        return _new_run(request.config, hold)
-    hold(Path(folder))
+        return _new_run(request.config, require_free)
+    require_free(Path(folder))
+    steps = checkpoint.steps(Path(folder, "checkpoints"))
     found = checkpoint.newest(Path(folder, "checkpoints"), warn)
     if found is None:
         warn(f"{folder}: no checkpoint to resume from, starting from the beginning")
-        return Run(Path(folder), _config_of_file(request, Path(folder, "config.toml")), begun=True)
+        config = _config_of_file(request, Path(folder, "config.toml"))
+        return Run(Path(folder), config, begun=True, steps=steps)
     path, state = found
-    return Run(Path(folder), _config_of_state(request, state, path), state, path, begun=True)
+    return Run(Path(folder), _config_of_state(request, state, path), state, path, begun=True, steps=steps)
 
 
-def _run_of_checkpoint(request: Request, path: Path, hold: Hold) -> Run:
+def _run_of_checkpoint(request: Request, path: Path, require_free: Guard) -> Run:
     """Return the run to which a checkpoint belongs, or a new run if there is none or --out names another folder."""
     out, home = request.config.out, path.resolve().parent
     own = home.parent if home.name == "checkpoints" and _holds_run(home.parent) else None
     if own and (out is None or os.path.realpath(out) == str(own)):
         folder = Path(out or own)
-        hold(folder)
-        state = checkpoint.load(path)
-        return Run(folder, _config_of_state(request, state, path), state, path, begun=True)
+        require_free(folder)
+        steps, state = checkpoint.steps(home), checkpoint.load(path)
+        return Run(folder, _config_of_state(request, state, path), state, path, begun=True, steps=steps)
     state = checkpoint.load(path)
-    return replace(_new_run(_config_of_state(request, state, path), hold), state=state, source=path)
+    return replace(_new_run(_config_of_state(request, state, path), require_free), state=state, source=path)
 
 
 def _config_of_state(request: Request, state: State, path: Path) -> Config:
@@ -151,15 +154,16 @@ def _with_absolute_data(config: Config) -> Config:
 # ---- making the folder ----
 
 
-def create(run: Run, again: bool = False, hold: Hold = leave_unlocked) -> Run:
+def create(run: Run, again: bool = False, hold: Guard = leave_unguarded) -> Run:
     """Make the run's folders and write config.toml; return the Run, whose folder may have got another number.
 
     again: whether a rank of this job that has failed may have made the folders already.
-    hold: called with the run's folder before anything is written there.
+    hold: locks the run's folder, before anything is written there.
     """
     try:
         run = replace(run, folder=_make_folder(run))
         hold(run.folder)
+        _require_unchanged(run)
         remove_temporaries(run.folder, FILES)
         # Of two jobs that begin in one folder, one fails here:
         run.checkpoints.mkdir(exist_ok=run.begun or again)
@@ -173,6 +177,12 @@ def create(run: Run, again: bool = False, hold: Hold = leave_unlocked) -> Run:
     _write_config(run)
     job_status.write(job_status.BEGUN)
     return run
+
+
+def _require_unchanged(run: Run) -> None:
+    """Raise OutputError if another job has trained in a run's folder since `find` has looked there."""
+    if run.begun and checkpoint.steps(run.checkpoints) != run.steps:
+        raise OutputError(f"{run.folder}: another job has trained there just now; start again")
 
 
 def _write_config(run: Run) -> None:

@@ -72,6 +72,7 @@ class RunLock:
         self._is_launcher, self._pause = launcher is not None, pause
         self.lost: str | None = None
         self.warnings: deque[str] = deque()  # the thread appends, the caller pops
+        self._checks: dict[Path, HolderCheck] = {}
         self._path: Path | None = None  # of the lock, while this process holds it
         self._looking = threading.Lock()  # guards _path and what lies there
         self._released = threading.Event()
@@ -91,6 +92,19 @@ class RunLock:
 
     # ---- get and release ----
 
+    def require_free(self, folder: str | os.PathLike) -> None:
+        """Raise FolderInUse if another job holds a folder, OutputError if that cannot be known; change nothing."""
+        path = Path(os.path.abspath(folder), NAME)
+        found = lock_file.read(path)
+        if found and found.token != self.token:
+            self._check_of(path, folder).require_dead(path, found)
+
+    def _check_of(self, path: Path, folder: str | os.PathLike) -> HolderCheck:
+        """Return what checks holders of this lock; it remembers whom it has found dead, so as to wait only once."""
+        if path not in self._checks:
+            self._checks[path] = HolderCheck(folder, self._pause)
+        return self._checks[path]
+
     def hold(self, folder: str | os.PathLike) -> None:
         """Get the lock of a folder, and release that of another one; begin to beat.
 
@@ -102,9 +116,9 @@ class RunLock:
         if path == self._path:
             return
         self.release()
-        check = HolderCheck(folder, self._pause)
+        check = self._check_of(path, folder).require_dead
         try:
-            self._record = lock_file.acquire(path, self._record, check.require_dead)
+            self._record = lock_file.acquire(path, self._record, check)
         except OSError as error:
             what = f"cannot be written: {error.strerror}; make room, or choose another --out"
             raise OutputError(f"{folder}: {what}") from None
