@@ -7,6 +7,8 @@
     │   ├── NetError                  layers and shapes that do not fit together
     │   ├── CheckpointError           a checkpoint that is missing, damaged or of another run
     │   ├── OutputError               a folder or file that cannot be written, or holds a run
+    │   │   ├── DiskFull                  a file for which the disk or the quota has no room
+    │   │   └── FolderInUse               a run's folder in which another job trains
     │   └── LaunchError               ranks, hosts or MPI libraries that do not fit the job
     ├── Diverged                  3   NaN or overflow: all ranks stop at the same step
     │   └── StepDiverged              the same, raised before the cause is known
@@ -56,6 +58,14 @@ class CheckpointError(UserError):
 
 class OutputError(UserError):
     """A folder or file that cannot be written, or that holds a run already."""
+
+
+class DiskFull(OutputError):
+    """A file for which the disk or the quota has no room."""
+
+
+class FolderInUse(OutputError):
+    """A run's folder in which another job trains."""
 
 
 class LaunchError(UserError):

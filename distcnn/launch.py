@@ -12,14 +12,12 @@ if __name__ == "__main__":
     answer_version(sys.argv[1:])  # before the imports below, which need NumPy
 
 import argparse
-import fcntl
 import os
 import shlex
 import signal
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -27,10 +25,11 @@ from types import FrameType
 from typing import Any
 
 from distcnn.config import parser
-from distcnn.config.settings import SETTINGS, Config, option
+from distcnn.config.settings import SETTINGS, Config, Request, option
 from distcnn.config.types import Real, Type, Whole
 from distcnn.errors import ConfigError, DistcnnError, Stopped
 from distcnn.run import checkpoint, run_folder
+from distcnn.run.run_lock import launcher_lock
 from distcnn.system import job_status
 from distcnn.system.counts import counted
 from distcnn.system.job_status import BEGUN, STARTED, TRAINING
@@ -115,9 +114,8 @@ def launch(arguments: argparse.Namespace, options: list[str], signals: StopSigna
     saved.
     """
     request = parser.parse(options, "python -m distcnn.launch -n N --")
-    run = run_folder.find(request, warn)
     begin, begun, failures = time.monotonic(), request.config.resume in ("never", "auto"), 0
-    with run_folder.reserved(run) as folder, _status_file(folder) as status_file:
+    with _locked(request, signals) as folder, job_status.file_in(folder) as status_file:
         for attempt in range(arguments.max_restarts + 1):
             ours = {"--out": str(folder)} | _time_left(request.config, begin)
             ours |= {"--resume": "auto"} if attempt and begun else {}
@@ -202,39 +200,19 @@ def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals
 
 
 @contextmanager
-def _status_file(folder: str | os.PathLike) -> Iterator[Path]:
-    """Make the file to which a job appends its status, and remove the file after the block.
+def _locked(request: Request, signals: StopSignals) -> Iterator[Path]:
+    """Yield the folder of the run that is asked for, which this launcher's lock keeps for its jobs inside the block."""
 
-    The file is made only once, by the launcher, because network file systems cache for long that a file is missing. The
-    launcher holds a lock on it, so that a later launcher can remove the file of a launcher that was killed.
-    """
-    for left in Path(folder).glob(".launch-*"):
-        with suppress(OSError), _locked(left):
-            left.unlink()
-    descriptor, name = tempfile.mkstemp(prefix=".launch-", dir=Path(folder).resolve())  # follows no link
-    os.close(descriptor)
-    path = Path(name)
-    with ExitStack() as lock:
-        with suppress(OSError):  # a file system without locks
-            lock.enter_context(_locked(path))
-        try:
-            yield path
-        finally:
-            with suppress(OSError):
-                path.unlink()
+    def pause(seconds: float) -> None:
+        time.sleep(seconds)
+        if signals.count:
+            raise Stopped("stopped on request before training: start it again")
 
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock on a file; raise OSError if another process holds it."""
-    with open(path, "rb", opener=_open_at_once) as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file; raise OSError for a link. A pipe that nobody writes to does not keep us waiting."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with launcher_lock(pause) as lock:
+        run = run_folder.find(request, warn, lock.require_free)
+        with run_folder.reserved(run) as folder, lock:  # the lock goes before an empty folder does
+            lock.hold(folder)
+            yield folder
 
 
 def _newest_step(folder: str | os.PathLike) -> int:

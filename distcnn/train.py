@@ -22,6 +22,7 @@ from distcnn.parallel.collective import barrier, mark_collective, on_all, on_roo
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import IDLE, WAITING, WRITING
 from distcnn.parallel.retry import retry_on_rank_failure
+from distcnn.parallel.ulfm import UlfmComm
 from distcnn.parallel.world import run as run_command
 from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.resilience.recovery import Recovery
@@ -30,7 +31,9 @@ from distcnn.resilience.watchdog import Watchdog
 from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
 from distcnn.run.run_folder import Run
+from distcnn.run.run_lock import RunLock, job_token
 from distcnn.system.counts import counted
+from distcnn.system.processes import this_process
 from distcnn.system.signals import StopRequest
 from distcnn.system.terminal_text import say, warn
 from distcnn.training.setup import load_data
@@ -46,7 +49,7 @@ def train(trainer: Trainer, replicas: Replicas, recorder: Recorder, stop: StopRe
     batches = trainer.remaining()
     over = after_step(trainer, replicas, recorder)
     while not over:
-        step(trainer, replicas, next(batches), stop.requested)
+        step(trainer, replicas, next(batches), stop.requested or recorder.must_stop)
         recorder.step(trainer.progress)
         over = after_step(trainer, replicas, recorder)
     return trainer.progress.stop_requested and not trainer.finished
@@ -103,11 +106,11 @@ def waited_seconds(trainer: Trainer) -> list[float]:
     return trainer.comm.allgather(round(trainer.heartbeat.waited, 3))
 
 
-def train_in(run: Run, trainer: Trainer) -> bool:
+def train_in(run: Run, trainer: Trainer, lock: RunLock) -> bool:
     """Train and write to the run's folder, with recovery from failures; return whether a request stopped training."""
     comm, heartbeat, data = trainer.comm, trainer.heartbeat, trainer.dataset
     watchdog, replicas = Watchdog(heartbeat, comm.size, run.config.hang_timeout), Replicas(comm, heartbeat)
-    recorder = Recorder(run, comm, heartbeat, data.name, len(data.train.labels), trainer.progress)
+    recorder = Recorder(run, comm, heartbeat, lock, data.name, len(data.train.labels), trainer.progress)
 
     def work() -> bool:
         heartbeat.beat(IDLE)
@@ -147,10 +150,19 @@ def summary(run: Run, trainer: Trainer) -> str:
     )
 
 
-def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
+def make_lock(comm: Comm) -> RunLock:
+    """Return this job's lock on its run's folder, for rank 0 to hold. Collective.
+
+    With ULFM another rank may become rank 0 and write, so that all ranks are the holder.
+    """
+    tokens, processes = zip(*comm.allgather((job_token(), this_process())), strict=True)
+    return RunLock(tokens[0], processes if isinstance(comm, UlfmComm) else processes[:1])
+
+
+def prepare(comm: Comm, request: Request, lock: RunLock) -> tuple[Run, Trainer]:
     """Check the request, and return its Run and a Trainer; write nothing. Collective."""
     on_root(comm, models.check, request.config.model)
-    run = on_root(comm, run_folder.find, request, warn)
+    run = on_root(comm, run_folder.find, request, warn, lock.require_free)
     config = run.config
     on_root(comm, check_consistency, config)
     trainer = Trainer(config, load_data(config, comm), comm)
@@ -159,13 +171,13 @@ def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
     return run, trainer
 
 
-def create(comm: Comm, run: Run) -> Run:
+def create(comm: Comm, run: Run, lock: RunLock) -> Run:
     """Make the run's folder, and return the Run; if ranks fail meanwhile, repeat it with the others."""
     attempts = count()
 
     def attempt() -> Run:
         again = next(attempts) > 0
-        return on_root(comm, run_folder.create, run, again)
+        return on_root(comm, run_folder.create, run, again, lock.hold)
 
     return retry_on_rank_failure(comm, attempt)
 
@@ -175,14 +187,15 @@ def main(comm: Comm) -> None:
     request = retry_on_rank_failure(comm, on_root, comm, parse, sys.argv[1:], "python -m distcnn.train")
     if request.list_models:
         return on_root(comm, print_models)
-    run, trainer = retry_on_rank_failure(comm, prepare, comm, request)
-    if trainer.finished or enough_steps(trainer, run.config):
-        return report_finished(run, trainer)
-    run = create(comm, run)
-    trainer.repartition()  # as ranks may have failed since the trainer was made
-    if train_in(run, trainer):
-        message = f"stopped on request after step {trainer.steps}: continue with --resume auto"
-        raise mark_collective(Stopped(message))
+    with retry_on_rank_failure(comm, make_lock, comm) as lock:
+        run, trainer = retry_on_rank_failure(comm, prepare, comm, request, lock)
+        if trainer.finished or enough_steps(trainer, run.config):
+            return report_finished(run, trainer)
+        run = create(comm, run, lock)
+        trainer.repartition()  # as ranks may have failed since the trainer was made
+        if train_in(run, trainer, lock):
+            message = f"stopped on request after step {trainer.steps}: continue with --resume auto"
+            raise mark_collective(Stopped(message))
 
 
 def report_finished(run: Run, trainer: Trainer) -> None:

@@ -233,12 +233,25 @@ def test_a_hangup_is_ignored_where_it_was(monkeypatch):
 
 
 def test_a_launcher_removes_what_a_dead_one_has_left_and_nothing_else(tmp_path):
-    other = tmp_path / ".launch-1"
-    other.write_bytes(b"")
-    with launch._locked(other), launch._status_file(tmp_path):
-        assert other.exists()
-    with launch._status_file(tmp_path):
-        assert not other.exists()
+    dead = tmp_path / ".launch-a_9zzzzz", tmp_path / ".launch-bbbbbbbb"
+    dead[0].write_bytes(b"")
+    dead[1].write_bytes(b"started\nbegun\ntraining\nexit 75\n")
+    others = {
+        ".launch-1": b"",
+        ".launch-notes.txt": b"",
+        ".launch-cccccccc": b"begun by me\n",
+        "launch-a": b"",
+    }
+    for name, content in others.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / ".launch-dddddddd").symlink_to(".launch-1")
+    (tmp_path / ".launch-eeeeeeee").mkdir()
+    os.mkfifo(tmp_path / ".launch-ffffffff")
+    (tmp_path / ".launch-gggggggg").write_bytes(b"started\n" * 10_000)
+    before = set(tmp_path.iterdir())
+    with job_status.file_in(tmp_path) as path:
+        assert set(tmp_path.iterdir()) == before - set(dead) | {path}
+    assert set(tmp_path.iterdir()) == before - set(dead)
 
 
 def test_a_damaged_job_status_is_ignored(tmp_path, monkeypatch):

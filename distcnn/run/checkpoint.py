@@ -149,6 +149,25 @@ def prune(folder: str | Path, last: int, best: int | None = None) -> None:
         path.unlink(missing_ok=True)
 
 
+def steps(folder: str | Path) -> frozenset[int]:
+    """Return the steps of all checkpoints in a folder, good or not, those that were set aside among them."""
+    return frozenset(step for ending in ("", SET_ASIDE) for step, _ in _by_step(folder, ending))
+
+
+def latest(folder: str | Path) -> Path | None:
+    """Return the path of the checkpoint of the last step, good or not, or None if there is none."""
+    return next((path for _, path in reversed(_by_step(folder))), None)
+
+
+def expendable(folder: str | Path, best: int | None) -> list[Path]:
+    """Return the checkpoints that may give way to a new one, in this order: those set aside, then the oldest first.
+
+    best: the step of a checkpoint that stays, too, besides that of the last step.
+    """
+    older = [path for step, path in _by_step(folder)[:-1] if step != best]
+    return [path for _, path in _by_step(folder, SET_ASIDE)] + older
+
+
 def set_aside(folder: str | Path, step: int) -> None:
     """Rename the checkpoints after `step`, from which a run is about to resume, so that it never resumes from these."""
     for later, path in _by_step(folder):

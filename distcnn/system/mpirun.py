@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from distcnn.errors import LaunchError
-from distcnn.system.job_status import FILE, MARK
+from distcnn.system.job_status import FILE, LOCK, MARK
 from distcnn.system.threads import cores
 
 # Variables that are set where a scheduler has chosen nodes and cores:
@@ -111,7 +111,7 @@ def _launcher(ranks: int, environ: Mapping[str, str]) -> tuple[list[str], dict[s
         settings |= AS_ROOT if os.geteuid() == 0 else {}
         if not any(name in environ for name in BATCH):
             settings |= ONE_MACHINE | (OVERSUBSCRIBE if ranks > cores() else {})
-        words += ["-x", MARK, "-x", FILE]  # to other hosts, too
+        words += ["-x", MARK, "-x", FILE, *(["-x", LOCK] if LOCK in environ else [])]  # to other hosts, too
         words += [] if "Open MPI) 4" in found.stdout else ["--with-ft", "ulfm"]
     return words, settings
 
