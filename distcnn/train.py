@@ -31,7 +31,7 @@ from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
 from distcnn.run.run_folder import Run
 from distcnn.system.signals import StopRequest
-from distcnn.system.terminal_text import warn
+from distcnn.system.terminal_text import say, warn
 from distcnn.training.setup import load_data
 from distcnn.training.trainer import Trainer
 
@@ -132,7 +132,7 @@ def train_in(run: Run, trainer: Trainer) -> bool:
 def print_digest(trainer: Trainer) -> None:
     """Print, on rank 0, the digest of the weights, by which two runs can be compared."""
     if trainer.comm.rank == 0:
-        print(f"weights_sha256 {trainer.digest}", flush=True)
+        say(f"weights_sha256 {trainer.digest}")
 
 
 def summary(run: Run, trainer: Trainer) -> str:

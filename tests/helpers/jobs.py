@@ -73,9 +73,7 @@ class Job:
             self._process.terminate()
             if not self.wait(2):
                 self._process.kill()
-        for pid in members(self.name):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(self.name)
         self._process.wait()
 
     def result(self, since=(0, 0)) -> subprocess.CompletedProcess:
@@ -156,6 +154,13 @@ def members(name: str) -> list[int]:
         except OSError:  # ended meanwhile, or another user's
             continue
     return found
+
+
+def kill(name: str) -> None:
+    """Kill all processes of a job."""
+    for pid in members(name):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _text(file, since: int) -> str:
