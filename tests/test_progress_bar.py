@@ -4,14 +4,13 @@ import os
 import pty
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from distcnn.run.progress_bar import Bar, Lines, Quiet, epoch_line, progress
 from distcnn.system import terminal
+from tests.helpers import jobs
 
-ROOT = Path(__file__).parents[1]
 RECORD = {
     "epoch": 3,
     "train_loss": 1 / 3,
@@ -36,8 +35,8 @@ LINES = "epoch 1/2  loss 0.5000  9 samples/s\nepoch 2/2  loss 0.5000  9 samples/
 def show(mode, prefix=(), **streams):
     """Run the script above in a process of its own and return it, ended."""
     command = [*prefix, sys.executable, "-c", SHOW, mode]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
-    return subprocess.run(command, env=environment, timeout=60, check=True, text=True, **streams)
+    environment = os.environ | {"PYTHONPATH": str(jobs.ROOT), "TERM": "xterm"}
+    return subprocess.run(command, env=environment, timeout=jobs.LIMIT, check=True, text=True, **streams)
 
 
 @pytest.fixture

@@ -138,7 +138,9 @@ def test_a_training_under_the_launcher(mpirun, tmp_path):
 
 
 def finished(*words):
-    return subprocess.run([*map(str, words)], check=True, capture_output=True, text=True, timeout=300).stdout
+    return subprocess.run(
+        [*map(str, words)], check=True, capture_output=True, text=True, timeout=jobs.LIMIT
+    ).stdout
 
 
 def test_inside_tmux(mpirun, tmp_path):
@@ -148,7 +150,7 @@ def test_inside_tmux(mpirun, tmp_path):
     script = tmp_path / "script"
     script.write_text(f"{typed(3)}\n{' '.join(server)} wait-for -S ended\nread -r _\n")
     session = ["new-session", "-d", "-x", "50", "-y", "10", "bash", str(script)]
-    subprocess.run([*server, *session], env=environment, check=True, timeout=300)
+    subprocess.run([*server, *session], env=environment, check=True, timeout=jobs.LIMIT)
     try:
         finished(*server, "resize-window", "-x", 40, "-y", 8)
         finished(*server, "wait-for", "ended")
@@ -165,7 +167,7 @@ def test_inside_screen(mpirun, tmp_path):
     (tmp_path / "rc").write_text("defscrollback 1000\n")
     (tmp_path / "script").write_text(f"{typed(3)}\n{screen} -X hardcopy -h {shown}\n")
     words = screen, "-D", "-m", "-c", tmp_path / "rc", "bash", tmp_path / "script"
-    done = jobs.run(*words, env={"SCREENDIR": folder, "TERM": "xterm"}, timeout=300)
+    done = jobs.run(*words, env={"SCREENDIR": folder, "TERM": "xterm"})
     assert done.returncode == 0, jobs.show(done)
     lines = [line.rstrip() for line in shown.read_text(errors="replace").splitlines()]
     require_lines([line for line in lines if line], 3)
@@ -233,7 +235,7 @@ Path("done").touch()
             terminal._read(1)
         terminal.__exit__()
         (tmp_path / "closed").touch()
-        assert process.wait(300) == 0
+        assert process.wait(jobs.LIMIT) == 0
     assert (tmp_path / "done").exists()
 
 

@@ -87,7 +87,7 @@ def train(hosts, tmp_path):
     def command(faults, *options, steps=20, launched=False):
         where = "--bind-to", "none", "--host", ",".join(f"{host}:2" for host in HOSTS)
         words = [*options, "--out", "run", "--progress", "none", "--max-steps", steps]
-        how = {"env": SETTINGS | {"PRTE_MCA_plm_ssh_agent": agent}, "cwd": tmp_path, "timeout": 120}
+        how = {"env": SETTINGS | {"PRTE_MCA_plm_ssh_agent": agent}, "cwd": tmp_path}
         if launched:
             launcher = "python", "-c", LAUNCHER, chaos.FAULTS, faults, "-n", 4, "--mpirun", " ".join(where)
             return jobs.run(*launcher, "--", *words, **how)

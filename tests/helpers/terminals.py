@@ -15,8 +15,6 @@ import uuid
 from tests.helpers import jobs
 from tests.helpers.screen import Screen
 
-LIMIT = 300  # seconds that only a command that hangs needs
-
 
 class Terminal:
     """A pseudo-terminal and its screen; a context manager.
@@ -65,7 +63,7 @@ class Terminal:
             start_new_session=True,
         )
         try:
-            end, seen = time.monotonic() + LIMIT, 0
+            end, seen = time.monotonic() + jobs.LIMIT, 0
             while process.poll() is None:
                 assert time.monotonic() < end, f"still running: {self.written}"
                 self._read(0.05)
