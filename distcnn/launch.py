@@ -6,10 +6,10 @@ itself reports whether it has finished, see `system.job_status`. This module doe
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy
+    begin(sys.argv[1:])  # before the imports below, which need NumPy
 
 import argparse
 import fcntl
