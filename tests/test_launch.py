@@ -41,7 +41,8 @@ def launching(mpirun):
     def command(*words, how=("-m", "distcnn.launch")):
         line = [sys.executable, *how, "-n", str(RANKS), *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(line, env=jobs.clean_environment({}), **pipes) as process:
+        environment = jobs.clean_environment({"OPTIONS": os.devnull})
+        with subprocess.Popen(line, env=environment, **pipes) as process:
             try:
                 yield process
             finally:
@@ -50,16 +51,29 @@ def launching(mpirun):
     return command
 
 
-# The launcher, whose ranks do not train: they append their options to a file of the user's home, and do what they must.
+# The launcher, whose ranks do not train: they append their options to a file, and go on with other code.
 WITHOUT_TRAINING = """
 import sys
 from distcnn import launch
 then = sys.argv.pop(1)
-program = f"import os, sys, time; print(*sys.argv[2:], file=open(os.environ['HOME'] + '/options', 'a')); {then}"
+program = f"import os, sys, time\\nprint(*sys.argv[2:], file=open(os.environ['OPTIONS'], 'a'))\\n{then}"
 launch.train_command = lambda: [sys.executable, "-c", program, "distcnn.train"]
 sys.exit(launch.main())
 """
 FOREVER, FAIL = "time.sleep(1000)", "sys.exit(1)"
+STOP = """
+import glob, signal
+from distcnn.system import job_status
+def stop(number, frame):
+    open(f"saved-{os.getpid()}", "w").close()
+    while len(glob.glob("saved-*")) < 2:
+        time.sleep(0.01)
+    job_status.write("exit 75")
+    os._exit(75)
+signal.signal(signal.SIGUSR1, stop)
+job_status.write(job_status.TRAINING)
+time.sleep(1000)
+"""
 
 
 def wait_until(condition, process):
@@ -68,6 +82,10 @@ def wait_until(condition, process):
 
 def steps(folder="a"):
     return sorted(Path(folder, "checkpoints").glob("step-*.h5"))
+
+
+def status_files(folder="a"):
+    return list(Path(folder).glob(".launch-*"))
 
 
 def ranks_of(process):
@@ -118,11 +136,24 @@ def test_a_killed_job_is_started_again_and_ends_with_the_same_bits(launching):
     assert {path.name for path in Path("a").iterdir() if path.name.startswith(".")} == set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
-def test_asked_to_stop_all_ranks_save(launching, number):
+@pytest.mark.parametrize("number", launch.SIGNALS)
+def test_each_signal_asks_all_ranks_to_stop(launching, number):
+    with launching("--", *LONG, how=("-c", WITHOUT_TRAINING, STOP)) as process:
+        wait_until(
+            lambda: [job_status.read(path).count("training") for path in status_files()] == [RANKS], process
+        )
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=jobs.LIMIT)
+    assert process.returncode == 75, stderr
+    assert len(list(Path().glob("saved-*"))) == RANKS
+    assert "without saving" not in stderr
+    assert status_files() == ranks_of(process) == []
+
+
+def test_asked_to_stop_all_ranks_save(launching):
     with launching("--", *LONG) as process:
         wait_until(lambda: len(steps()) >= 2, process)
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=jobs.LIMIT)
     assert process.returncode == 75, stderr
     step = checkpoint.newest("a/checkpoints", pytest.fail)[1].step
@@ -146,10 +177,10 @@ def test_a_killed_launcher_ends_its_job_and_the_next_one_tidies_up(launching, la
         process.kill()
         process.wait()
         jobs.wait_until(lambda: not ranks_of(process))
-    assert len(list(Path("a").glob(".launch-*"))) == 1
+    assert len(status_files()) == 1
     done = launched("--", *LONG, "--resume", "auto", "--max-steps", 1)
     assert done.returncode == 0, done.stderr
-    assert list(Path("a").glob(".launch-*")) == []
+    assert status_files() == []
 
 
 MISTAKES = {
@@ -178,12 +209,11 @@ def test_divergence_is_not_tried_again(launched):
 @pytest.fixture
 def without_training(mpirun, run, tmp_path_factory, monkeypatch):
     """Run the launcher, whose ranks do not train; return it, ended, and the options that each rank was given."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
+    path = tmp_path_factory.mktemp("ranks") / "options"
+    monkeypatch.setenv("OPTIONS", str(path))
 
     def command(then, *words):
         done = run("python", "-c", WITHOUT_TRAINING, then, "-n", 1, *words)
-        path = home / "options"
         return done, [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
     return command

@@ -98,10 +98,8 @@ def train(hosts, tmp_path):
 
 FAULTS = {
     "nothing": ("slow@step:0:19", []),
-    "a rank": ("death@step:1:5", [1]),
-    "rank 0": ("death@step:0:5", [0]),
-    "a host": ("death@step:2:5,death@step:3:5", [2, 3]),
-    "rank 0's host": ("death@step:0:5,death@step:1:5", [0, 1]),
+    "a rank, then rank 0's host": ("death@step:3:5,death@step:0:10,death@step:1:10", [0, 1, 3]),
+    "rank 0, then a host": ("death@step:0:5,death@step:2:10,death@step:3:10", [0, 2, 3]),
 }
 
 
