@@ -148,13 +148,16 @@ def test_inside_tmux(mpirun, tmp_path):
     server = [tmux, "-L", f"distcnn-{uuid.uuid4().hex}", "-f", "/dev/null"]
     environment = jobs.clean_environment({})
     script = tmp_path / "script"
-    script.write_text(f"{typed(3)}\n{' '.join(server)} wait-for -S ended\nread -r _\n")
+    script.write_text(f"{typed(3)} 20\n{' '.join(server)} wait-for -S ended\nread -r _\n")
     session = ["new-session", "-d", "-x", "50", "-y", "10", "bash", str(script)]
-    subprocess.run([*server, *session], env=environment, check=True, timeout=jobs.LIMIT)
+    subprocess.run([*server, *session], env=environment, cwd=tmp_path, check=True, timeout=jobs.LIMIT)
+    capture = [*server, "capture-pane", "-p", "-J", "-S", "-"]
     try:
+        jobs.wait_until(lambda: "epoch 20/" in finished(*capture))
         finished(*server, "resize-window", "-x", 40, "-y", 8)
+        (tmp_path / "20").touch()
         finished(*server, "wait-for", "ended")
-        shown = finished(*server, "capture-pane", "-p", "-J", "-S", "-").rstrip().splitlines()
+        shown = finished(*capture).rstrip().splitlines()
     finally:
         finished(*server, "kill-server")
     require_lines([line.rstrip() for line in shown], 3)

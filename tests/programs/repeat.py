@@ -3,14 +3,15 @@
     python -m tests.programs.repeat [--times 30] [--busy 4] [--log FOLDER] [tests/test_launch.py ...]
 
 Each file is run `--times` times by the pytest of this Python, so with its MPI; by default, these are the files whose
-tests start, kill or watch jobs. The output of each run that fails is printed, and kept in FOLDER.
+tests start, kill or watch jobs. The output of each run that fails is printed, and kept in FOLDER. Seconds are those of
+processor time, without killed processes: other load does not change them.
 """
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def busy(processes):
         for process in started:
             process.kill()
             process.wait()
+
+
+def processor_seconds():
+    """Return the processor time of all processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def passes(file, log):
@@ -57,13 +64,13 @@ def main():
     with busy(arguments.busy):
         for number in range(1, arguments.times + 1):
             for file in arguments.files:
-                log, begin = arguments.log / f"{file.stem}-{os.getpid()}-{number}", time.monotonic()
+                log, before = arguments.log / f"{file.stem}-{os.getpid()}-{number}", processor_seconds()
                 if passes(file, log):
                     log.unlink()
                 else:
                     failed[file] += 1
                     print(log.read_text(errors="replace"))
-                seconds = time.monotonic() - begin
+                seconds = processor_seconds() - before
                 print(f"{file}: {failed[file]} of {number} runs failed, {seconds:.0f} s", flush=True)
     return int(any(failed.values()))
 
