@@ -42,13 +42,18 @@ def launching(mpirun):
         line = [sys.executable, *how, "-n", str(RANKS), *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         environment = jobs.clean_environment({"OPTIONS": os.devnull})
-        with subprocess.Popen(line, env=environment, **pipes) as process:
+        with subprocess.Popen(line, env=environment, preexec_fn=hears_hangups, **pipes) as process:
             try:
                 yield process
             finally:
                 process.kill()
 
     return command
+
+
+def hears_hangups():
+    """Undo what nohup has done, if these tests run under it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # The launcher, whose ranks do not train: they append their options to a file, and go on with other code.
@@ -71,6 +76,7 @@ def stop(number, frame):
     job_status.write("exit 75")
     os._exit(75)
 signal.signal(signal.SIGUSR1, stop)
+job_status.write(job_status.STARTED)
 job_status.write(job_status.TRAINING)
 time.sleep(1000)
 """
