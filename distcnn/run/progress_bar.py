@@ -2,6 +2,7 @@
 
 The cursor stays where the next line begins, and the bar is drawn in the line below, from where it can always be erased:
 whatever else writes to the terminal, its line stays whole, and so do the lines of the run, whatever the window's width.
+Only where another program writes several lines at once, the second one may have the end of the bar behind it.
 """
 
 import os
