@@ -6,10 +6,10 @@ itself reports whether it has finished, see `system.job_status`. This module doe
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy
+    begin(sys.argv[1:])  # before the imports below, which need NumPy
 
 import argparse
 import os
@@ -180,6 +180,7 @@ def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals
     looks, started = begin + LOOK, False
     while not job.ended:
         time.sleep(PAUSE)
+        requests, urgent = signals.count, signals.urgent  # before the status, which may change meanwhile
         statuses = job_status.read(status_file)
         now = time.monotonic()
         if now > looks or not started:  # segments are made while the job starts
@@ -187,9 +188,9 @@ def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals
             looks, started = now + LOOK, STARTED in statuses
         if STARTED not in statuses and now - begin > start_limit:
             return f"not all ranks had started after {start_limit:g} s"
-        if signals.urgent > 1 or (signals.count and TRAINING not in statuses):
+        if urgent > 1 or (requests and TRAINING not in statuses):
             return "killed on request"
-        if signals.count and not asked:
+        if requests and not asked:
             job.ask_to_stop()
             asked = True
         if job_status.exit_code(statuses) is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+    begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 from collections.abc import Sequence
 from itertools import count
@@ -136,7 +136,7 @@ def train_in(run: Run, trainer: Trainer, lock: RunLock) -> bool:
 def print_digest(trainer: Trainer) -> None:
     """Print, on rank 0, the digest of the weights, by which two runs can be compared."""
     if trainer.comm.rank == 0:
-        print(f"weights_sha256 {trainer.digest}", flush=True)
+        say(f"weights_sha256 {trainer.digest}")
 
 
 def summary(run: Run, trainer: Trainer) -> str:

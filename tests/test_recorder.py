@@ -147,6 +147,18 @@ def test_curves_show_train_and_test(epochs, title):
 
 
 @pytest.mark.usefixtures("in_folder")
+def test_a_drawing_that_does_not_end_is_given_up_with_signs_of_life_meanwhile(monkeypatch):
+    monkeypatch.setattr(curves, "DRAW", "import time; time.sleep(1000)")
+    monkeypatch.setattr(curves, "LIMIT", 3 * curves.PAUSE)
+    warnings, signs = [], []
+    made = curves.Curves("metrics.jsonl", "curves.png", "", warnings.append, lambda: signs.append(1))
+    made.draw()
+    made.finish()
+    assert len(signs) == 3
+    assert warnings == ["no curves drawn: the drawing process ended with exit code -9"]
+
+
+@pytest.mark.usefixtures("in_folder")
 def test_curves_without_test_data_show_only_train():
     path = drawn([record(epoch, test_loss=None, test_accuracy=None) for epoch in (1, 2)], "curves.png")
     assert colored(path, curves.TRAIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from distcnn.errors import OutputError
@@ -54,7 +55,8 @@ class Recorder:
         self.run, self.comm, self.heartbeat, self.lock = run, comm, heartbeat, lock
         self.record: Record | None = None
         self.metrics, self._epoch_samples = Metrics(run.metrics), samples
-        self.curves = Curves(run.metrics, run.curves, f"{run.config.model} on {dataset}", self.warn)
+        title, busy = f"{run.config.model} on {dataset}", partial(heartbeat.beat, WRITING)
+        self.curves = Curves(run.metrics, run.curves, title, self.warn, busy)
         self.progress: Lines | None = None  # not None on the rank that writes
         self.writer: CheckpointWriter | None = None
         self.score: Score | None = None  # of the last record, until a checkpoint has it

@@ -35,7 +35,9 @@ OVERSUBSCRIBE = {  # for more ranks than cores: Open MPI 5, then 4
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }
 SHARED = Path("/dev/shm")
-# Prefixes of the names of the files of MPI libraries in shared memory:
+# Prefixes of the names of the files of MPI libraries in shared memory. They are found by what processes map, because a
+# folder for each job (Open MPI's btl_sm_backing_directory) must exist on every host: where it does not, ranks print an
+# error and exchange without shared memory.
 OF_MPI = ("mpich_shm_", "ucx_shm_", "sm_segment.", "vader_segment.")
 GRACE = 2  # seconds that mpirun has to end its ranks, on other hosts, too
 
