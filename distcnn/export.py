@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+    begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
 from collections.abc import Sequence

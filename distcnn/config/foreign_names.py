@@ -129,6 +129,19 @@ SYNONYMS = {
 }
 ADVICE |= {other: ADVICE[name] for name, others in SYNONYMS.items() for other in others.split()}
 
+_RESNET = (
+    "there is none, because the residual networks here are those for images of 32 x 32 pixels: resnet20, "
+)
+_RESNET += "resnet32 and resnet56"
+
+# Models of other libraries, as regular expressions.
+OTHER_MODELS = {
+    "(wide_?|pre_?act_?|se-?)?resne[xs]?t(-?[0-9v].*)?": _RESNET,
+    "vgg-?(11|13|19)?(_?bn)?": "there is none; wanted vgg16, for large images, or vgg-small, for small ones",
+    "lenet|lenet-?[1-4]|lenet300.*": "wanted lenet5, lenet5-1998, or mlp, the fully connected one",
+}
+OWN_MODEL = "a network of your own is FILE.py:FUNCTION, MODULE:FUNCTION or FILE.txt"
+
 # Values that other libraries use, by setting.
 OTHER_VALUES = {
     "optimizer": {

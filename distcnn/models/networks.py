@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from distcnn.config import model_word
-from distcnn.config.hints import suggestion
+from distcnn.config.hints import model_hint
 from distcnn.config.model_word import ModelWord
 from distcnn.errors import ConfigError, NetError
 from distcnn.layers import Layer
@@ -130,15 +130,11 @@ def _maker(word: ModelWord) -> Callable[[Shape, int], Any]:
 
 def _unknown(word: ModelWord) -> str:
     """Return the message on a word that names no network."""
-    if word.source.endswith(".py"):
-        found = user_code.functions(word.source)
-        remedy = (
-            f"its functions are {', '.join(found)}" if found else "a function that returns a list of layers"
-        )
-        return f"--model {word.source} names no function; wanted {word.source}:FUNCTION, {remedy}"
-    own = "; a network of your own is FILE.py:FUNCTION, MODULE:FUNCTION or FILE.txt"
-    hint = suggestion(word.source, MODELS) or f"; wanted one of: {', '.join(MODELS)}"
-    return f"unknown model {word.source!r}{hint}{own}"
+    if not word.source.endswith(".py"):
+        return f"unknown model {word.source!r}{model_hint(word.source, MODELS)}"
+    found = user_code.functions(word.source)
+    remedy = f"its functions are {', '.join(found)}" if found else "a function that returns a list of layers"
+    return f"--model {word.source} names no function; wanted {word.source}:FUNCTION, {remedy}"
 
 
 def _read(path: str) -> str:
