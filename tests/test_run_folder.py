@@ -205,7 +205,7 @@ def test_what_killed_jobs_have_left_goes():
     others = ".config.toml.tmp", ".notes.01234567.tmp", "config.toml.01234567.tmp", ".curves.png.0000000g.tmp"
     for name in (*left, *others):
         Path("a", name).write_bytes(b"x")
-    run_folder.create(find("--out", "a", "--resume", "auto"))
+    run_folder.create(find("--out", "a", "--resume", "auto"), NETWORK)
     assert {name for name in os.listdir("a") if name.endswith(".tmp")} == set(others)
 
 
@@ -213,7 +213,7 @@ def test_settings_that_have_not_changed_are_not_written_again():
     """A run can be resumed on a full disk."""
     begin("--out", "a", steps=(1,))
     before = os.stat("a/config.toml")
-    run_folder.create(find("--out", "a", "--resume", "auto"))
+    run_folder.create(find("--out", "a", "--resume", "auto"), NETWORK)
     assert os.stat("a/config.toml") == before
 
 
@@ -227,7 +227,7 @@ def test_a_folder_is_known_to_be_free_before_it_is_read_and_held_before_it_is_wr
     for argv in (["--out", "new"], ["--out", "other", "--resume", "auto"], []):
         run = run_folder.find(parse(argv, "prog"), pytest.fail, refuse)
         with pytest.raises(OutputError, match="in use"):
-            run_folder.create(run, hold=refuse)
+            run_folder.create(run, NETWORK, hold=refuse)
         assert os.listdir(run.folder) == []
     assert asked == [Path("new"), Path("other"), Path("runs/lenet5-digits")]
     asked.clear()
@@ -254,8 +254,8 @@ def test_a_run_that_has_gone_on_meanwhile_is_refused(steps):
     checkpoint.save("a/checkpoints/step-00000003.h5", saved)
     checkpoint.prune("a/checkpoints", 1)
     with pytest.raises(OutputError, match="another job has trained there just now; start again"):
-        run_folder.create(run)
+        run_folder.create(run, NETWORK)
     assert sorted(os.listdir("a/checkpoints")) == ["step-00000003.h5"]
-    run = run_folder.create(find("--out", "a", "--resume", "auto"))  # the remedy
+    run = run_folder.create(find("--out", "a", "--resume", "auto"), NETWORK)  # the remedy
     assert run.state.step == 3
-    assert run_folder.create(run, again=True).state.step == 3
+    assert run_folder.create(run, NETWORK, again=True).state.step == 3

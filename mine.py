@@ -1,0 +1,2 @@
+from distcnn.layers import *
+def net(s, n): return [Flatten(), Dense(n)]
