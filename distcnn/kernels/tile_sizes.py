@@ -2,7 +2,7 @@
 
 A tile that does not fit into the registers spills and is several times slower, so the candidates were measured:
 `python -m distcnn.bench tiles` prints the share of the CPU's peak that each reaches. The registers of AVX-512 hold 32
-Lanes of accumulators and operands, those of AVX2 hold 8.
+Lanes of accumulators and operands, those of AVX2 and of NEON hold 8.
 """
 
 from collections.abc import Sequence
