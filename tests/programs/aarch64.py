@@ -1,4 +1,4 @@
-"""An AArch64 Python on an x86 machine: `python tests/programs/aarch64.py FOLDER` installs it, then prints its path.
+"""An AArch64 Python on another machine: `python -m tests.programs.aarch64 FOLDER` installs it, then prints its path.
 
 It needs apt-get with Debian's or Ubuntu's packages, and pip, but not root: everything lies in FOLDER. That is the
 emulator qemu-aarch64, unless it is on the path; Python with its libraries for arm64; and wheels of distcnn's
@@ -10,17 +10,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    import tomli as tomllib
+from tests.programs.environments import NOT_HERE, Unavailable, project
 
-PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-SECONDS = 240  # the limit of each step; all together take 60 s here
-NOT_HERE = 77  # the exit code
+SECONDS = 300  # the limit of all steps together, which take 45 s where the network is fast
 PLATFORMS = [f"manylinux_2_{glibc}_aarch64" for glibc in (17, 26, 27, 28)]
+BEGIN = time.monotonic()
 # qemu names the emulated program after the script, so that sys.executable is the script, too.
 SCRIPT = """#!/bin/sh
 export PYTHONHOME="{root}/usr" PYTHONNOUSERSITE=1
@@ -29,18 +26,13 @@ exec "{emulator}" -0 "{script}" -L "{root}" "{root}/usr/bin/{python}" "$@"
 """
 
 
-class Unavailable(Exception):
-    """The packages cannot be had here."""
-
-
 def call(words, folder, why):
-    """Run a command; raise Unavailable if it fails, or if it takes too long, as without a network."""
-    log = folder / "log"
+    """Run a command; raise Unavailable if it fails, or if the time is over, as without a network."""
+    log, left = folder / "log", max(SECONDS - time.monotonic() + BEGIN, 1)
     with log.open("a") as output:
         try:
-            subprocess.run(
-                words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, check=True, timeout=SECONDS
-            )
+            options = {"stdout": output, "stderr": output, "stdin": subprocess.DEVNULL}
+            subprocess.run(words, **options, check=True, timeout=left)
         except (OSError, subprocess.SubprocessError) as error:
             raise Unavailable(f"{why}: {str(error).splitlines()[0][-200:]}; see {log}") from None
 
@@ -61,9 +53,7 @@ def apt(folder, architecture, *words):
         "Dir::Cache": cache,
     }
     given = [f"-o{name}={value}" for name, value in options.items()]
-    call(
-        ["apt-get", *given, "--no-install-recommends", "--yes", *words], folder, f"apt-get {' '.join(words)}"
-    )
+    call(["apt-get", *given, "--no-install-recommends", "--yes", *words], folder, " ".join(words))
 
 
 def unpack(folder, architecture, into, *packages):
@@ -105,11 +95,10 @@ def python(root):
 
 def install_wheels(folder, version, wheels):
     """Install distcnn's dependencies for AArch64 and a version of Python."""
-    required = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
     options = "--only-binary=:all:", "--python-version", version, "--target", str(wheels)
     platforms = [word for each in PLATFORMS for word in ("--platform", each)]
     call(
-        [sys.executable, "-m", "pip", "install", *options, *platforms, *required],
+        [sys.executable, "-m", "pip", "install", *options, *platforms, *project()["dependencies"], "pytest"],
         folder,
         "pip install for AArch64",
     )
