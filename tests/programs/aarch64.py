@@ -6,7 +6,6 @@ dependencies. FOLDER/python starts it, and is what distcnn's own subprocesses st
 packages cannot be had here, with the reason as the last line.
 """
 
-import re
 import shutil
 import subprocess
 import sys
@@ -72,11 +71,18 @@ def emulator(folder):
     found = next(filter(None, map(shutil.which, names)), None)
     if found:
         return found
-    unpack(folder, host_architecture(folder), folder / "emulator", "qemu-user-static")
-    return next(str(path) for name in names for path in folder.glob(f"emulator/usr/bin/{name}"))
+    unpack(folder, host_architecture(), folder / "emulator", "qemu-user-static")
+    return str(only(folder.glob("emulator/usr/bin/qemu-aarch64*")))
 
 
-def host_architecture(folder):
+def only(paths):
+    """Return the first of some paths; raise Unavailable if the packages hold none."""
+    for path in paths:
+        return path
+    raise Unavailable("the packages lack what they hold on Debian 12")
+
+
+def host_architecture():
     """Return Debian's name of this machine's architecture."""
     try:
         return subprocess.run(
@@ -88,9 +94,7 @@ def host_architecture(folder):
 
 def python(root):
     """Return the name of the Python in an unpacked root, such as python3.11."""
-    return next(
-        path.name for path in root.glob("usr/bin/python3.*") if re.fullmatch(r"python3\.\d+", path.name)
-    )
+    return only(path for path in root.glob("usr/bin/python3.*") if path.suffix[1:].isdigit()).name
 
 
 def install_wheels(folder, version, wheels):
