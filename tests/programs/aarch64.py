@@ -72,7 +72,7 @@ def emulator(folder):
     if found:
         return found
     unpack(folder, host_architecture(), folder / "emulator", "qemu-user-static")
-    return str(only(folder.glob("emulator/usr/bin/qemu-aarch64*")))
+    return str(only(path for name in names for path in folder.glob(f"emulator/usr/bin/{name}")))
 
 
 def only(paths):
@@ -85,9 +85,7 @@ def only(paths):
 def host_architecture():
     """Return Debian's name of this machine's architecture."""
     try:
-        return subprocess.run(
-            ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
     except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable(f"no dpkg here: {error}") from None
 
@@ -99,13 +97,10 @@ def python(root):
 
 def install_wheels(folder, version, wheels):
     """Install distcnn's dependencies for AArch64 and a version of Python."""
-    options = "--only-binary=:all:", "--python-version", version, "--target", str(wheels)
+    options = "--upgrade", "--only-binary=:all:", "--python-version", version, "--target", str(wheels)
     platforms = [word for each in PLATFORMS for word in ("--platform", each)]
-    call(
-        [sys.executable, "-m", "pip", "install", *options, *platforms, *project()["dependencies"], "pytest"],
-        folder,
-        "pip install for AArch64",
-    )
+    pip = sys.executable, "-m", "pip", "install", *options, *platforms
+    call([*pip, *project()["dependencies"], "pytest"], folder, "pip install for AArch64")
 
 
 def install(folder):
