@@ -67,7 +67,10 @@ def _interpreter(minor):
 def pip(python, *words):
     """Run pip in an environment; raise Unavailable if it fails and reaches no packages, and RuntimeError otherwise."""
     command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"pip is not done within {SECONDS} s") from None
     if done.returncode and not _reachable(python):
         raise Unavailable("pip reaches no packages")
     if done.returncode:
