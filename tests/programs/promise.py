@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -45,6 +46,7 @@ class Way(NamedTuple):
     ranks: started by the mpirun of the environment; 0: without mpirun.
     env: additions to the environment.
     emulated: whether it may be too slow for this machine.
+    tests: a file of tests to run instead.
     """
 
     name: str
@@ -52,15 +54,17 @@ class Way(NamedTuple):
     ranks: int = 0
     env: Mapping[str, str] = MappingProxyType({})
     emulated: bool = False
+    tests: str = ""
 
 
 class Outcome(NamedTuple):
-    """What a way has given: the digest over all networks, or why there is none."""
+    """What a way has given."""
 
-    way: Way
-    digest: str
-    about: str
-    seconds: float
+    verdict: str  # one of those below
+    about: str  # digest and versions, or why there are none
+
+
+SAME, OTHER, PASSED, FAILED, SKIPPED = "same bits", "OTHER BITS", "passed", "FAILED", "-"
 
 
 def ways(venv):
@@ -78,7 +82,12 @@ def ways(venv):
     folder = Path(f"{venv}-aarch64")
     emulated = platform.machine() not in ("aarch64", "arm64")
     env = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")} if emulated else {}
-    return [[Way("AArch64", lambda: arm(folder) if emulated else mpich, 0, env, emulated)], here]
+    find = (lambda: arm(folder)) if emulated else existing(mpich)
+    there = [
+        Way("AArch64", find, 0, env, emulated),
+        Way("AArch64, floating-point mode", find, 0, env, emulated, "tests/test_float_mode.py"),
+    ]
+    return there, here
 
 
 def existing(python):
@@ -110,47 +119,51 @@ def arm(folder):
 
 
 def attempt(way):
-    """Train in one way; return the Outcome."""
+    """Train in one way, and print its row of the table; return the verdict."""
     begin = time.monotonic()
     try:
-        digest, about = train(way, begin + SECONDS)
+        python = way.python()
+        verdict, about = (run_tests if way.tests else train)(way, python, begin + SECONDS)
     except Unavailable as error:
-        digest, about = "", f"not possible here: {error}"
+        verdict, about = SKIPPED, f"not possible here: {error}"
     except subprocess.TimeoutExpired:
-        digest, about = "" if way.emulated else "FAILED", f"not done within {SECONDS} s"
+        verdict, about = SKIPPED if way.emulated else FAILED, f"not done within {SECONDS} s"
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        digest, about = "FAILED", str(error)
-    outcome = Outcome(way, digest, about, time.monotonic() - begin)
-    print(line(outcome), flush=True)
-    return outcome
+        verdict, about = FAILED, str(error)
+    print(f"{way.name:<30} {verdict:<10} {time.monotonic() - begin:5.0f} s  {about}", flush=True)
+    return verdict
 
 
-def train(way, end):
-    """Return the digest that a way has printed, and the versions of what it ran with; end: the limit, as a time."""
-    python = way.python()
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    env = OPEN_MPI | env | dict(way.env)
+def train(way, python, end):
+    """Return the Outcome of training; end: when to give up, by time.monotonic()."""
     launcher = [str(Path(python).with_name("mpirun")), "-n", str(way.ranks)] if way.ranks else []
     with tempfile.TemporaryDirectory() as folder:
-        done = call([*launcher, python, *VERIFY], env, folder, end)
+        done = call(way, [*launcher, python, *VERIFY], folder, end)
         found = re.search(r"^all +([0-9a-f]{64})$", done.stdout, re.MULTILINE)
         if not found:
             raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-2000:]}")
         instructions = done.stdout.splitlines()[-1].split(": ")[0].split(", ")[2]
-        return found[1], f"{instructions}, {call([python, '-c', FACTS], env, folder, end).stdout.strip()}"
+        facts = call(way, [python, "-c", FACTS], folder, end).stdout.strip()
+    verdict = SAME if found[1] == PROMISED[NUMERICS] and done.returncode == 0 else OTHER
+    return Outcome(verdict, f"{found[1][:12]} {instructions}, {facts}")
 
 
-def call(words, env, folder, end):
+def run_tests(way, python, end):
+    """Return the Outcome of a file of tests, but for those of kernels alone, which the training covers."""
+    words = "-m", "pytest", "-q", "-p", "no:cacheprovider", way.tests, "-k", "not in_kernels"
+    done = call(way, [python, *words], ROOT, end)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return Outcome(PASSED, done.stdout.splitlines()[-1])
+
+
+def call(way, words, folder, end):
     """Run a command in a folder, and return its output and exit code."""
+    env = (
+        OPEN_MPI | {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(way.env)
+    )
     options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
     return subprocess.run(words, env=env, cwd=folder, timeout=max(end - time.monotonic(), 1), **options)
-
-
-def line(outcome):
-    """Return the row of the table for an outcome."""
-    verdict = "same bits" if outcome.digest == PROMISED[NUMERICS] else outcome.digest[:12] and "OTHER BITS"
-    verdict = {"": "-", "FAILED": "FAILED"}.get(outcome.digest, verdict)
-    return f"{outcome.way.name:<30} {verdict:<10} {outcome.digest[:12]:<12} {outcome.seconds:5.0f} s  {outcome.about}"
 
 
 def main(argv):
@@ -164,16 +177,11 @@ def main(argv):
     lists = [[way for way in each if options.only in way.name] for each in ways(options.venv.absolute())]
     print(f"numerics {NUMERICS} promises {PROMISED[NUMERICS]}", flush=True)
     with ThreadPoolExecutor(len(lists)) as cores:
-        found = [
-            outcome
-            for each in cores.map(lambda some: [attempt(way) for way in some], lists)
-            for outcome in each
-        ]
-    same = sum(outcome.digest == PROMISED[NUMERICS] for outcome in found)
-    skipped = sum(not outcome.digest for outcome in found)
-    failed = len(found) - same - skipped
-    print(f"{same} passed, {failed} failed, {skipped} skipped")
-    return int(failed > 0 or not same)
+        verdicts = list(chain.from_iterable(cores.map(lambda some: [attempt(way) for way in some], lists)))
+    passed = sum(verdict in (SAME, PASSED) for verdict in verdicts)
+    failed = sum(verdict in (OTHER, FAILED) for verdict in verdicts)
+    print(f"{passed} passed, {failed} failed, {verdicts.count(SKIPPED)} skipped")
+    return int(failed > 0 or not passed)
 
 
 if __name__ == "__main__":
