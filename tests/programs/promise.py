@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -33,11 +34,17 @@ from tests.programs.environments import ROOT, Unavailable
 SECONDS = 600  # the limit of each way, its installation included
 VERIFY = "-m", "distcnn.verify", "--self"
 FACTS = """
-import os, platform, distcnn, numba, numpy
+import platform, distcnn, numba, numpy
 kind = "wheel" if "site-packages" in distcnn.__file__ else "editable"
-print(f"Python {platform.python_version()}, NumPy {numpy.__version__}, Numba {numba.__version__}, {kind}")
+try:
+    from mpi4py import MPI
+    name, version = MPI.get_vendor()
+    library = f"{name} {'.'.join(map(str, version))}"
+except (ImportError, RuntimeError):
+    library = "no MPI"
+versions = f"Python {platform.python_version()}, NumPy {numpy.__version__}, Numba {numba.__version__}"
+print(f"{versions}, {library}, {kind}")
 """
-AVX512 = "avx512f"
 
 
 class Way(NamedTuple):
@@ -47,6 +54,7 @@ class Way(NamedTuple):
     env: additions to the environment.
     emulated: whether it may be too slow for this machine.
     tests: a file of tests to run instead.
+    needs: what the versions must show.
     """
 
     name: str
@@ -55,6 +63,7 @@ class Way(NamedTuple):
     env: Mapping[str, str] = MappingProxyType({})
     emulated: bool = False
     tests: str = ""
+    needs: str = ""
 
 
 class Outcome(NamedTuple):
@@ -70,21 +79,23 @@ SAME, OTHER, PASSED, FAILED, SKIPPED = "same bits", "OTHER BITS", "passed", "FAI
 def ways(venv):
     """Return two lists of ways, each of which one core goes through: under emulation, and on this processor."""
     mpich, openmpi = f"{venv}/bin/python", f"{venv}-openmpi/bin/python"
+    oldest = partial(environments.oldest, f"{venv}-oldest")
+    newest = partial(environments.newest, f"{venv}-newest")
     here = [
         Way("a plain process", existing(mpich)),
-        *(Way(f"MPICH, {n} rank{'s' * (n > 1)}", existing(mpich), n) for n in (1, 3, 8)),
-        *(Way(f"Open MPI, {n} rank{'s' * (n > 1)}", existing(openmpi), n) for n in (1, 3, 8)),
-        Way("AVX-512", with_feature(AVX512, mpich)),
-        Way("AVX2", with_feature("avx2", mpich), env=AVX2),
-        Way("oldest dependencies, editable", lambda: environments.oldest(f"{venv}-oldest"), 3),
-        Way("newest dependencies, wheel", lambda: environments.newest(f"{venv}-newest"), 3),
+        *(Way(f"MPICH, ranks: {n}", existing(mpich), n, needs="MPICH") for n in (1, 3, 8)),
+        *(Way(f"Open MPI, ranks: {n}", existing(openmpi), n, needs="Open MPI") for n in (1, 3, 8)),
+        Way("AVX-512", with_feature("avx512f", mpich), needs="AVX-512"),
+        Way("AVX2", with_feature("avx2", mpich), env=AVX2, needs="AVX2"),
+        Way("oldest dependencies, editable", oldest, 3, needs="editable"),
+        Way("newest dependencies, wheel", newest, 3, needs="wheel"),
     ]
     folder = Path(f"{venv}-aarch64")
     emulated = platform.machine() not in ("aarch64", "arm64")
     env = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")} if emulated else {}
-    find = (lambda: arm(folder)) if emulated else existing(mpich)
+    find = partial(arm, folder) if emulated else existing(mpich)
     there = [
-        Way("AArch64", find, 0, env, emulated),
+        Way("AArch64", find, 0, env, emulated, needs="NEON"),
         Way("AArch64, floating-point mode", find, 0, env, emulated, "tests/test_float_mode.py"),
     ]
     return there, here
@@ -145,7 +156,9 @@ def train(way, python, end):
         instructions = done.stdout.splitlines()[-1].split(": ")[0].split(", ")[2]
         facts = call(way, [python, "-c", FACTS], folder, end).stdout.strip()
     verdict = SAME if found[1] == PROMISED[NUMERICS] and done.returncode == 0 else OTHER
-    return Outcome(verdict, f"{found[1][:12]} {instructions}, {facts}")
+    if way.needs not in f"{instructions}, {facts}":
+        raise RuntimeError(f"wanted {way.needs}; this is {instructions}, {facts}")
+    return Outcome(verdict, f"{found[1][:12]}  {instructions}, {facts}")
 
 
 def run_tests(way, python, end):
