@@ -32,8 +32,12 @@ def call(words, folder, why):
         try:
             options = {"stdout": output, "stderr": output, "stdin": subprocess.DEVNULL}
             subprocess.run(words, **options, check=True, timeout=left)
-        except (OSError, subprocess.SubprocessError) as error:
-            raise Unavailable(f"{why}: {str(error).splitlines()[0][-200:]}; see {log}") from None
+        except subprocess.CalledProcessError as error:
+            raise Unavailable(f"{why}: exit code {error.returncode}; see {log}") from None
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"{why}: not done within {SECONDS} s; see {log}") from None
+        except OSError as error:
+            raise Unavailable(f"{why}: {error}") from None
 
 
 def apt(folder, architecture, *words):
@@ -52,7 +56,7 @@ def apt(folder, architecture, *words):
         "Dir::Cache": cache,
     }
     given = [f"-o{name}={value}" for name, value in options.items()]
-    call(["apt-get", *given, "--no-install-recommends", "--yes", *words], folder, " ".join(words))
+    call(["apt-get", *given, "--no-install-recommends", "--yes", *words], folder, f"apt-get {words[-1]}")
 
 
 def unpack(folder, architecture, into, *packages):
