@@ -233,6 +233,7 @@ COMMANDS = {
     "--input",
     "--json",
     "--softmax",
+    "--self",
     "--split",
     "--force",
     "--size",

@@ -473,7 +473,8 @@ def test_models_that_are_named_exist(name):
 
 
 @pytest.mark.parametrize("name", ["nets/mine", r"nets\mine", "mine.py"])
-def test_a_network_of_one_s_own(name):
+def test_a_network_of_one_s_own(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text("from distcnn.layers import *\ndef net(s, n): return [Flatten(), Dense(n)]\n")
     Path("mine.txt").write_text("Flatten()\nDense(10)\n")
     message = fails(check, name)

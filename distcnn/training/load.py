@@ -13,8 +13,8 @@ from distcnn.config.settings import Config
 from distcnn.config.toml import from_toml
 from distcnn.data.dataset import Dataset, Split, load
 from distcnn.errors import CheckpointError, ConfigError, DataError
+from distcnn.kernels import float_mode
 from distcnn.kernels.activations import softmax_forward
-from distcnn.kernels.float_mode import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models.base import Network
 from distcnn.models.catalog import MODELS
@@ -152,7 +152,7 @@ def load_pool(
     if changed and comm.rank == 0:
         warn(changed)
     pool = WorkerPool(net, threads or share_of_cores(comm))
-    needed = pack(images.dtype.name), set_float_mode, softmax_forward
+    needed = pack(images.dtype.name), *float_mode.kernels(), softmax_forward
 
     def compile_all() -> object:
         return [worker.inference for worker in pool.workers], [kernel.compiled for kernel in needed]

@@ -1,2 +1,0 @@
-from distcnn.layers import *
-def net(s, n): return [Flatten(), Dense(n)]
