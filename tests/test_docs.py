@@ -213,6 +213,7 @@ FOREIGN = {
     "--with-ft",
     "--hostfile",
     "--job-name",
+    "--shm-size",
     "--random",
     "--trials",
     "--seeds",
