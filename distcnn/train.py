@@ -10,12 +10,15 @@ if __name__ == "__main__":
     answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 from distcnn import models
 from distcnn.config.checks import check_consistency
 from distcnn.config.parser import parse
 from distcnn.config.settings import Config, Request
+from distcnn.data.settings import with_findings
+from distcnn.data.summary import understood
 from distcnn.errors import StepDiverged, Stopped
 from distcnn.network.plan import Block
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root
@@ -123,6 +126,8 @@ def train_in(run: Run, trainer: Trainer) -> bool:
 
     with StopRequest(run.config.max_time).listening() as stop, watchdog.watching():
         try:
+            for line in understood(data.description):
+                recorder.say(line)
             recorder.say(summary(run, trainer))
             return Recovery(comm, trainer, replicas, recorder, watchdog).run(work)
         finally:
@@ -152,10 +157,12 @@ def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
     run = on_root(comm, run_folder.find, request, warn)
     config = run.config
     on_root(comm, check_consistency, config)
-    trainer = Trainer(config, load_data(config, comm), comm)
+    dataset = load_data(config, comm)
+    config = with_findings(config, dataset.description)
+    trainer = Trainer(config, dataset, comm)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
-    return run, trainer
+    return replace(run, config=config), trainer
 
 
 def create(comm: Comm, run: Run) -> Run:

@@ -25,6 +25,7 @@ import numpy as np
 
 from distcnn.config.parser import Parser
 from distcnn.config.toml import from_toml
+from distcnn.data.settings import with_absolute_paths
 from distcnn.errors import CheckpointError, Diverged, StepDiverged
 from distcnn.numerics import NUMERICS
 from distcnn.parallel.collective import on_all, on_root
@@ -46,7 +47,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     text = "Train a run's last steps again and compare the bits."
     parser = Parser("python -m distcnn.verify", description=text)
     parser.add_argument("run", metavar="RUN", help="the run's folder")
-    parser.add_argument("--data", metavar="FILE.h5", help="the dataset, if it was moved since the training")
+    text = "the files of the dataset, if they were moved since the training"
+    parser.add_argument("--data", metavar="FILE", nargs="+", help=text)
     return parser.parse_args(argv)
 
 
@@ -113,7 +115,7 @@ def verify(comm: Comm) -> int:
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
     config = on_root(comm, from_toml, last.config_toml, path)
     if options.data:
-        config = replace(config, data=options.data)
+        config = on_root(comm, with_absolute_paths, replace(config, data=tuple(options.data)))
     trainer = Trainer(config, load_data(config, comm), comm)
     on_all(comm, trainer.restore, last, path)  # raises if the data or the net are not those of the run
     trainer = Trainer(config, trainer.dataset, comm)

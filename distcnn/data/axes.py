@@ -8,19 +8,18 @@ Where a shape leaves open which axis is which, `find_axes` asks instead of guess
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isqrt, prod
 
 import numpy as np
 
+from distcnn.config import axes_spec
+from distcnn.config.types import Layout
 from distcnn.errors import DataError
 
 CHANNELS = (1, 3, 4)  # the sizes of an axis by which it is known to be channels
 LARGE = 5  # the least size of an axis that is taken for height or width
-FORMS = "NCHW, NHWC, NHW or another order of these letters, for flattened images with sizes as in NHW:64x64"
-PATTERN = re.compile(r"([NCHW]{3,4})(?::(\d{1,6}(?:x\d{1,6})+))?", re.ASCII)
 
 Shape = tuple[int, ...]
 
@@ -62,14 +61,10 @@ class Axes:
 
 def parse_axes(text: str) -> Axes:
     """Return the Axes that a text describes; raise ValueError if it is not valid."""
-    match = PATTERN.fullmatch(text.upper().replace("X", "x"))
-    letters, sizes = (match[1], match[2]) if match else ("", None)
-    plain = tuple(map(int, sizes.split("x"))) if sizes else ()
-    if sorted(letters) not in (sorted("NCHW"), sorted("NHW")):
-        raise ValueError(f"{text[:50]!r} is not valid; wanted {FORMS}")
-    if plain and (letters[0] != "N" or len(plain) != len(letters) - 1 or 0 in plain):
-        raise ValueError(f"{text[:50]!r} is not valid; wanted a size for each letter after N")
-    return Axes(letters, plain)
+    found = axes_spec.read(text)
+    if found is None:
+        raise ValueError(f"{text[:50]!r} is not valid; wanted {Layout.wanted}")
+    return Axes(*found)
 
 
 def given_axes(name: str, shape: Shape, axes: Axes) -> Axes:
@@ -104,7 +99,7 @@ def find_axes(
     """
     if len(shape) not in (3, 4):
         raise DataError(_no_images(name, shape))
-    if n not in (None, shape[0]) and shape[-1] == n:
+    if not own and n not in (None, shape[0]) and shape[-1] == n:
         letters = ("HWN", "WHN") if len(shape) == 3 else ("HWCN", "WHCN", "CHWN")
         raise DataError(_question(name, shape, letters, f"the last axis counts the {n} samples, but"))
     if len(shape) == 3:
@@ -148,7 +143,8 @@ def _meaning(axes: Axes, shape: Shape) -> str:
 def _no_images(name: str, shape: Shape) -> str:
     """Return the message for an array that has neither three nor four axes."""
     if len(shape) == 2:
-        return f"{name} has shape {shape}, flattened images or no images: {_flattened(shape[1])}"
+        found = f"{name} has shape {shape}; wanted (n, c, h, w) or (n, h, w)"
+        return f"{found}: {_flattened(shape[1])}"
     if len(shape) > 4:
         found = f"{name} has shape {shape}, volumes or sequences of images"
         return f"{found}; wanted (n, c, h, w) or (n, h, w): distcnn has no third dimension"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,16 @@ class ImageArray(Array):
         return "uint8" if self.pixels in ("uint8", "bool") else "float32"
 
     @property
+    def scale(self) -> str:
+        """The name of the type that says what values mean: floats of all sizes are "float32", False and True bytes."""
+        return self.becomes if self.pixels in ("uint8", "bool", *FLOATS) else self.pixels
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the images, as training sees them."""
+        return len(self) * prod(self.image) * np.dtype(self.becomes).itemsize
+
+    @property
     def is_plain(self) -> bool:
         """Whether the stored rows, in any byte order, are what training sees, with or without the axis of channels."""
         return self.pixels == self.becomes and self.axes in (Axes("NCHW"), Axes("NHW"))
@@ -107,7 +118,8 @@ class Description:
     coding: how labels become numbers of classes; None if no split has labels.
     seal: the seal that the file bears, see `fingerprint`; None if it has none.
     own: whether the file has distcnn's own layout.
-    notes: lines for the user, on what is ignored and the like.
+    settings: the settings that name all this, {} if nothing had to be found out; see `data.settings`.
+    notes: lines for the user, on what is not used and the like.
     """
 
     files: tuple[str, ...]
@@ -115,15 +127,10 @@ class Description:
     coding: Coding | None
     seal: str | None = None
     own: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def first(self) -> ImageArray:
         """The first array of images."""
         return next(iter(self.splits.values())).images[0]
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of all images, as training sees them."""
-        size = prod(self.first.image) * np.dtype(self.first.becomes).itemsize
-        return sum(map(len, self.splits.values())) * size

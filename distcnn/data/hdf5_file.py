@@ -1,7 +1,7 @@
 """Open the file of a dataset for reading, with a one-line message for everything that can be wrong with a file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,13 +14,16 @@ DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, se
 
 
 @contextmanager
-def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
+def open_hdf5(path: str | Path, names: Sequence[str] = ()) -> Iterator[h5py.File]:
     """Open the file of a dataset; errors of HDF5, now and while the file is in use, become DataError.
 
     Every process opens the file separately, and without a lock, which network file systems often do not support.
+
+    path: the file.
+    names: the paths of the datasets that will be read, besides those of distcnn's own layout.
     """
     _check_readable(path)
-    checked = None if path == DIGITS else check_in_sandbox(path)
+    checked = None if path == DIGITS else check_in_sandbox(path, *names)
     try:
         with h5py.File(path, "r", locking=False) as file:
             if checked and file.driver == "sec2":  # whose handle is a descriptor

@@ -26,20 +26,25 @@ def sample_axis(shape: Sequence[int], n: int) -> int | None:
     return len(shape) - 1 if shape and shape[-1] == n else None
 
 
+def label_axis(name: str, shape: Sequence[int], n: int) -> int:
+    """Return which axis of labels counts n samples; raise DataError unless each sample has one label or one row."""
+    axis = sample_axis(shape, n)
+    if axis is None:
+        raise DataError(f"{name} has shape {tuple(shape)}; wanted ({n},), a label for each of {n} images")
+    sizes = [size for k, size in enumerate(shape) if k != axis and size != 1]
+    if len(sizes) > 1:
+        found = f"{name} has shape {tuple(shape)}, {prod(sizes)} labels an image, as masks have"
+        raise DataError(f"{found}; wanted (n,): distcnn has no segmentation, only one class an image")
+    return axis
+
+
 def flattened(name: str, labels: np.ndarray, n: int) -> np.ndarray:
     """Return labels as [n] or, if a sample has several values, [n, k]; text is of dtype U. Raise DataError otherwise.
 
     (n, 1), (n, 1, 1, 1) and (1, n) become (n,); (k, n) becomes (n, k).
     """
-    axis = sample_axis(labels.shape, n)
-    if axis is None:
-        raise DataError(f"{name} has shape {labels.shape}; wanted ({n},), a label for each of {n} images")
-    rows = np.moveaxis(labels, axis, 0)
-    sizes = [size for size in rows.shape[1:] if size != 1]
-    if len(sizes) > 1:
-        found = f"{name} has shape {labels.shape}, {prod(sizes)} labels an image, as masks have"
-        raise DataError(f"{found}; wanted (n,): distcnn has no segmentation, only one class an image")
-    return _plain(name, rows.reshape(n, *sizes))
+    rows = np.moveaxis(labels, label_axis(name, labels.shape, n), 0)
+    return _plain(name, rows.reshape(n, *(size for size in rows.shape[1:] if size != 1)))
 
 
 def _plain(name: str, labels: np.ndarray) -> np.ndarray:

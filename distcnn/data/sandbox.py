@@ -1,6 +1,7 @@
 """Check a file in a subprocess with limited memory and time before it is used; if HDF5 crashes, reject the file."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -11,14 +12,14 @@ from pathlib import Path
 
 import h5py
 
-from distcnn.data.sandbox_probe import MEMORY, OVER_LIMIT, SECONDS, UNREADABLE
+from distcnn.data.sandbox_probe import MEMORY, OVER_LIMIT, OWN, SECONDS, UNREADABLE
 from distcnn.errors import DataError
 from distcnn.system import cache_dir
 from distcnn.system.python import python
 
 PROBE = (
-    "import sys; sys.path[:] = sys.argv[2:]; from distcnn.data.sandbox_probe import main; "
-    "sys.exit(main(sys.argv[1]))"
+    "import json, sys; sys.path[:] = sys.argv[2:]; from distcnn.data.sandbox_probe import main; "
+    "sys.exit(main(sys.argv[1], *json.load(sys.stdin)))"
 )
 ENVIRONMENT = {
     "MPI4PY_RC_INITIALIZE": "0",  # an h5py that was built with MPI initializes it when imported
@@ -28,20 +29,27 @@ REMEDY = "copy it again or create it again"
 
 YOUNG = 2  # seconds: a file that was changed more recently may change again without a new time stamp
 
-_checked: set[str] = set()  # the identities of files that passed the check, see `_identity`
+_checked: set[str] = set()  # the marks of files that passed the check, see `_mark`
 
 
-def check_in_sandbox(path: str | Path) -> str:
+def check_in_sandbox(path: str | Path, *names: str) -> str:
     """Return the identity of the file that was checked; raise DataError unless a subprocess can read what is needed.
 
     This takes 0.2 s, once per file: a file in the user's cache folder records that the file has passed, until the file
     changes.
+
+    path: the file.
+    names: the paths of the datasets that will be read, besides those of distcnn's own layout; these need a structure
+        that has been checked, so the file is checked without names first.
     """
+    names = tuple(sorted(set(names) - OWN))
+    if names:
+        check_in_sandbox(path)
     identity, young = _identity(path)
-    folder = cache_dir.folder("checked-files")
-    if identity in _checked or (folder and (folder / identity).exists()):
+    folder, mark = cache_dir.folder("checked-files"), _mark(identity, names)
+    if mark in _checked or (folder and (folder / mark).exists()):
         return identity
-    code, reason = run_probe(path)
+    code, reason = run_probe(path, *names)
     if code in (-signal.SIGXCPU, -signal.SIGKILL, OVER_LIMIT):
         most = f"more than {SECONDS} s or {MEMORY >> 30} GiB of memory, the limits"
         raise DataError(f"{path}: reading its structure takes {most}: {REMEDY}")
@@ -52,10 +60,10 @@ def check_in_sandbox(path: str | Path) -> str:
     if code:
         raise DataError(f"{path}: the subprocess that checks it has failed: {reason}")
     require_unchanged(path, identity, path)
-    _checked.add(identity)
+    _checked.add(mark)
     if folder and not young:
         with suppress(OSError):
-            (folder / identity).touch()
+            (folder / mark).touch()
     return identity
 
 
@@ -73,10 +81,19 @@ def _identity(path: str | Path | int) -> tuple[str, bool]:
     return hashlib.sha256(repr(known).encode()).hexdigest(), time.time() - max(times) * 1e-9 < YOUNG
 
 
-def run_probe(path: str | Path) -> tuple[int, str]:
-    """Probe a file in a subprocess; return its exit code, negative for a signal, and its last line of output."""
+def _mark(identity: str, names: tuple[str, ...]) -> str:
+    """Return the name under which it is recorded that datasets of a file have passed the check."""
+    return hashlib.sha256(repr((identity, names)).encode()).hexdigest() if names else identity
+
+
+def run_probe(path: str | Path, *names: str) -> tuple[int, str]:
+    """Probe a file in a subprocess; return its exit code, negative for a signal, and its last line of output.
+
+    names: of datasets, which the subprocess gets on its input.
+    """
     command = [*python(), "-c", PROBE, os.path.abspath(path), *sys.path]
     environment = os.environ | ENVIRONMENT
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True)
+    text = json.dumps(names).encode()
+    done = subprocess.run(command, env=environment, input=text, capture_output=True)
     lines = (done.stdout or done.stderr).decode(errors="replace").splitlines()
     return done.returncode, lines[-1] if lines else "no reason given"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from distcnn.config.settings import Config, Request, resumed
 from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
+from distcnn.data.settings import first_file, with_absolute_paths
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint
@@ -65,7 +66,8 @@ def find(request: Request, warn: Warn) -> Run:
     Raises OutputError if the folder holds another run or cannot be written, CheckpointError if the checkpoint cannot be
     used, and ConfigError if a setting differs from the run's but must not.
     """
-    config = request.config
+    config = with_absolute_paths(request.config)
+    request = replace(request, config=config)
     if config.resume == "never":
         run = _new_run(config)
     elif config.resume == "auto":
@@ -78,7 +80,6 @@ def find(request: Request, warn: Warn) -> Run:
 
 def _new_run(config: Config) -> Run:
     """Return a new run, in a folder that holds no run."""
-    config = _with_absolute_data(config)
     if config.out is None:
         return Run(next(_free_folders(config)), config, named=False)
     if _holds_run(config.out):
@@ -116,22 +117,17 @@ def _config_of_state(request: Request, state: State, path: Path) -> Config:
             f"{path}: numerics {state.numerics}, but this is numerics {NUMERICS}, which gives other bits; "
             f"use the version that wrote it, or start a new run"
         )
-    return _with_absolute_data(resumed(request, from_toml(state.config_toml, path)))
+    return with_absolute_paths(resumed(request, from_toml(state.config_toml, path)))
 
 
 def _config_of_file(request: Request, path: Path) -> Config:
     """Return the settings of a run that ended before its first checkpoint, from its config.toml at this path."""
     if not os.path.lexists(path):
-        return _with_absolute_data(request.config)
+        return request.config
     try:
-        return _with_absolute_data(resumed(request, from_toml(read_regular(path, FILE_LIMIT).decode(), path)))
+        return with_absolute_paths(resumed(request, from_toml(read_regular(path, FILE_LIMIT).decode(), path)))
     except (OSError, ValueError):
         raise OutputError(f"{path}: cannot be read; remove its folder, or choose another --out") from None
-
-
-def _with_absolute_data(config: Config) -> Config:
-    """Return the settings with an absolute data path, which is valid in any working folder."""
-    return replace(config, data=os.path.abspath(config.data)) if config.data else config
 
 
 # ---- making the folder ----
@@ -210,7 +206,7 @@ def _require_writable(run: Run) -> None:
 
 def _name(config: Config) -> str:
     """Return the name of the first run's folder for this model and data."""
-    return f"{config.model}-{Path(config.data).stem if config.data else 'digits'}"
+    return f"{config.model}-{Path(first_file(config) or 'digits').stem}"
 
 
 def _numbered_folders(config: Config) -> list[tuple[int, Path]]:

@@ -31,7 +31,9 @@ class State:
     epoch: int
     step: int  # finished steps in total
     epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2**-36, correct, samples
-    dtype: str = ""  # of the images in the dataset's file; "" in checkpoints of early versions
+    dtype: str = (
+        ""  # the type that says what pixels mean, `Dataset.scale`; "" in checkpoints of early versions
+    )
     digest: str = ""  # of `result`; if empty, it is computed when the state is saved
 
     @property
