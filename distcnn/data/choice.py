@@ -15,7 +15,7 @@ from distcnn.data.description import SPLITS
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.names import CLASS_NAMES, IMAGES, LABELS, split_of_file
-from distcnn.data.references import Reference, file_of, parse_reference
+from distcnn.data.references import Reference, file_of, parse_reference, short
 from distcnn.data.survey import OBJECTS, TEXT
 from distcnn.data.wanted import OPTIONS, Wanted
 from distcnn.errors import DataError
@@ -163,13 +163,17 @@ def _pairs(files: tuple[str, ...], known: list[Candidate], split: str) -> Chosen
     """Return the images and labels of a split, from all files in their order; None if there are no images."""
     images, labels = [], []
     for file in files:
-        image, label = _pair([each for each in known if each.file == file and each.split == split], split)
+        image, label = _pair(
+            [each for each in known if each.file == file and each.split == split], split, files
+        )
         images += [image.reference()] if image else []
         labels += [label.reference()] if label else []
     return Chosen(tuple(images), tuple(labels)) if images else None
 
 
-def _pair(known: list[Candidate], split: str) -> tuple[Candidate | None, Candidate | None]:
+def _pair(
+    known: list[Candidate], split: str, files: tuple[str, ...]
+) -> tuple[Candidate | None, Candidate | None]:
     """Return the only images and labels of a split in one file, either of which may be missing.
 
     Raises DataError, with the lines to type, if there are several.
@@ -185,7 +189,7 @@ def _pair(known: list[Candidate], split: str) -> tuple[Candidate | None, Candida
         pairs = [(image, None) for image in images]
     found = ", ".join(f"{each.path} {each.found.shape}" for each in [*images, *labels][: 2 * SHOWN])
     raise DataError(
-        f"several arrays may be the images and labels of {split}, {found}: {_lines(split, pairs)}"
+        f"several arrays may be the images and labels of {split}, {found}: {_lines(split, pairs, files)}"
     )
 
 
@@ -209,22 +213,22 @@ def missing(split: str, kind: str, files: tuple[str, ...], known: list[Candidate
 
     known: all candidates in the files.
     """
-    with open_hdf5(files[0]) as file:
-        try:
-            find_dataset(file, f"/{split}/{kind}")
-            found = f"/{split}/{kind} is not among the arrays that are named"
-        except DataError as error:
-            found = str(error)
-    here = [each for each in known if each.file == files[0] and each.split in (split, None)]
+    here = [each for each in known if each.split in (split, None)]
     shaped = [each for each in here if each.is_numbers and len(each.found.shape or ()) >= 3]
     pairs: list[Pair] = [
         (image, label)
         for image in shaped
         for label in here
-        if label is not image and _may_label(image, label)
+        if label is not image and label.file == image.file and _may_label(image, label)
     ]
     pairs = pairs or [(image, None) for image in shaped]
-    return f"{found}; {_lines(split, pairs)}" if pairs else found
+    with open_hdf5(shaped[0].file if shaped else files[0]) as file:
+        try:
+            find_dataset(file, f"/{split}/{kind}")
+            found = f"/{split}/{kind} is not among the arrays that are named"
+        except DataError as error:
+            found = str(error)
+    return f"{found}; {_lines(split, pairs, files)}" if pairs else found
 
 
 def _may_label(image: Candidate, label: Candidate) -> bool:
@@ -233,15 +237,21 @@ def _may_label(image: Candidate, label: Candidate) -> bool:
     return bool(image.ends & label.ends) and len(axes) <= 2 and label.found.dtype not in (OBJECTS, "link")
 
 
-def _lines(split: str, pairs: Sequence[Pair]) -> str:
+def _lines(split: str, pairs: Sequence[Pair], files: tuple[str, ...]) -> str:
     """Return a phrase with the options to type for pairs of images and labels."""
     begin = "--" + OPTIONS[split].replace("_", "-")
-    lines = [
-        f"{begin}images {image.path}" + (f" {begin}labels {label.path if label else '/PATH'}")
-        for image, label in pairs
-    ]
+    lines = []
+    for image, label in pairs:
+        names = [_name(each, files) if each else "/PATH" for each in (image, label)]
+        lines.append(f"{begin}images {names[0]} {begin}labels {names[1]}")
     shown = " or ".join(lines[:SHOWN]) or f"{begin}images /PATH {begin}labels /PATH"
     return f"say {shown}{' or another pair' * (len(lines) > SHOWN)}"
+
+
+def _name(each: Candidate, files: tuple[str, ...]) -> str:
+    """Return the text by which a user names an array."""
+    end = short(each.file, files)
+    return f"{end}:{each.path}" if end else each.path
 
 
 def _is_own(split: str, chosen: Chosen) -> bool:
@@ -254,7 +264,7 @@ def _ignored(files: tuple[str, ...], known: list[Candidate], chosen: dict[str, C
     """Return the names of the arrays that are not used."""
     used = {(each.file, each.path) for some in chosen.values() for each in (*some.images, *some.labels)}
     shown = [each for each in known if (each.file, each.path) not in used and not _names_classes(each)]
-    return [each.path if len(files) == 1 else f"{os.path.basename(each.file)}:{each.path}" for each in shown]
+    return [_name(each, files) for each in shown]
 
 
 def _names_classes(each: Candidate) -> bool:

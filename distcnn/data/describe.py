@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import zip_longest
 from typing import Any, TypeVar
 
@@ -27,6 +28,8 @@ from distcnn.data.wanted import OPTIONS, Wanted
 from distcnn.errors import DataError
 
 T = TypeVar("T")
+
+OPEN = 16  # files that are held open at a time, so that they are opened once
 
 
 def stop(file: str, problem: str) -> None:
@@ -53,13 +56,16 @@ def describe(
     report: called with each problem; it may raise.
     """
     wanted = wanted or Wanted()
-    try:
-        axes = parse_axes(wanted.layout) if wanted.layout else None
-        choice = choose(files, wanted, needed)
-    except (DataError, ValueError) as error:
-        report(files[0], str(error))
-        return Description(files, {}, None)
-    return Describer(choice, axes, like, report).description(needed, names, wanted.map_labels)
+    with ExitStack() as stack:
+        try:
+            for file in files if len(files) <= OPEN else ():
+                stack.enter_context(open_hdf5(file))
+            axes = parse_axes(wanted.layout) if wanted.layout else None
+            choice = choose(files, wanted, needed)
+        except (DataError, ValueError) as error:
+            report(files[0], str(error))
+            return Description(files, {}, None)
+        return Describer(choice, axes, like, report).description(needed, names, wanted.map_labels)
 
 
 class Describer:

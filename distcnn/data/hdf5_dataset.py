@@ -36,6 +36,15 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
+def is_packed(file: h5py.File, name: str) -> bool:
+    """Return whether the samples of a dataset pass a filter of HDF5, such as gzip, when they are read."""
+    try:
+        dataset = find_dataset(file, name)
+    except DataError:
+        return False
+    return bool(dataset.chunks and dataset.shape and dataset.id.get_create_plist().get_nfilters())
+
+
 def _check_filters(name: str, dataset: h5py.Dataset) -> None:
     """Raise DataError if a filter that the dataset was written with is not installed here."""
     storage = dataset.id.get_create_plist()

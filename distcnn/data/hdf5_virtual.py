@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import h5py
 import numpy as np
@@ -43,7 +44,7 @@ def check_sources(file: h5py.File, dataset: h5py.Dataset, depth: int = DEPTH) ->
             raise DataError(
                 f"{name} has a virtual source with a pattern for a name: name each file on its own"
             )
-        by_file.setdefault(source.file_name, {}).setdefault(source.dset_name, []).append(source.src_space)
+        by_file.setdefault(source.file_name, {}).setdefault(source.dset_name, []).append(source)
     for target, arrays in by_file.items():
         if target == ".":
             _check_arrays(file, name, arrays, depth)
@@ -57,20 +58,34 @@ def _check_arrays(file: h5py.File, name: str, arrays: dict[str, list], depth: in
 
     arrays: by the path of the source, the parts of it that are used.
     """
-    for path, spaces in arrays.items():
+    for path, parts in arrays.items():
         elsewhere, _ = followed(file, path)
         if elsewhere:
             raise DataError(
                 f"{name} has a virtual source {path} that is a link to another file: name that file in it"
             )
         source = find_dataset(file, path)
-        for space in spaces:
-            extent = space.get_simple_extent_dims()
-            if source.shape is None or len(extent) != source.ndim or any(np.greater(extent, source.shape)):
-                found = f"{name} takes {file.filename}:{path} to be {extent}"
-                raise DataError(f"{found}, but it is {source.shape}: create the virtual dataset again")
+        for part in parts:
+            _check_covers(name, f"{file.filename}:{path}", source, part)
         if source.is_virtual:
             check_sources(file, source, depth - 1)
+
+
+def _check_covers(name: str, where: str, source: h5py.Dataset, part: Any) -> None:
+    """Raise DataError unless a source has all that a virtual dataset takes from it.
+
+    name: of the virtual dataset.
+    where: the name of the source.
+    part: what is taken, as `virtual_sources` of h5py gives it; a selection without axes is the whole source.
+    """
+    extent, shape = part.src_space.get_simple_extent_dims(), source.shape or ()
+    if extent:
+        covers = len(extent) == len(shape) and all(np.less(part.src_space.get_select_bounds()[1], shape))
+    else:
+        covers = np.prod(shape, dtype=object) == part.vspace.get_select_npoints()
+    if not covers:
+        found = f"{name} takes {part.vspace.get_select_npoints():,} values of {where}"
+        raise DataError(f"{found}, which has shape {source.shape}, too small or another: create it again")
 
 
 def _check_filled(name: str, shape: tuple[int, ...], spaces: list) -> None:

@@ -39,12 +39,10 @@ def check_in_sandbox(path: str | Path, *names: str) -> str:
     changes.
 
     path: the file.
-    names: the paths of the datasets that will be read, besides those of distcnn's own layout; these need a structure
-        that has been checked, so the file is checked without names first.
+    names: the paths of packed datasets that will be read, besides those of distcnn's own layout, in a file that was
+        checked without names before.
     """
     names = tuple(sorted(set(names) - OWN))
-    if names:
-        check_in_sandbox(path)
     identity, young = _identity(path)
     folder, mark = cache_dir.folder("checked-files"), _mark(identity, names)
     if mark in _checked or (folder and (folder / mark).exists()):

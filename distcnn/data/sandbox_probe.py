@@ -14,7 +14,7 @@ import h5py
 
 from distcnn.data.classes import class_names, named_classes
 from distcnn.data.fingerprint import read_seal
-from distcnn.data.hdf5_dataset import find_dataset
+from distcnn.data.hdf5_dataset import find_dataset, is_packed
 from distcnn.data.survey import split_table, survey
 from distcnn.errors import DataError
 from distcnn.system.terminal_text import say
@@ -53,17 +53,15 @@ def probe(path: str, *names: str) -> None:
         if not names:
             _probe_structure(file)
         for name in names or sorted(OWN):
-            try:
-                dataset = find_dataset(file, name)
-            except DataError:
-                continue
-            if dataset.chunks and dataset.shape and dataset.id.get_create_plist().get_nfilters():
-                _read(dataset)
+            if is_packed(file, name):
+                _read(find_dataset(file, name))
 
 
 def _probe_structure(file: h5py.File) -> None:
     """Read what is read to find out which datasets a file has and what they mean."""
-    survey(file)
+    for found in survey(file):
+        with suppress(DataError):
+            find_dataset(file, found.path)
     for read in (class_names, named_classes, read_seal, split_table):
         with suppress(DataError):
             read(file)
