@@ -326,3 +326,12 @@ def test_a_filter_that_is_not_installed_is_named_with_its_package(tmp_path, monk
         h5py.Dataset(images)[:] = X
         file["y"] = Y
     assert "pip install hdf5plugin" in message(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("name", ["Blosc", "Zstd", "Bitshuffle", "LZ4"])
+def test_filters_of_the_plugin_are_read_where_it_is_installed(tmp_path, name):
+    plugin = pytest.importorskip("hdf5plugin")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=X, chunks=(7, 3, 8, 9), **getattr(plugin, name)())
+        file["y"] = Y
+    same(read(tmp_path / "a.h5")[0].train, TRAIN)

@@ -77,6 +77,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     augment = "also draw the samples as training with this option distorts them"
     command.add_argument("--augment", metavar="LIST", default=NONE, help=augment)
     command.add_argument("--force", action="store_true", help="replace OUT.png if it exists")
+    _add_data_options(command)
     command.set_defaults(command=show)
 
 
@@ -129,6 +130,7 @@ def info(arguments: argparse.Namespace) -> None:
 def show(arguments: argparse.Namespace) -> None:
     """Run the command `show`; OUT.png appears complete or not at all."""
     from distcnn.data.show import sheet
+    from distcnn.data.wanted import Wanted
     from distcnn.system.atomic_files import require_free, write_whole
 
     try:
@@ -136,7 +138,7 @@ def show(arguments: argparse.Namespace) -> None:
     except ValueError as error:
         raise ConfigError(f"--augment: {error}") from None
     require_free(arguments.out, arguments.force)
-    write_whole(arguments.out, sheet(arguments.file, arguments.augment))
+    write_whole(arguments.out, sheet(arguments.file, arguments.augment, Wanted.of(arguments)))
     say(f"wrote {arguments.out}")
 
 

@@ -50,7 +50,7 @@ def _check_filters(name: str, dataset: h5py.Dataset) -> None:
     storage = dataset.id.get_create_plist()
     for code, _, _, title in map(storage.get_filter, range(storage.get_nfilters())):
         if not h5py.h5z.filter_avail(code) and not _plugin_has(code):
-            title = " ".join(title.decode(errors="replace").split()) or f"number {code}"
+            title = " ".join(title.decode(errors="replace").partition(";")[0].split()) or f"number {code}"
             remedy = "pip install hdf5plugin, or repack with h5repack -f GZIP=4 where it is installed"
             raise DataError(f"{name} needs the HDF5 filter {title}, which is not installed here: {remedy}")
 

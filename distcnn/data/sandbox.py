@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -72,10 +73,11 @@ def require_unchanged(file: str | Path | int, identity: str, path: str | Path) -
 
 
 def _identity(path: str | Path | int) -> tuple[str, bool]:
-    """Return a hash of the file's state and the version of HDF5, and whether the file was changed just now."""
+    """Return a hash of the file's state and of what reads it, and whether the file was changed just now."""
     status = os.stat(path)
     times = status.st_mtime_ns, status.st_ctime_ns
-    known = h5py.version.hdf5_version, status.st_dev, status.st_ino, status.st_size, *times
+    filters = find_spec("hdf5plugin") is not None  # whose filters would be probed, too
+    known = h5py.version.hdf5_version, filters, status.st_dev, status.st_ino, status.st_size, *times
     return hashlib.sha256(repr(known).encode()).hexdigest(), time.time() - max(times) * 1e-9 < YOUNG
 
 
