@@ -19,7 +19,7 @@ from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.hdf5_virtual import check_sources
 from distcnn.data.label_reading import LabelReader, Report, read_or_report
-from distcnn.data.label_values import label_axis
+from distcnn.data.label_values import label_axis, sample_axis
 from distcnn.data.names import IMAGES, LABELS
 from distcnn.data.references import Reference, texts_of
 from distcnn.data.schema import consistency_problems, image_problem
@@ -97,9 +97,8 @@ class Describer:
         if ignored:
             more = f" and {len(ignored) - 6} more" if len(ignored) > 6 else ""
             self.notes.append(f"not used: {', '.join(ignored[:6])}{more}")
-        settings = (
-            found_settings(self.choice, splits, mapped) if all(s.images for s in splits.values()) else {}
-        )
+        whole = all(split.images for split in splits.values())
+        settings = found_settings(self.choice, splits, mapped) if whole else {}
         return Description(files, splits, coding, seal, self.choice.own, settings, tuple(self.notes))
 
     def _split(self, split: str, chosen: Chosen, must: bool) -> SplitArrays:
@@ -133,15 +132,17 @@ class Describer:
             problem = image_problem(name, split, dataset)
             if problem:
                 raise DataError(problem)
-            shape = dataset.shape
-            own = self.choice.own
-            axes = (
-                given_axes(name, shape, self.axes) if self.axes else find_axes(name, shape, n, own, self.like)
-            )
-            rows = _rows(name, reference, shape[axes.sample])
-            return ImageArray(file.filename, dataset.name, *rows, shape, dataset.dtype.str, axes)
+            axes = self._axes(name, dataset.shape, n)
+            rows = _rows(name, reference, dataset.shape[axes.sample])
+            return ImageArray(file.filename, dataset.name, *rows, dataset.shape, dataset.dtype.str, axes)
 
         return self._look(reference, look)
+
+    def _axes(self, name: str, shape: tuple[int, ...], n: int | None) -> Axes:
+        """Return the axes of images: those that the user names, else those that their shape shows."""
+        if self.axes:
+            return given_axes(name, shape, self.axes)
+        return find_axes(name, shape, n, self.choice.own, self.like)
 
     def _label(self, reference: Reference, n: int | None) -> Array | None:
         """Return an array of labels, or None after a report; n: the number of images that it labels, if known."""
@@ -153,11 +154,8 @@ class Describer:
             if not dataset.shape:
                 raise DataError(f"{name} has shape {dataset.shape}; wanted (n,), a label for each image")
             if reference.start is reference.stop is None:
-                size = (
-                    n
-                    if n is not None and n in (dataset.shape[0], dataset.shape[-1])
-                    else _count(dataset.shape)
-                )
+                known = n is not None and sample_axis(dataset.shape, n) is not None
+                size = n if n is not None and known else _count(dataset.shape)
                 label_axis(name, dataset.shape, size)
                 return Array(file.filename, dataset.name, 0, size)
             start, end = _rows(name, reference, dataset.shape[0])

@@ -106,10 +106,8 @@ def _array_line(array: Array, files: Sequence[str]) -> str:
     with open_hdf5(array.file) as file:
         dataset = file[array.path]
         name = array.path if len(files) == 1 else f"{_shown(array.file)}:{array.path}"
-        rows = (
-            f", rows {array.start} to {array.stop}" if array.start or len(array) < max(dataset.shape) else ""
-        )
-        return f"{printable(name)}  {type_of(dataset)} {dataset.shape}, {_storage(dataset)}{rows * bool(array.start)}"
+        rows = f", rows {array.start} to {array.stop}" if array.start else ""
+        return f"{printable(name)}  {type_of(dataset)} {dataset.shape}, {_storage(dataset)}{rows}"
 
 
 def _storage(dataset: h5py.Dataset) -> str:

@@ -20,10 +20,10 @@ NUMBERS, ONE_HOT, BOOLEAN, TEXT = "numbers", "one-hot", "boolean", "text"
 
 
 def sample_axis(shape: Sequence[int], n: int) -> int | None:
-    """Return which axis of labels counts n samples, 0 or the last; None if neither does."""
+    """Return which axis of labels counts n samples, 0 or, if it is longer, the last; None if neither does."""
     if shape and shape[0] == n:
         return 0
-    return len(shape) - 1 if shape and shape[-1] == n else None
+    return len(shape) - 1 if shape and shape[-1] == n > shape[0] else None
 
 
 def label_axis(name: str, shape: Sequence[int], n: int) -> int:

@@ -70,8 +70,8 @@ def read_labels(array: Array) -> np.ndarray:
     """Return labels as they are stored; rows are along the first axis unless the array is read whole."""
     with open_hdf5(array.file, (array.path,)) as file:
         dataset = file[array.path]
-        whole = array.start == 0 and len(array) in (dataset.shape[0], dataset.shape[-1])
-        return dataset[()] if whole else dataset[array.start : array.stop]
+        along_last = len(array) == dataset.shape[-1] > dataset.shape[0]
+        return dataset[()] if along_last else dataset[array.start : array.stop]
 
 
 def _step(dataset: h5py.Dataset, axis: int) -> int:
