@@ -148,7 +148,7 @@ WRONG_ARRAYS = {
     "measures": ({"train/labels": LABELS / 2}, "/train/labels[1] is 0.5, a measure"),
     "labels of two kinds": (
         {"train/labels": LABELS > 1},
-        "/test/labels holds numbers labels, /train/labels boolean",
+        "the labels /test/labels are numbers, those in /train/labels are boolean",
     ),
     "text without a name": (
         {"train/labels": ["cat"] * 12, "test/labels": ["dog"] * 4},

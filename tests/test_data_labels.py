@@ -124,8 +124,8 @@ def test_values_that_are_no_classes_are_refused(name):
 
 
 def test_splits_of_different_kinds_are_refused():
-    with pytest.raises(DataError, match="test holds text labels, train numbers"):
+    with pytest.raises(DataError, match="the labels test are text, those in train are numbers"):
         understand({"train": CLASSES, "test": np.array(["a"])}, {"train": N, "test": 1})
     coding = understand({"y": CLASSES}, {"y": N})
-    with pytest.raises(DataError, match="z holds text labels; wanted numbers"):
+    with pytest.raises(DataError, match="the labels z are text; wanted numbers"):
         coding.numbers("z", np.array(["a"]), 1)

@@ -30,14 +30,14 @@ class Checks:
         rows = images.reshape(len(images), -1)
         constant = np.flatnonzero((rows == rows[:, :1]).all(axis=1))
         if len(constant) and rows.shape[1] > 1:
-            self._say(
-                f"{_counted(len(constant), 'image')} of {name} are one color, the first is {name}[{constant[0]}]"
-            )
+            found = f"{_counted(len(constant), 'image has', 'images have')} one color in all pixels"
+            self._say(f"{found}, the first is {name}[{constant[0]}]")
         hashes = [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
         for other, seen in self._seen.items():
             twice = [k for k, each in enumerate(hashes) if each in seen]
             if other != split and twice:
-                found = f"{_counted(len(twice), f'{split} image')} are {other} images, too"
+                both = f"{split} image is a {other} image", f"{split} images are {other} images"
+                found = f"{_counted(len(twice), *both)}, too"
                 self._say(f"{found}, the first is {name}[{twice[0]}]")
         self._seen.setdefault(split, set()).update(hashes)
 

@@ -89,7 +89,7 @@ def understand(
     first, kind = next(iter(kinds.items()))
     for name, other in kinds.items():
         if other != kind:
-            raise DataError(f"{name} holds {other} labels, {first} {kind}: store both alike")
+            raise DataError(f"the labels {name} are {other}, those in {first} are {kind}: store both alike")
     if kind == TEXT:
         return _text_coding(plain, names)
     if mapped and kind == NUMBERS:
@@ -113,7 +113,7 @@ def _require_kind(name: str, wanted: str, found: str) -> None:
     """Raise DataError unless labels are of the kind that was understood."""
     same = {SIGNS: NUMBERS, MAPPED: NUMBERS}
     if same.get(wanted, wanted) != found:
-        raise DataError(f"{name} holds {found} labels; wanted {wanted} as before: name other labels")
+        raise DataError(f"the labels {name} are {found}; wanted {wanted}, as before: name other labels")
 
 
 # ---- kinds ----
