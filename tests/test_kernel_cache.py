@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from distcnn.kernels import kernel_cache
+from distcnn.kernels.pointwise import pack
 from distcnn.system import checked_file
 from tests.helpers import jobs
 from tests.helpers.compute import COMPUTE
 from tests.helpers.digests import MLP, TRAIN, digest, train_here
+from tests.programs import DAMAGED_KERNELS
 
 DAMAGE = {
     "empty": lambda content: b"",
@@ -105,6 +107,29 @@ def test_a_flipped_bit_is_found(compute, sound, tmp_path, seed):
     assert "its checksum does not match" in line
     assert files(tmp_path, "*.nb?") == paths
     assert compute() == sound
+
+
+def test_two_kernels_of_one_function(tmp_path, capsys):
+    """The name in the file's name is that of one of them; a damaged file of the other is replaced, too."""
+    with kernel_cache.in_folder(str(tmp_path)):
+        for kernel in [pack.__wrapped__(dtype) for dtype in ("uint8", "float32")]:
+            assert kernel.compiled
+        paths = files(tmp_path, "*.nbc")
+        assert len(paths) == 2
+        for path in paths:
+            path.write_bytes(b"")
+        for kernel in [pack.__wrapped__(dtype) for dtype in ("uint8", "float32")]:
+            assert kernel.compiled
+    assert all(map(checked_file.read, paths))
+    assert "cannot be cached" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_training_with_damaged_caches(run):
+    """In short; `python -m tests.programs.damaged_kernels` tries two thousand."""
+    done = run("python", DAMAGED_KERNELS, 30, "--seed", 7, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "30 caches of 13 files, 0 did harm" in done.stdout
 
 
 def test_every_bit_counts(tmp_path):

@@ -114,7 +114,7 @@ def test_without_test_data_training_goes_without_evaluation(called, call):
     assert json.loads(Path("a/metrics.jsonl").read_text())["test_accuracy"] is None
     done = call("distcnn.evaluate", "a", "--data", "data.h5")
     assert done.returncode == 2
-    assert "has no /test; name another --split" in done.stderr
+    assert "has no /test; choose another split (--split)" in done.stderr
 
 
 @pytest.mark.mpi(ranks=(1, 2))

@@ -36,8 +36,8 @@ def optimizer_settings() -> dict[str, tuple[str, ...]]:
 
 FRACTION = Real(0.0, 1.0)
 NONNEGATIVE = Real(0.0)
-PATH = Word("PATH", "a path")
-FILES = Words("FILE", "a path, or several")
+PATH = Word("PATH", "a path of one line in UTF-8 (rename it, or name a link to it)")
+FILES = Words("FILE", "a path of one line in UTF-8 (rename it, or name a link to it), or several")
 ARRAYS = Words("[FILE:]/PATH", "paths of arrays, /images or FILE:/images, with rows as in /images[0:100]")
 RESUME = Word("never|auto|FILE", "never, auto or a checkpoint")
 OPTIMIZER = Choice(lambda: tuple(optimizer_settings()))
@@ -208,7 +208,7 @@ def resumed(request: Request, saved: Config) -> Config:
         if SETTINGS[name].metadata["resume"] == FIXED and asked != found:
             raise ConfigError(
                 f"{option(name)} {asked}: the run has {found}, and another value would change its result; "
-                f"leave the option out, or start a new run in another --out"
+                f"leave the option out, or start a new run in another folder (--out)"
             )
     of_this_call = [name for name in SETTINGS if SETTINGS[name].metadata["resume"] == CALL]
     return replace(saved, **{name: getattr(request.config, name) for name in given + of_this_call})

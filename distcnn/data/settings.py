@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from distcnn.config.settings import Config
+from distcnn.config.settings import Config, option, validated
 from distcnn.data.description import Description
 from distcnn.data.references import file_of, parse_reference, short
 from distcnn.data.wanted import OPTIONS, Wanted, files_of, words_of
@@ -17,13 +17,14 @@ ARRAYS = {f"{begin}{kind}": None for begin in OPTIONS.values() for kind in ("ima
 def with_absolute_paths(config: Config) -> Config:
     """Return settings whose paths are valid in any folder: `data` names all files, arrays name those by their ends.
 
-    Raises DataError for a pattern that no file matches, and for an array in a file that there is not.
+    Raises DataError for a pattern that no file matches, and for an array in a file that there is not; ConfigError for a
+    path that cannot be saved, as the working folder's name is not text.
     """
     wanted = Wanted.of(config)
     if config.data is None and not wanted.names_arrays:
         return config
     files = files_of(words_of(config.data), wanted)
-    settings: dict[str, Any] = {"data": _one_or_more(files)}
+    settings: dict[str, Any] = {"data": validated("data", files, option("data"))}
     for name in ARRAYS:
         settings[name] = _one_or_more([_shortened(text, files) for text in words_of(getattr(config, name))])
     return replace(config, **settings)

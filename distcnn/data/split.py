@@ -4,6 +4,7 @@ import numpy as np
 
 from distcnn.errors import DataError
 from distcnn.numerics import random
+from distcnn.system.counts import counted
 
 PIECE = 4096  # samples that are moved at a time
 
@@ -36,7 +37,7 @@ def _mask(n: int, fraction: float, seed: int, which: int, name: str) -> np.ndarr
     """
     count = int(n * fraction + 0.5)
     if fraction and not 0 < count < n:
-        found = f"a {name} split of {fraction} takes {count} of {n} training images"
+        found = f"a {name} split of {fraction} takes {count} of {counted(n, 'training image')}"
         raise DataError(f"{found}; wanted some, and not all")
     mask = np.zeros(n, bool)
     if count:

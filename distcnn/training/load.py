@@ -26,12 +26,14 @@ from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.node import share_of_cores
 from distcnn.run import checkpoint
 from distcnn.run.state import State, require_parameters
+from distcnn.run.trained_data import with_data
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import warn
 from distcnn.training.setup import load_data
 from distcnn.training.workers import WorkerPool
 
 SPLITS = ("test", "train", "validation")
-NO_VALIDATION = "validation split: the checkpoint was not trained with --validation-split on this data"
+NO_VALIDATION = "validation split: the checkpoint was not trained with one (--validation-split) on this data"
 MOST_THREADS = 1024
 
 
@@ -65,9 +67,20 @@ def find(path: str | Path) -> tuple[Path, State]:
     found = checkpoint.newest(folder, warn)
     if found is None:
         raise CheckpointError(
-            f"{path}: no good checkpoint in this folder; wanted one that distcnn.train has saved"
+            f"{path}: no good checkpoint in this folder; wanted the folder of a run, as runs/lenet5-digits"
         )
     return found
+
+
+def settings_of(state: State, where: str | Path, data: Sequence[str] | None = None) -> Config:
+    """Return the settings of a state, with the data to evaluate on.
+
+    where: the name of the state in error messages.
+    data: the files of the dataset; None for the data on which the state was trained.
+
+    Raises DataError if that has moved.
+    """
+    return with_data(from_toml(state.config_toml, where), data, where)
 
 
 def load_net(state: State, where: str | Path) -> Net:
@@ -111,14 +124,14 @@ def load_split(
 
     Raises DataError if the dataset has no such split, or if its images do not fit the state.
     """
-    config = on_root(comm, from_toml, state.config_toml, where)
+    config = on_root(comm, settings_of, state, where, data)
     dataset = load_other(config, state, comm, data) if data else load_data(config, comm)
     split = getattr(dataset, name)
 
     def check() -> None:
         if split is None:
             what = NO_VALIDATION if name == "validation" else f"/{name}"
-            raise DataError(f"{dataset.name} has no {what}; name another --split")
+            raise DataError(f"{dataset.name} has no {what}; choose another split (--split)")
         check_images(dataset.name, split.images, dataset.scale, dataset.classes, state, where)
 
     on_all(comm, check)
@@ -160,7 +173,7 @@ def check_images(
     if shape != tuple(state.input_shape) or (classes and classes != state.classes[: len(classes)]):
         raise DataError(
             f"{name} has images {shape} of {_listed(classes or ())}, but {where} was trained on "
-            f"{tuple(state.input_shape)} and {_listed(state.classes)}: pass matching data with --data"
+            f"{tuple(state.input_shape)} and {_listed(state.classes)}: name matching data (--data)"
         )
     if state.dtype and scale != state.dtype:
         raise DataError(
@@ -171,4 +184,4 @@ def check_images(
 
 def _listed(classes: Sequence[str]) -> str:
     """Return a phrase with the number of classes and the names of the first three."""
-    return f"{len(classes)} classes ({', '.join(classes[:3])}{', ...' if classes[3:] else ''})"
+    return f"{counted(len(classes), 'class')} ({', '.join(classes[:3])}{', ...' if classes[3:] else ''})"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from contextlib import suppress
 from functools import cache
@@ -27,6 +28,7 @@ OPEN_MPI = {
     "OMPI_MCA_mtl": "^ofi",  # do not look for networks: start-up 1.7 s -> 0.6 s
     "OMPI_MCA_btl": "^ofi",
 }
+LIMIT = 600  # seconds, also on a busy machine: only a command that hangs takes longer
 # From an outer launcher, not for an inner job.
 OUTER_JOB = "PMI", "OMPI_COMM_WORLD", "MPI_LOCAL", "HYD"
 # What would change what commands print, pytest among them, from one machine to another.
@@ -37,6 +39,14 @@ LEFT_OUT = {*threads.THREADS, *PRINTING, "PYTHONDONTWRITEBYTECODE"}
 def launched() -> bool:
     """Return whether this process is itself a rank of a job."""
     return "PMI_SIZE" in os.environ or "OMPI_COMM_WORLD_SIZE" in os.environ
+
+
+def wait_until(condition, ended=lambda: False) -> None:
+    """Wait until condition() is true; fail if ended() is true before, or at the limit."""
+    end = time.monotonic() + LIMIT
+    while not (over := ended()) and time.monotonic() < end and not condition():
+        time.sleep(0.02)
+    assert condition(), "it has ended before" if over else f"not within {LIMIT} s"
 
 
 def launcher() -> str | None:
@@ -73,9 +83,7 @@ class Job:
             self._process.terminate()
             if not self.wait(2):
                 self._process.kill()
-        for pid in members(self.name):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(self.name)
         self._process.wait()
 
     def result(self, since=(0, 0)) -> subprocess.CompletedProcess:
@@ -88,7 +96,7 @@ class Job:
         return tuple(os.fstat(file.fileno()).st_size for file in self._output)
 
 
-def run(*command, env=None, cwd=None, timeout=60, meanwhile=None) -> subprocess.CompletedProcess:
+def run(*command, env=None, cwd=None, timeout=LIMIT, meanwhile=None) -> subprocess.CompletedProcess:
     """Run a command to its end and return its exit code and output.
 
     After `timeout` seconds the command and all that it started are killed and an AssertionError shows the output
@@ -156,6 +164,13 @@ def members(name: str) -> list[int]:
         except OSError:  # ended meanwhile, or another user's
             continue
     return found
+
+
+def kill(name: str) -> None:
+    """Kill all processes of a job."""
+    for pid in members(name):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _text(file, since: int) -> str:
