@@ -10,9 +10,11 @@ if __name__ == "__main__":
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from distcnn.data.images import Images, load_images
+from distcnn.data.wanted import Wanted, words_of
 from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -21,7 +23,16 @@ from distcnn.run.predictions import Predictions, describe, require_free, write
 from distcnn.run.state import State
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say
-from distcnn.training.load import SPLITS, check_images, find, load_pool, load_split, parser, settings_of
+from distcnn.training.load import (
+    SPLITS,
+    check_images,
+    expected_by,
+    find,
+    load_pool,
+    load_split,
+    parser,
+    settings_of,
+)
 from distcnn.training.prediction import predict
 
 
@@ -30,6 +41,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     made = parser("predict", "Predict the classes of images, with or without labels, with a checkpoint.")
     text = "the split to predict [test, or /images of a file without splits]"
     made.add_argument("--split", choices=SPLITS, help=text)
+    text = "the images to predict, in a file where they have no usual name"
+    made.add_argument("--images", metavar="[FILE:]/PATH", nargs="+", help=text)
+    text = "the axes of the images as they are stored, such as NHWC, where their shape leaves them open"
+    made.add_argument("--layout", metavar="AXES", help=text)
     made.add_argument("--out", metavar="FILE", help="write all predictions to a .h5 or .csv file")
     made.add_argument("--force", action="store_true", help="replace FILE if it exists")
     return made.parse_args(argv)
@@ -46,10 +61,13 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
     """
     if options.split == "validation":
         dataset, split = load_split(comm, state, where, options.split, options.data)
-        return Images(split.images, split.labels, dataset.classes, dataset.name, options.split)
+        return Images(split.images, split.labels, dataset.classes, dataset.name, options.split, dataset.scale)
     config = on_root(comm, settings_of, state, where, options.data)
-    found = load_images(config.data, comm, options.split)
-    on_all(comm, check_images, found.name, found.images, found.classes, state, where)
+    expected = expected_by(config, state)
+    if options.images or options.layout:
+        expected = replace(expected, wanted=Wanted(words_of(options.images), layout=options.layout))
+    found = load_images(options.data or words_of(config.data) or None, comm, options.split, expected)
+    on_all(comm, check_images, found.name, found.images, found.scale, found.classes, state, where)
     return found
 
 

@@ -10,6 +10,7 @@ if __name__ == "__main__":
     begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 from distcnn import models
@@ -18,6 +19,8 @@ from distcnn.config.checks import check_consistency
 from distcnn.config.parser import parse
 from distcnn.config.settings import Config, Request
 from distcnn.data.dataset import Dataset
+from distcnn.data.settings import with_findings
+from distcnn.data.summary import understood
 from distcnn.errors import StepDiverged, Stopped
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
@@ -133,6 +136,8 @@ def train_in(run: Run, trainer: Trainer, lock: RunLock) -> bool:
 
     with StopRequest(run.config.max_time).listening() as stop, watchdog.watching():
         try:
+            for line in understood(data.description):
+                recorder.say(line)
             recorder.say(title(run, trainer))
             return Recovery(comm, trainer, replicas, recorder, watchdog).run(work)
         finally:
@@ -169,10 +174,11 @@ def make_lock(comm: Comm) -> RunLock:
 def prepare(comm: Comm, request: Request, lock: RunLock) -> tuple[Run, Trainer]:
     """Check the request, and return its Run and a Trainer; write nothing. Collective."""
     run, dataset, network = find(comm, request, lock.require_free)
-    trainer = Trainer(run.config, dataset, comm, network)
+    config = with_findings(run.config, dataset.description)
+    trainer = Trainer(config, dataset, comm, network)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
-    return run, trainer
+    return replace(run, config=config), trainer
 
 
 def find(comm: Comm, request: Request, require_free: Guard = leave_unguarded) -> tuple[Run, Dataset, Network]:

@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.config.parser import Parser
+from distcnn.data.settings import with_absolute_paths
 from distcnn.errors import CheckpointError, ConfigError, Diverged, StepDiverged
 from distcnn.lanes.cpu import instructions
 from distcnn.models.networks import code_sources
@@ -49,10 +50,11 @@ Saved = tuple[Path, State]
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
     text = "Train a run's last steps again, or small networks, and compare the bits."
-    usage = "%(prog)s RUN [--data FILE.h5] | --self"
+    usage = "%(prog)s RUN [--data FILE ...] | --self"
     parser = Parser("python -m distcnn.verify", description=text, usage=usage)
     parser.add_argument("run", metavar="RUN", nargs="?", help="the run's folder")
-    parser.add_argument("--data", metavar="FILE.h5", help="the dataset, if it was moved since the training")
+    moved = "the files of the dataset, if they were moved since the training"
+    parser.add_argument("--data", metavar="FILE", nargs="+", help=moved)
     parser.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
     about = "verify this installation: train small networks, and compare with what its version promises"
     parser.add_argument("--self", action="store_true", dest="own", help=about)
@@ -151,6 +153,7 @@ def verify(comm: Comm, options: argparse.Namespace) -> int:
     """Verify a run by the kernels that are in the cache or compiled."""
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
     config = on_root(comm, settings_of, last, path, options.data)
+    config = on_root(comm, with_absolute_paths, config)
     dataset = load_data(config, comm)
     text = on_root(comm, network_in, last, path)
     network = find_network(config, dataset, comm, code_sources(None, options.layers), (text, str(path)))

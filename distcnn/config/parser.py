@@ -12,6 +12,7 @@ from distcnn.config.hints import option_hint, suggestion
 from distcnn.config.old_names import american
 from distcnn.config.settings import SETTINGS, Config, Request, kind, needs, option, validated
 from distcnn.config.toml import read_file
+from distcnn.config.types import Flag, Words
 from distcnn.config.versions import version
 from distcnn.errors import ConfigError
 
@@ -88,8 +89,7 @@ def parse(argv: Sequence[str], prog: str) -> Request:
     )
     shows_help = not {"-h", "--help"}.isdisjoint(argv)  # only the help needs all choices, which import Numba
     for name in SETTINGS:
-        metavar, text = (kind(name).placeholder, _help(name)) if shows_help else (None, None)
-        parser.add_argument(option(name), metavar=metavar, help=text)
+        add_setting(parser, name, _help(name) if shows_help else None)
     words = vars(parser.parse_args(argv))
     list_models, summary = (words.pop(each, False) for each in ("list_models", "summary"))
     given = read_file(words.pop("config")) if "config" in words else {}
@@ -98,8 +98,22 @@ def parse(argv: Sequence[str], prog: str) -> Request:
     return Request(Config(**given), frozenset(given), list_models, summary)
 
 
+def add_setting(parser: argparse.ArgumentParser, name: str, text: str | None) -> None:
+    """Add the option of a setting to a parser, with its help text; None: without help."""
+    metavar = kind(name).placeholder if text else None
+    if isinstance(kind(name), Flag):
+        parser.add_argument(option(name), action="store_true", help=text)
+    else:
+        several = "+" if isinstance(kind(name), Words) else None
+        parser.add_argument(option(name), metavar=metavar, help=text, nargs=several)
+
+
 def _help(name: str) -> str:
     """Return the help text on a setting: what it needs, what it does, its default."""
     needed = "".join(f"{option(other)} {'|'.join(values)}: " for other, values in needs(name).items())
     default = SETTINGS[name].default
-    return needed + SETTINGS[name].metadata["help"] + ("" if default is None else f" [{default}]")
+    return (
+        needed
+        + SETTINGS[name].metadata["help"]
+        + ("" if default is None or default is False else f" [{default}]")
+    )

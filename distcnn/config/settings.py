@@ -7,7 +7,19 @@ from typing import Any
 
 from distcnn.config import model_word
 from distcnn.config.hints import value_hint
-from distcnn.config.types import Augmentations, Blocks, Choice, Real, Type, Whole, Wholes, Word
+from distcnn.config.types import (
+    Augmentations,
+    Blocks,
+    Choice,
+    Flag,
+    Layout,
+    Real,
+    Type,
+    Whole,
+    Wholes,
+    Word,
+    Words,
+)
 from distcnn.errors import ConfigError
 
 # What happens to a setting when a run is resumed.
@@ -28,6 +40,8 @@ NONNEGATIVE = Real(0.0)
 PATH = Word("PATH", "a path of one line in UTF-8 (rename it, or name a link to it)")
 MODEL = Word("NAME|FILE.txt|FILE.py:FUNCTION|MODULE:FUNCTION", "a network")
 CODE = Word("FILE.py|MODULE", "a Python file or module")
+FILES = Words("FILE", "a path of one line in UTF-8 (rename it, or name a link to it), or several")
+ARRAYS = Words("[FILE:]/PATH", "paths of arrays, /images or FILE:/images, with rows as in /images[0:100]")
 RESUME = Word("never|auto|FILE", "never, auto or a checkpoint")
 OPTIMIZER = Choice(lambda: tuple(optimizer_settings()))
 SCHEDULE = Choice(("constant", "cosine", "step", "one-cycle", "polynomial"))
@@ -59,7 +73,19 @@ class Config:
 
     model: str = _setting("lenet5", MODEL, "the network", FIXED)
     layers: str | None = _setting(None, CODE, "your Python file or module that defines layers", CALL)
-    data: str | None = _setting(None, PATH, "an HDF5 dataset; without it, the embedded digits")
+    data: str | tuple[str, ...] | None = _setting(
+        None, FILES, "the HDF5 files of the dataset, or a quoted pattern; without it, the embedded digits"
+    )
+    images: str | tuple[str, ...] | None = _setting(
+        None, ARRAYS, "the training images; without it, found by name"
+    )
+    labels: str | tuple[str, ...] | None = _setting(None, ARRAYS, "the training labels")
+    test_images: str | tuple[str, ...] | None = _setting(None, ARRAYS, "the test images")
+    test_labels: str | tuple[str, ...] | None = _setting(None, ARRAYS, "the test labels")
+    validation_images: str | tuple[str, ...] | None = _setting(None, ARRAYS, "the validation images")
+    validation_labels: str | tuple[str, ...] | None = _setting(None, ARRAYS, "the validation labels")
+    layout: str | None = _setting(None, Layout(), "the axes of the images as they are stored, such as NHWC")
+    map_labels: bool = _setting(False, Flag(), "make a class of each value of the labels")
     epochs: int = _setting(10, Whole(1), "passes over the training data")
     batch_size: int = _setting(128, Whole(1), "samples of a step, over all ranks together", FIXED)
 
@@ -105,6 +131,9 @@ class Config:
     augment: str = _setting("none", Augmentations(), "how training images are distorted", FIXED)
     validation_split: float = _setting(
         0.0, FRACTION, "the fraction of the training split that is used for validation", FIXED
+    )
+    test_split: float = _setting(
+        0.0, FRACTION, "the fraction of the training split that is used for testing", FIXED
     )
     conv: str = _setting("winograd", CONV, "the algorithm for filters of 3 x 3 and of width 5", FIXED)
     norm_group: int | str = _setting(
@@ -167,9 +196,10 @@ def needs(name: str) -> dict[str, tuple[str, ...]]:
 
 
 def saved_settings(config: Config) -> dict[str, Any]:
-    """Return the settings to be saved with a run, by name, without those that are None."""
+    """Return the settings to be saved with a run, by name, without those that are None or False."""
     names = [name for name, setting in SETTINGS.items() if setting.metadata["resume"] != CALL]
-    return {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    values = {name: getattr(config, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
 def resumed(request: Request, saved: Config) -> Config:

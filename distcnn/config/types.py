@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from distcnn.config import augment_spec
+from distcnn.config import augment_spec, axes_spec
 
 GLOBAL = "global"
 MAX_COUNT = 2**31 - 1  # the largest count, so that a product of two counts fits into int64
@@ -53,6 +53,53 @@ class Word:
 
     def validate(self, value: Any) -> str | None:
         return value if isinstance(value, str) and value and not UNWRITABLE.search(value) else None
+
+
+@dataclass(frozen=True)
+class Words:
+    """One text of one line or several, such as paths: one as a str, several as a tuple; a list in a file."""
+
+    placeholder: str
+    wanted: str
+
+    def parse(self, word: Any) -> Any:
+        return word
+
+    def validate(self, value: Any) -> str | tuple[str, ...] | None:
+        words = [value] if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else []
+        one = Word(self.placeholder, self.wanted)
+        if not words or any(one.validate(each) is None for each in words):
+            return None
+        return words[0] if len(words) == 1 else tuple(words)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Whether something is done: an option without a value, true or false in a file."""
+
+    placeholder = ""
+    wanted = "true or false"
+
+    def parse(self, word: Any) -> Any:
+        return word
+
+    def validate(self, value: Any) -> bool | None:
+        return value if isinstance(value, bool) else None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The axes of images as they are stored, such as NHWC."""
+
+    placeholder = "AXES"
+    wanted = "NCHW, NHWC, NHW or another order of these letters, with sizes for flattened images: NHW:64x64"
+
+    def parse(self, word: str) -> str:
+        return word
+
+    def validate(self, value: Any) -> str | None:
+        """Return the text in its usual form, or None if it is not valid."""
+        return axes_spec.written(value) if isinstance(value, str) else None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The command `python -m distcnn.data`: make the file of a dataset, or show what a file contains.
 
 python -m distcnn.data import SOURCE OUT.h5    from a folder or an archive; --help lists the formats
-python -m distcnn.data info FILE.h5            exit code 2 if something is wrong with the file
+python -m distcnn.data info FILE.h5 [...]      exit code 2 if something is wrong with the files
 python -m distcnn.data show FILE.h5 OUT.png    samples; with --augment LIST also as training distorts them
 """
 
@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
-from distcnn.config.parser import Parser
+from distcnn.config.parser import Parser, add_setting
 from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
 from distcnn.system.counts import counted
@@ -57,8 +57,18 @@ def _add_import(commands: argparse._SubParsersAction) -> None:
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("info", help="print what a file contains and what is wrong with it")
-    command.add_argument("file", metavar="FILE.h5")
+    command.add_argument("files", metavar="FILE.h5", nargs="+", help="the files of a dataset")
+    _add_data_options(command)
     command.set_defaults(command=info)
+
+
+def _add_data_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that say which arrays of the files hold what, as training has them."""
+    for split in ("", "test_", "validation_"):
+        for kind in ("images", "labels"):
+            add_setting(command, f"{split}{kind}", f"the {split.replace('_', ' ') or 'training '}{kind}")
+    add_setting(command, "layout", "the axes of the images as they are stored, such as NHWC")
+    add_setting(command, "map_labels", "make a class of each value of the labels")
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:
@@ -68,6 +78,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     augment = "also draw the samples as training with this option distorts them"
     command.add_argument("--augment", metavar="LIST", default=NONE, help=augment)
     command.add_argument("--force", action="store_true", help="replace OUT.png if it exists")
+    _add_data_options(command)
     command.set_defaults(command=show)
 
 
@@ -106,18 +117,21 @@ def _progress(items: Iterable, title: str, total: int | None = None) -> Iterable
 def info(arguments: argparse.Namespace) -> None:
     """Run the command `info`: print what a file contains; raise DataError if something is wrong with it."""
     from distcnn.data.info import report
+    from distcnn.data.wanted import Wanted
 
-    lines, wrong = report(arguments.file)
-    for line in [*lines, *(f"WRONG  {problem}" for problem in wrong)]:
+    found = report(arguments.files, Wanted.of(arguments))
+    marked = [f"CHECK  {each}" for each in found.odd] + [f"WRONG  {each}" for each in found.wrong]
+    for line in [*found.lines, *marked]:
         say(line)
-    if wrong:
-        what = f"{counted(len(wrong), 'thing')} {'is' if len(wrong) == 1 else 'are'} wrong"
-        raise DataError(f"{arguments.file}: {what}, listed above as WRONG")
+    if found.wrong:
+        what = f"{counted(len(found.wrong), 'thing')} {'is' if len(found.wrong) == 1 else 'are'} wrong"
+        raise DataError(f"{arguments.files[0]}: {what}, listed above as WRONG")
 
 
 def show(arguments: argparse.Namespace) -> None:
     """Run the command `show`; OUT.png appears complete or not at all."""
     from distcnn.data.show import sheet
+    from distcnn.data.wanted import Wanted
     from distcnn.system.atomic_files import require_free, write_whole
 
     try:
@@ -127,7 +141,7 @@ def show(arguments: argparse.Namespace) -> None:
     if not arguments.out.lower().endswith(".png"):
         raise OutputError(f"{arguments.out}: the picture is a PNG; wanted a name that ends in .png")
     require_free(arguments.out, arguments.force)
-    write_whole(arguments.out, sheet(arguments.file, arguments.augment))
+    write_whole(arguments.out, sheet(arguments.file, arguments.augment, Wanted.of(arguments)))
     say(f"wrote {arguments.out}")
 
 

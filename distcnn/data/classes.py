@@ -1,14 +1,16 @@
-"""The names of the classes: those in the file's attribute `classes`, or else numbers."""
+"""The names of the classes: the file's attribute `classes`, else one of the usual names, else numbers."""
 
 from collections.abc import Iterable
 from contextlib import suppress
+from math import prod
 
 import h5py
 import numpy as np
 
+from distcnn.data.label_values import MAX_CLASSES
+from distcnn.data.names import CLASS_NAMES
+from distcnn.data.survey import TEXT, type_of
 from distcnn.errors import DataError
-
-MAX_CLASSES = 2**16  # more classes are assumed to be a mistake
 
 
 def class_names(file: h5py.File) -> tuple[str, ...] | None:
@@ -25,6 +27,53 @@ def class_names(file: h5py.File) -> tuple[str, ...] | None:
         remedy = "file.attrs['classes'] = ['cat', 'dog']"
         raise DataError(f"the attribute classes is not a list of names; wanted one name per class: {remedy}")
     return tuple(known)
+
+
+def named_classes(file: h5py.File) -> tuple[str, ...] | None:
+    """Return the names in an attribute or dataset with one of the usual names, or None if there is none.
+
+    What is no list of different names is passed over, as it may mean something else.
+    """
+    for name in CLASS_NAMES:
+        for values in (_attribute(file, name), _dataset(file, name)):
+            names = _listed(values)
+            if names:
+                return names
+    return None
+
+
+def _attribute(file: h5py.File, name: str) -> np.ndarray | None:
+    """Return an attribute of a file if it has a shape that a list of names can have."""
+    if name not in file.attrs or not _is_short(file.attrs.get_id(name).shape):
+        return None
+    try:
+        return np.asarray(file.attrs[name])
+    except TypeError:
+        return None
+
+
+def _dataset(file: h5py.File, name: str) -> np.ndarray | None:
+    """Return a dataset of text in this file if it has a shape that a list of names can have."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return None
+    found = file.get(name)
+    if not isinstance(found, h5py.Dataset) or type_of(found) != TEXT or not _is_short(found.shape):
+        return None
+    return None if found.is_virtual or found.external else found[()]
+
+
+def _is_short(shape: tuple[int, ...] | None) -> bool:
+    return shape is not None and bool(shape) and 0 < prod(shape) == max(shape) <= MAX_CLASSES
+
+
+def _listed(values: np.ndarray | None) -> tuple[str, ...] | None:
+    """Return an array as different names, or None if it is something else."""
+    try:
+        names = [] if values is None else [_text(each) for each in values.reshape(-1).tolist()]
+    except UnicodeError:
+        return None
+    known = tuple(name.strip() for name in names if name is not None)
+    return known if known and len(set(known)) == len(names) else None
 
 
 def _text(name: object) -> str | None:

@@ -1,9 +1,12 @@
-"""Find a dataset in an HDF5 file, and check that all of its data lie in this file."""
+"""Find a dataset in an HDF5 file, and check that its data are there and can be read."""
+
+from __future__ import annotations
 
 from math import prod
 
 import h5py
 
+from distcnn.data.hdf5_links import followed
 from distcnn.errors import DataError
 
 CHUNK_LIMIT = 2**26  # bytes of a decoded chunk
@@ -11,52 +14,54 @@ _REMEDY = "create the file again"
 
 
 def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a dataset; raise DataError unless all of its data lie in this file and can be read.
+    """Return a dataset; raise DataError unless it lies in this file and its data can be read.
+
+    The data of a virtual dataset lie elsewhere: `hdf5_virtual.check_sources` looks at them.
 
     file: the file.
     name: an absolute path, such as "/train/images".
     """
-    found = file
-    for step in name.strip("/").split("/"):
-        found = _member(file, found, step, name)
+    other, path = followed(file, name)
+    if other is not None:
+        raise DataError(f"{name} is a link to another file, {other}: name that file")
+    found = file[path]
     if not isinstance(found, h5py.Dataset):
         raise DataError(f"{name} is a group; wanted a dataset")
-    if found.is_virtual or found.external:
+    if found.external:
         remedy = "store a copy of the data here, images[:] in h5py"
-        raise DataError(f"{name} refers to data in other files: {remedy}")
-    _check_filters(name, found)
-    _check_complete(name, found)
+        raise DataError(f"{name} refers to data in other files that are not HDF5: {remedy}")
+    if not found.is_virtual:
+        _check_filters(name, found)
+        _check_complete(name, found)
     return found
 
 
-def _member(file: h5py.File, group: h5py.HLObject, step: str, name: str) -> h5py.HLObject:
-    """Return a member of a group; raise DataError unless it exists and lies in the same file.
-
-    file: the file.
-    group: the object that should be the group.
-    step: the name of the member.
-    name: the whole path, for messages.
-    """
-    if not isinstance(group, h5py.Group):
-        raise DataError(f"{group.name} is not a group; wanted a group that holds images and labels")
-    link = group.get(step, getlink=True)
-    if link is None:
-        members = ", ".join(map(str, list(group)[:8])) or "nothing"  # str: of bytes where it is not UTF-8
-        raise DataError(f"{name} is missing: {group.name} holds {members}")
-    found = None if isinstance(link, h5py.ExternalLink) else group.get(step)
-    if found is None or found.file.filename != file.filename:
-        raise DataError(f"{name} is a link to another file or to nothing: store the data in its place")
-    return found
+def is_packed(file: h5py.File, name: str) -> bool:
+    """Return whether the samples of a dataset pass a filter of HDF5, such as gzip, when they are read."""
+    try:
+        dataset = find_dataset(file, name)
+    except DataError:
+        return False
+    return bool(dataset.chunks and dataset.shape and dataset.id.get_create_plist().get_nfilters())
 
 
 def _check_filters(name: str, dataset: h5py.Dataset) -> None:
     """Raise DataError if a filter that the dataset was written with is not installed here."""
     storage = dataset.id.get_create_plist()
     for code, _, _, title in map(storage.get_filter, range(storage.get_nfilters())):
-        if not h5py.h5z.filter_avail(code):
-            title = title.decode(errors="replace") or f"number {code}"
-            remedy = "repack with h5repack -f GZIP=4"
+        if not h5py.h5z.filter_avail(code) and not _plugin_has(code):
+            title = " ".join(title.decode(errors="replace").partition(";")[0].split()) or f"number {code}"
+            remedy = "pip install hdf5plugin, or repack with h5repack -f GZIP=4 where it is installed"
             raise DataError(f"{name} needs the HDF5 filter {title}, which is not installed here: {remedy}")
+
+
+def _plugin_has(code: int) -> bool:
+    """Return whether hdf5plugin, where it is installed, brings a filter; it is imported only where a file needs it."""
+    try:
+        import hdf5plugin  # noqa: F401, it registers its filters
+    except ImportError:
+        return False
+    return h5py.h5z.filter_avail(code)
 
 
 def _check_complete(name: str, dataset: h5py.Dataset) -> None:

@@ -1,34 +1,67 @@
 """Open the file of a dataset for reading, with a one-line message for everything that can be wrong with a file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 
+from distcnn.data.hdf5_dataset import is_packed
 from distcnn.data.sandbox import REMEDY, check_in_sandbox, require_unchanged
 from distcnn.errors import DataError
 
 DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, see datasets/README.md
 
 
+_open: dict[str, h5py.File] = {}  # the files that are open, by their absolute paths
+
+
 @contextmanager
-def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
+def open_hdf5(path: str | Path, names: Sequence[str] = ()) -> Iterator[h5py.File]:
     """Open the file of a dataset; errors of HDF5, now and while the file is in use, become DataError.
 
-    Every process opens the file separately, and without a lock, which network file systems often do not support.
+    Every process opens the file separately, and without a lock, which network file systems often do not support. Within
+    a block that has the file open, it is not opened again.
+
+    path: the file.
+    names: the paths of the datasets that will be read, besides those of distcnn's own layout.
     """
-    _check_readable(path)
-    checked = None if path == DIGITS else check_in_sandbox(path)
+    key = os.path.abspath(path)
+    if key not in _open:
+        _check_readable(path)
+    strange = key != str(DIGITS)
+    checked = check_in_sandbox(path) if strange and key not in _open else None
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            if checked and file.driver == "sec2":  # whose handle is a descriptor
-                require_unchanged(file.id.get_vfd_handle(), checked, path)
+        with _opened(path, key) as file:
+            _require_same(file, checked, path)
+            packed = [name for name in names if strange and is_packed(file, name)]
+            if packed:
+                _require_same(file, check_in_sandbox(path, *packed), path)
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # h5py raises these for errors of HDF5
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: truncated or damaged: {REMEDY} ({reason})") from error
+
+
+def _require_same(file: h5py.File, checked: str | None, path: str | Path) -> None:
+    """Raise DataError unless an open file is the one that was checked; checked: its identity, None to do nothing."""
+    if checked and file.driver == "sec2":  # whose handle is a descriptor
+        require_unchanged(file.id.get_vfd_handle(), checked, path)
+
+
+@contextmanager
+def _opened(path: str | Path, key: str) -> Iterator[h5py.File]:
+    """Yield the open file at a path; key: its absolute path."""
+    if key in _open:
+        yield _open[key]
+        return
+    with h5py.File(path, "r", locking=False) as file:
+        _open[key] = file
+        try:
+            yield file
+        finally:
+            del _open[key]
 
 
 def _check_readable(path: str | Path) -> None:

@@ -1,26 +1,22 @@
-"""Images to predict: a split of a dataset file, with or without labels, or `/images` of an HDF5 file without splits."""
+"""Images to predict: a split of a dataset, with or without labels, or the images of a file without splits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
-from distcnn.data.classes import class_names
+from distcnn.data.description import Description
+from distcnn.data.expected import Expected
 from distcnn.data.hdf5_dataset import find_dataset
-from distcnn.data.hdf5_file import DIGITS, open_hdf5
-from distcnn.data.schema import (
-    MEMORY_LIMIT,
-    dataset_problems,
-    label_value_problem,
-    pixel_value_problem,
-    type_of,
-    with_channels,
-)
+from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.names import role_of
+from distcnn.data.reading import read_split
+from distcnn.data.schema import MEMORY_LIMIT
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.shared_memory import share
@@ -40,74 +36,78 @@ class Images:
     classes: tuple[str, ...] | None  # the names in the file
     name: str  # the name of the file, for messages
     split: str  # "test", "train", ..., or "images" where the file has no splits
+    scale: str  # the name of the type that says what pixels mean, such as "uint8"
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The names, shapes and types of the arrays in the file."""
+def load_images(
+    data: str | Path | Sequence[str] | None,
+    comm: Comm,
+    split: str | None = None,
+    expected: Expected | None = None,
+) -> Images:
+    """Read and check images on all ranks of `comm` together.
 
-    split: str
-    names: tuple[str, ...]  # of the images, and of the labels, if they are there
-    shape: tuple[int, ...]
-    dtype: str
-    classes: tuple[str, ...] | None
-
-
-def load_images(path: str | Path | None, comm: Comm, split: str | None = None) -> Images:
-    """Read and check a file's images on all ranks of `comm` together.
-
-    path: the HDF5 file; None for the handwritten digits that come with distcnn.
+    data: the HDF5 file, or several; None for the handwritten digits that come with distcnn.
     comm: the communicator; the function is collective.
-    split: the name of a group in the file; None for /test, or for /images in a file without /test.
+    split: the name of a split; None for the test split, or for the images of a file without splits.
+    expected: what the net that predicts says of the images.
 
     Raises the same DataError on every rank.
     """
-    path = DIGITS if path is None else Path(path)
-    found = on_root(comm, _inspect, path, split)
-    fields = [(with_channels(found.shape), found.dtype), (found.shape[:1], np.int32)]
-    arrays = share(comm, fields[: len(found.names)], partial(_fill, path, found))
-    labels = arrays[1] if len(arrays) > 1 else None
-    return Images(arrays[0], labels, found.classes, path.stem, found.split)
+    found, split = on_root(comm, _inspect, data, split, expected or Expected())
+    arrays = found.splits["train" if split == BARE else split]
+    fields = [((len(arrays), *arrays.images[0].image), arrays.images[0].becomes), ((len(arrays),), np.int32)]
+    shared = share(comm, fields[: 1 + bool(arrays.labels)], partial(_fill, found, split))
+    labels = shared[1] if len(shared) > 1 else None
+    classes = found.coding.classes if found.coding else None
+    return Images(shared[0], labels, classes, Path(found.files[0]).stem, split, arrays.images[0].scale)
 
 
-def _inspect(path: Path, split: str | None) -> _Found:
-    """Return the names, shapes and types in the file; raise DataError if its images cannot be read into memory."""
+def _inspect(
+    data: str | Path | Sequence[str] | None, split: str | None, expected: Expected
+) -> tuple[Description, str]:
+    """Return the description of the data and the split to predict; raise DataError if there is no such split."""
+    _, found = expected.way(data, lambda found: bool(_default(found, split)))
+    name = _default(found, split)
+    if not name:
+        raise DataError(f"{found.files[0]}: {_missing(found.files[0], split)}")
+    return _with_few(found, name), name
+
+
+def _missing(path: str, split: str | None) -> str:
+    """Return the message for a file without the images to predict."""
     with open_hdf5(path) as file:
-        split = split or _default(file)
-        prefix = "" if split == BARE else f"/{split}"
-        group = file.get(prefix or "/")
-        if group is None:
-            raise DataError(f"{path}: has no {prefix}; choose another --split")
-        names = (f"{prefix}/images", *([f"{prefix}/labels"] if "labels" in group else []))
-        arrays = [find_dataset(file, name) for name in names]
-        for problem in _problems(prefix, names, arrays):
-            raise DataError(f"{path}: {' '.join(problem.split())}")
-        return _Found(split, names, arrays[0].shape, type_of(arrays[0]), class_names(file))
+        name = f"/{BARE}" if BARE in file and not split else f"/{split or 'test'}/images"
+        try:
+            find_dataset(file, name)
+            problem = f"{name} has no images that can be predicted"
+        except DataError as error:
+            problem = str(error)
+    return f"{problem}; choose another --split, or name the images with --images"
 
 
-def _problems(prefix: str, names: tuple[str, ...], arrays: list[h5py.Dataset]) -> list[str]:
-    """Return what is wrong with the types and shapes of images and, if they are there, labels."""
-    found = [problem for pair in zip(names, arrays, strict=True) for problem in dataset_problems(*pair)]
-    if len({array.shape[:1] for array in arrays}) > 1:
-        found.append(f"{prefix} holds {len(arrays[0])} images and {len(arrays[1])} labels")
-    if arrays[0].nbytes > MEMORY_LIMIT:
-        found.append(f"{names[0]} has {arrays[0].nbytes / 2**30:.1f} GiB; at most 4 GiB: cut it")
-    return found
+def _default(found: Description, split: str | None) -> str:
+    """Return the split to predict, "" if there is none such."""
+    if split:
+        return split if split in found.splits else ""
+    if "test" in found.splits:
+        return "test"
+    bare = "train" in found.splits and role_of(found.first.path).split is None
+    return BARE if bare else ""
 
 
-def _default(file: h5py.File) -> str:
-    """Return the split to use if the user names none."""
-    return BARE if BARE in file and "test" not in file else "test"
+def _with_few(found: Description, split: str) -> Description:
+    """Return the description of one split; raise DataError if its images cannot be read into memory."""
+    name = "train" if split == BARE else split
+    images = found.splits[name].images
+    size = sum(each.nbytes for each in images)
+    if size > MEMORY_LIMIT:
+        raise DataError(
+            f"{found.files[0]}: {images[0].path} has {size / 2**30:.1f} GiB; at most 4 GiB: cut it"
+        )
+    return replace(found, splits={name: found.splits[name]})
 
 
-def _fill(path: Path, found: _Found, images: np.ndarray, labels: np.ndarray | None = None) -> None:
-    """Read the file into the shared arrays of a node, and check every value."""
-    with open_hdf5(path) as file:
-        file[found.names[0]].read_direct(images.reshape(found.shape))
-        problem = pixel_value_problem(found.names[0], images)
-        if labels is not None and not problem:
-            values = file[found.names[1]][:]
-            problem = label_value_problem(found.names[1], values, found.classes)
-            labels[:] = values if not problem else 0
-    if problem:
-        raise DataError(f"{path}: {problem}")
+def _fill(found: Description, split: str, images: np.ndarray, labels: np.ndarray | None = None) -> None:
+    """Read the files into the shared arrays of a node, and check every value."""
+    read_split(found, "train" if split == BARE else split, images, labels)

@@ -1,19 +1,25 @@
-"""The report of `distcnn.data info`: what the file of a dataset contains, and everything that is wrong with it."""
+"""The report of `distcnn.data info`: what a dataset's files contain, and everything that is or looks wrong with it."""
+
+from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import h5py
 import numpy as np
 
 from distcnn.data import schema
-from distcnn.data.classes import class_names
-from distcnn.data.dataset import load
-from distcnn.data.hdf5_dataset import find_dataset
+from distcnn.data.checks import Checks
+from distcnn.data.dataset import file_names, load
+from distcnn.data.describe import describe
+from distcnn.data.description import Array, Description
 from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.reading import read_images, read_labels
 from distcnn.data.statistics import channel_statistics
-from distcnn.errors import DataError
+from distcnn.data.summary import is_plain, line
+from distcnn.data.survey import type_of
+from distcnn.data.wanted import Wanted
 from distcnn.parallel.serial import SerialComm
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import printable
@@ -24,59 +30,91 @@ Classes = tuple[str, ...] | None  # their names, if the file has them
 Counts = dict[str, np.ndarray]  # by split: samples of each class
 
 
-def report(path: str) -> tuple[list[str], list[str]]:
-    """Return two lists of lines of text: what the file contains, and what is wrong with it."""
-    counts: Counts = {}
-    classes: Classes = None
-    with open_hdf5(path) as file:
-        lines = [f"{path}: {counted(os.path.getsize(path), 'byte')}"]
-        wrong = list(schema.problems(file))
-        with suppress(DataError):
-            classes = class_names(file)
-        for name, dataset in _found(file):
-            lines.append(f"{name}  {schema.type_of(dataset)} {dataset.shape}, {_storage(dataset)}")
-            if any(schema.dataset_problems(name, dataset)) or dataset.nbytes > schema.MEMORY_LIMIT:
-                continue  # values of a wrong type or shape cannot be checked, and too many would not fit into memory
-            problem = _report_values(name, dataset[:], classes, lines, counts)
-            wrong += [problem] if problem else []
-    lines += _class_lines(classes, counts)
-    if not wrong:
-        lines.append(f"fingerprint  {load(path, SerialComm()).fingerprint}")
-    return lines, wrong
+@dataclass
+class Findings:
+    """What a report says.
 
-
-def _found(file: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield (name, dataset) for each required dataset that can be read."""
-    for name in schema.dataset_names(file):
-        with suppress(DataError):
-            yield name, find_dataset(file, name)
-
-
-def _report_values(
-    name: str, values: np.ndarray, classes: Classes, lines: list[str], counts: Counts
-) -> str | None:
-    """Check the values of a dataset and add what they contain to the report; return a problem, or None.
-
-    name: the path of the dataset; it ends in "images" or "labels".
-    values: the whole dataset.
-    classes: the names of the classes, if the file has them.
-    lines: the report, to which lines on images are added.
-    counts: to which the number of samples of each class is added, for labels.
+    lines: what the files contain.
+    wrong: what is wrong: nothing can be trained.
+    odd: what looks wrong, though one can train.
     """
-    if name.endswith("images"):
-        problem = schema.pixel_value_problem(name, values)
-        if not problem:
-            lines += _pixel_lines(values.reshape(schema.with_channels(values.shape)))
-        return problem
-    problem = schema.label_value_problem(name, values, classes)
-    if not problem:
-        split = name.split("/")[1]
-        counts[split] = np.bincount(values.astype(np.int64), minlength=len(classes or ()))
-    return problem
+
+    lines: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+
+
+def report(words: Sequence[str], wanted: Wanted | None = None) -> Findings:
+    """Return what some files contain, and what is or looks wrong.
+
+    words: the files as the user names them.
+    wanted: what the user says of their arrays.
+    """
+    wanted = wanted or Wanted()
+    files, findings = file_names(words, wanted), Findings()
+    for file in files:
+        with open_hdf5(file):
+            findings.lines.append(f"{_shown(file)}: {os.path.getsize(file):,} bytes")
+    found = describe(files, wanted, report=lambda file, problem: findings.wrong.append(problem))
+    if found.splits and all(each.images for each in found.splits.values()) and not is_plain(found):
+        findings.lines.append(f"data: {line(found)}")
+    counts = _report_arrays(found, findings)
+    classes = found.coding.classes if found.coding else None
+    if counts or found.coding:
+        findings.lines += _class_lines(classes, counts)
+    if not findings.wrong:
+        findings.lines.append(f"fingerprint  {load(files, SerialComm(), wanted=wanted).fingerprint}")
+    findings.odd += found.notes
+    return findings
+
+
+def _shown(file: str) -> str:
+    """Return the path of a file as it is written from here."""
+    relative = os.path.relpath(file)
+    return printable(file if relative.startswith(os.pardir) else relative)
+
+
+def _report_arrays(found: Description, findings: Findings) -> Counts:
+    """Add what each array contains to the findings; return how many samples of each class the splits hold."""
+    checks, counts = Checks(findings.odd.append), {}
+    for name, split in found.splits.items():
+        for images in split.images:
+            findings.lines.append(_array_line(images, found.files))
+            if images.nbytes > schema.MEMORY_LIMIT:
+                continue  # too many values to check
+            values = np.empty((len(images), *images.image), images.becomes)
+            read_images(images, values)
+            problem = schema.pixel_value_problem(images.path, values)
+            if problem:
+                findings.wrong.append(problem)
+                continue
+            findings.lines += _pixel_lines(values)
+            checks.images(name, images.path, values)
+        numbers = []
+        for labels in split.labels:
+            findings.lines.append(_array_line(labels, found.files))
+            if found.coding:
+                numbers.append(found.coding.numbers(labels.path, read_labels(labels), len(labels)))
+        if numbers:
+            least = len(found.coding.classes or ()) if found.coding else 0
+            counts[name] = np.bincount(np.concatenate(numbers), minlength=least)
+    checks.classes(counts)
+    return counts
+
+
+def _array_line(array: Array, files: Sequence[str]) -> str:
+    """Return a line on the name, type, shape and storage of an array."""
+    with open_hdf5(array.file) as file:
+        dataset = file[array.path]
+        name = array.path if len(files) == 1 else f"{_shown(array.file)}:{array.path}"
+        rows = f", rows {array.start} to {array.stop}" if array.start else ""
+        return f"{printable(name)}  {type_of(dataset)} {dataset.shape}, {_storage(dataset)}{rows}"
 
 
 def _storage(dataset: h5py.Dataset) -> str:
     """Return, as text, how a dataset is stored in the file."""
+    if dataset.is_virtual:
+        return "virtual, in other datasets"
     if not dataset.chunks:
         return "contiguous"
     packed = f"compressed by {dataset.compression or 'other filters'}" if dataset._filters else "uncompressed"

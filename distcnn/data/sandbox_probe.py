@@ -8,15 +8,19 @@ the Fletcher checksum does on a chunk of 3 bytes.
 import math
 import os
 import sys
+from contextlib import suppress
 
 import h5py
 
-from distcnn.data.hdf5_dataset import find_dataset
-from distcnn.data.schema import dataset_names, problems
+from distcnn.data.classes import class_names, named_classes
+from distcnn.data.fingerprint import read_seal
+from distcnn.data.hdf5_dataset import find_dataset, is_packed
+from distcnn.data.survey import split_table, survey
 from distcnn.errors import DataError
 from distcnn.system.terminal_text import say
 
-BARE = "/images", "/labels"  # datasets of a file without splits, for prediction
+# The paths of distcnn's own layout, and those of a file without splits, for prediction.
+OWN = {f"{split}/{kind}" for split in ("/train", "/test", "/validation", "") for kind in ("images", "labels")}
 SECONDS = 20  # of processor time, for everything but samples, and for each slab of samples
 MEMORY = 2**30  # bytes, in addition to what the process uses after its imports
 SLAB = 2**26  # bytes that are read at a time
@@ -27,14 +31,17 @@ UNREADABLE = 3  # the exit code if HDF5 cannot read the file; the process then p
 OVER_LIMIT = 4  # the exit code if MEMORY is not enough
 
 
-def main(path: str) -> int:
+def main(path: str, *names: str) -> int:
     """Probe a file and return the exit code, UNREADABLE or 0.
 
-    The code is also 0 if the file has mistakes that `schema.problems` reports: the caller finds these itself.
+    The code is also 0 if the file has mistakes that a message tells: the caller finds these itself.
+
+    path: the file.
+    names: of datasets; without them the structure of the file and the datasets of distcnn's own layout are probed.
     """
     limit()
     try:
-        probe(path)
+        probe(path, *names)
     except MemoryError:
         return OVER_LIMIT
     except Exception as error:
@@ -43,17 +50,24 @@ def main(path: str) -> int:
     return 0
 
 
-def probe(path: str) -> None:
+def probe(path: str, *names: str) -> None:
     """Read everything in a file that training or prediction needs, and discard it."""
     with h5py.File(path, "r", locking=False) as file:
-        list(problems(file))
-        for name in [*dataset_names(file), *BARE]:
-            try:
-                dataset = find_dataset(file, name)
-            except DataError:
-                continue
-            if dataset.chunks and dataset.shape and dataset.id.get_create_plist().get_nfilters():
-                _read(dataset)
+        if not names:
+            _probe_structure(file)
+        for name in names or sorted(OWN):
+            if is_packed(file, name):
+                _read(find_dataset(file, name))
+
+
+def _probe_structure(file: h5py.File) -> None:
+    """Read what is read to find out which datasets a file has and what they mean."""
+    for found in survey(file):
+        with suppress(DataError):
+            find_dataset(file, found.path)
+    for read in (class_names, named_classes, read_seal, split_table):
+        with suppress(DataError):
+            read(file)
 
 
 def limit(memory: int | None = None) -> None:

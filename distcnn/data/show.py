@@ -9,6 +9,7 @@ import numpy as np
 from distcnn.config.augment_spec import NONE, Augment, read
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.dataset import Split, load
+from distcnn.data.wanted import Wanted
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES, aligned
 from distcnn.layers.context import BlockContext
@@ -19,7 +20,7 @@ from distcnn.system.terminal_text import printable
 EPOCHS = 9  # how many augmented versions of each sample a picture shows
 
 
-def sheet(path: str | Path, augment: str = NONE) -> bytes:
+def sheet(path: str | Path, augment: str = NONE, wanted: Wanted | None = None) -> bytes:
     """Return the bytes of a PNG with sixteen training samples of a dataset, taken at equal distances.
 
     Without augmentation the samples form a square. With augmentation each sample has a row: first the sample in the
@@ -27,10 +28,11 @@ def sheet(path: str | Path, augment: str = NONE) -> bytes:
 
     path: the file of the dataset.
     augment: the text of the option --augment.
+    wanted: what the user says of the arrays in the file.
 
     Raises DataError for a bad file, and ConfigError for an augmentation that would leave nothing of these images.
     """
-    data = load(path, SerialComm())
+    data = load(path, SerialComm(), wanted=wanted)
     split, augmentation = data.train, read(augment)
     samples = np.unique(np.linspace(0, len(split.labels) - 1, LANES).astype(np.int64))
     columns = [split.images[samples].astype(np.float32)]

@@ -1,4 +1,4 @@
-"""The validation split: training samples chosen by a function of only the seed and the number of samples."""
+"""Splits that are cut off the training samples: a function of only the seed and the number of samples."""
 
 import numpy as np
 
@@ -7,6 +7,9 @@ from distcnn.numerics import random
 from distcnn.system.counts import counted
 
 PIECE = 4096  # samples that are moved at a time
+
+
+VALIDATION, TEST = 0, 1  # the epochs of the random words by which the splits are chosen; they never change
 
 
 def validation_mask(n: int, fraction: float, seed: int) -> np.ndarray:
@@ -18,13 +21,27 @@ def validation_mask(n: int, fraction: float, seed: int) -> np.ndarray:
 
     Raises DataError if the fraction is not 0 and one of the two splits would be empty.
     """
+    return _mask(n, fraction, seed, VALIDATION, "validation")
+
+
+def test_mask(n: int, fraction: float, seed: int) -> np.ndarray:
+    """Return which of `n` samples belong to the test split, bool [n]; see `validation_mask`."""
+    return _mask(n, fraction, seed, TEST, "test")
+
+
+def _mask(n: int, fraction: float, seed: int, which: int, name: str) -> np.ndarray:
+    """Return which of `n` samples belong to a split.
+
+    which: VALIDATION or TEST.
+    name: of the split, for messages.
+    """
     count = int(n * fraction + 0.5)
     if fraction and not 0 < count < n:
-        found = f"a validation split of {fraction} takes {count} of {counted(n, 'training image')}"
+        found = f"a {name} split of {fraction} takes {count} of {counted(n, 'training image')}"
         raise DataError(f"{found}; wanted some, and not all")
     mask = np.zeros(n, bool)
     if count:
-        words = random.words(seed, random.VALIDATION, 0, n)
+        words = random.words(seed, random.VALIDATION, which, n)
         mask[np.argsort(words, kind="stable")[:count]] = True
     return mask
 

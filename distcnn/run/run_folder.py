@@ -16,6 +16,7 @@ from pathlib import Path
 from distcnn.config import model_word
 from distcnn.config.settings import Config, Request, option, resumed, validated
 from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
+from distcnn.data.settings import first_file, with_absolute_paths
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint
@@ -76,7 +77,9 @@ def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) ->
     Raises OutputError if the folder holds another run or cannot be written, CheckpointError if the checkpoint cannot be
     used, and ConfigError if a setting differs from the run's but must not.
     """
-    config = request.config
+    model = validated("model", model_word.parse(request.config.model).absolute, option("model"))
+    config = replace(with_absolute_paths(request.config), model=model)
+    request = replace(request, config=config)
     if config.resume == "never":
         run = _new_run(config, require_free)
     elif config.resume == "auto":
@@ -89,7 +92,6 @@ def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) ->
 
 def _new_run(config: Config, require_free: Guard) -> Run:
     """Return a new run, in a folder that holds no run."""
-    config = _with_absolute_paths(config)
     if config.out is None:
         return Run(next(_free_folders(config)), config, named=False)
     if os.path.isdir(config.out):
@@ -141,7 +143,7 @@ def _config_of_state(request: Request, state: State, path: Path) -> Config:
 def _config_of_file(request: Request, path: Path) -> Config:
     """Return the settings of a run that ended before its first checkpoint, from its config.toml at this path."""
     if not os.path.lexists(path):
-        return _with_absolute_paths(request.config)
+        return request.config
     try:
         text = read_regular(path, FILE_LIMIT).decode()
     except (OSError, ValueError):
@@ -153,18 +155,7 @@ def _config_of_file(request: Request, path: Path) -> Config:
 def _resumed_config(request: Request, text: str, path: Path) -> Config:
     """Return the settings of a resumed run from the TOML that the file at this path holds."""
     config = resumed(request, from_toml(text, path))
-    return _with_absolute_paths(with_data(config, request.config.data, path))
-
-
-def _with_absolute_paths(config: Config) -> Config:
-    """Return the settings with absolute paths of data and model, which are valid in any working folder.
-
-    Raises ConfigError if they cannot be saved, as the working folder's name is not text.
-    """
-    found = {"model": model_word.parse(config.model).absolute}
-    if config.data is not None:
-        found["data"] = os.path.abspath(config.data)
-    return replace(config, **{name: validated(name, path, option(name)) for name, path in found.items()})
+    return with_absolute_paths(with_data(config, request.config.data, path))
 
 
 # ---- making the folder ----
@@ -264,7 +255,7 @@ def _require_writable(run: Run) -> None:
 
 def _name(config: Config) -> str:
     """Return the name of the first run's folder for this model and data."""
-    return f"{model_word.parse(config.model).title}-{Path(config.data).stem if config.data else 'digits'}"
+    return f"{model_word.parse(config.model).title}-{Path(first_file(config) or 'digits').stem}"
 
 
 def _numbered_folders(config: Config) -> list[tuple[int, Path]]:

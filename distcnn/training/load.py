@@ -12,6 +12,8 @@ from distcnn.config.parser import Parser
 from distcnn.config.settings import Config
 from distcnn.config.toml import from_toml
 from distcnn.data.dataset import Dataset, Split, load
+from distcnn.data.expected import Expected
+from distcnn.data.wanted import Wanted
 from distcnn.errors import CheckpointError, ConfigError, DataError
 from distcnn.kernels import float_mode
 from distcnn.kernels.activations import softmax_forward
@@ -30,6 +32,7 @@ from distcnn.run.state import State, require_parameters
 from distcnn.run.trained_data import with_data
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import warn
+from distcnn.training.setup import load_data
 from distcnn.training.workers import WorkerPool
 
 SPLITS = ("test", "train", "validation")
@@ -42,7 +45,8 @@ def parser(command: str, description: str) -> Parser:
     made = Parser(f"python -m distcnn.{command}", description=description)
     text = "a checkpoint, or a run's folder for its newest one"
     made.add_argument("checkpoint", metavar="CHECKPOINT", help=text)
-    made.add_argument("--data", metavar="FILE.h5", help="the dataset [that of the training]")
+    text = "the files of the dataset, or a quoted pattern [those of the training]"
+    made.add_argument("--data", metavar="FILE", nargs="+", help=text)
     made.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
     text = "threads of each rank [its share of the cores]"
     made.add_argument("--threads", metavar="T", type=_threads, default=0, help=text)
@@ -105,11 +109,11 @@ def require_same_network(state: State, saved: str, network: Network) -> None:
         raise ConfigError(f"{changed}, so bits may differ: bring that version back, or start a new run")
 
 
-def settings_of(state: State, where: str | Path, data: str | None = None) -> Config:
+def settings_of(state: State, where: str | Path, data: Sequence[str] | None = None) -> Config:
     """Return the settings of a state, with the data to evaluate on.
 
     where: the name of the state in error messages.
-    data: the path of the dataset; None for the data on which the state was trained.
+    data: the files of the dataset; None for the data on which the state was trained.
 
     Raises DataError if that has moved.
     """
@@ -162,50 +166,70 @@ def load_pool(
 
 
 def load_split(
-    comm: Comm, state: State, where: str | Path, name: str, data: str | None = None
+    comm: Comm, state: State, where: str | Path, name: str, data: Sequence[str] | None = None
 ) -> tuple[Dataset, Split]:
     """Return (dataset, split): a split, by name, of a dataset. Collective.
 
     where: the name of the state in error messages.
     name: "train", "validation" or "test"; the training data are split as they were in training.
-    data: the path of the dataset; None for the data on which the state was trained.
+    data: the files of the dataset; None for the data on which the state was trained.
 
     Raises DataError if the dataset has no such split, or if its images do not fit the state.
     """
     config = on_root(comm, settings_of, state, where, data)
-    dataset = load(config.data, comm, config.validation_split, config.seed)
-    if config.validation_split and dataset.fingerprint != state.data_fingerprint:
-        dataset = load(config.data, comm)  # other data, of which training has used nothing
+    dataset = load_other(config, state, comm, data) if data else load_data(config, comm)
     split = getattr(dataset, name)
 
     def check() -> None:
         if split is None:
             what = NO_VALIDATION if name == "validation" else f"/{name}"
             raise DataError(f"{dataset.name} has no {what}; choose another split (--split)")
-        check_images(dataset.name, split.images, dataset.classes, state, where)
+        check_images(dataset.name, split.images, dataset.scale, dataset.classes, state, where)
 
     on_all(comm, check)
     return dataset, split
 
 
+def load_other(config: Config, state: State, comm: Comm, data: Sequence[str]) -> Dataset:
+    """Return the dataset in other files than those of the training, which may hold the same data. Collective."""
+    expected = expected_by(config, state)
+    wanted, _ = on_root(comm, expected.way, data, lambda found: "train" in found.splits)
+    dataset = load(data, comm, wanted=wanted)
+    cuts = config.validation_split or config.test_split
+    if cuts and dataset.fingerprint == state.data_fingerprint:  # of other data, training has used nothing
+        dataset = load(data, comm, config.validation_split, config.seed, config.test_split, wanted)
+    return dataset
+
+
+def expected_by(config: Config, state: State) -> Expected:
+    """Return what the net in a state expects of images."""
+    return Expected(Wanted.of(config), tuple(state.input_shape), tuple(state.classes))
+
+
 def check_images(
-    name: str, images: np.ndarray, classes: Sequence[str] | None, state: State, where: str | Path
+    name: str,
+    images: np.ndarray,
+    scale: str,
+    classes: Sequence[str] | None,
+    state: State,
+    where: str | Path,
 ) -> None:
     """Raise DataError unless the images' shape, dtype and classes are those on which the state was trained.
 
     name: the name of the images' file in error messages.
+    scale: the type that says what the pixels mean, `Dataset.scale`.
     classes: the names of the images' classes; None or empty if they are not known.
     where: the name of the state in error messages.
     """
-    shape, dtype = tuple(images.shape[1:]), images.dtype.name
+    shape = tuple(images.shape[1:])
     if shape != tuple(state.input_shape) or (classes and classes != state.classes[: len(classes)]):
         raise DataError(
             f"{name} has images {shape} of {_listed(classes or ())}, but {where} was trained on "
             f"{tuple(state.input_shape)} and {_listed(state.classes)}: name matching data (--data)"
         )
-    if state.dtype and dtype != state.dtype:
+    if state.dtype and scale != state.dtype:
         raise DataError(
-            f"{name} has images of {dtype}, but {where} was trained on {state.dtype}, which has another range "
+            f"{name} has images of {scale}, but {where} was trained on {state.dtype}, which has another range "
             f"of values: convert the images"
         )
 

@@ -54,7 +54,7 @@ class Replica:
             "data_fingerprint": dataset.fingerprint,
             "classes": dataset.classes,
             "input_shape": net.input_shape,
-            "dtype": dataset.train.images.dtype.name,
+            "dtype": dataset.scale,
             "names_and_shapes": [(name, array.shape) for name, array in net.arrays.items()],
         }
 

@@ -12,6 +12,7 @@ from distcnn.data.augmentation import Augmentation
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import Dataset, load
 from distcnn.data.statistics import channel_statistics
+from distcnn.data.wanted import Wanted, words_of
 from distcnn.errors import ConfigError
 from distcnn.layers import Layer
 from distcnn.models.base import Network
@@ -27,8 +28,9 @@ Saved = tuple[str, str]  # a network in its notation, and the name of its checkp
 
 
 def load_data(config: Config, comm: Comm) -> Dataset:
-    """Return the dataset that the settings name, with its validation split. Collective."""
-    return load(config.data, comm, config.validation_split, config.seed)
+    """Return the dataset that the settings name, with the splits that are cut off its training samples. Collective."""
+    data, wanted = words_of(config.data) or None, Wanted.of(config)
+    return load(data, comm, config.validation_split, config.seed, config.test_split, wanted)
 
 
 def make_batches(config: Config, dataset: Dataset, comm: Comm) -> Batches:

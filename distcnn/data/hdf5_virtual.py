@@ -1,0 +1,110 @@
+"""Check the sources of a virtual dataset: HDF5 reads zeros, without an error, where a source is missing."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import h5py
+import numpy as np
+
+from distcnn.data.hdf5_dataset import find_dataset
+from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.hdf5_links import followed, other_file
+from distcnn.errors import DataError
+
+DEPTH = 4  # sources may be virtual themselves
+MOST = 2**14  # sources of a dataset
+PREFIXES = "HDF5_VDS_PREFIX", "HDF5_EXT_PREFIX"  # with them HDF5 would look for sources elsewhere
+
+
+def check_sources(file: h5py.File, dataset: h5py.Dataset, depth: int = DEPTH) -> None:
+    """Raise DataError unless all sources of a virtual dataset exist, are complete, and fill it.
+
+    file: the file that holds the dataset.
+    depth: how many further levels of virtual sources are followed.
+    """
+    name = dataset.name
+    prefix = next((each for each in PREFIXES if os.environ.get(each)), None)
+    if prefix:
+        raise DataError(f"{name} is virtual, and {prefix} is set, which leads to other files: unset it")
+    if not depth:
+        raise DataError(
+            f"{name} is virtual, and so are its sources, more than {DEPTH} times: store a copy here"
+        )
+    if dataset.id.get_create_plist().get_virtual_count() > MOST:
+        raise DataError(
+            f"{name} has more than {MOST:,} virtual sources: store a copy here, images[:] in h5py"
+        )
+    sources = dataset.virtual_sources()
+    _check_filled(name, dataset.shape, [source.vspace for source in sources])
+    by_file: dict[str, dict[str, list]] = {}
+    for source in sources:
+        if "%" in source.file_name or "%" in source.dset_name:
+            raise DataError(
+                f"{name} has a virtual source with a pattern for a name: name each file on its own"
+            )
+        by_file.setdefault(source.file_name, {}).setdefault(source.dset_name, []).append(source)
+    for target, arrays in by_file.items():
+        if target == ".":
+            _check_arrays(file, name, arrays, depth)
+            continue
+        with open_hdf5(other_file(file, target, name), tuple(arrays)) as other:
+            _check_arrays(other, name, arrays, depth)
+
+
+def _check_arrays(file: h5py.File, name: str, arrays: dict[str, list], depth: int) -> None:
+    """Raise DataError unless sources in a file are complete, and as large as the virtual dataset takes them to be.
+
+    arrays: by the path of the source, the parts of it that are used.
+    """
+    for path, parts in arrays.items():
+        elsewhere, _ = followed(file, path)
+        if elsewhere:
+            raise DataError(
+                f"{name} has a virtual source {path} that is a link to another file: name that file in it"
+            )
+        source = find_dataset(file, path)
+        for part in parts:
+            _check_covers(name, f"{file.filename}:{path}", source, part)
+        if source.is_virtual:
+            check_sources(file, source, depth - 1)
+
+
+def _check_covers(name: str, where: str, source: h5py.Dataset, part: Any) -> None:
+    """Raise DataError unless a source has all that a virtual dataset takes from it.
+
+    name: of the virtual dataset.
+    where: the name of the source.
+    part: what is taken, as `virtual_sources` of h5py gives it; a selection without axes is the whole source.
+    """
+    extent, shape = part.src_space.get_simple_extent_dims(), source.shape or ()
+    if extent:
+        covers = len(extent) == len(shape) and all(np.less(part.src_space.get_select_bounds()[1], shape))
+    else:
+        covers = np.prod(shape, dtype=object) == part.vspace.get_select_npoints()
+    if not covers:
+        found = f"{name} takes {part.vspace.get_select_npoints():,} values of {where}"
+        raise DataError(f"{found}, which has shape {source.shape}, too small or another: create it again")
+
+
+def _check_filled(name: str, shape: tuple[int, ...], spaces: list) -> None:
+    """Raise DataError unless the selections fill a shape, each place once."""
+    if sum(space.get_select_npoints() for space in spaces) != np.prod(shape, dtype=object):
+        raise DataError(
+            f"{name} is virtual, and its sources do not fill it, each place once: create it again"
+        )
+    boxes = [np.array(space.get_select_bounds()) for space in spaces]
+    low, high = np.array([box[0] for box in boxes]), np.array([box[1] for box in boxes])
+    if any(
+        np.prod(box[1] - box[0] + 1, dtype=object) != s.get_select_npoints()
+        for box, s in zip(boxes, spaces, strict=True)
+    ):
+        return  # not boxes, but every other row or the like: their number must do
+    order = np.argsort(low[:, 0], kind="stable")
+    low, high = low[order], high[order]
+    for k in range(len(low)):
+        last = np.searchsorted(low[:, 0], high[k, 0], side="right")
+        meets = (low[k + 1 : last] <= high[k]) & (high[k + 1 : last] >= low[k])
+        if meets.all(axis=1).any():
+            raise DataError(f"{name} is virtual, and its sources overlap: create it again")

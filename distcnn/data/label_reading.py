@@ -1,0 +1,100 @@
+"""Read the labels of all splits and the names of classes, and find out what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import h5py
+import numpy as np
+
+from distcnn.data.classes import class_names, named_classes
+from distcnn.data.description import Array
+from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.label_values import TEXT
+from distcnn.data.labels import MAPPED, Coding, understand
+from distcnn.data.reading import read_labels
+from distcnn.errors import DataError
+
+T = TypeVar("T")
+
+Report = Callable[[str, str], None]  # called with the path of a file and a problem in it
+Names = tuple[str, ...] | None  # of classes
+
+
+def read_or_report(path: str, read: Callable[[h5py.File], T], report: Report) -> T | None:
+    """Return read(file) for the file at a path, or None after a report."""
+    with open_hdf5(path) as file:
+        try:
+            return read(file)
+        except DataError as error:
+            report(path, str(error))
+    return None
+
+
+class LabelReader:
+    """Finds out what the labels in some files mean.
+
+    files: the paths of the files.
+    report: called with each problem.
+    note: called with what the user should know.
+    """
+
+    def __init__(self, files: tuple[str, ...], report: Report, note: Callable[[str], None]):
+        self.files, self.report, self.note = files, report, note
+
+    def coding(self, arrays: Sequence[Array], names: Sequence[str] | None, mapped: bool) -> Coding | None:
+        """Return what the labels in arrays mean, or None if there are none or after a report.
+
+        names: the names of the classes among which text and identifiers must be, if they are known from elsewhere.
+        mapped: whether each value is a class of its own.
+        """
+        strict, loose = self._class_names()
+        if not arrays:
+            return None
+        labels = {self._name(each): read_labels(each) for each in arrays}
+        counts = {self._name(each): len(each) for each in arrays}
+        try:
+            found = self._fitting(labels, counts, loose, mapped) if strict is None and loose else None
+            found = found or understand(labels, counts, strict, mapped)
+            if names is not None and found.kind in (TEXT, MAPPED):
+                return understand(labels, counts, names, mapped)
+            return found
+        except DataError as error:
+            self.report(self.files[0], str(error))
+        return None
+
+    def _fitting(
+        self, labels: dict[str, np.ndarray], counts: dict[str, int], names: Sequence[str], mapped: bool
+    ) -> Coding | None:
+        """Return what the labels mean with names that may be meant for them, or None if they are not."""
+        try:
+            return understand(labels, counts, names, mapped)
+        except DataError:
+            self.note(f"the {len(names)} names of classes do not fit the labels and are not used")
+            return None
+
+    def _name(self, array: Array) -> str:
+        """Return the name of labels in messages, different for all arrays."""
+        rows = f"[{array.start}:{array.stop}]" if array.start else ""
+        return f"{array.path if len(self.files) == 1 else f'{array.file}:{array.path}'}{rows}"
+
+    def _class_names(self) -> tuple[Names, Names]:
+        """Return the names in the attribute `classes`, and those under another usual name; None for what is not there.
+
+        Files that have different names are reported.
+        """
+        found: list[set] = [set(), set()]
+        for file in self.files:
+            for names, read in zip(found, (class_names, named_classes), strict=True):
+                names.add(read_or_report(file, read, self.report))
+        for names in found:
+            names.discard(None)
+            if len(names) > 1:
+                first, second = sorted(map(str, names))[:2]
+                self.report(
+                    self.files[0],
+                    f"files name different classes, {first[:80]} and {second[:80]}: name them alike",
+                )
+        strict, loose = (next(iter(names), None) for names in found)
+        return strict, loose

@@ -1,0 +1,81 @@
+"""Read the arrays of a Description from their files, in pieces of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import h5py
+import numpy as np
+
+from distcnn.data.description import Array, Description, ImageArray
+from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.labels import Coding
+from distcnn.data.schema import pixel_value_problem
+from distcnn.errors import DataError
+
+PIECE = 2**26  # bytes that are read at a time where values are converted
+
+
+def read_split(found: Description, split: str, images: np.ndarray, labels: np.ndarray | None) -> None:
+    """Read a split into arrays and check every value.
+
+    found: the description of the dataset.
+    split: the name of the split.
+    images: uint8 or float32 [n, c, h, w].
+    labels: int32 [n], or None to leave the labels out.
+
+    Raises DataError, which names the file, for a value that cannot be used.
+    """
+    start = 0
+    for array in found.splits[split].images:
+        some = images[start : start + len(array)]
+        read_images(array, some)
+        problem = pixel_value_problem(array.path, some)
+        if problem:
+            raise DataError(f"{array.file}: {problem}")
+        start += len(array)
+    if labels is not None and found.coding is not None:
+        _fill_labels(found.coding, found.splits[split].labels, labels)
+
+
+def _fill_labels(coding: Coding, arrays: Sequence[Array], labels: np.ndarray) -> None:
+    """Read the numbers of classes in arrays, one after the other, into labels, int32 [n]."""
+    start = 0
+    for array in arrays:
+        try:
+            labels[start : start + len(array)] = coding.numbers(array.path, read_labels(array), len(array))
+        except DataError as error:
+            raise DataError(f"{array.file}: {error}") from None
+        start += len(array)
+
+
+def read_images(array: ImageArray, target: np.ndarray) -> None:
+    """Read an array of images into `target`, uint8 or float32 [n, c, h, w], as training sees them."""
+    with open_hdf5(array.file, (array.path,)) as file:
+        dataset = file[array.path]
+        if array.is_plain:
+            rows = np.s_[array.start : array.stop]
+            dataset.read_direct(target.reshape(len(array), *array.shape[1:]), rows)
+            return
+        step = _step(dataset, array.axes.sample)
+        for start in range(array.start, array.stop, step):
+            stop = min(start + step, array.stop)
+            index = [slice(None)] * len(array.shape)
+            index[array.axes.sample] = slice(start, stop)
+            target[start - array.start : stop - array.start] = array.rows(dataset[tuple(index)])
+
+
+def read_labels(array: Array) -> np.ndarray:
+    """Return labels as they are stored; rows are along the first axis unless the array is read whole."""
+    with open_hdf5(array.file, (array.path,)) as file:
+        dataset = file[array.path]
+        along_last = len(array) == dataset.shape[-1] > dataset.shape[0]
+        return dataset[()] if along_last else dataset[array.start : array.stop]
+
+
+def _step(dataset: h5py.Dataset, axis: int) -> int:
+    """Return how many samples to read at a time: whole chunks of about PIECE bytes."""
+    sample = dataset.dtype.itemsize * prod(dataset.shape) // dataset.shape[axis]
+    chunk = dataset.chunks[axis] if dataset.chunks else 1
+    return max(1, PIECE // max(1, sample) // chunk) * chunk

@@ -1,0 +1,59 @@
+"""The settings that say where a dataset lies and what it is: with absolute paths, and with all that was found out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from distcnn.config.settings import Config, option, validated
+from distcnn.data.description import Description
+from distcnn.data.references import file_of, parse_reference, short
+from distcnn.data.wanted import OPTIONS, Wanted, files_of, words_of
+
+ARRAYS = {f"{begin}{kind}": None for begin in OPTIONS.values() for kind in ("images", "labels")}.keys()
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """Return settings whose paths are valid in any folder: `data` names all files, arrays name those by their ends.
+
+    Raises DataError for a pattern that no file matches, and for an array in a file that there is not; ConfigError for a
+    path that cannot be saved, as the working folder's name is not text.
+    """
+    wanted = Wanted.of(config)
+    if config.data is None and not wanted.names_arrays:
+        return config
+    files = files_of(words_of(config.data), wanted)
+    settings: dict[str, Any] = {"data": validated("data", files, option("data"))}
+    for name in ARRAYS:
+        settings[name] = _one_or_more([_shortened(text, files) for text in words_of(getattr(config, name))])
+    return replace(config, **settings)
+
+
+def with_findings(config: Config, found: Description | None) -> Config:
+    """Return settings in which all stands that was found out about the files, so that nothing is found out again."""
+    settings: dict[str, Any] = dict(found.settings) if found is not None else {}
+    for name in settings.keys() & ARRAYS:
+        settings[name] = _one_or_more(settings[name])
+    return replace(config, **settings)
+
+
+def first_file(config: Config) -> str | None:
+    """Return the path of the first file of the dataset, or None for the embedded digits."""
+    return next(iter(words_of(config.data)), None)
+
+
+def _shortened(text: str, files: Sequence[str]) -> str:
+    """Return the text that names an array, with the shortest name of its file."""
+    reference = parse_reference(text)
+    if reference.file is None:
+        return text
+    file = file_of(reference.file, files)
+    if reference.path is None:
+        return text
+    return str(replace(reference, file=short(file, files)))
+
+
+def _one_or_more(texts: Sequence[str]) -> str | tuple[str, ...] | None:
+    """Return texts as a setting holds them."""
+    return texts[0] if len(texts) == 1 else tuple(texts) or None
