@@ -6,9 +6,8 @@ from contextlib import suppress
 import h5py
 import numpy as np
 
+from distcnn.data.label_values import MAX_CLASSES
 from distcnn.errors import DataError
-
-MAX_CLASSES = 2**16  # more classes are assumed to be a mistake
 
 
 def class_names(file: h5py.File) -> tuple[str, ...] | None:

@@ -12,7 +12,8 @@ import numpy as np
 from distcnn.data.classes import numbered
 from distcnn.data.fingerprint import REMEDY, digest, seal
 from distcnn.data.hdf5_file import DIGITS, open_hdf5
-from distcnn.data.schema import Schema, label_value_problem, pixel_value_problem, schema_of
+from distcnn.data.label_values import label_value_problem
+from distcnn.data.schema import Schema, pixel_value_problem, schema_of
 from distcnn.data.split import move_to_end, validation_mask
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all, on_root

@@ -13,10 +13,10 @@ import numpy as np
 from distcnn.data.classes import class_names
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import DIGITS, open_hdf5
+from distcnn.data.label_values import label_value_problem
 from distcnn.data.schema import (
     MEMORY_LIMIT,
     dataset_problems,
-    label_value_problem,
     pixel_value_problem,
     type_of,
     with_channels,

@@ -12,6 +12,7 @@ from distcnn.data.classes import class_names
 from distcnn.data.dataset import load
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.label_values import label_value_problem
 from distcnn.data.statistics import channel_statistics
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
@@ -67,7 +68,7 @@ def _report_values(
         if not problem:
             lines += _pixel_lines(values.reshape(schema.with_channels(values.shape)))
         return problem
-    problem = schema.label_value_problem(name, values, classes)
+    problem = label_value_problem(name, values, classes)
     if not problem:
         split = name.split("/")[1]
         counts[split] = np.bincount(values.astype(np.int64), minlength=len(classes or ()))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from distcnn.data.classes import MAX_CLASSES, class_names
+from distcnn.data.classes import class_names
 from distcnn.data.fingerprint import read_seal
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.errors import DataError
@@ -153,25 +153,6 @@ def _kind_of(images: h5py.Dataset) -> str:
 
 
 # ---- values ----
-
-
-def label_value_problem(name: str, labels: np.ndarray, classes: tuple[str, ...] | None) -> str | None:
-    """Return what is wrong with the values of labels, or None.
-
-    name: the path of the dataset, for the message.
-    labels: [n], of any integer type.
-    classes: the names of the classes, or None if the file has none.
-    """
-    limit = MAX_CLASSES if classes is None else len(classes)
-    outside = (labels < 0) | (labels >= limit)
-    if not outside.any():
-        return None
-    first = int(outside.argmax())
-    found = f"{name}[{first}] is {labels[first]}"
-    if classes is None or labels[first] < 0:
-        return f"{found}; wanted 0 to {limit - 1}: number the classes from 0"
-    named = f"the attribute classes names {limit}, 0 to {limit - 1}"
-    return f"{found}, but {named}: count from 0, or name all classes"
 
 
 def pixel_value_problem(name: str, images: np.ndarray) -> str | None:
