@@ -15,12 +15,11 @@ if __name__ == "__main__":
     answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
-import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser
+from distcnn.data import import_command
 from distcnn.errors import ConfigError, DataError
 from distcnn.parallel.world import on_root, run
 from distcnn.system.terminal_text import say
@@ -34,24 +33,10 @@ def parse(words: list[str]) -> argparse.Namespace:
     description = "Make the file of a dataset, or show what a file contains."
     parser = Parser("python -m distcnn.data", description=description)
     commands = parser.add_subparsers(required=True, metavar="import|info|show")
-    _add_import(commands)
+    import_command.add(commands)
     _add_info(commands)
     _add_show(commands)
     return parser.parse_args(words)
-
-
-def _add_import(commands: argparse._SubParsersAction) -> None:
-    from distcnn.data.importers.sources import titles
-
-    what = f"make an HDF5 file from {titles()}"
-    command = commands.add_parser("import", help=what, description=f"{what[0].upper()}{what[1:]}.")
-    command.add_argument("source", metavar="SOURCE", help="a folder, .tar, .tar.xz, .tar.gz or .zip")
-    command.add_argument("out", metavar="OUT.h5")
-    command.add_argument("--force", action="store_true", help="replace OUT.h5 if it exists")
-    command.add_argument("--size", metavar="HxW", help="resize images to H rows and W columns of pixels")
-    gray = "convert images to gray; without this option they become gray only if all image files are gray"
-    command.add_argument("--gray", "--grey", action="store_true", help=gray)
-    command.set_defaults(command=import_)
 
 
 def _add_info(commands: argparse._SubParsersAction) -> None:
@@ -68,38 +53,6 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--augment", metavar="LIST", default=NONE, help=augment)
     command.add_argument("--force", action="store_true", help="replace OUT.png if it exists")
     command.set_defaults(command=show)
-
-
-def import_(arguments: argparse.Namespace) -> None:
-    """Run the command `import`; OUT.h5 appears complete or not at all."""
-    from distcnn.data.importers.importer import Options
-    from distcnn.data.importers.sources import read_source
-    from distcnn.data.importers.writer import write
-    from distcnn.system.atomic_files import require_free
-
-    size = _size(arguments.size) if arguments.size is not None else None
-    require_free(arguments.out, arguments.force)
-    found = read_source(arguments.source, Options(size, arguments.gray, _progress))
-    write(arguments.out, found)
-    counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in found.splits.items())
-    shape = " x ".join(map(str, found.splits["train"][0].shape[1:]))
-    say(f"wrote {arguments.out}: {counts} images {shape}, {len(found.classes)} classes")
-    say(f"see python -m distcnn.data info {arguments.out}")
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Return (h, w) for "HxW"."""
-    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", text, re.ASCII)
-    if not match:
-        raise ConfigError(f"--size {text[:50]!r} is not valid; wanted HxW, in pixels, for example 224x224")
-    return int(match[1]), int(match[2])
-
-
-def _progress(items: Iterable, title: str, total: int | None = None) -> Iterable:
-    """Yield the items; on a terminal, show a progress bar with the title and the total."""
-    from tqdm import tqdm
-
-    return tqdm(items, title, total, unit=" images", leave=False, disable=None)
 
 
 def info(arguments: argparse.Namespace) -> None:

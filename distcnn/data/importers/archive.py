@@ -2,6 +2,7 @@
 
 An archive may be malicious. So no file is written under the name of a member, links in an archive are ignored, and a
 member of more than LIMIT bytes, unpacked, is an error, as is an archive that unpacks to more than `unpacked_limit`.
+Links in a folder are followed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, cast
 
+from distcnn.data.importers.folder_walk import walk
 from distcnn.errors import DataError
 from distcnn.system.regular_files import open_regular
 
@@ -58,18 +60,14 @@ def files(source: str | Path, wanted: Wanted) -> Files:
 
 
 def _of_folder(source: Path, wanted: Wanted) -> Files:
-    for folder, folders, names in os.walk(source, onerror=_raise):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
-            inner = path.relative_to(source).as_posix()
-            if wanted(inner):
-                try:
-                    file = open_regular(path)
-                except OSError as error:
-                    raise DataError(f"{path} cannot be read ({error.strerror}): take it out") from None
-                with file:
-                    yield inner, _content(file, source, inner)
+    for inner in walk(source):
+        if wanted(inner):
+            try:
+                file = open_regular(source / inner)
+            except OSError as error:
+                raise DataError(f"{source / inner} cannot be read ({error.strerror}): take it out") from None
+            with file:
+                yield inner, _content(file, source, inner)
 
 
 def _of_zip(source: Path, wanted: Wanted) -> Files:
@@ -158,10 +156,6 @@ def _check_sizes(member: tarfile.TarInfo) -> None:
         end = offset + size
     if not 0 <= end <= member.size:
         raise tarfile.ReadError(f"a member of {member.size} bytes")
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _inner_name(name: str, source: Path) -> str:

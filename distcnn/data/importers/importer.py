@@ -20,13 +20,41 @@ def no_progress(items: Iterable, title: str, total: int | None = None) -> Iterab
     return items
 
 
+def no_note(line: str) -> None:
+    """Tell nobody what an import has left out or changed; a function that prints the line has the same argument."""
+
+
 @dataclass(frozen=True)
 class Options:
-    """The user's options for an import."""
+    """The user's options for an import.
 
-    size: tuple[int, int] | None = None  # (h, w) to resize image files to
-    gray: bool = False  # whether to convert image files to gray
+    size: (h, w) to bring images to
+    gray: whether to convert images to gray
+    fit: how images get that size, one of `picture_size.FITS`
+    pixels: "uint8" or "float", the type that images are scaled to; None to keep what they have
+    skip_damaged: whether to leave damaged images out
+    labels: what holds the classes: a table's name, or "folders"; None to find out
+    label_column: the heading of the classes in a table; None to find out
+    test_split, validation_split: the fractions of the training images that become these splits; None if not said
+    seed: determines which images these are
+    processes: how many decode images; None for as many as there are cores, 0 for none but this one
+    progress: a function with the arguments of `no_progress`
+    note: is called with each line on what was left out or changed
+    """
+
+    size: tuple[int, int] | None = None
+    gray: bool = False
+    fit: str = "stretch"
+    pixels: str | None = None
+    skip_damaged: bool = False
+    labels: str | None = None
+    label_column: str | None = None
+    test_split: float | None = None
+    validation_split: float | None = None
+    seed: int = 0
+    processes: int | None = None
     progress: Callable[..., Iterable] = no_progress
+    note: Callable[[str], None] = no_note
 
 
 class Source:
@@ -66,4 +94,4 @@ class Importer:
     wanted: str  # for the message on a source that no importer recognizes: "MNIST's four IDX files"
     recognizes: Callable[[Source], bool]
     read: Callable[[Source, Options], Samples]
-    has_image_files: bool = False  # whether it reads image files, so that the options `size` and `gray` apply
+    has_image_files: bool = False  # whether it reads image files, so that the options of PICTURES apply
