@@ -218,7 +218,17 @@ GENERAL = {
     "--device",
     "--optimiser",
 }
-COMMANDS = {"--json", "--split", "--force", "--size", "--gray", "--max-restarts", "--start-limit", "--mpirun"}
+COMMANDS = {"--json", "--split", "--force", "--max-restarts", "--start-limit", "--mpirun"}
+COMMANDS |= {
+    "--size",
+    "--gray",
+    "--fit",
+    "--pixels",
+    "--skip-damaged",
+    "--labels",
+    "--label-column",
+    "--test-split",
+}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])

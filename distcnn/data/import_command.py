@@ -27,7 +27,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--force", action="store_true", help="replace OUT.h5 if it exists")
     command.set_defaults(command=import_)
     for name, (text, more) in _options().items():
-        command.add_argument(f"--{name}", *more.pop("names", ()), help=text, **more)
+        command.add_argument(name, *more.pop("names", ()), help=text, **more)
 
 
 def _options() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -41,16 +41,16 @@ def _options() -> dict[str, tuple[str, dict[str, Any]]]:
     pixels = "scale images of 8 or 16 bits to bytes (uint8), or to float32 from 0 to 1 (float)"
     labels = "what holds the classes: the name of a table, or the word folders"
     return {
-        "size": ("bring images to H rows and W columns of pixels", {"metavar": "HxW"}),
-        "fit": (fits, {"choices": FITS, "default": "stretch"}),
-        "gray": (gray, {"action": "store_true", "names": ["--grey"]}),
-        "pixels": (pixels, {"choices": TYPES}),
-        "skip-damaged": ("leave out images that cannot be read", {"action": "store_true"}),
-        "labels": (labels, {"metavar": "NAME"}),
-        "label-column": ("the heading of the classes in a table", {"metavar": "NAME"}),
-        "test-split": ("take this fraction of the training images for the test split", fraction.copy()),
-        "validation-split": ("take this fraction of them for the validation split", fraction.copy()),
-        "seed": ("determines which images these are [0]", {"type": _seed, "default": 0, "metavar": "S"}),
+        "--size": ("bring images to H rows and W columns of pixels", {"metavar": "HxW"}),
+        "--fit": (fits, {"choices": FITS, "default": "stretch"}),
+        "--gray": (gray, {"action": "store_true", "names": ["--grey"]}),
+        "--pixels": (pixels, {"choices": TYPES}),
+        "--skip-damaged": ("leave out images that cannot be read", {"action": "store_true"}),
+        "--labels": (labels, {"metavar": "NAME"}),
+        "--label-column": ("the heading of the classes in a table", {"metavar": "NAME"}),
+        "--test-split": ("take this fraction of the training images for the test split", fraction.copy()),
+        "--validation-split": ("take this fraction of them for the validation split", fraction.copy()),
+        "--seed": ("determines which images these are [0]", {"type": _seed, "default": 0, "metavar": "S"}),
     }
 
 
@@ -77,7 +77,7 @@ def _chosen(arguments: argparse.Namespace) -> Options:
     size = _size(arguments.size) if arguments.size is not None else None
     if arguments.fit != "stretch" and size is None:
         raise ConfigError(f"--fit {arguments.fit} needs a size: add --size HxW")
-    plain = {name.replace("-", "_") for name in _options()} - {"size"}
+    plain = {name[2:].replace("-", "_") for name in _options()} - {"size"}
     given = {name: getattr(arguments, name) for name in plain}
     return Options(
         size=size, **given, progress=_progress, note=lambda line: warn(f"{arguments.source}: {line}")
