@@ -218,7 +218,7 @@ GENERAL = {
     "--device",
     "--optimiser",
 }
-COMMANDS = {"--json", "--split", "--force", "--max-restarts", "--start-limit", "--mpirun"}
+COMMANDS = {"--json", "--split", "--force", "--max-restarts", "--start-limit", "--top", "--mpirun"}
 COMMANDS |= {
     "--size",
     "--gray",

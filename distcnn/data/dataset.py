@@ -13,6 +13,7 @@ from distcnn.data.classes import numbered
 from distcnn.data.fingerprint import REMEDY, digest, seal
 from distcnn.data.hdf5_file import DIGITS, open_hdf5
 from distcnn.data.label_values import label_value_problem
+from distcnn.data.picture_record import text_of
 from distcnn.data.schema import Schema, pixel_value_problem, schema_of
 from distcnn.data.split import move_to_end, validation_mask
 from distcnn.errors import DataError
@@ -46,6 +47,7 @@ class Dataset:
     train: Split
     test: Split | None
     validation: Split | None = None
+    pictures: str = ""  # how image files became these images, see `picture_record`
 
 
 def load(path: str | Path | None, comm: Comm, validation: float = 0.0, seed: int = 0) -> Dataset:
@@ -69,7 +71,10 @@ def load(path: str | Path | None, comm: Comm, validation: float = 0.0, seed: int
     splits = {split: Split(arrays[f"{split}/images"], arrays[f"{split}/labels"]) for split in schema.images}
     classes = schema.classes or numbered(split.labels for split in splits.values())
     splits["train"], validation_split = _cut(splits["train"], int(mask.sum()))
-    return Dataset(path.stem, fingerprint, classes, splits["train"], splits.get("test"), validation_split)
+    pictures = on_root(comm, text_of, path)
+    return Dataset(
+        path.stem, fingerprint, classes, splits["train"], splits.get("test"), validation_split, pictures
+    )
 
 
 def _read_schema(path: Path) -> Schema:

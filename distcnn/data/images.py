@@ -40,6 +40,7 @@ class Images:
     classes: tuple[str, ...] | None  # the names in the file
     name: str  # the name of the file, for messages
     split: str  # "test", "train", ..., or "images" where the file has no splits
+    names: tuple[str, ...] | None = None  # of the images, if they have any
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,18 @@ TEXTS = ("config_toml", "data_fingerprint", "digest")
 INTEGERS = ("numerics", "seed", "epoch", "step")
 SUMS = ("epoch_loss", "epoch_correct", "epoch_samples")  # in decimal digits: a loss may exceed int64
 SUM_DIGITS = 64  # characters of a sum, padded with blanks
-CONSTANT = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "dtype", "classes")
+CONSTANT = (
+    "config_toml",
+    "data_fingerprint",
+    "numerics",
+    "seed",
+    "input_shape",
+    "dtype",
+    "classes",
+    "pictures",
+)
+
+OPTIONAL = ("pictures",)  # attributes that are left out if they are empty
 
 Places = dict[str, list[tuple[int, int]]]  # by name: (offset, size) in bytes of each dataset in the file
 
@@ -137,8 +148,9 @@ def _write_constants(file: h5py.File, state: State) -> None:
     import h5py
 
     for key in CONSTANT:
-        if key != "classes":
-            file.attrs[key] = getattr(state, key)
+        value = getattr(state, key)
+        if key != "classes" and (value or key not in OPTIONAL):
+            file.attrs[key] = value
     file.create_dataset("classes", data=list(state.classes), dtype=h5py.string_dtype())
     file["mean"], file["std"] = _normalization(state)
 
@@ -194,8 +206,11 @@ def _read_input(file: h5py.File, limit: int) -> dict[str, Any]:
     mean, std = (_read_array(plain_hdf5.member(file, key)) for key in ("mean", "std"))
     if len(shape) != 3 or not mean.shape == std.shape == shape[:1]:
         raise ValueError("mean and standard deviation do not fit the input's shape")
-    dtype = _text(plain_hdf5.attribute(file, "dtype", limit) if "dtype" in file.attrs else "")
-    return {"input_shape": shape, "mean": mean, "std": std, "dtype": dtype}
+    texts = {
+        key: _text(plain_hdf5.attribute(file, key, limit) if key in file.attrs else "")
+        for key in ("dtype", *OPTIONAL)
+    }
+    return {"input_shape": shape, "mean": mean, "std": std, **texts}
 
 
 def _value(file: h5py.File, key: str, limit: int) -> Any:

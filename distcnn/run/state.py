@@ -32,6 +32,9 @@ class State:
     step: int  # finished steps in total
     epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2**-36, correct, samples
     dtype: str = ""  # of the images in the dataset's file; "" in checkpoints of early versions
+    pictures: str = (
+        ""  # how image files became the images, see distcnn.data.picture_record; "" if that is not known
+    )
     digest: str = ""  # of `result`; if empty, it is computed when the state is saved
 
     @property

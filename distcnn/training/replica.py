@@ -49,6 +49,7 @@ class Replica:
             "classes": dataset.classes,
             "input_shape": net.input_shape,
             "dtype": dataset.train.images.dtype.name,
+            "pictures": dataset.pictures,
             "names_and_shapes": [(name, array.shape) for name, array in net.arrays.items()],
         }
 

@@ -27,6 +27,9 @@ def make(folder: Path) -> None:
     _pets(folder / "pets.zip")
     with h5py.File(folder / "new.h5", "w") as file:
         file["images"] = digits["test"][0][:20]
+    (folder / "photos").mkdir()
+    for k, name in enumerate(("photo.png", "photos/1.png", "photos/2.png")):
+        Image.fromarray(digits["test"][0][k, 0]).save(folder / name)
 
 
 def _digits():

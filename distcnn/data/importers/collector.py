@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 
 import numpy as np
@@ -36,7 +36,7 @@ class Collector:
         self.images: dict[str, np.ndarray] = {}
         self.good = {split: np.zeros(count, bool) for split, count in counts.items()}
         self._remarks: dict[str, list[str]] = defaultdict(list)
-        self._is_float: bool | None = None  # whether the files hold floats, which have a range of their own
+        self.depth: str | None = None  # of the first file
 
     def add(self, name: str, picture: Picture) -> None:
         """Add a picture; raise Differ if it is not like the others."""
@@ -51,11 +51,15 @@ class Collector:
         """Make the arrays, and make those of gray images have three channels if a picture has color."""
         shape, dtype = picture.pixels.shape, picture.pixels.dtype
         if not self.images:
-            self._is_float = picture.depth == "float"
+            self.depth = picture.depth
             self._require_memory(shape, dtype)
             self.images = {split: np.zeros((n, *shape), dtype) for split, n in self._counts.items()}
         known = next(iter(self.images.values()))
-        if (shape[1:], dtype, picture.depth == "float") != (known.shape[2:], known.dtype, self._is_float):
+        if (shape[1:], dtype, picture.depth == "float") != (
+            known.shape[2:],
+            known.dtype,
+            self.depth == "float",
+        ):
             raise Differ
         if shape[0] > known.shape[1]:
             self._require_memory(shape, dtype)
@@ -71,4 +75,9 @@ class Collector:
 
     def notes(self) -> list[str]:
         """Return lines on what was done to pictures."""
-        return [line for remark, what in TOLD.items() for line in noted(self._remarks[remark], what)]
+        return told(self._remarks)
+
+
+def told(names: Mapping[str, Collection[str]]) -> list[str]:
+    """Return a line for each remark; names: of the images, by the remark."""
+    return [line for remark, what in TOLD.items() for line in noted(names.get(remark, ()), what)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from distcnn.data.importers.pictures import Format, Header, Picture, Unusable, decode, inspect
 from distcnn.system.process_pool import SECONDS, Crashed, cores, in_processes
@@ -27,7 +28,7 @@ class Item:
     limit: bytes that a file may have
     """
 
-    key: object
+    key: Any
     content: bytes | str
     wanted: Format | None
     limit: int
@@ -35,7 +36,7 @@ class Item:
 
 def decode_all(
     items: Iterable[Item], count: int, processes: int | None = None
-) -> Iterator[tuple[object, Outcome]]:
+) -> Iterator[tuple[Any, Outcome]]:
     """Yield (key, outcome) for each item, in an undefined order.
 
     count: about how many items there are

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from distcnn.data import picture_record
 from distcnn.data.importers import archive, pictures
 from distcnn.data.importers.archive import files
 from distcnn.data.importers.collector import Collector, Differ
@@ -19,6 +20,7 @@ from distcnn.data.importers.notes import counted, few
 from distcnn.data.importers.pictures import Format, Header, Picture, Unusable
 from distcnn.data.importers.tables import SIZE, Names, Table, is_table, read_table
 from distcnn.data.importers.writer import Pair, Samples
+from distcnn.data.picture_record import PictureRecord
 from distcnn.data.split import move_to_end
 from distcnn.errors import DataError
 
@@ -90,7 +92,7 @@ def _decoded(source: Source, plan: Plan, options: Options) -> Samples:
     _raise_problems(source, problems, options)
     for note in collector.notes():
         options.note(note)
-    return _samples(plan, collector)
+    return _samples(plan, collector, options)
 
 
 def _outcomes(
@@ -138,7 +140,7 @@ def _raise_problems(source: Source, problems: dict[str, Unusable], options: Opti
         )
 
 
-def _samples(plan: Plan, collector: Collector) -> Samples:
+def _samples(plan: Plan, collector: Collector, options: Options) -> Samples:
     """Return the samples without the images that were left out, which are moved to the end of the arrays."""
     splits: dict[str, Pair] = {}
     if not collector.images or not collector.good["train"].any():
@@ -150,7 +152,9 @@ def _samples(plan: Plan, collector: Collector) -> Samples:
         labels = [label for (_, label), is_good in zip(rows, good, strict=True) if is_good]
         known = None if None in labels else np.array(labels, np.int32)
         splits |= {split: (images[:kept], known)} if kept else {}
-    return Samples(splits, plan.classes, {"decoder": pictures.decoder()})
+    record = PictureRecord(options.fit if options.size else None, options.pixels, collector.depth or "8")
+    attributes = {"decoder": pictures.decoder(), picture_record.ATTRIBUTE: record.text()}
+    return Samples(splits, plan.classes, attributes)
 
 
 IMPORTER = Importer(

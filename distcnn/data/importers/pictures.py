@@ -28,7 +28,7 @@ PIXELS = 2**26  # the largest number of pixels of an image, 8192 x 8192
 TYPES = ("uint8", "float")  # of pixels, as Format says
 WHOLE = {"8": 255, "16": 65535}  # the largest value, by depth
 
-TURNED, ALPHA_DROPPED, PAGES_DROPPED = "turned", "alpha", "pages"  # what is told of pictures
+TURNED, ALPHA_DROPPED, PAGES_DROPPED, RESIZED = "turned", "alpha", "pages", "resized"  # remarks
 
 
 class Unusable(Exception):
@@ -104,7 +104,8 @@ def decode(content: bytes, wanted: Format) -> Picture:
             orientation = _orientation(image)
             remarks = tuple(_remarks(image, orientation))
             image = _converted(_upright(image, orientation), depth, gray)
-            if wanted.size:
+            if wanted.size and (image.height, image.width) != wanted.size:
+                remarks += (RESIZED,)
                 image = resized(image, wanted.size, wanted.fit)
             pixels = _scaled(np.asarray(image), depth, wanted)
         except Exception as error:  # Pillow's decoders raise exceptions of any kind
