@@ -218,7 +218,18 @@ GENERAL = {
     "--device",
     "--optimiser",
 }
-COMMANDS = {"--json", "--split", "--force", "--max-restarts", "--start-limit", "--top", "--mpirun"}
+COMMANDS = {
+    "--json",
+    "--split",
+    "--force",
+    "--max-restarts",
+    "--start-limit",
+    "--top",
+    "--images",
+    "--layout",
+    "--map-labels",
+    "--mpirun",
+}
 COMMANDS |= {
     "--size",
     "--gray",

@@ -22,7 +22,9 @@ def add(commands: argparse._SubParsersAction) -> None:
 
     what = f"make an HDF5 file from {titles()}"
     command = commands.add_parser("import", help=what, description=f"{what[0].upper()}{what[1:]}.")
-    command.add_argument("source", metavar="SOURCE", help="a folder, .tar, .tar.xz, .tar.gz or .zip")
+    command.add_argument(
+        "source", metavar="SOURCE", help="a folder, .tar, .tar.xz, .tar.gz, .zip, or a file of arrays"
+    )
     command.add_argument("out", metavar="OUT.h5")
     command.add_argument("--force", action="store_true", help="replace OUT.h5 if it exists")
     command.set_defaults(command=import_)
@@ -39,14 +41,17 @@ def _options() -> dict[str, tuple[str, dict[str, Any]]]:
     fits = "how images get that size: stretch changes proportions, crop cuts off, pad adds black [stretch]"
     gray = "convert images to gray; without this option they become gray only if all image files are gray"
     pixels = "scale images of 8 or 16 bits to bytes (uint8), or to float32 from 0 to 1 (float)"
-    labels = "what holds the classes: the name of a table, or the word folders"
+    labels = "what holds the classes: the name of a table or an array, or the word folders"
     return {
         "--size": ("bring images to H rows and W columns of pixels", {"metavar": "HxW"}),
         "--fit": (fits, {"choices": FITS, "default": "stretch"}),
         "--gray": (gray, {"action": "store_true", "names": ["--grey"]}),
         "--pixels": (pixels, {"choices": TYPES}),
         "--skip-damaged": ("leave out images that cannot be read", {"action": "store_true"}),
+        "--images": ("the array that holds the images to train with", {"metavar": "NAME"}),
         "--labels": (labels, {"metavar": "NAME"}),
+        "--layout": ("the axes of images in arrays: NCHW, NHWC, NHW:64x64 or the like", {"metavar": "AXES"}),
+        "--map-labels": ("make a class of each value of the labels in an array", {"action": "store_true"}),
         "--label-column": ("the heading of the classes in a table", {"metavar": "NAME"}),
         "--test-split": ("take this fraction of the training images for the test split", fraction.copy()),
         "--validation-split": ("take this fraction of them for the validation split", fraction.copy()),

@@ -2,22 +2,20 @@
 
 from pathlib import Path
 
-from distcnn.data.importers import cifar, folders, idx
+from distcnn.data.importers import arrays, cifar, folders, idx, stl
 from distcnn.data.importers.fractions import with_fractions
-from distcnn.data.importers.importer import Importer, Options, Source
+from distcnn.data.importers.importer import Importer, Options, Source, of_pictures
 from distcnn.data.importers.writer import Samples
 from distcnn.errors import DataError
 
-PICTURES = {
-    "size": None,
-    "gray": False,
-    "fit": "stretch",
-    "pixels": None,
-    "skip_damaged": False,
-}  # and defaults
-
 # The first importer that recognizes a source reads it.
-IMPORTERS: tuple[Importer, ...] = (idx.IMPORTER, cifar.IMPORTER, folders.IMPORTER)
+IMPORTERS: tuple[Importer, ...] = (
+    idx.IMPORTER,
+    cifar.IMPORTER,
+    stl.IMPORTER,
+    arrays.IMPORTER,
+    folders.IMPORTER,
+)
 
 
 def read_source(path: str | Path, options: Options | None = None) -> Samples:
@@ -32,15 +30,9 @@ def read_source(path: str | Path, options: Options | None = None) -> Samples:
     importer = next((each for each in IMPORTERS if each.recognizes(source)), None)
     if importer is None:
         raise DataError(f"{path} holds {len(source.names)} files, but none of a known format; {_wanted()}")
-    if not importer.has_image_files and (option := _of_pictures(options)):
+    if not importer.has_image_files and (option := of_pictures(options)):
         raise DataError(f"{path} holds no image files, so {option} does not apply; leave it out")
     return with_fractions(str(path), importer.read(source, options), options)
-
-
-def _of_pictures(options: Options) -> str | None:
-    """Return the first option that applies to image files alone and is set, or None."""
-    given = {name: getattr(options, name) != default for name, default in PICTURES.items()}
-    return next((f"--{name.replace('_', '-')}" for name in PICTURES if given[name]), None)
 
 
 def titles() -> str:
