@@ -2,7 +2,7 @@
 
 python -m distcnn.data import SOURCE OUT.h5    from a folder or an archive; --help lists the formats
 python -m distcnn.data info FILE.h5            exit code 2 if something is wrong with the file
-python -m distcnn.data show FILE.h5 OUT.png    samples; with --augment LIST also as training distorts them
+python -m distcnn.data show FILE.h5 OUT.png    samples and their classes; with --augment LIST as training distorts them
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if __name__ == "__main__":
     answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
@@ -46,7 +47,9 @@ def _add_info(commands: argparse._SubParsersAction) -> None:
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("show", help="draw some training samples into a PNG file")
+    command = commands.add_parser(
+        "show", help="draw samples of all splits, with their classes, into a picture"
+    )
     command.add_argument("file", metavar="FILE.h5")
     command.add_argument("out", metavar="OUT.png")
     augment = "also draw the samples as training with this option distorts them"
@@ -69,15 +72,18 @@ def info(arguments: argparse.Namespace) -> None:
 
 def show(arguments: argparse.Namespace) -> None:
     """Run the command `show`; OUT.png appears complete or not at all."""
-    from distcnn.data.show import sheet
+    from distcnn.data.show import ENDINGS, sheet
     from distcnn.system.atomic_files import require_free, write_whole
 
     try:
         read(arguments.augment)
     except ValueError as error:
         raise ConfigError(f"--augment: {error}") from None
+    ending = Path(arguments.out).suffix.lower()
+    if ending not in ENDINGS:
+        raise ConfigError(f"{arguments.out}: wanted a name that ends in {', '.join(ENDINGS)}")
     require_free(arguments.out, arguments.force)
-    write_whole(arguments.out, sheet(arguments.file, arguments.augment))
+    write_whole(arguments.out, sheet(arguments.file, arguments.augment, ending))
     say(f"wrote {arguments.out}")
 
 
