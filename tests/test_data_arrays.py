@@ -348,6 +348,13 @@ def test_names_say_what_arrays_are(name, kind, split):
     assert (kind_of(name), split_of(name)) == (kind, split)
 
 
+def test_the_name_of_a_file_says_what_its_only_array_is():
+    found = choose("a", {"images.h5/a": (3, 4, 4), "labels.h5/b": (3,)})
+    assert found.splits == {"train": ("images.h5/a", "labels.h5/b")}
+    found = choose("a", {"data.h5/x": (3, 4, 4), "data.h5/y": (3,), "data.h5/index": (3,)})
+    assert (found.splits, found.ignored) == ({"train": ("data.h5/x", "data.h5/y")}, ("data.h5/index",))
+
+
 def test_several_arrays_of_one_use_are_asked_about():
     with pytest.raises(DataError, match="x, data for train images"):
         choose("a", {"x": (3, 4, 4), "data": (3, 4, 4), "y": (3,)})

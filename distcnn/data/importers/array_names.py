@@ -6,7 +6,7 @@ What is open is asked: the message lists the arrays, and the options to type.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +16,9 @@ from distcnn.errors import DataError
 IMAGES = {"images", "image", "imgs", "img", "x", "data", "features", "pixels", "pictures", "inputs"}
 LABELS = {"labels", "label", "y", "ans", "target", "targets", "answers", "outputs"}
 NAMES = {"classes", "names"}
+FILE = re.compile(
+    r".*\.(npz|mat|h5|hdf5|hdf|h5py)/", re.IGNORECASE
+)  # says what is in it if it holds one array
 SPLITS = ("train", "validation", "test")
 SHOWN = 12  # arrays that a message lists
 
@@ -67,7 +70,11 @@ def choose(source: str, shapes: Shapes, images: str | None = None, labels: str |
 
 def _by_use(shapes: Shapes) -> dict[tuple[str | None, str], list[str]]:
     """Return the names of arrays by (split, kind); where no name says a split, all are for training."""
-    uses = {name: (split_of(name), kind_of(name)) for name in shapes}
+    arrays = Counter(_file(name) for name in shapes)
+    uses = {
+        name: (split_of(name), kind_of(name if arrays[_file(name)] == 1 else name.removeprefix(_file(name))))
+        for name in shapes
+    }
     found: dict[tuple[str | None, str], list[str]] = defaultdict(list)
     for name, (split, kind) in uses.items():
         if kind == "classes":
@@ -75,6 +82,12 @@ def _by_use(shapes: Shapes) -> dict[tuple[str | None, str], list[str]]:
         elif kind:
             found[split or "train", kind].append(name)
     return found
+
+
+def _file(name: str) -> str:
+    """Return the beginning of a name that is that of the file, "" if it has none."""
+    match = FILE.match(name)
+    return match[0] if match else ""
 
 
 def kind_of(name: str) -> str | None:
