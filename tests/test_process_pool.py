@@ -53,3 +53,14 @@ def test_no_items_start_no_process(monkeypatch):
 def test_an_exception_is_a_mistake_of_the_program():
     with pytest.raises(RuntimeError, match="exit code 1"):
         list(in_processes(act, [["raise"]], 1))
+
+
+def test_a_limit_of_the_users_own_stays(run):
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (30, 30)); "
+        "from distcnn.system.process_pool import in_processes; "
+        "from distcnn.data.importers.decoding import Item, outcome; "
+        "print(len(list(in_processes(outcome, [[Item(1, b'', None, 9)]], 1))))"
+    )
+    done = run("python", "-c", code)
+    assert done.stdout == "1\n", done.stderr

@@ -160,4 +160,7 @@ def _limit_time() -> None:
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS + 1, hard))
+    soft = int(used.ru_utime + used.ru_stime) + SECONDS + 1
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard)
+    )  # below 0: no limit
