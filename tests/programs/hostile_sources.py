@@ -243,6 +243,7 @@ def tried(path, options, as_user):
 
 def _reader(path, options, as_user, writing):
     """Write in a word what importing a source gives to a pipe, and end this process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(10 * SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
     if not as_user:
@@ -263,7 +264,7 @@ BEGIN = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main(words):
-    """Print a table, and return 1 if any source did harm."""
+    """Print a table, at the end or at SIGTERM, and return 1 if any source did harm."""
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -272,21 +273,30 @@ def main(words):
     rng, begin = random.Random(options.seed), time.time()
     table = collections.defaultdict(collections.Counter)
     whole = {kind: make() for kind, make in KINDS.items()}
-    for k in range(options.count):
+    stopped = []
+    signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+    done = 0
+    while done < options.count and not stopped:
         kind = options.kind or rng.choice(list(KINDS))
         with tempfile.TemporaryDirectory() as folder:
             path, how = damaged(rng, whole[kind], rng.choice(PACKINGS), Path(folder))
             chosen = Options(skip_damaged=kind in PICTURES and rng.random() < 0.5)
-            word, said = tried(path, chosen, k % 50 == 0)
+            word, said = tried(path, chosen, done % 50 == 0)
         table[kind][word] += 1
         if word in BAD:
-            print(f"{kind} {k} {path.name} {how}: {word} {said[:300]}", flush=True)
+            print(f"{kind} {done} {path.name} {how}: {word} {said[:300]}", flush=True)
+        done += 1
+    return report(table, done, time.time() - begin)
+
+
+def report(table, count, seconds):
+    """Print how many sources of each kind came to which end; return 1 if any did harm."""
     columns = ("refused", "read", *BAD)
     print(f"{'source':12s}", *(f"{name:>9s}" for name in columns))
     for kind, row in table.items():
         print(f"{kind:12s}", *(f"{row[name]:9d}" for name in columns))
     harm = sum(row[name] for row in table.values() for name in BAD)
-    print(f"{options.count} mutations, {harm} did harm, {time.time() - begin:.0f} s")
+    print(f"{count} mutations, {harm} did harm, {seconds:.0f} s", flush=True)
     return int(harm > 0)
 
 
