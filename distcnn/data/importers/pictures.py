@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -135,9 +134,7 @@ def _open(content: bytes) -> Image:
     from PIL import Image
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large images; they are rejected below
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Exception as error:
         raise _unreadable(error) from None
     if image.width * image.height > PIXELS:
@@ -209,7 +206,8 @@ def _remarks(image: Image, orientation: int) -> list[str]:
 def _converted(image: Image, depth: str, gray: bool) -> Image:
     """Return a picture in Pillow's mode L, RGB or, for gray of more than 8 bits, F."""
     if depth == "8" or not _is_gray(image):
-        return image.convert("L" if gray else "RGB")
+        mode = "L" if gray else "RGB"
+        return image if image.mode == mode else image.convert(mode)  # which would make a copy
     return (image.convert("I") if depth == "16" else image).convert("F")
 
 
