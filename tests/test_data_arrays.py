@@ -258,6 +258,26 @@ def test_a_test_split_without_labels(tmp_path):
     assert found.splits["test"][1] is None
 
 
+def test_splits_in_an_attribute(tmp_path):
+    kind = [("split", "S5"), ("source", "S8"), ("start", "i8"), ("stop", "i8")]
+    rows = [
+        (split, b"features", part.start, part.stop) for split, part in ((b"train", TRAIN), (b"test", TEST))
+    ]
+    with h5py.File(hdf5(tmp_path / "x.hdf5", features=GRAY[:, None], targets=LABELS[:, None]), "a") as file:
+        file.attrs["split"] = np.array(rows, dtype=kind)
+    check(imported(tmp_path / "x.hdf5")[0])
+    with h5py.File(tmp_path / "x.hdf5", "a") as file:
+        file.attrs["split"] = "none of this kind"
+    check(imported(tmp_path / "x.hdf5")[0], parts={"train": slice(0, 30)})
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["images"], file[b"\xff"] = GRAY, LABELS
+    with pytest.raises(DataError, match="a name that is not text in UTF-8"):
+        imported(tmp_path / "x.h5")
+
+
 # ---- what is open, and its remedies ----
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Dataset:
     path: str
     shape: tuple[int, ...]
     dtype: np.dtype
+    rows: tuple[int, int] | None = None  # the first, and the one after the last; None for all
 
     def read(self) -> np.ndarray:
         """Return all values; raise DataError if another process cannot read them."""
@@ -48,7 +49,8 @@ class Dataset:
             raise DataError(f"{self.file}: {self.path}: {problem}: create the file again")
         with open_hdf5(self.file) as file:
             found = file[self.path]
-            return found.asstr()[()] if h5py.check_string_dtype(found.dtype) else found[()]
+            values = found.asstr()[()] if h5py.check_string_dtype(found.dtype) else found[()]
+            return values[slice(*self.rows)] if self.rows else values
 
 
 def is_hdf5(path: Path) -> bool:
@@ -74,12 +76,43 @@ def datasets(path: Path, stack: ExitStack) -> Iterator[tuple[str, Dataset]]:
             raise DataError(
                 f"{path} holds more than {MOST:,} datasets: name one, --images NAME --labels NAME"
             )
-        found = [(name, file[name]) for name in sorted(names)]
-        yield from [(name, Dataset(str(path), f"/{name}", each.shape, each.dtype)) for name, each in found]
+        found = {
+            name: Dataset(str(path), f"/{name}", file[name].shape, file[name].dtype) for name in sorted(names)
+        }
+        cut = _cut(found, file.attrs["split"]) if "split" in file.attrs else {}
+    yield from (cut or found).items()
+
+
+def _cut(found: dict[str, Dataset], table: object) -> dict[str, Dataset]:
+    """Return the parts of datasets that the attribute `split` names, as Fuel's files have it; {} if it is another one.
+
+    table: rows of split, source (a dataset), start and stop, which hold for all datasets of the same length
+    """
+    parts = {}
+    fields = {"split", "source", "start", "stop"}
+    if not isinstance(table, np.ndarray) or not fields <= set(table.dtype.names or ()):
+        return {}
+    for row in table[:MOST]:
+        whole, start, stop = found.get(_text(row["source"])), int(row["start"]), int(row["stop"])
+        if whole is None or not whole.shape or not 0 <= start < stop <= whole.shape[0]:
+            return {}
+        for name, each in found.items():
+            if each.shape[:1] == whole.shape[:1]:
+                shape = (stop - start, *each.shape[1:])
+                parts[f"{_text(row['split'])}/{name}"] = replace(each, shape=shape, rows=(start, stop))
+    return parts
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _add(names: list[str], name: str, found: h5py.HLObject) -> bool | None:
     """Add the name of a dataset with a shape; return True if there are too many."""
+    if not isinstance(name, str):
+        raise DataError(
+            f"{found.file.filename} holds a name that is not text in UTF-8: create the file again"
+        )
     if isinstance(found, h5py.Dataset) and found.shape is not None:
         names.append(name)
     return True if len(names) > MOST else None
