@@ -8,6 +8,7 @@ from distcnn.config.augment_spec import read
 from distcnn.data import show
 from distcnn.data.dataset import Split
 from distcnn.data.show import distorted
+from tests.helpers import jobs
 from tests.helpers.datasets import write
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -15,7 +16,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def test_a_sheet_is_drawn_and_not_over_a_file(tmp_path, run):
     command = ("python", "-m", "distcnn.data", "show", "datasets/digits.h5", tmp_path / "sheet.png")
-    done = run(*command, "--augment", "shift=2,rotate=10")
+    done = run(*command, "--augment", "shift=2,rotate=10", env=jobs.PICTURES)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sheet.png").read_bytes().startswith(PNG)
     again = run(*command)
@@ -61,14 +62,18 @@ def test_samples_are_spread_over_the_classes():
 
 @pytest.mark.parametrize(("name", "kind"), [("a.png", "PNG"), ("a.JPG", "JPEG")])
 def test_the_ending_says_the_format(tmp_path, run, name, kind):
-    done = run("python", "-m", "distcnn.data", "show", "datasets/digits.h5", tmp_path / name)
+    done = run(
+        "python", "-m", "distcnn.data", "show", "datasets/digits.h5", tmp_path / name, env=jobs.PICTURES
+    )
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / name).format == kind
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "a.h5"])
 def test_other_endings_are_refused(tmp_path, run, name):
-    done = run("python", "-m", "distcnn.data", "show", "datasets/digits.h5", tmp_path / name)
+    done = run(
+        "python", "-m", "distcnn.data", "show", "datasets/digits.h5", tmp_path / name, env=jobs.PICTURES
+    )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "wanted a name that ends in .png, .jpg" in done.stderr

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+    begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
 from pathlib import Path
@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser
 from distcnn.data import import_command
-from distcnn.errors import ConfigError, DataError
+from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def info(arguments: argparse.Namespace) -> None:
     for line in [*lines, *(f"WRONG  {problem}" for problem in wrong)]:
         say(line)
     if wrong:
-        what = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
-        raise DataError(f"{arguments.file}: {what} wrong, listed above as WRONG")
+        what = f"{counted(len(wrong), 'thing')} {'is' if len(wrong) == 1 else 'are'} wrong"
+        raise DataError(f"{arguments.file}: {what}, listed above as WRONG")
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -81,7 +82,7 @@ def show(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--augment: {error}") from None
     ending = Path(arguments.out).suffix.lower()
     if ending not in ENDINGS:
-        raise ConfigError(f"{arguments.out}: wanted a name that ends in {', '.join(ENDINGS)}")
+        raise OutputError(f"{arguments.out}: wanted a name that ends in {', '.join(ENDINGS)}")
     require_free(arguments.out, arguments.force)
     write_whole(arguments.out, sheet(arguments.file, arguments.augment, ending))
     say(f"wrote {arguments.out}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from distcnn.errors import ConfigError
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say, warn
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def import_(arguments: argparse.Namespace) -> None:
     write(arguments.out, found)
     counts = ", ".join(f"{len(images):,} {split}" for split, (images, _) in found.splits.items())
     shape = " x ".join(map(str, found.splits["train"][0].shape[1:]))
-    say(f"wrote {arguments.out}: {counts} images {shape}, {len(found.classes)} classes")
+    say(f"wrote {arguments.out}: {counts} images {shape}, {counted(len(found.classes), 'class')}")
     say(f"see python -m distcnn.data info {arguments.out}")
 
 

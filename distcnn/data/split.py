@@ -4,6 +4,7 @@ import numpy as np
 
 from distcnn.errors import DataError
 from distcnn.numerics import random
+from distcnn.system.counts import counted
 
 PIECE = 4096  # samples that are moved at a time
 
@@ -19,7 +20,7 @@ def validation_mask(n: int, fraction: float, seed: int) -> np.ndarray:
     """
     count = int(n * fraction + 0.5)
     if fraction and not 0 < count < n:
-        found = f"a validation split of {fraction} takes {count} of {n} training images"
+        found = f"a validation split of {fraction} takes {count} of {counted(n, 'training image')}"
         raise DataError(f"{found}; wanted some, and not all")
     mask = np.zeros(n, bool)
     if count:

@@ -97,10 +97,15 @@ def _hdf5(predictions: Predictions) -> Iterator[memoryview]:
             file.create_dataset("names", data=names, dtype=h5py.string_dtype())
         if predictions.top > 1:
             file["top"] = predictions.best.astype(np.int32)
-        file.attrs["classes"] = list(predictions.classes)
+        file.attrs["classes"] = [_utf8(name) for name in predictions.classes]
         for key, value in predictions.about.items():
-            file.attrs[key] = value
+            file.attrs[key] = _utf8(value) if isinstance(value, str) else value
     yield memory.getbuffer()
+
+
+def _utf8(text: str) -> str:
+    """Return a text in which bytes that are not UTF-8, as names of files and classes may have, are escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _csv(predictions: Predictions) -> Iterator[bytes]:
@@ -148,7 +153,8 @@ def describe(predictions: Predictions) -> Iterator[str]:
     number, labels = len(predictions.predicted), predictions.labels
     if labels is not None:
         correct = int((predictions.predicted == labels).sum())
-        yield f"accuracy {predictions.accuracy:.2%}: {correct:,} of {number:,} are correct"
+        are = "is" if correct == 1 else "are"
+        yield f"accuracy {predictions.accuracy:.2%}: {correct:,} of {number:,} {are} correct"
     is_listed = number <= FEW_IMAGES or predictions.top > 1
     yield from _images(predictions) if is_listed else _classes(predictions)
 
@@ -169,7 +175,8 @@ def _classes(predictions: Predictions) -> Iterator[str]:
     """Yield a line for each class: how often it was predicted, and the fraction of its images that are correct."""
     counts = np.bincount(predictions.predicted, minlength=len(predictions.classes))
     if len(counts) > MANY_CLASSES:
-        yield f"{np.count_nonzero(counts)} of {len(counts)} classes were predicted"
+        found = np.count_nonzero(counts)
+        yield f"{found} of {len(counts)} classes {'was' if found == 1 else 'were'} predicted"
         return
     labels = predictions.labels
     names = [printable(name) for name in predictions.classes]

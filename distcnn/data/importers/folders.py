@@ -16,13 +16,14 @@ from distcnn.data.importers.differences import raise_difference
 from distcnn.data.importers.folder_names import is_image
 from distcnn.data.importers.folder_plan import Plan, make_plan
 from distcnn.data.importers.importer import Importer, Options, Source
-from distcnn.data.importers.notes import counted, few
+from distcnn.data.importers.notes import few
 from distcnn.data.importers.pictures import Format, Header, Picture, Unusable
 from distcnn.data.importers.tables import SIZE, Names, Table, is_table, read_table
 from distcnn.data.importers.writer import Pair, Samples
 from distcnn.data.picture_record import PictureRecord
 from distcnn.data.split import move_to_end
 from distcnn.errors import DataError
+from distcnn.system.counts import counted
 
 
 def recognizes(source: Source) -> bool:

@@ -2,10 +2,7 @@
 
 from collections.abc import Collection
 
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with a noun: "1 image", "2 images"."""
-    return f"{n:,} {noun}{'s' * (n != 1)}"
+from distcnn.system.counts import counted
 
 
 def noted(names: Collection[str], what: str) -> list[str]:

@@ -17,9 +17,10 @@ from distcnn.data.importers.collector import told
 from distcnn.data.importers.decoding import Item, decode_all
 from distcnn.data.importers.folder_names import is_image
 from distcnn.data.importers.importer import Source
-from distcnn.data.importers.notes import counted, noted
+from distcnn.data.importers.notes import noted
 from distcnn.data.importers.pictures import RESIZED, Format, Picture, Unusable
 from distcnn.errors import DataError
+from distcnn.system.counts import counted
 
 Key = tuple[str, str]  # path of a file, folder or archive, and the name of the image in it, or ""
 REMEDY = "name others, or leave damaged ones out with --skip-damaged"
