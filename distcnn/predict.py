@@ -1,4 +1,4 @@
-"""Predict classes: `python -m distcnn.predict CHECKPOINT --data FILE.h5 [--out FILE.h5|FILE.csv] [--json]`."""
+"""Predict classes: `python -m distcnn.predict CHECKPOINT [SOURCE ...] [--out FILE.h5|FILE.csv] [--json]`."""
 
 import sys
 
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from distcnn.data.images import Images, load_images
 from distcnn.data.wanted import Wanted, words_of
+from distcnn.errors import ConfigError
 from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -34,20 +35,35 @@ from distcnn.training.load import (
     settings_of,
 )
 from distcnn.training.prediction import predict
+from distcnn.training.prediction_sources import load_sources
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
     made = parser("predict", "Predict the classes of images, with or without labels, with a checkpoint.")
+    text = "image files, folders and archives of them, HDF5 files, or patterns in quotes [the data of the training]"
+    made.add_argument("sources", metavar="SOURCE", nargs="*", help=text)
     text = "the split to predict [test, or /images of a file without splits]"
     made.add_argument("--split", choices=SPLITS, help=text)
     text = "the images to predict, in a file where they have no usual name"
     made.add_argument("--images", metavar="[FILE:]/PATH", nargs="+", help=text)
     text = "the axes of the images as they are stored, such as NHWC, where their shape leaves them open"
     made.add_argument("--layout", metavar="AXES", help=text)
+    made.add_argument("--top", metavar="K", type=_top, default=1, help="show the K most probable classes [1]")
     made.add_argument("--out", metavar="FILE", help="write all predictions to a .h5 or .csv file")
     made.add_argument("--force", action="store_true", help="replace FILE if it exists")
-    return made.parse_args(argv)
+    made.add_argument("--skip-damaged", action="store_true", help="leave out image files that cannot be read")
+    options = made.parse_args(argv)
+    if options.sources and options.data:
+        raise ConfigError(f"--data {options.data} beside {options.sources[0]}: name all files without --data")
+    return options
+
+
+def _top(word: str) -> int:
+    """Return a number of classes; raise ArgumentTypeError if the word is not a valid one."""
+    if not (word.isascii() and word.isdigit() and len(word) < 7 and int(word)):
+        raise argparse.ArgumentTypeError(f"{word[:50]!r} is not valid; wanted a whole number from 1")
+    return int(word)
 
 
 def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace) -> Images:
@@ -59,13 +75,15 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
 
     Raises DataError, on all ranks, if the images do not fit the state.
     """
-    if options.split == "validation":
+    if options.split == "validation" and not options.sources:
         dataset, split = load_split(comm, state, where, options.split, options.data)
         return Images(split.images, split.labels, dataset.classes, dataset.name, options.split, dataset.scale)
-    config = on_root(comm, settings_of, state, where, options.data)
+    config = on_root(comm, settings_of, state, where, options.data or options.sources)
     expected = expected_by(config, state)
     if options.images or options.layout:
         expected = replace(expected, wanted=Wanted(words_of(options.images), layout=options.layout))
+    if options.sources:
+        return load_sources(comm, state, where, options, expected)
     found = load_images(options.data or words_of(config.data) or None, comm, options.split, expected)
     on_all(comm, check_images, found.name, found.images, found.scale, found.classes, state, where)
     return found
@@ -76,8 +94,7 @@ def report(predictions: Predictions, options: argparse.Namespace) -> None:
     if options.out:
         write(options.out, predictions)
     if options.json:
-        every = {} if options.out else {"predicted": predictions.predicted.tolist()}
-        print(json.dumps(predictions.record | every))
+        print(json.dumps(predictions.record | ({} if options.out else predictions.every)))
         return
     about = predictions.about
     where = f"{about['checkpoint']}, step {about['step']}"
@@ -99,7 +116,9 @@ def main(comm: Comm) -> None:
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
     about |= {"split": found.split, "weights_sha256": pool.net.digest}
-    predictions = Predictions(predicted, probabilities, found.labels, state.classes, about)
+    predictions = Predictions(
+        predicted, probabilities, found.labels, state.classes, about, found.names, options.top
+    )
     on_root(comm, report, predictions, options)
 
 

@@ -237,11 +237,23 @@ COMMANDS = {
     "--self",
     "--split",
     "--force",
-    "--size",
-    "--gray",
     "--max-restarts",
     "--start-limit",
+    "--top",
+    "--images",
+    "--layout",
+    "--map-labels",
     "--mpirun",
+}
+COMMANDS |= {
+    "--size",
+    "--gray",
+    "--fit",
+    "--pixels",
+    "--skip-damaged",
+    "--labels",
+    "--label-column",
+    "--test-split",
 }
 
 

@@ -15,6 +15,7 @@ from distcnn.data.describe import describe
 from distcnn.data.description import Description
 from distcnn.data.fingerprint import REMEDY, digest, seal
 from distcnn.data.hdf5_file import DIGITS
+from distcnn.data.picture_record import text_of
 from distcnn.data.reading import read_split
 from distcnn.data.split import move_to_end, test_mask, validation_mask
 from distcnn.data.wanted import Wanted, files_of
@@ -51,6 +52,7 @@ class Dataset:
     validation: Split | None = None
     pixels: str | None = None  # the stored type that says what pixels mean; None: that of the images
     description: Description | None = None  # the files that hold it; None: it was made in memory
+    pictures: str = ""  # how image files became these images, see `picture_record`
 
     @property
     def scale(self) -> str:
@@ -115,7 +117,8 @@ def load(
         splits |= {name: cut} if cut else {}
     name, scale = Path(found.first.file).stem, found.first.scale
     three = splits["train"], splits.get("test"), splits.get("validation")
-    return Dataset(name, fingerprint, classes, *three, scale, found)
+    pictures = on_root(comm, text_of, files[0])
+    return Dataset(name, fingerprint, classes, *three, scale, found, pictures)
 
 
 def file_names(data: str | Path | Sequence[str] | None, wanted: Wanted) -> tuple[str, ...]:

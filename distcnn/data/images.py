@@ -37,6 +37,7 @@ class Images:
     name: str  # the name of the file, for messages
     split: str  # "test", "train", ..., or "images" where the file has no splits
     scale: str  # the name of the type that says what pixels mean, such as "uint8"
+    names: tuple[str, ...] | None = None  # of the images, if they have any
 
 
 def load_images(

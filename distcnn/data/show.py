@@ -1,14 +1,17 @@
-"""The picture of `distcnn.data show`: samples as they are in the file, and as training augments them."""
+"""The picture of `distcnn.data show`: samples of all splits, with their classes, or as training augments them."""
+
+from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distcnn.config.augment_spec import NONE, Augment, read
 from distcnn.data.augmentation import Augmentation
-from distcnn.data.dataset import Split, load
+from distcnn.data.dataset import Dataset, Split, load
 from distcnn.data.wanted import Wanted
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES, aligned
@@ -17,29 +20,35 @@ from distcnn.network.plan import Block
 from distcnn.parallel.serial import SerialComm
 from distcnn.system.terminal_text import printable
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 EPOCHS = 9  # how many augmented versions of each sample a picture shows
+LONGEST = 16  # characters of the name of a class
+ACROSS, DOWN = 8, 3  # samples of each split: columns and rows
+ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")  # of the file, which say its format
 
 
-def sheet(path: str | Path, augment: str = NONE, wanted: Wanted | None = None) -> bytes:
-    """Return the bytes of a PNG with sixteen training samples of a dataset, taken at equal distances.
+def sheet(path: str | Path, augment: str = NONE, wanted: Wanted | None = None, ending: str = ".png") -> bytes:
+    """Return the content of a picture with samples of a dataset and the names of their classes.
 
-    Without augmentation the samples form a square. With augmentation each sample has a row: first the sample in the
-    file, then the sample as training with seed 0 augments it in the first nine epochs.
+    Without augmentation it shows samples of each split, in the order of their classes, at equal distances. With
+    augmentation sixteen training samples have a row each: first the sample in the file, then the sample as training
+    with seed 0 augments it in the first nine epochs.
 
     path: the file of the dataset.
     augment: the text of the option --augment.
     wanted: what the user says of the arrays in the file.
+    ending: one of ENDINGS, the format.
 
     Raises DataError for a bad file, and ConfigError for an augmentation that would leave nothing of these images.
     """
     data = load(path, SerialComm(), wanted=wanted)
-    split, augmentation = data.train, read(augment)
-    samples = np.unique(np.linspace(0, len(split.labels) - 1, LANES).astype(np.int64))
-    columns = [split.images[samples].astype(np.float32)]
-    if augment != NONE:
-        columns += distorted(split, samples, augmentation, range(EPOCHS))
-    names = [printable(data.classes[label]) for label in split.labels[samples]]
-    return _png(np.stack(columns, axis=1), names, _range(split.images[samples]))
+    figure = _of_splits(data) if augment == NONE else _of_epochs(data, read(augment))
+    image = io.BytesIO()
+    figure.savefig(image, format=ending.lstrip("."))
+    return image.getvalue()
 
 
 def distorted(split: Split, samples: np.ndarray, augment: Augment, epochs: Iterable[int]) -> list[np.ndarray]:
@@ -63,36 +72,70 @@ def distorted(split: Split, samples: np.ndarray, augment: Augment, epochs: Itera
     return seen
 
 
+def _of_splits(data: Dataset) -> Figure:
+    """Return a figure of all splits, one below the other."""
+    found = {"train": data.train, "validation": data.validation, "test": data.test}
+    splits = {name: split for name, split in found.items() if split is not None}
+    rows = {name: _spread(split.labels, ACROSS * DOWN) for name, split in splits.items()}
+    heights = [-(-len(samples) // ACROSS) for samples in rows.values()]
+    shape, limits = data.train.images.shape[1:], _range(data.train.images)
+    figure = _figure(ACROSS, sum(heights), shape, 0.3 * len(splits))
+    parts = figure.subfigures(len(splits), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, (name, split), samples, down in zip(parts, splits.items(), rows.values(), heights, strict=True):
+        part.suptitle(f"{name}: {len(split.labels):,} images", fontsize=8)
+        places = part.subplots(down, ACROSS, squeeze=False)
+        _draw(places, split.images[samples], limits)
+        _name(places.flat, data.classes, split.labels[samples])
+    return figure
+
+
+def _spread(labels: np.ndarray, most: int) -> np.ndarray:
+    """Return the numbers of samples in the order of their classes, at equal distances, int64 [up to most]."""
+    order = np.argsort(labels, kind="stable")
+    return order[np.unique(np.linspace(0, len(labels) - 1, most).astype(np.int64))]
+
+
+def _of_epochs(data: Dataset, augment: Augment) -> Figure:
+    """Return a figure of training samples as they are, and as training augments them."""
+    split = data.train
+    samples = np.unique(np.linspace(0, len(split.labels) - 1, LANES).astype(np.int64))
+    columns = [split.images[samples].astype(np.float32), *distorted(split, samples, augment, range(EPOCHS))]
+    figure = _figure(len(columns), len(samples), split.images.shape[1:], 0)
+    places = figure.subplots(len(samples), len(columns), squeeze=False)
+    _draw(
+        places, np.stack(columns, axis=1).reshape(-1, *split.images.shape[1:]), _range(split.images[samples])
+    )
+    _name(places[:, 0], data.classes, split.labels[samples])
+    for k, axes in enumerate(places[0, 1:], 1):
+        axes.set_title(f"epoch {k}", fontsize=7, pad=2)
+    return figure
+
+
+def _figure(across: int, down: int, shape: tuple[int, ...], more: float) -> Figure:
+    """Return an empty figure for so many images of a shape (c, h, w); more: inches for other text."""
+    from matplotlib.figure import Figure
+
+    size = across * 0.9, down * 0.9 * shape[1] / shape[2] + down * 0.2 + more
+    return Figure(figsize=size, dpi=130, layout="constrained")
+
+
+def _draw(places: np.ndarray, images: np.ndarray, limits: tuple[float, float]) -> None:
+    """Draw images [n, c, h, w] into places, which may be more; limits: the values to be shown as black and as white."""
+    for axes in places.flat:
+        axes.set_axis_off()
+    for axes, image in zip(places.flat, images, strict=False):
+        axes.imshow(_pixels(image, *limits), cmap="gray", vmin=0, vmax=1)
+
+
+def _name(places: Iterable[Axes], classes: Sequence[str], labels: np.ndarray) -> None:
+    """Write the names of classes above images."""
+    for axes, label in zip(places, labels, strict=False):
+        axes.set_title(printable(classes[label])[:LONGEST], fontsize=7, pad=2, parse_math=False)
+
+
 def _range(images: np.ndarray) -> tuple[float, float]:
     """Return the pixel values to be shown as black and as white."""
     return (0, 255) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
-
-
-def _png(images: np.ndarray, names: list[str], limits: tuple[float, float]) -> bytes:
-    """Return the bytes of a PNG of images.
-
-    images: [n, columns, c, h, w]; if there is one column, the images are arranged in rows of four.
-    names: the names of the classes of the n samples.
-    limits: the pixel values to be shown as black and as white.
-    """
-    from matplotlib.figure import Figure
-
-    n, columns, _, h, w = images.shape
-    across = columns if columns > 1 else 4
-    down = n if columns > 1 else -(-n // across)
-    figure = Figure(figsize=(across * 0.9, down * 0.9 * h / w + down * 0.2), dpi=130, layout="constrained")
-    places = figure.subplots(down, across, squeeze=False)
-    for axes in places.flat:
-        axes.set_axis_off()
-    for axes, image in zip(places.flat, images.reshape(-1, *images.shape[2:]), strict=False):
-        axes.imshow(_pixels(image, *limits), cmap="gray", vmin=0, vmax=1)
-    for axes, name in zip(places[:, 0] if columns > 1 else places.flat, names, strict=False):
-        axes.set_title(name, fontsize=7, pad=2, parse_math=False)
-    for k, axes in enumerate(places[0, 1:] if columns > 1 else (), 1):
-        axes.set_title(f"epoch {k}", fontsize=7, pad=2)
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    return image.getvalue()
 
 
 def _pixels(image: np.ndarray, low: float, high: float) -> np.ndarray:

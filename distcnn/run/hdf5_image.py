@@ -32,7 +32,7 @@ INTEGERS = ("numerics", "seed", "epoch", "step")
 SUMS = ("epoch_loss", "epoch_correct", "epoch_samples")  # in decimal digits: a loss may exceed int64
 SUM_DIGITS = 64  # characters of a sum, padded with blanks
 ATTRIBUTES = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "dtype")
-CONSTANT = (*ATTRIBUTES, "classes", "network", "user_code")
+CONSTANT = (*ATTRIBUTES, "classes", "network", "user_code", "pictures")
 
 Places = dict[str, list[tuple[int, int]]]  # by name: (offset, size) in bytes of each dataset in the file
 
@@ -150,6 +150,8 @@ def _write_constants(file: h5py.File, state: State) -> None:
         file["network"] = np.frombuffer(state.network.encode(), np.uint8)
     if state.user_code:
         file["user_code"] = np.frombuffer(json.dumps(state.user_code).encode(), np.uint8)
+    if state.pictures:
+        file.attrs["pictures"] = state.pictures
     file.create_dataset("classes", data=list(state.classes), dtype=h5py.string_dtype())
     file["mean"], file["std"] = _normalization(state)
 
@@ -205,8 +207,11 @@ def _read_input(file: h5py.File, limit: int) -> dict[str, Any]:
     mean, std = (_read_array(plain_hdf5.member(file, key)) for key in ("mean", "std"))
     if len(shape) != 3 or not mean.shape == std.shape == shape[:1]:
         raise ValueError("mean and standard deviation do not fit the input's shape")
-    dtype = _text(plain_hdf5.attribute(file, "dtype", limit) if "dtype" in file.attrs else "")
-    return {"input_shape": shape, "mean": mean, "std": std, "dtype": dtype}
+    texts = {
+        key: _text(plain_hdf5.attribute(file, key, limit) if key in file.attrs else "")
+        for key in ("dtype", "pictures")
+    }
+    return {"input_shape": shape, "mean": mean, "std": std, **texts}
 
 
 def _bytes(members: dict[str, Any], key: str) -> bytes:

@@ -28,6 +28,17 @@ class Predictions:
     labels: np.ndarray | None  # int32 [n], or None where they are unknown
     classes: tuple[str, ...]
     about: dict  # the origin of the predictions: checkpoint, epoch, step, data, split, digest
+    names: tuple[str, ...] | None = None  # of the images, if they have any
+    top: int = 1  # how many classes to show for an image, the most probable ones
+
+    @property
+    def best(self) -> np.ndarray:
+        """The most probable classes of each image, int64 [n, top]; the predicted one is first."""
+        if self.top == 1:
+            return self.predicted[:, None]
+        weights = self.probabilities.copy()
+        np.put_along_axis(weights, self.predicted[:, None].astype(np.int64), 2.0, axis=1)  # before its equals
+        return np.argsort(-weights, axis=1, kind="stable")[:, : self.top]
 
     @property
     def accuracy(self) -> float | None:
@@ -40,6 +51,17 @@ class Predictions:
         counts = np.bincount(self.predicted, minlength=len(self.classes))
         found = {"samples": len(self.predicted), "accuracy": self.accuracy}
         return self.about | found | {"classes": list(self.classes), "counts": counts.tolist()}
+
+    @property
+    def every(self) -> dict:
+        """What is known of every image, as an object for JSON."""
+        found: dict = {"predicted": self.predicted.tolist()}
+        if self.names is not None:
+            found["images"] = [printable(name) for name in self.names]
+        if self.top > 1:
+            rows = zip(self.best.tolist(), self.probabilities, strict=True)
+            found["top"] = [[[self.classes[k], float(row[k])] for k in best] for best, row in rows]
+        return found
 
 
 # ---- files ----
@@ -70,6 +92,11 @@ def _hdf5(predictions: Predictions) -> Iterator[memoryview]:
         file["predicted"], file["probabilities"] = predictions.predicted, predictions.probabilities
         if predictions.labels is not None:
             file["labels"] = predictions.labels
+        if predictions.names is not None:
+            names = [printable(name) for name in predictions.names]
+            file.create_dataset("names", data=names, dtype=h5py.string_dtype())
+        if predictions.top > 1:
+            file["top"] = predictions.best.astype(np.int32)
         file.attrs["classes"] = [_utf8(name) for name in predictions.classes]
         for key, value in predictions.about.items():
             file.attrs[key] = _utf8(value) if isinstance(value, str) else value
@@ -84,26 +111,30 @@ def _utf8(text: str) -> str:
 def _csv(predictions: Predictions) -> Iterator[bytes]:
     """Yield the bytes of a CSV file, some lines at a time.
 
-    A line has the number of the image, its label if known, the predicted class's number, name and probability, and the
-    probabilities of all classes.
+    A line has the name of the image, or its number, its label if known, the predicted class's number, name and
+    probability, the names of the next classes if they were asked for, and the probabilities of all classes.
     """
     known = predictions.labels is not None
     names = map(_cell, predictions.classes)
-    yield _lines([["image", *["label"] * known, "predicted", "class", "probability", *names]])
+    best = predictions.best
+    more = [f"class {k}" for k in range(2, best.shape[1] + 1)]
+    yield _lines([["image", *["label"] * known, "predicted", "class", "probability", *more, *names]])
     for start in range(0, len(predictions.predicted), ROWS):
         stop = min(start + ROWS, len(predictions.predicted))
-        yield _lines(_row(predictions, k) for k in range(start, stop))
+        yield _lines(_row(predictions, k, best[k]) for k in range(start, stop))
 
 
-def _row(predictions: Predictions, k: int) -> list:
-    """Return the fields of the line on image k."""
+def _row(predictions: Predictions, k: int, best: np.ndarray) -> list:
+    """Return the fields of the line on image k; best: its most probable classes."""
     found, row = int(predictions.predicted[k]), predictions.probabilities[k]
     label = [] if predictions.labels is None else [int(predictions.labels[k])]
-    return [k, *label, found, _cell(predictions.classes[found]), *(f"{x:.9g}" for x in (row[found], *row))]
+    name = k if predictions.names is None else _cell(predictions.names[k])
+    first, *more = (_cell(predictions.classes[number]) for number in best)
+    return [name, *label, found, first, f"{row[found]:.9g}", *more, *(f"{x:.9g}" for x in row)]
 
 
 def _cell(name: str) -> str:
-    """Return a class's name as a cell: printable, and behind an apostrophe if a spreadsheet would carry it out."""
+    """Return a name as a cell: printable, and behind an apostrophe if a spreadsheet would carry it out."""
     return printable(f"'{name}" if name.startswith(FORMULA) else name)
 
 
@@ -124,16 +155,20 @@ def describe(predictions: Predictions) -> Iterator[str]:
         correct = int((predictions.predicted == labels).sum())
         are = "is" if correct == 1 else "are"
         yield f"accuracy {predictions.accuracy:.2%}: {correct:,} of {number:,} {are} correct"
-    yield from _images(predictions) if number <= FEW_IMAGES else _classes(predictions)
+    is_listed = number <= FEW_IMAGES or predictions.top > 1
+    yield from _images(predictions) if is_listed else _classes(predictions)
 
 
 def _images(predictions: Predictions) -> Iterator[str]:
     """Yield a line for each image."""
-    for k, found in enumerate(predictions.predicted):
+    for k, best in enumerate(predictions.best):
         label = ""
-        if predictions.labels is not None and predictions.labels[k] != found:
+        if predictions.labels is not None and predictions.labels[k] != best[0]:
             label = f"  (labeled {_name(predictions, predictions.labels[k])})"
-        yield f"{k:>4}  {_name(predictions, found)}  {predictions.probabilities[k, found]:.2%}{label}"
+        name = f"{k:>4}" if predictions.names is None else predictions.names[k]
+        row = predictions.probabilities[k]
+        found = "  ".join(f"{_name(predictions, each)}  {row[each]:.2%}" for each in best)
+        yield f"{name}  {found}{label}"
 
 
 def _classes(predictions: Predictions) -> Iterator[str]:

@@ -32,6 +32,7 @@ class State:
     step: int  # finished steps in total
     epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2**-36, correct, samples
     dtype: str = ""  # says what pixels mean, `Dataset.scale`; "" in checkpoints of early versions
+    pictures: str = ""  # how image files became the images, see `picture_record`; "" if that is not known
     network: str = ""  # the layers in their notation; "" in checkpoints of early versions
     user_code: dict[str, str] = field(default_factory=dict)  # SHA-256 of files with layers, by "MODULE:CLASS"
     digest: str = ""  # of `result`; if empty, it is computed when the state is saved

@@ -55,6 +55,7 @@ class Replica:
             "classes": dataset.classes,
             "input_shape": net.input_shape,
             "dtype": dataset.scale,
+            "pictures": dataset.pictures,
             "names_and_shapes": [(name, array.shape) for name, array in net.arrays.items()],
         }
 

@@ -27,6 +27,11 @@ def make(folder: Path) -> None:
     _pets(folder / "pets.zip")
     with h5py.File(folder / "new.h5", "w") as file:
         file["images"] = digits["test"][0][:20]
+    train, test = digits["train"], digits["test"]
+    np.savez(folder / "arrays.npz", x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
+    (folder / "photos").mkdir()
+    for k, name in enumerate(("photo.png", "photos/1.png", "photos/2.png")):
+        Image.fromarray(digits["test"][0][k, 0]).save(folder / name)
 
 
 def _digits():

@@ -2,6 +2,7 @@
 
 An archive may be malicious. So no file is written under the name of a member, links in an archive are ignored, and a
 member of more than LIMIT bytes, unpacked, is an error, as is an archive that unpacks to more than `unpacked_limit`.
+Links in a folder are followed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, cast
 
+from distcnn.data.importers.folder_walk import walk
 from distcnn.errors import DataError
 from distcnn.system.regular_files import open_regular
 
@@ -26,6 +28,8 @@ OPENERS: dict[bytes, Callable[..., Any]] = {  # by the first bytes of a compress
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
 }
+PIECE = 2**24  # bytes that are read at a time: reading allocates what it is asked for
+SINGLE = (".npy", ".mat", ".h5", ".hdf5", ".hdf", ".h5py")  # files of arrays, which are sources by themselves
 TOTAL = 2**28  # bytes that any archive may unpack to
 RATIO = 64  # times its size that a larger archive may unpack to: images and labels shrink less
 
@@ -33,22 +37,25 @@ Wanted = Callable[[str], bool]  # returns whether to read the file of this name,
 Files = Iterator[tuple[str, bytes]]  # (name, content)
 
 
-def files(source: str | Path, wanted: Wanted) -> Files:
+def files(source: str | Path, wanted: Wanted, limit: int | None = None) -> Files:
     """Yield (name, content) for some of the files in a folder or an archive, in an undefined order.
 
-    source: the path of the folder or the archive.
+    source: the path of the folder or the archive, or of one file of arrays.
     wanted: a function that returns whether to read the file of a name.
+    limit: bytes that a file may have; None: LIMIT
 
     Raises DataError if a file cannot be read, or if a name has steps that lead out of the archive.
     """
-    source = Path(source)
+    source, most = Path(source), LIMIT if limit is None else limit
     try:
         if source.is_dir():
-            yield from _of_folder(source, wanted)
+            yield from _of_folder(source, wanted, most)
+        elif source.name.lower().endswith(SINGLE):
+            yield from _of_file(source, source.name, wanted, most)
         else:
             with open_regular(source) as file:
                 of_zip = file.read(2) == b"PK"
-            yield from (_of_zip if of_zip else _of_tar)(source, wanted)
+            yield from (_of_zip if of_zip else _of_tar)(source, wanted, most)
     except DataError:
         raise
     except Exception as error:  # the modules for archives raise exceptions of any kind on false headers
@@ -57,34 +64,34 @@ def files(source: str | Path, wanted: Wanted) -> Files:
         raise DataError(f"{source} cannot be read ({reason}): {wanted_source}") from error
 
 
-def _of_folder(source: Path, wanted: Wanted) -> Files:
-    for folder, folders, names in os.walk(source, onerror=_raise):
-        folders.sort()
-        for name in sorted(names):
-            path = Path(folder, name)
-            inner = path.relative_to(source).as_posix()
-            if wanted(inner):
-                try:
-                    file = open_regular(path)
-                except OSError as error:
-                    raise DataError(f"{path} cannot be read ({error.strerror}): take it out") from None
-                with file:
-                    yield inner, _content(file, source, inner)
+def _of_folder(source: Path, wanted: Wanted, limit: int) -> Files:
+    for inner in walk(source):
+        if wanted(inner):
+            try:
+                yield from _of_file(source / inner, inner, wanted, limit)
+            except OSError as error:
+                raise DataError(f"{source / inner} cannot be read ({error.strerror}): take it out") from None
 
 
-def _of_zip(source: Path, wanted: Wanted) -> Files:
+def _of_file(path: Path, name: str, wanted: Wanted, limit: int) -> Files:
+    if wanted(name):
+        with open_regular(path) as file:
+            content = _content(file, path, name, limit)
+        yield name, content
+
+
+def _of_zip(source: Path, wanted: Wanted, limit: int) -> Files:
     unpacked = Unpacked(source)
     with open_regular(source) as packed, zipfile.ZipFile(packed) as archive:
         for member in archive.infolist():
             name = _inner_name(member.filename.replace("\\", "/"), source)
             if not member.filename.endswith(("/", "\\")) and wanted(name):
                 with archive.open(member) as file:
-                    content = _content(file, source, name)
-                unpacked.add(len(content))
+                    content = _content(file, source, name, limit, unpacked.add)
                 yield name, content
 
 
-def _of_tar(source: Path, wanted: Wanted) -> Files:
+def _of_tar(source: Path, wanted: Wanted, limit: int) -> Files:
     unpacked = Unpacked(source)
     with open_regular(source) as file:
         head = file.read(6)
@@ -99,7 +106,7 @@ def _of_tar(source: Path, wanted: Wanted) -> Files:
                 name = _inner_name(member.name, source)
                 if member.isfile() and wanted(name):
                     content = cast(IO[bytes], archive.extractfile(member))
-                    yield name, _content(content, source, name)
+                    yield name, _content(content, source, name, limit)
                 unpacked.reach(archive.offset)  # before the bytes up to there are unpacked
             plain.seek(archive.offset)
             if not plain.read(1):  # an archive must end with blocks of zeros
@@ -160,10 +167,6 @@ def _check_sizes(member: tarfile.TarInfo) -> None:
         raise tarfile.ReadError(f"a member of {member.size} bytes")
 
 
-def _raise(error: OSError) -> None:
-    raise error
-
-
 def _inner_name(name: str, source: Path) -> str:
     """Return the normalized name of a member; raise DataError if it contains "..", which leads out of the archive."""
     steps = [step for step in name.split("/") if step not in ("", ".")]
@@ -172,10 +175,21 @@ def _inner_name(name: str, source: Path) -> str:
     return "/".join(steps)
 
 
-def _content(file: IO[bytes], source: Path, name: str) -> bytes:
-    """Return the content of a file; raise DataError if it is larger than LIMIT."""
-    content = file.read(LIMIT + 1)
-    if len(content) > LIMIT:
-        found = f"{name[:100]} is larger than {LIMIT >> 20} MiB"
-        raise DataError(f"{source}: {found}; wanted an image: take it out")
-    return content
+def _content(
+    file: IO[bytes], source: Path, name: str, limit: int, count: Callable[[int], None] | None = None
+) -> bytes:
+    """Return the content of a file; raise DataError if it is larger than the limit.
+
+    count: is called with the number of bytes of each piece that is read
+    """
+    pieces, size = [], 0
+    while piece := file.read(min(PIECE, limit + 1)):
+        pieces.append(piece)
+        size += len(piece)
+        if count:
+            count(len(piece))
+        if size > limit:
+            what = "is larger than" if limit == LIMIT else "has more than"
+            found = f"{name[:100]} {what} {limit >> 20} MiB, the limit"
+            raise DataError(f"{source}: {found}: take it out, or import fewer samples")
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

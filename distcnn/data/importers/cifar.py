@@ -11,6 +11,7 @@ from distcnn.data.schema import MEMORY_LIMIT
 from distcnn.errors import DataError
 
 BATCH = re.compile(r"(data_batch_[1-9]\d*|test_batch|train|test)\.bin")
+PICKLE = re.compile(r"data_batch_[1-9]\d*|test_batch|batches\.meta")  # of the Python version
 CLASS_FILES = "batches.meta.txt", "fine_label_names.txt"  # the class names of CIFAR-10, and of CIFAR-100
 SHAPE = 3, 32, 32
 PIXELS = 3072
@@ -21,9 +22,12 @@ def recognizes(source: Source) -> bool:
     last = [_last(name) for name in source.names]
     if any(map(BATCH.fullmatch, last)):
         return True
-    if "batches.meta" in last or "cifar-100-python/meta" in source.names:
+    if any(map(PICKLE.fullmatch, last)) or any(
+        name.endswith("cifar-100-python/meta") for name in source.names
+    ):
         problem = "these are CIFAR's pickles, which can run code"
-        raise DataError(f"{problem}; wanted its binary version: download that")
+        remedy = "download that, cifar-10-binary.tar.gz or cifar-100-binary.tar.gz"
+        raise DataError(f"{source.path}: {problem}; wanted its binary version: {remedy}")
     return False
 
 

@@ -1,35 +1,29 @@
-"""Image files in a folder for each class, such as train/cat/1.jpg; only the names determine the order of samples."""
+"""Folders of image files: a folder for each class, names that begin with their class, or a table of labels."""
 
-from dataclasses import dataclass
-from math import prod
-from pathlib import Path
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from distcnn.data.importers import pictures
+from distcnn.data import picture_record
+from distcnn.data.importers import archive, pictures
 from distcnn.data.importers.archive import files
+from distcnn.data.importers.collector import Collector, Differ
+from distcnn.data.importers.decoding import Item, decode_all
+from distcnn.data.importers.differences import raise_difference
+from distcnn.data.importers.folder_names import is_image
+from distcnn.data.importers.folder_plan import Plan, make_plan
 from distcnn.data.importers.importer import Importer, Options, Source
-from distcnn.data.importers.writer import Samples
-from distcnn.data.schema import MEMORY_LIMIT
+from distcnn.data.importers.notes import few
+from distcnn.data.importers.pictures import Format, Header, Picture, Unusable
+from distcnn.data.importers.tables import SIZE, Names, Table, is_table, read_table
+from distcnn.data.importers.writer import Pair, Samples
+from distcnn.data.picture_record import PictureRecord
+from distcnn.data.split import move_to_end
 from distcnn.errors import DataError
-
-# The split of each folder, by its name.
-SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
-TEST_INSTEAD = "val", "valid", "validation"  # folders that become the test split if there is no folder test
-DEPTH = 4  # train/ may lie in up to DEPTH - 1 folders
-WANTED = "wanted train/CLASS/IMAGE.jpg and optionally test/CLASS/IMAGE.jpg"
-
-Image = tuple[tuple[str, ...], str]  # (steps of its name from the class on, its whole name)
-Kinds = dict[tuple[int, int, bool], str]  # (height, width, is gray) to the name of the first such image
-
-
-@dataclass(frozen=True)
-class Places:
-    """The position of every image in the arrays of the dataset."""
-
-    rows: dict[str, tuple[str, int, int]]  # name to (split, row, label)
-    counts: dict[str, int]  # images of each split
-    classes: tuple[str, ...]
+from distcnn.system.counts import counted
 
 
 def recognizes(source: Source) -> bool:
@@ -38,142 +32,130 @@ def recognizes(source: Source) -> bool:
 
 
 def read_images(source: Source, options: Options) -> Samples:
-    """Read and decode the images of a folder or an archive; its files are read twice.
+    """Read and decode the images of a folder or an archive.
 
     Without a size in the options, all images must have the same size. The result is gray if the options say so, or if
     all images are gray.
 
     Raises DataError, which names the file, if an image cannot be used.
     """
-    found = places(list(filter(is_image, source.names)), source.path)
-    shape = _shape(_kinds(source, found, options), options)
-    total = sum(found.counts.values())
-    if total * prod(shape) > MEMORY_LIMIT:
-        size = f"{total * prod(shape) / 2**30:.1f} GiB; at most 4 GiB"
-        what = f"{total:,} images of {' x '.join(map(str, shape))}"
-        raise DataError(f"{source.path}: {what} take {size}: ask for a smaller --size HxW")
-    return Samples(_decoded(source, found, shape, options), found.classes, {"decoder": pictures.decoder()})
+    names = list(filter(is_image, source.names))
+    tables = _tables(source, names, options)
+    has_fraction = options.test_split is not None or options.validation_split is not None
+    plan = make_plan(str(source.path), names, tables, has_fraction, options.labels)
+    _raise_missing(source, tables, options)
+    for note in plan.notes:
+        options.note(note)
+    return _decoded(source, plan, options)
 
 
-# ---- names ----
-
-
-def is_image(name: str) -> bool:
-    """Return whether a name is that of an image file; hidden files, which some systems create, do not count."""
-    hidden = any(step.startswith((".", "__MACOSX")) for step in name.split("/"))
-    return name.lower().endswith(pictures.ENDINGS) and not hidden
-
-
-def places(names: list[str], source: str | Path) -> Places:
-    """Return the position of every image, which depends only on the set of the names.
-
-    names: the names of all images in the source, in any order.
-    source: the path of the source, for messages.
-    """
-    by_split = _by_split(names, source)
-    classes = sorted({steps[0] for steps, _ in by_split["train"]}, key=_natural)
-    labels, rows = {name: k for k, name in enumerate(classes)}, {}
-    for split, found in by_split.items():
-        for row, (steps, name) in enumerate(sorted(found, key=lambda each: (_natural(each[0][0]), each))):
-            if steps[0] not in labels:
-                found_class = f"{name} is of class {steps[0]}, which train does not have"
-                raise DataError(f"{source}: {found_class}; give both the same classes")
-            if name in rows:
-                raise DataError(f"{source} holds {name} twice: pack it again")
-            rows[name] = split, row, labels[steps[0]]
-    counts = {split: len(found) for split, found in by_split.items() if found}
-    return Places(rows, counts, tuple(classes))
-
-
-def _by_split(names: list[str], source: str | Path) -> dict[str, list[Image]]:
-    """Return the images of each split."""
-    depth = _depth(names)
-    if depth is None:
-        raise DataError(f"{source} has no folder train with images in it; {WANTED}")
-    splits = _splits({name.split("/")[depth] for name in names if name.count("/") > depth})
-    by_split: dict[str, list[Image]] = {"train": [], "test": []}
-    for name in names:
-        steps = name.split("/")[depth:]
-        if steps[0] in splits:
-            if len(steps) < 3:
-                raise DataError(f"{source}: {name} is not in the folder of a class; {WANTED}")
-            by_split[splits[steps[0]]].append((tuple(steps[1:]), name))
-    return by_split
-
-
-def _depth(names: list[str]) -> int | None:
-    """Return in how many folders train/ lies, which must be the same for all images; None if there is no train/."""
-    around = {tuple(name.split("/")[:-1]) for name in names}
-    for depth in range(DEPTH):
-        if any(folders[depth] in ("train", "training") for folders in around if len(folders) > depth):
-            return depth
-        if len({folders[: depth + 1] for folders in around}) > 1:
-            return None
-    return None
-
-
-def _splits(folders: set[str]) -> dict[str, str]:
-    """Return {folder: split}; if there is no test folder, a validation folder becomes the test split."""
-    found = {folder: SPLITS[folder] for folder in folders if folder in SPLITS}
-    if "test" not in found.values():
-        found |= {folder: "test" for folder in folders if folder in TEST_INSTEAD}
+def _tables(source: Source, images: list[str], options: Options) -> dict[str, Table]:
+    """Return the tables of a source that name its images."""
+    found = {}
+    names = Names(images)
+    for name, content in files(source.path, is_table) if any(map(is_table, source.names)) else ():
+        if len(content) > SIZE:
+            raise DataError(
+                f"{source.path}: {name} is larger than {SIZE >> 20} MiB; wanted a table: take it out"
+            )
+        if table := read_table(name, content, names, options.label_column):
+            found[name] = table
     return found
 
 
-def _natural(name: str) -> tuple[int, int, str]:
-    """Return the sort key of a class: numbers come first, by their value, then names."""
-    return (0, int(name), name) if name.isdecimal() and name.isascii() and len(name) < 20 else (1, 0, name)
+def _raise_missing(source: Source, tables: dict[str, Table], options: Options) -> None:
+    """Raise DataError if a table names files that are not there, unless the options say to leave such out."""
+    for name, table in tables.items():
+        if table.missing:
+            found = f"{name} names {counted(len(table.missing), 'file')} not there ({few(table.missing)})"
+            if not options.skip_damaged:
+                raise DataError(f"{source.path}: {found}: add them, or leave them out with --skip-damaged")
+            options.note(f"left out: {found}")
 
 
-# ---- contents ----
+def _decoded(source: Source, plan: Plan, options: Options) -> Samples:
+    """Return the samples of a plan."""
+    places = {name: (split, row) for split, rows in plan.splits.items() for row, (name, _) in enumerate(rows)}
+    collector = Collector(str(source.path), places, {split: len(rows) for split, rows in plan.splits.items()})
+    wanted = Format(options.size, options.fit, 1 if options.gray else None, options.pixels)
+    problems: dict[str, Unusable] = {}
+    try:
+        for name, found in _outcomes(source, places, wanted, options, "decoding images"):
+            if isinstance(found, Unusable):
+                problems[name] = found
+            elif isinstance(found, Picture):
+                collector.add(name, found)
+    except Differ:
+        headers = _outcomes(source, places, None, options, "reading headers")
+        raise_difference(
+            str(source.path), {name: found for name, found in headers if isinstance(found, Header)}
+        )
+    _raise_problems(source, problems, options)
+    for note in collector.notes():
+        options.note(note)
+    return _samples(plan, collector, options)
 
 
-def _kinds(source: Source, found: Places, options: Options) -> Kinds:
-    """Return which kinds of images a source holds, from the headers of the files."""
-    kinds: Kinds = {}
-    contents = files(source.path, found.rows.__contains__)
-    for name, content in options.progress(contents, "reading headers", len(found.rows)):
-        kind = pictures.inspect(name, content)
-        kinds[kind] = min(name, kinds.get(kind, name))
-    return kinds
-
-
-def _shape(kinds: Kinds, options: Options) -> tuple[int, int, int]:
-    """Return the shape (c, h, w) that all images in the dataset will have."""
-    gray = options.gray or all(is_gray for _, _, is_gray in kinds)
-    return (1 if gray else 3, *(options.size or _common_size(kinds)))
-
-
-def _common_size(kinds: Kinds) -> tuple[int, int]:
-    """Return the size (h, w) of all images; raise DataError if they have different sizes."""
-    sizes: dict[tuple[int, int], str] = {}
-    for (height, width, _), name in sorted(kinds.items(), key=lambda item: item[1]):
-        sizes.setdefault((height, width), name)
-    if len(sizes) > 1:
-        few = [f"{name} has {height} x {width} pixels" for (height, width), name in list(sizes.items())[:2]]
-        more = f", and there are {len(sizes)} sizes" * (len(sizes) > 2)
-        raise DataError(f"{', '.join(few)}{more}; wanted one size: resize all with --size HxW")
-    return next(iter(sizes))
-
-
-def _decoded(
-    source: Source, found: Places, shape: tuple[int, int, int], options: Options
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return images uint8 [n, c, h, w] and labels int32 [n] of each split; shape: (c, h, w)."""
-    arrays = {
-        split: (np.zeros((count, *shape), np.uint8), np.zeros(count, np.int32))
-        for split, count in found.counts.items()
-    }
-    missing = dict(found.rows)
-    contents = files(source.path, missing.__contains__)
-    for name, content in options.progress(contents, "decoding images", len(missing)):
-        split, row, label = missing.pop(name)
-        images, labels = arrays[split]
-        images[row], labels[row] = pictures.decode(name, content, shape[0], shape[1:]), label
+def _outcomes(
+    source: Source, wanted_names: Iterable[str], wanted: Format | None, options: Options, title: str
+) -> Iterator[tuple[str, Picture | Header | Unusable]]:
+    """Yield (name, outcome) of each image; raise DataError if one is not there any more."""
+    missing = dict.fromkeys(wanted_names)
+    items = _items(source, list(missing), wanted)
+    outcomes = decode_all(items, len(missing), options.processes)
+    for name, found in options.progress(outcomes, title, len(missing)):
+        del missing[name]
+        yield name, found
     if missing:
-        problem = f"{next(iter(missing))} has disappeared during the import"
-        raise DataError(f"{source.path}: {problem}: import it again")
-    return arrays
+        raise DataError(
+            f"{source.path}: {next(iter(missing))} has disappeared during the import: import it again"
+        )
+
+
+def _items(source: Source, names: Iterable[str], wanted: Format | None) -> Iterator[Item]:
+    """Yield image files: of a folder their paths, which the processes open, of an archive their contents."""
+    if source.is_folder:
+        yield from (Item(name, os.path.join(source.path, name), wanted, archive.LIMIT) for name in names)
+        return
+    known = set(names)
+    for name, content in files(source.path, known.__contains__):
+        yield Item(name, content, wanted, archive.LIMIT)
+
+
+def _raise_problems(source: Source, problems: dict[str, Unusable], options: Options) -> None:
+    """Raise DataError if an image cannot be used, unless it is damaged and the options say to leave such images out."""
+    lines = {name: f"{name} {problem.found}" for name, problem in sorted(problems.items())}
+    damaged = {name for name, problem in problems.items() if problem.is_damage}
+    if options.skip_damaged:
+        for name in sorted(damaged):
+            options.note(f"left out: {lines.pop(name)}")
+    if len(lines) == 1:
+        name, line = next(iter(lines.items()))
+        raise DataError(f"{source.path}: {line}: {problems[name].remedy}")
+    for line in lines.values():
+        options.note(line)
+    if lines:
+        remedy = "--skip-damaged leaves damaged ones out" if damaged else "repair or remove them"
+        raise DataError(
+            f"{source.path}: {counted(len(lines), 'image')} cannot be used, listed above: {remedy}"
+        )
+
+
+def _samples(plan: Plan, collector: Collector, options: Options) -> Samples:
+    """Return the samples without the images that were left out, which are moved to the end of the arrays."""
+    splits: dict[str, Pair] = {}
+    if not collector.images or not collector.good["train"].any():
+        raise DataError("no image of the training split can be used: import other images")
+    for split, rows in plan.splits.items():
+        good = collector.good[split]
+        images, kept = collector.images[split], int(good.sum())
+        move_to_end(images, ~good)
+        labels = [label for (_, label), is_good in zip(rows, good, strict=True) if is_good]
+        known = None if None in labels else np.array(labels, np.int32)
+        splits |= {split: (images[:kept], known)} if kept else {}
+    record = PictureRecord(options.fit if options.size else None, options.pixels, collector.depth or "8")
+    attributes = {"decoder": pictures.decoder(), picture_record.ATTRIBUTE: record.text()}
+    return Samples(splits, plan.classes, attributes)
 
 
 IMPORTER = Importer(

@@ -1,135 +1,154 @@
 """IDX files, the format of MNIST and its relatives (LeCun et al. 1998), plain or gzipped."""
 
 import gzip
-import os
+import io
 import re
 import zlib
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
-from distcnn.data.importers.archive import unpacked_limit
+from distcnn.data.importers.archive import files, unpacked_limit
 from distcnn.data.importers.importer import Importer, Options, Source
-from distcnn.data.importers.writer import Samples
+from distcnn.data.importers.writer import Pair, Samples
+from distcnn.data.label_values import MAX_CLASSES
 from distcnn.data.schema import MEMORY_LIMIT
 from distcnn.errors import DataError
-from distcnn.system.regular_files import open_regular
 
+QMNIST_COLUMNS = 8
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-NAME = re.compile(r"(?:^|-)(train|test|t10k)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?$")
-MEMBERS = [(split, kind) for split in ("train", "test") for kind in ("images", "labels")]
+NAME = re.compile(r"(?:^|-)(train|test|t10k)-(images|labels)[-.]idx[123]-(?:ubyte|int)(?:\.gz)?$")
+SPLITS, KINDS = ("train", "test"), ("images", "labels")
 
 WANTED = "wanted a folder with MNIST's four files, train-images-idx3-ubyte and so on, plain or .gz"
 
+Key = tuple[str, str]  # (split, kind)
+
 
 def recognizes(source: Source) -> bool:
-    """Return whether a source is a folder that has files with the names of MNIST's."""
-    return source.is_folder and any(map(NAME.search, os.listdir(source.path)))
+    """Return whether a source has files with the names of MNIST's."""
+    return any(NAME.search(_last(name)) for name in source.names)
 
 
 def read_idx_files(source: Source, options: Options) -> Samples:
-    """Return the samples in a folder's four IDX files.
+    """Return the samples in IDX files: of the training split and, if it is there, of the test split.
 
     EMNIST (Cohen et al. 2017) stores its images transposed: images in files whose names begin with "emnist-" are
-    transposed back.
+    transposed back. Of the labels of QMNIST (Yadav and Bottou 2019), eight for each image, the first is the class.
     """
-    paths = find_files(source.path)
-    arrays = {key: _checked(path, key[1], read_idx(path)) for key, path in paths.items()}
-    splits = {split: (arrays[split, "images"], arrays[split, "labels"]) for split in ("train", "test")}
-    for split, (images, labels) in splits.items():
-        if len(images) != len(labels):
-            found = f"{len(images)} {split} images and {len(labels)} labels"
-            raise DataError(f"{source.path} has {found}: download the files again")
-        if paths[split, "images"].name.startswith("emnist-"):
-            splits[split] = np.ascontiguousarray(images.swapaxes(2, 3)), labels
-    count = 1 + max(int(labels.max(initial=0)) for _, labels in splits.values())
+    chosen = choose_files(source.names, source.path)
+    found = {}
+    names = {name: key for key, name in chosen.items()}
+    for name, content in files(source.path, names.__contains__, MEMORY_LIMIT):
+        where = source.local_path(name) or f"{source.path}: {name}"
+        found[names[name]] = _checked(where, names[name][1], parse_idx(_unpacked(content, where), where))
+    splits: dict[str, Pair] = {}
+    for split in SPLITS:
+        if (split, "images") in found:
+            images, labels = found[split, "images"], found[split, "labels"]
+            if len(images) != len(labels):
+                counts = f"{len(images)} {split} images and {len(labels)} labels"
+                raise DataError(f"{source.path} has {counts}: download the files again")
+            if _last(chosen[split, "images"]).startswith("emnist-"):
+                images = np.ascontiguousarray(images.swapaxes(2, 3))
+            splits[split] = images, labels
+    count = 1 + max(int(labels.max(initial=0)) for _, labels in splits.values() if labels is not None)
     return Samples(splits, tuple(map(str, range(count))))
 
 
-def find_files(folder: str | Path) -> dict[tuple[str, str], Path]:
-    """Return the paths of the four files of a dataset, by (split, kind); a plain file is preferred to a gzipped one.
-
-    Names may have a prefix, as in emnist-letters-train-images-idx3-ubyte.gz, which must be the same for all four.
-    """
+def find_files(folder: str | Path) -> dict[Key, Path]:
+    """Return the paths of a dataset's files in a folder, by (split, kind)."""
     folder = Path(folder)
-    found: dict[tuple[str, str], dict[str, Path]] = {}
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; {WANTED}")
-    try:
-        paths = sorted(folder.iterdir(), reverse=True)  # so that a plain file replaces a gzipped one
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror}; {WANTED}") from None
-    for path in paths:
-        if match := NAME.search(path.name):
+    return {key: folder / name for key, name in choose_files(Source(folder).names, folder).items()}
+
+
+def choose_files(names: Iterable[str], where: str | Path) -> dict[Key, str]:
+    """Return the names of a dataset's files, by (split, kind); a plain file is preferred to a gzipped one.
+
+    Names may have a prefix, as in emnist-letters-train-images-idx3-ubyte.gz, which must be the same for all. The files
+    of the test split may be missing, both of them.
+    """
+    found: dict[Key, dict[str, str]] = {}
+    for name in sorted(names, reverse=True):  # so that a plain file replaces a gzipped one
+        if match := NAME.search(_last(name)):
             key = ("train" if match[1] == "train" else "test", match[2])
-            found.setdefault(key, {})[path.name.removesuffix(".gz")] = path
-    for split, kind in MEMBERS:
-        names = sorted(found.get((split, kind), ()))
-        if len(names) != 1:
-            several = f"several files of {split} {kind}, {', '.join(names)}"
-            raise DataError(f"{folder} holds {several if names else f'no {split} {kind}'}; {WANTED}")
-    return {key: path for key, candidates in found.items() for path in candidates.values()}
+            found.setdefault(key, {})[name.removesuffix(".gz")] = name
+    splits = SPLITS if any((split, kind) in found for split in SPLITS[1:] for kind in KINDS) else SPLITS[:1]
+    for split in splits:
+        for kind in KINDS:
+            candidates = sorted(found.get((split, kind), ()))
+            if len(candidates) != 1:
+                several = f"several files of {split} {kind}, {', '.join(candidates)}"
+                raise DataError(f"{where} holds {several if candidates else f'no {split} {kind}'}; {WANTED}")
+    return {key: name for key, candidates in found.items() for name in candidates.values()}
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """Return the array in an IDX file.
+    """Return the array in an IDX file, plain or gzipped."""
+    path = Path(path)
+    [(_, content)] = files(path.parent, path.name.__eq__, MEMORY_LIMIT)
+    return parse_idx(_unpacked(content, path), path)
+
+
+def parse_idx(content: bytes, where: str | Path) -> np.ndarray:
+    """Return the array in the content of an IDX file.
 
     The header is two zero bytes, a byte for the type, a byte for the number of dimensions, and each dimension as a
     big-endian uint32.
+
+    where: the file, for messages
     """
-    path = Path(path)
-    content = _content(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in TYPES or not content[3]:
         begin = content[:4].hex(" ")
-        raise DataError(f"{path} is not an IDX file (it begins with {begin}): download it again")
+        raise DataError(f"{where} is not an IDX file (it begins with {begin}): download it again")
     dtype, header = np.dtype(TYPES[content[2]]), 4 + 4 * content[3]
     shape = tuple(int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4))
     wanted = header + prod(shape) * dtype.itemsize
     if len(content) != wanted:
         found = f"{len(content)} bytes, but its shape {shape} needs {wanted}"
-        raise DataError(f"{path} has {found}: download it again")
+        raise DataError(f"{where} has {found}: download it again")
     return np.frombuffer(content, dtype, offset=header).reshape(shape)
 
 
-def _content(path: Path) -> bytes:
-    """Return a file's content, unpacked; DataError if that is more than `unpacked_limit` or MEMORY_LIMIT."""
-    try:
-        with open_regular(path) as file:
-            is_packed = file.read(2) == b"\x1f\x8b"
-            size = os.fstat(file.fileno()).st_size
-            limit = min(MEMORY_LIMIT, unpacked_limit(size) if is_packed else size + 1)
-            file.seek(0)
-            content = _read(gzip.GzipFile(fileobj=file) if is_packed else file, limit)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is damaged ({error}): download it again") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
-    if content is None:
-        found = f"{'unpacks to' if is_packed else 'has'} more than {limit >> 20} MiB, the limit"
-        raise DataError(f"{path} {found}{' for a file of its size' * is_packed}: import fewer images")
-    return content
-
-
-def _read(file: BinaryIO | gzip.GzipFile, limit: int) -> bytes | None:
-    """Return what a file still holds, or None if that is more than `limit` bytes; memory grows with what is there."""
+def _unpacked(content: bytes, where: str | Path) -> bytes:
+    """Return the content of a file, unpacked if it is gzipped; DataError if that is more than `unpacked_limit`."""
+    if content[:2] != b"\x1f\x8b":
+        return content
+    limit = min(MEMORY_LIMIT, unpacked_limit(len(content)))
     pieces, size = [], 0
-    while piece := file.read(2**24):
-        pieces.append(piece)
-        size += len(piece)
-        if size > limit:
-            return None
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            while size <= limit and (piece := file.read(2**24)):
+                pieces.append(piece)
+                size += len(piece)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{where} is damaged ({error}): download it again") from error
+    if size > limit:
+        found = f"unpacks to more than {limit >> 20} MiB, the limit for a file of its size"
+        raise DataError(f"{where} {found}: import fewer images")
     return b"".join(pieces)
 
 
-def _checked(path: Path, kind: str, array: np.ndarray) -> np.ndarray:
+def _checked(where: str | Path, kind: str, array: np.ndarray) -> np.ndarray:
     """Return images as [n, 1, h, w], labels as [n]; raise DataError unless the array is of that kind."""
+    if kind == "labels" and array.ndim == 2 and array.shape[1] == QMNIST_COLUMNS and array.dtype == ">i4":
+        array = array[:, 0]
+        if array.size and not 0 <= array.min() <= array.max() < MAX_CLASSES:
+            raise DataError(f"{where} holds labels from {array.min()} to {array.max()}: download it again")
+        return array.astype(np.int32)
     wanted = 3 if kind == "images" else 1
     if array.dtype != np.uint8 or array.ndim != wanted or not array.size:
         found = f"{array.dtype} {array.shape}; wanted {kind}, uint8 in {wanted} dimensions"
-        raise DataError(f"{path} holds {found}")
+        raise DataError(f"{where} holds {found}")
     return array[:, None] if kind == "images" else array
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 IMPORTER = Importer(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from distcnn.data.importers.archive import files
+from distcnn.data.importers.archive import SINGLE, files
 from distcnn.data.importers.writer import Samples
 
 
@@ -20,13 +20,62 @@ def no_progress(items: Iterable, title: str, total: int | None = None) -> Iterab
     return items
 
 
+def no_note(line: str) -> None:
+    """Tell nobody what an import has left out or changed; a function that prints the line has the same argument."""
+
+
 @dataclass(frozen=True)
 class Options:
-    """The user's options for an import."""
+    """The user's options for an import.
 
-    size: tuple[int, int] | None = None  # (h, w) to resize image files to
-    gray: bool = False  # whether to convert image files to gray
+    size: (h, w) to bring images to
+    gray: whether to convert images to gray
+    fit: how images get that size, one of `picture_size.FITS`
+    pixels: "uint8" or "float", the type that images are scaled to; None to keep what they have
+    skip_damaged: whether to leave damaged images out
+    images: the name of the array of training images; None to find out
+    labels: what holds the classes: a table's or an array's name, or "folders"; None to find out
+    layout: the axes of images in arrays, as `axes.parse_axes` reads them; None to find out
+    map_labels: whether each value of a label is a class, whatever number it is
+    label_column: the heading of the classes in a table; None to find out
+    test_split, validation_split: the fractions of the training images that become these splits; None if not said
+    seed: determines which images these are
+    processes: how many decode images; None for as many as there are cores, 0 for none but this one
+    progress: a function with the arguments of `no_progress`
+    note: is called with each line on what was left out or changed
+    """
+
+    size: tuple[int, int] | None = None
+    gray: bool = False
+    fit: str = "stretch"
+    pixels: str | None = None
+    skip_damaged: bool = False
+    images: str | None = None
+    labels: str | None = None
+    layout: str | None = None
+    map_labels: bool = False
+    label_column: str | None = None
+    test_split: float | None = None
+    validation_split: float | None = None
+    seed: int = 0
+    processes: int | None = None
     progress: Callable[..., Iterable] = no_progress
+    note: Callable[[str], None] = no_note
+
+
+PICTURES = {
+    "size": None,
+    "gray": False,
+    "fit": "stretch",
+    "pixels": None,
+    "skip_damaged": False,
+}  # and defaults
+
+
+def of_pictures(options: Options) -> str | None:
+    """Return the first option that applies to image files alone and is set, or None."""
+    given = [name for name, default in PICTURES.items() if getattr(options, name) != default]
+    return f"--{given[0].replace('_', '-')}" if given else None
 
 
 class Source:
@@ -34,6 +83,12 @@ class Source:
 
     def __init__(self, path: str | Path) -> None:
         self.path = path
+
+    def local_path(self, name: str) -> Path | None:
+        """Return the path of a file by its name, or None if it lies in an archive."""
+        if self.is_folder:
+            return Path(self.path, name)
+        return Path(self.path) if str(self.path).lower().endswith(SINGLE) else None
 
     @property
     def is_folder(self) -> bool:
@@ -66,4 +121,4 @@ class Importer:
     wanted: str  # for the message on a source that no importer recognizes: "MNIST's four IDX files"
     recognizes: Callable[[Source], bool]
     read: Callable[[Source, Options], Samples]
-    has_image_files: bool = False  # whether it reads image files, so that the options `size` and `gray` apply
+    has_image_files: bool = False  # whether it reads image files, so that the options of PICTURES apply

@@ -1,5 +1,6 @@
 """Write imported samples to the file of a dataset."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,17 +11,21 @@ from distcnn.data.fingerprint import digest, seal
 from distcnn.errors import DataError
 from distcnn.system.atomic_files import atomic_file
 
+Pair = tuple[np.ndarray, np.ndarray | None]  # images [n, c, h, w], labels [n] or None where nobody knows them
+SEALED = {"train", "test"}  # the splits that the seal covers
+
 
 @dataclass(frozen=True)
 class Samples:
     """The samples that an importer has read.
 
-    splits: {split: (images uint8 [n, c, h, w], labels [n])}; train is first.
+    splits: {split: (images uint8 or float32 [n, c, h, w], labels [n])}; train is first. Labels that are not known, of
+        images that are there for prediction, are None.
     classes: the names of the classes.
     attributes: further attributes of the file.
     """
 
-    splits: dict[str, tuple[np.ndarray, np.ndarray]]
+    splits: Mapping[str, Pair]
     classes: tuple[str, ...]
     attributes: dict[str, str] = field(default_factory=dict)
 
@@ -31,16 +36,26 @@ def write(path: str | Path, samples: Samples) -> None:
     The arrays are contiguous and not compressed, so that reading MNIST takes 30 ms.
     """
     _check_classes(samples.classes)
-    arrays: dict[str, np.ndarray] = {}
-    for split, (images, labels) in samples.splits.items():
-        arrays |= {f"{split}/images": images, f"{split}/labels": labels.astype(np.int32)}
     with atomic_file(path) as whole, h5py.File(whole, "w") as file:
         file.attrs["classes"] = samples.classes
         for name, text in samples.attributes.items():
             file.attrs[name] = text
         for split, (images, labels) in samples.splits.items():
-            file[f"{split}/images"], file[f"{split}/labels"] = images, labels
-        file["train"].attrs["seal"] = seal(digest(arrays).hex(), samples.classes)
+            file[f"{split}/images"] = images
+            if labels is not None:
+                file[f"{split}/labels"] = labels
+        if (sealed := _sealed(samples)) is not None:
+            file["train"].attrs["seal"] = seal(digest(sealed).hex(), samples.classes)
+
+
+def _sealed(samples: Samples) -> dict[str, np.ndarray] | None:
+    """Return the arrays that the seal covers, which are those that training reads; None if it reads others, too."""
+    arrays: dict[str, np.ndarray] = {}
+    for split, (images, labels) in samples.splits.items():
+        if split not in SEALED or labels is None:
+            return None
+        arrays |= {f"{split}/images": images, f"{split}/labels": labels.astype(np.int32)}
+    return arrays
 
 
 def _check_classes(classes: tuple[str, ...]) -> None:

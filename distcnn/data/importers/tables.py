@@ -1,0 +1,194 @@
+"""Tables of labels, .csv or .tsv: columns with the names of image files, their classes and perhaps their splits.
+
+Which column is which follows from what is in it: the names are those that match most files; classes stand in the only
+other column, in one with a usual name, or in several columns of 0 and 1 with one 1 in each row. What is open is asked.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from distcnn.data.importers.folder_names import WORDS
+from distcnn.errors import DataError
+
+ENDINGS = (".csv", ".tsv")
+NOT_LABELS = "submission"  # in the name of a table of zeros, in which somebody is to write predictions
+LABEL_NAMES = {
+    "label",
+    "labels",
+    "class",
+    "classes",
+    "classid",
+    "class_id",
+    "class_name",
+    "category",
+    "target",
+    "y",
+}
+LABEL_NAMES |= {"species", "breed", "diagnosis", "dx", "tag", "name", "type"}
+SPLIT_NAMES = ("split", "set", "subset", "partition", "dataset")
+SIZE = 2**26  # bytes of a table
+LOOK = 200  # rows that are looked at to find out which column is which
+MISSING = ("", "?", "nan", "none", "null")
+
+Row = list[str]
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a table says of an image; split: None if it does not say that."""
+
+    label: str
+    split: str | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a table says: by the name of the image file; missing: names of which there is no file."""
+
+    labels: dict[str, Label]
+    missing: tuple[str, ...]
+
+
+def is_table(name: str) -> bool:
+    """Return whether a file of this name may be a table of labels."""
+    last = name.rpartition("/")[2].lower()
+    return last.endswith(ENDINGS) and not last.startswith(".") and NOT_LABELS not in last
+
+
+class Names:
+    """The names of all image files, to be found by what a table calls them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = set(names)
+        self._by_last: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            last = name.rpartition("/")[2]
+            self._by_last[last].append(name)
+            self._by_last[last.rpartition(".")[0]].append(name)
+
+    def find(self, cell: str, folder: str) -> list[str]:
+        """Return the names that a cell may mean, of a table in a folder; the cell may lack folders and ending."""
+        cell = cell.strip().replace("\\", "/").removeprefix("./")
+        for exact in (f"{folder}/{cell}" if folder else cell, cell):
+            if exact in self._names:
+                return [exact]
+        found = self._by_last.get(cell.rpartition("/")[2], []) if cell else []
+        longer = [name for name in found if f"/{name}".endswith(f"/{cell}")]
+        return longer or found
+
+
+def read_table(name: str, content: bytes, names: Names, column: str | None) -> Table | None:
+    """Return what a table says of images, or None if it names none of them.
+
+    column: the heading of the labels; None to find it
+
+    Raises DataError if it is open where the labels are, or which file a name means.
+    """
+    rows = _rows(name, content)
+    folder = name.rpartition("/")[0]
+    paths = _path_column(rows, names, folder)
+    if paths is None:
+        return None
+    is_headed = not names.find(rows[0][paths], folder)
+    heads = [cell.strip() for cell in rows[0]] if is_headed else [str(k) for k in range(1, len(rows[0]) + 1)]
+    rows = rows[is_headed:]
+    splits = _split_column(heads, rows, paths)
+    labels = _labels(name, heads, rows, {paths} if splits is None else {paths, splits}, column)
+    return _matched(name, names, folder, ((row[paths], label, _split(row, splits)) for row, label in labels))
+
+
+def _matched(name: str, names: Names, folder: str, rows: Iterable[tuple[str, str, str | None]]) -> Table:
+    """Return a table by the names of files; rows: (what the table calls the file, label, split)."""
+    labels: dict[str, Label] = {}
+    missing = []
+    for cell, text, split in rows:
+        found = names.find(cell, folder)
+        if len(found) > 1:
+            raise DataError(
+                f"{name}: {cell!r} may be {found[0]} or {found[1]}: write folders before the name"
+            )
+        if not found:
+            missing.append(cell)
+        elif text.strip().lower() not in MISSING:
+            label = Label(text.strip(), split)
+            if labels.setdefault(found[0], label) != label:
+                both = f"{labels[found[0]].label} and {label.label}"
+                raise DataError(f"{name} says of {found[0]} that it is {both}: remove one row")
+    return Table(labels, tuple(missing))
+
+
+def _rows(name: str, content: bytes) -> list[Row]:
+    """Return the rows of a table, all of one length; the delimiter is the one that splits the first line most."""
+    text = content.decode("utf-8-sig", errors="replace")
+    first = text.partition("\n")[0]
+    delimiter = max("\t,;|", key=first.count)
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(row)]
+    except csv.Error as error:
+        raise DataError(f"{name} cannot be read as a table ({error}): save it as plain CSV") from None
+    width = max(map(len, rows), default=0)
+    return [row + [""] * (width - len(row)) for row in rows]
+
+
+def _path_column(rows: list[Row], names: Names, folder: str) -> int | None:
+    """Return the column whose cells are most often names of files, or None if none ever is."""
+    some = rows[: LOOK + 1]
+    if not some or len(some[0]) < 2:
+        return None
+    found = [sum(bool(names.find(row[k], folder)) for row in some) for k in range(len(some[0]))]
+    return found.index(max(found)) if any(found) else None
+
+
+def _split_column(heads: list[str], rows: list[Row], paths: int) -> int | None:
+    """Return the column that says to which split an image belongs, if there is one."""
+    for k, head in enumerate(heads):
+        if (
+            head.lower() in SPLIT_NAMES
+            and k != paths
+            and all(row[k].strip().lower() in WORDS for row in rows)
+        ):
+            return k
+    return None
+
+
+def _split(row: Row, column: int | None) -> str | None:
+    return None if column is None else WORDS[row[column].strip().lower()]
+
+
+def _labels(
+    name: str, heads: list[str], rows: list[Row], taken: set[int], column: str | None
+) -> Iterable[tuple[Row, str]]:
+    """Yield (row, label) for each row; taken: the columns that hold something else."""
+    others = [k for k in range(len(heads)) if k not in taken and any(row[k].strip() for row in rows)]
+    if column is not None:
+        others = [k for k in range(len(heads)) if heads[k] == column]
+        if len(others) != 1:
+            raise DataError(f"{name} has no column {column}: it has {', '.join(heads)}")
+    usual = [k for k in others if heads[k].lower() in LABEL_NAMES]
+    chosen = others if len(others) == 1 else usual
+    if len(chosen) == 1:
+        return ((row, row[chosen[0]]) for row in rows)
+    if len(others) > 1 and all(_is_one_hot([row[k] for k in others]) for row in rows):
+        return ((row, heads[next(k for k in others if _is_one(row[k]))]) for row in rows)
+    columns = ", ".join(heads[k] for k in others)
+    raise DataError(
+        f"{name} has columns {columns or 'of nothing'}; say which holds the classes: --label-column NAME"
+    )
+
+
+def _is_one_hot(cells: list[str]) -> bool:
+    """Return whether a row has zeros and exactly one 1."""
+    return sum(map(_is_one, cells)) == 1 and all(_is_one(cell) or _is_zero(cell) for cell in cells)
+
+
+def _is_one(cell: str) -> bool:
+    return cell.strip() in ("1", "1.0", "True", "true")
+
+
+def _is_zero(cell: str) -> bool:
+    return cell.strip() in ("0", "0.0", "False", "false")

@@ -1,0 +1,66 @@
+"""Several processes call a function: every item has a result, whatever happens to a process."""
+
+import os
+import signal
+
+import pytest
+
+from distcnn.system import process_pool
+from distcnn.system.process_pool import Crashed, in_processes
+
+
+def act(word):
+    """Do what an item says, in a process of the pool."""
+    if word == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if word == "raise":
+        raise ValueError
+    return f"did {word}"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("crashes", [(), (0,), (4,), (9,), (3, 4, 5)])
+def test_a_crash_costs_one_item(count, crashes):
+    items = [("crash", k) if k in crashes else ("work", k) for k in range(10)]
+    batches = [[(word, k) for word, k in items[start : start + 4]] for start in (0, 4, 8)]
+    found = dict(in_processes(first, batches, count))
+    assert found == {(word, k): Crashed("SIGSEGV") if k in crashes else "did work" for word, k in items}
+
+
+def first(item):
+    return act(item[0])
+
+
+def test_batches_are_asked_for_when_there_is_nothing_to_do():
+    asked = []
+
+    def batches():
+        for k in range(20):
+            asked.append(k)
+            yield [f"{k}"]
+
+    results = in_processes(act, batches(), 2)
+    next(results)
+    assert len(asked) <= 3
+    assert len(list(results)) == 19
+
+
+def test_no_items_start_no_process(monkeypatch):
+    monkeypatch.setattr(process_pool.subprocess, "Popen", None)
+    assert list(in_processes(act, [], 4)) == []
+
+
+def test_an_exception_is_a_mistake_of_the_program():
+    with pytest.raises(RuntimeError, match="exit code 1"):
+        list(in_processes(act, [["raise"]], 1))
+
+
+def test_a_limit_of_the_users_own_stays(run):
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_CPU, (30, 30)); "
+        "from distcnn.system.process_pool import in_processes; "
+        "from distcnn.data.importers.decoding import Item, outcome; "
+        "print(len(list(in_processes(outcome, [[Item(1, b'', None, 9)]], 1))))"
+    )
+    done = run("python", "-c", code)
+    assert done.stdout == "1\n", done.stderr
