@@ -47,7 +47,7 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
         dataset, split = load_split(comm, state, where, options.split, options.data)
         return Images(split.images, split.labels, dataset.classes, dataset.name, options.split)
     config = on_root(comm, from_toml, state.config_toml, where)
-    found = load_images(options.data or config.data, comm, options.split)
+    found = load_images(options.data or config.data, comm, options.split, config.data_mode)
     on_all(comm, check_images, found.name, found.images, found.classes, state, where)
     return found
 

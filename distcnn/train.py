@@ -10,13 +10,14 @@ if __name__ == "__main__":
     answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 from distcnn import models
 from distcnn.config.checks import check_consistency
 from distcnn.config.parser import parse
 from distcnn.config.settings import Config, Request
-from distcnn.errors import StepDiverged, Stopped
+from distcnn.errors import DataError, StepDiverged, Stopped
 from distcnn.network.plan import Block
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -43,11 +44,15 @@ def train(trainer: Trainer, replicas: Replicas, recorder: Recorder, stop: StopRe
     finished it. So its work may be done twice.
     """
     batches = trainer.remaining()
-    over = after_step(trainer, replicas, recorder)
-    while not over:
-        step(trainer, replicas, next(batches), stop.requested)
-        recorder.step(trainer.progress)
+    try:
         over = after_step(trainer, replicas, recorder)
+        while not over:
+            step(trainer, replicas, next(batches), stop.requested)
+            recorder.step(trainer.progress)
+            over = after_step(trainer, replicas, recorder)
+    except DataError:  # a file that is streamed cannot be read any more
+        save(trainer, replicas, recorder)
+        raise
     return trainer.progress.stop_requested and not trainer.finished
 
 
@@ -73,10 +78,10 @@ def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> bool
     last = enough_steps(trainer, config)
     over = last or trainer.progress.stop_requested or trainer.finished
     saves = over or trainer.between_epochs or every(config.checkpoint_every, trainer)
-    if saves or every(config.replica_check_every, trainer) or not replicas.compared:
-        replicas.compare(trainer.arrays, trainer.progress)
     if saves:
-        trainer.replica.require_finite()
+        require_sound(trainer, replicas)
+    elif every(config.replica_check_every, trainer) or not replicas.compared:
+        replicas.compare(trainer.arrays, trainer.progress)
     if trainer.epoch_done or (last and not trainer.between_epochs):
         recorder.epoch(trainer.progress, trainer.evaluations(), waited_seconds(trainer), trainer.digest)
     if trainer.epoch_done:
@@ -84,6 +89,18 @@ def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> bool
     if saves:
         recorder.save(trainer.steps, trainer.state)
     return over or trainer.finished
+
+
+def require_sound(trainer: Trainer, replicas: Replicas) -> None:
+    """Raise an exception, on all ranks, if replicas differ or weights are not finite, so that none are saved."""
+    replicas.compare(trainer.arrays, trainer.progress)
+    trainer.replica.require_finite()
+
+
+def save(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> None:
+    """Save the state after the last finished step."""
+    require_sound(trainer, replicas)
+    recorder.save(trainer.steps, trainer.state)
 
 
 def every(steps: int, trainer: Trainer) -> bool:
@@ -150,9 +167,11 @@ def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
     """Check the request, and return its Run and a Trainer; write nothing. Collective."""
     on_root(comm, models.check, request.config.model)
     run = on_root(comm, run_folder.find, request, warn)
-    config = run.config
-    on_root(comm, check_consistency, config)
-    trainer = Trainer(config, load_data(config, comm), comm)
+    on_root(comm, check_consistency, run.config)
+    dataset = load_data(run.config, comm)
+    run = replace(run, config=replace(run.config, data_mode=dataset.mode))
+    on_root(comm, check_consistency, run.config)  # now that the mode is known
+    trainer = Trainer(run.config, dataset, comm)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
     return run, trainer

@@ -1,19 +1,22 @@
-"""A dataset in memory: one read-only copy per node, which all ranks of the node share."""
+"""A dataset: streamed, or in memory, with one read-only copy per node, which all ranks of the node share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distcnn.config.types import AUTO, STREAM
 from distcnn.data.classes import numbered
 from distcnn.data.fingerprint import REMEDY, digest, seal
 from distcnn.data.hdf5_file import DIGITS, open_hdf5
+from distcnn.data.mode import mode_of
 from distcnn.data.schema import Schema, label_value_problem, pixel_value_problem, schema_of
 from distcnn.data.split import move_to_end, validation_mask
+from distcnn.data.splits import Dataset, Split
+from distcnn.data.stream.loading import load_streamed
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.shared_memory import share
@@ -27,38 +30,23 @@ Arrays = dict[str, np.ndarray]  # by name: "train/images", ...
 Fields = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type, by name
 
 
-@dataclass(frozen=True)
-class Split:
-    """Samples for one purpose: training, validation or test."""
-
-    images: np.ndarray  # uint8 or float32 [n, c, h, w]
-    labels: np.ndarray  # int32 [n]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """All samples of a file."""
-
-    name: str
-    fingerprint: str  # SHA-256, in hex, over all arrays of the file: name, type, shape, values
-    classes: tuple[str, ...]
-    train: Split
-    test: Split | None
-    validation: Split | None = None
-
-
-def load(path: str | Path | None, comm: Comm, validation: float = 0.0, seed: int = 0) -> Dataset:
+def load(
+    path: str | Path | None, comm: Comm, validation: float = 0.0, seed: int = 0, mode: str = AUTO
+) -> Dataset:
     """Read and check a dataset on all ranks of `comm` together.
 
     path: the HDF5 file; None for the handwritten digits that come with distcnn.
     comm: the communicator; the function is collective.
     validation: the fraction of the training samples that becomes the validation split.
     seed: determines which samples these are.
+    mode: MEMORY, STREAM or AUTO, which streams only what has more than MEMORY_LIMIT bytes.
 
     Raises the same DataError on every rank.
     """
     path = DIGITS if path is None else Path(path)
     schema = on_root(comm, _read_schema, path)
+    if mode_of(mode, schema.image_bytes) == STREAM:
+        return load_streamed(path, schema, comm, validation, seed)
     fields = _fields(schema)
     mask = on_all(comm, validation_mask, schema.images["train"][0], validation, seed)
     shared = share(comm, list(fields.values()), partial(_fill, path, schema, mask))

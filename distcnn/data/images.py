@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
+from distcnn.config.types import AUTO, STREAM
 from distcnn.data.classes import class_names
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import DIGITS, open_hdf5
+from distcnn.data.mode import mode_of
 from distcnn.data.schema import (
-    MEMORY_LIMIT,
     dataset_problems,
     label_value_problem,
     pixel_value_problem,
     type_of,
     with_channels,
 )
+from distcnn.data.stream.images import StreamedImages
+from distcnn.data.stream.source import Part
+from distcnn.data.stream.survey import survey
 from distcnn.errors import DataError
-from distcnn.parallel.collective import on_root
+from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.shared_memory import share
 
 if TYPE_CHECKING:
@@ -35,7 +40,7 @@ BARE = "images"  # stands for the split where a file has none
 class Images:
     """Images to predict."""
 
-    images: np.ndarray  # uint8 or float32 [n, c, h, w]
+    images: Any  # uint8 or float32 [n, c, h, w]: an array, or a StreamedImages
     labels: np.ndarray | None  # int32 [n]
     classes: tuple[str, ...] | None  # the names in the file
     name: str  # the name of the file, for messages
@@ -53,25 +58,33 @@ class _Found:
     classes: tuple[str, ...] | None
 
 
-def load_images(path: str | Path | None, comm: Comm, split: str | None = None) -> Images:
+def load_images(path: str | Path | None, comm: Comm, split: str | None = None, mode: str = AUTO) -> Images:
     """Read and check a file's images on all ranks of `comm` together.
 
     path: the HDF5 file; None for the handwritten digits that come with distcnn.
     comm: the communicator; the function is collective.
     split: the name of a group in the file; None for /test, or for /images in a file without /test.
+    mode: MEMORY, STREAM or AUTO; what does not fit into memory is streamed in any mode.
 
     Raises the same DataError on every rank.
     """
     path = DIGITS if path is None else Path(path)
     found = on_root(comm, _inspect, path, split)
-    fields = [(with_channels(found.shape), found.dtype), (found.shape[:1], np.int32)]
-    arrays = share(comm, fields[: len(found.names)], partial(_fill, path, found))
-    labels = arrays[1] if len(arrays) > 1 else None
-    return Images(arrays[0], labels, found.classes, path.stem, found.split)
+    shape, dtype = with_channels(found.shape), np.dtype(found.dtype)
+    fields = [(shape, dtype), (found.shape[:1], np.dtype(np.int32))]
+    if STREAM in (mode, mode_of(AUTO, prod(shape) * dtype.itemsize)):
+        parts = [Part(path, found.names[0].strip("/"))]
+        images: Any = on_all(comm, StreamedImages.of_parts, parts, shape[1:], dtype)
+        if dtype.kind == "f":
+            survey(images, comm)  # checks every pixel
+        labels = share(comm, fields[1 : len(found.names)], partial(_fill, path, found, None))
+    else:
+        images, *labels = share(comm, fields[: len(found.names)], partial(_fill, path, found))
+    return Images(images, labels[0] if labels else None, found.classes, path.stem, found.split)
 
 
 def _inspect(path: Path, split: str | None) -> _Found:
-    """Return the names, shapes and types in the file; raise DataError if its images cannot be read into memory."""
+    """Return the names, shapes and types in the file; raise DataError if they are not what prediction needs."""
     with open_hdf5(path) as file:
         split = split or _default(file)
         prefix = "" if split == BARE else f"/{split}"
@@ -90,8 +103,6 @@ def _problems(prefix: str, names: tuple[str, ...], arrays: list[h5py.Dataset]) -
     found = [problem for pair in zip(names, arrays, strict=True) for problem in dataset_problems(*pair)]
     if len({array.shape[:1] for array in arrays}) > 1:
         found.append(f"{prefix} holds {len(arrays[0])} images and {len(arrays[1])} labels")
-    if arrays[0].nbytes > MEMORY_LIMIT:
-        found.append(f"{names[0]} has {arrays[0].nbytes / 2**30:.1f} GiB; at most 4 GiB: cut it")
     return found
 
 
@@ -100,11 +111,13 @@ def _default(file: h5py.File) -> str:
     return BARE if BARE in file and "test" not in file else "test"
 
 
-def _fill(path: Path, found: _Found, images: np.ndarray, labels: np.ndarray | None = None) -> None:
-    """Read the file into the shared arrays of a node, and check every value."""
+def _fill(path: Path, found: _Found, images: np.ndarray | None, labels: np.ndarray | None = None) -> None:
+    """Read the file into the shared arrays of a node, as far as there are any, and check every value."""
+    problem = None
     with open_hdf5(path) as file:
-        file[found.names[0]].read_direct(images.reshape(found.shape))
-        problem = pixel_value_problem(found.names[0], images)
+        if images is not None:
+            file[found.names[0]].read_direct(images.reshape(found.shape))
+            problem = pixel_value_problem(found.names[0], images)
         if labels is not None and not problem:
             values = file[found.names[1]][:]
             problem = label_value_problem(found.names[1], values, found.classes)

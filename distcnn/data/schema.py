@@ -13,6 +13,7 @@ the first problem, but `info` shows all of them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import h5py
 import numpy as np
@@ -23,7 +24,9 @@ from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.errors import DataError
 
 SPLITS = ("train", "test")  # the groups in a file; the validation split is made from /train
-MEMORY_LIMIT = 4 * 2**30  # bytes of decoded samples
+# Bytes of decoded images that are read into memory. It must never change, as larger files are streamed, which gives
+# another order of samples.
+MEMORY_LIMIT = 4 * 2**30
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Schema:
     dtype: str  # of the images: "uint8" or "float32"
     classes: tuple[str, ...] | None
     seal: str | None = None
+
+    @property
+    def image_bytes(self) -> int:
+        """The number of bytes of all images in memory."""
+        return sum(map(prod, self.images.values())) * np.dtype(self.dtype).itemsize
 
 
 def schema_of(file: h5py.File) -> Schema:
@@ -131,7 +139,7 @@ def label_problems(name: str, labels: h5py.Dataset) -> Iterator[str]:
 
 
 def consistency_problems(found: dict[str, h5py.Dataset]) -> Iterator[str]:
-    """Yield which datasets are not consistent with each other, and whether all of them are too large for memory."""
+    """Yield which datasets are not consistent with each other."""
     shapes = {name: dataset.shape for name, dataset in found.items() if dataset.shape}
     for split in SPLITS:
         images, labels = (shapes.get(f"/{split}/{kind}", [None])[0] for kind in ("images", "labels"))
@@ -141,10 +149,6 @@ def consistency_problems(found: dict[str, h5py.Dataset]) -> Iterator[str]:
         train, test = (_kind_of(found[f"/{split}/images"]) for split in SPLITS)
         if train != test:
             yield f"/train/images are {train}, /test/images {test}: store both with one type and shape"
-    size = sum(dataset.nbytes for dataset in found.values() if type_of(dataset) != "objects")
-    if size > MEMORY_LIMIT:
-        limit = f"{MEMORY_LIMIT / 2**30:.0f} GiB"
-        yield f"{size / 2**30:.1f} GiB of samples; at most {limit}: larger files cannot be streamed yet"
 
 
 def _kind_of(images: h5py.Dataset) -> str:
@@ -174,8 +178,12 @@ def label_value_problem(name: str, labels: np.ndarray, classes: tuple[str, ...] 
     return f"{found}, but {named}: count from 0, or name all classes"
 
 
-def pixel_value_problem(name: str, images: np.ndarray) -> str | None:
-    """Return what is wrong with the pixels of images [n, c, h, w], or None."""
+def pixel_value_problem(name: str, images: np.ndarray, number: int = 0) -> str | None:
+    """Return what is wrong with the pixels of images [n, c, h, w], or None.
+
+    name: the path of the dataset, for the message.
+    number: that of the first of the images in the dataset.
+    """
     if images.dtype.kind != "f":
         return None
     extremes = [images.min(), images.max()]  # both are NaN if any pixel is
@@ -183,5 +191,5 @@ def pixel_value_problem(name: str, images: np.ndarray) -> str | None:
         return None
     first, image = next((i, image) for i, image in enumerate(images) if not np.isfinite(image).all())
     value = image[~np.isfinite(image)][0]
-    found = f"{name}[{first}] has a pixel that is {value}"
+    found = f"{name}[{number + first}] has a pixel that is {value}"
     return f"{found}; wanted finite numbers: repair or leave out such images"

@@ -17,15 +17,21 @@ def validation_mask(n: int, fraction: float, seed: int) -> np.ndarray:
 
     Raises DataError if the fraction is not 0 and one of the two splits would be empty.
     """
-    count = int(n * fraction + 0.5)
-    if fraction and not 0 < count < n:
-        found = f"a validation split of {fraction} takes {count} of {n} training images"
-        raise DataError(f"{found}; wanted some, and not all")
+    count = validation_count(n, fraction)
     mask = np.zeros(n, bool)
     if count:
         words = random.words(seed, random.VALIDATION, 0, n)
         mask[np.argsort(words, kind="stable")[:count]] = True
     return mask
+
+
+def validation_count(n: int, fraction: float) -> int:
+    """Return how many of `n` training samples are for validation; the arguments are those of `validation_mask`."""
+    count = int(n * fraction + 0.5)
+    if fraction and not 0 < count < n:
+        found = f"a validation split of {fraction} takes {count} of {n} training images"
+        raise DataError(f"{found}; wanted some, and not all")
+    return count
 
 
 def move_to_end(array: np.ndarray, mask: np.ndarray) -> None:

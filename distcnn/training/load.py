@@ -10,6 +10,7 @@ import numpy as np
 
 from distcnn.config.parser import Parser
 from distcnn.config.toml import from_toml
+from distcnn.config.types import AUTO
 from distcnn.data.dataset import Dataset, Split, load
 from distcnn.errors import CheckpointError, DataError
 from distcnn.kernels.activations import softmax_forward
@@ -108,7 +109,9 @@ def load_split(
     """
     config = on_root(comm, from_toml, state.config_toml, where)
     path = data or config.data
-    dataset = load(path, comm, config.validation_split, config.seed)
+    # Other data may need the other mode; only the validation split depends on it.
+    mode = AUTO if data and not config.validation_split else config.data_mode
+    dataset = load(path, comm, config.validation_split, config.seed, mode)
     if config.validation_split and dataset.fingerprint != state.data_fingerprint:
         dataset = load(path, comm)  # other data, of which training has used nothing
     split = getattr(dataset, name)

@@ -6,10 +6,12 @@ import numpy as np
 
 from distcnn.config import augment_spec
 from distcnn.config.settings import Config
+from distcnn.config.types import STREAM
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import Dataset, load
 from distcnn.data.statistics import channel_statistics
+from distcnn.data.stream.batches import StreamedBatches
 from distcnn.errors import ConfigError
 from distcnn.models import build, check_memory
 from distcnn.network.group_plan import partition_unit
@@ -20,13 +22,16 @@ from distcnn.training.optimizers import OPTIMIZERS
 
 def load_data(config: Config, comm: Comm) -> Dataset:
     """Return the dataset that the settings name, with its validation split. Collective."""
-    return load(config.data, comm, config.validation_split, config.seed)
+    return load(config.data, comm, config.validation_split, config.seed, config.data_mode)
 
 
 def make_batches(config: Config, dataset: Dataset, comm: Comm) -> Batches:
     """Return the batches of the training split, partitioned among the ranks of `comm`."""
     unit = partition_unit(config.norm_group)
-    return Batches(dataset.train, config.batch_size, config.seed, comm.rank, comm.size, unit)
+    numbers = config.batch_size, config.seed, comm.rank, comm.size, unit
+    if dataset.mode == STREAM:
+        return StreamedBatches(dataset.train, *numbers, window=config.window, epochs=config.epochs)
+    return Batches(dataset.train, *numbers)
 
 
 def most_workers(config: Config, batches: Batches) -> int:
@@ -81,7 +86,7 @@ def normalization(config: Config, dataset: Dataset) -> tuple[np.ndarray, np.ndar
     """
     images = dataset.train.images
     if config.normalize == "channel":
-        mean, std = channel_statistics(images)
+        mean, std = dataset.statistics or channel_statistics(images)
         return mean.astype(np.float32), std.astype(np.float32)
     zeros = np.zeros(images.shape[1], np.float32)
     return zeros, zeros + np.float32(255 if images.dtype == np.uint8 else 1)

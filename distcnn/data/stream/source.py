@@ -1,0 +1,96 @@
+"""Images of one split, which may lie in several datasets of several files; rows are counted over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from distcnn.data.schema import pixel_value_problem
+from distcnn.data.stream.storage import Storage, open_storage
+from distcnn.data.stream.units import Units, unit_rows, units_of
+from distcnn.errors import DataError
+
+Convert = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A dataset of images.
+
+    path: of its file.
+    name: in the file.
+    convert: convert(rows) returns rows as they are stored in the shape [n, c, h, w], of any type whose values `Source`
+        may copy; None if only their shape may differ.
+    """
+
+    path: Path
+    name: str
+    convert: Convert | None = None
+
+
+class Source:
+    """Reads the images of datasets that follow each other.
+
+    parts: the datasets.
+    shape: (c, h, w) of an image.
+    dtype: uint8 or float32, in which images are returned.
+    units: the units of all datasets.
+
+    Raises DataError if a file is damaged.
+    """
+
+    def __init__(self, parts: Sequence[Part], shape: tuple[int, ...], dtype: np.dtype):
+        self.parts, self.shape, self.dtype = parts, shape, dtype
+        self._storages = [open_storage(part.path, part.name) for part in parts]
+        lengths = [_rows_of(storage) for storage in self._storages]
+        self._ends = list(accumulate(lengths))
+        steps = [
+            unit_rows(rows, storage.row_bytes, storage.chunk_rows)
+            for rows, storage in zip(lengths, self._storages, strict=True)
+        ]
+        self.units: Units = units_of(list(zip(lengths, steps, strict=True)))
+
+    @property
+    def bytes_read(self) -> int:
+        """The number of bytes that were read from the files so far."""
+        return sum(storage.bytes_read for storage in self._storages)
+
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Read rows [start, stop), which must lie in one dataset, to `out` [stop - start, c, h, w], contiguous.
+
+        Raises DataError if the file is damaged or has changed since it was opened.
+        """
+        part, storage, first = self._find(start)
+        stored = stop - start, *storage.shape[1:]
+        if part.convert is None and storage.dtype == out.dtype:
+            storage.read(start - first, stop - first, out.reshape(stored))
+            return
+        rows = np.empty(stored, storage.dtype)
+        storage.read(start - first, stop - first, rows)
+        out[...] = part.convert(rows) if part.convert else rows.reshape(out.shape)
+
+    def check(self, start: int, images: np.ndarray) -> None:
+        """Raise DataError if a pixel of images, which were read from row `start` on, is not finite."""
+        part, _, first = self._find(start)
+        problem = pixel_value_problem(f"/{part.name}", images, start - first)
+        if problem:
+            raise DataError(f"{part.path}: {problem}")
+
+    def advise(self, start: int, stop: int) -> None:
+        """Let the system begin to read rows [start, stop), which must lie in one dataset, from the disk."""
+        _, storage, first = self._find(start)
+        storage.advise(start - first, stop - first)
+
+    def _find(self, row: int) -> tuple[Part, Storage, int]:
+        """Return the dataset that contains a row, its storage, and the number of its first row."""
+        k = int(np.searchsorted(self._ends, row, "right"))
+        return self.parts[k], self._storages[k], self._ends[k] - _rows_of(self._storages[k])
+
+
+def _rows_of(storage: Storage) -> int:
+    """Return the number of rows of a storage."""
+    return int(storage.shape[0])
