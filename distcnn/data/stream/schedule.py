@@ -90,7 +90,7 @@ class Schedule:
         return int(self._reach[count - 1]) if count else 0
 
     def _reads(self, place: int, before: list[Turn], begin: int) -> Iterator[np.ndarray]:
-        """Yield the reads of each window of a position, [units, 8]: the step that needs them, then the fields of Read."""
+        """Yield the reads of each window of a position, [units, 8]: the step that needs it, then the fields of Read."""
         turns = [*before[-2:], *self.turns[place]]
         skipped = len(turns) - len(self.turns[place])
         for k, window in enumerate(self.windows[place]):
