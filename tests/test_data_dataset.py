@@ -371,8 +371,3 @@ def test_a_link_within_the_file_is_followed(tmp_path):
     with h5py.File(path, "a") as file:
         file["test"] = h5py.SoftLink("/train")
     np.testing.assert_array_equal(load(path, SerialComm()).test.images, IMAGES)
-
-
-def test_files_larger_than_memory_mode_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(schema, "MEMORY_LIMIT", 400)
-    assert "larger files cannot be streamed yet" in message(write(tmp_path / "large.h5"))

@@ -77,7 +77,7 @@ def test_seed_and_epoch_change_the_order(seed, epoch):
 
 
 def test_classes_that_are_sorted_mix():
-    """Chi squared of the labels of 100 batches, per degree of freedom, is near 1; of neighboring rows it would be 50."""
+    """Chi squared of the labels of 100 batches is near 1 per degree of freedom; of neighboring rows it would be 50."""
     n, classes, batch_size = 200_000, 10, 128
     sizes = units_of([(n, 50)]).size
     order = Order(0, 0, sizes, batch_size, 32)

@@ -207,7 +207,7 @@ def test_a_failing_disk(tmp_path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(storage.os, "preadv", fail)
-    with pytest.raises(DataError, match="damaged, or its disk fails: copy it again .*Input/output error"):
+    with pytest.raises(DataError, match=r"damaged, or its disk fails: copy it again .*Input/output error"):
         found.read(0, 1, np.empty_like(array()[:1]))
 
 

@@ -16,7 +16,10 @@ STORAGE = {
     "contiguous": {},
     "gzip": {"chunks": (4, *SHAPE), "compression": "gzip", "shuffle": True},
     "lzf": {"chunks": (8, *SHAPE), "compression": "lzf"},
-    "rows": {"chunks": (2, 1, 5, 7), "compression": "gzip"},  # chunks that divide images, and reach beyond them
+    "rows": {
+        "chunks": (2, 1, 5, 7),
+        "compression": "gzip",
+    },  # chunks that divide images, and reach beyond them
 }
 
 
@@ -29,7 +32,7 @@ def numbered(n, shape=SHAPE, dtype="uint8"):
     """Return n images that differ, and labels, sorted by class."""
     images = np.random.default_rng(0).integers(0, 200, (n, *shape)).astype(dtype)
     labels = np.sort(np.arange(n) % 10)
-    return images + labels.astype(dtype)[:, None, None, None], labels
+    return images + labels.astype(dtype).reshape(-1, *[1] * len(shape)), labels
 
 
 def write(path, storage="contiguous", train=TRAIN, test=TEST, dtype="uint8", **changes):

@@ -48,13 +48,12 @@ def load_streamed(path: Path, schema: Schema, comm: Comm, validation: float, see
     surveys = {split: survey(each, comm) for split, each in images.items()}
     on_root(comm, _check_seal, path, schema, images)
     fingerprint, means = on_root(comm, _summary, images, surveys, training, file_digest)
-    train, count = images["train"], training.rows
-    splits = {split: Split(each, labels[split]) for split, each in images.items()}
-    splits["train"] = Split(StreamedImages(train.source, training), labels["train"][:count])
-    if held_out:
-        splits["validation"] = Split(StreamedImages(train.source, held_out), labels["train"][count:])
+    source, count = images["train"].source, training.rows
+    train = Split(StreamedImages(source, training), labels["train"][:count])
+    test = Split(images["test"], labels["test"]) if "test" in images else None
+    rest = Split(StreamedImages(source, held_out), labels["train"][count:]) if held_out else None
     classes = schema.classes or numbered(labels.values())
-    return Dataset(path.stem, fingerprint, classes, **splits, mode=STREAM, statistics=means)
+    return Dataset(path.stem, fingerprint, classes, train, test, rest, STREAM, means)
 
 
 def _open(path: Path, schema: Schema, split: str) -> StreamedImages:
