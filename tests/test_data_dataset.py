@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from distcnn.data import fingerprint, schema
+from distcnn.data import fingerprint
 from distcnn.data.dataset import load
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm

@@ -100,13 +100,13 @@ def test_a_window_has_enough_units():
 @pytest.mark.parametrize(
     ("rows", "row_bytes", "chunk_rows", "wanted"),
     [
-        (60_000, 784, 1, 512),  # at least 256 KiB
-        (60_000, 784, 64, 512),  # the same in chunks
-        (60_000, 784, 100, 400),
+        (60_000, 784, 1, 256),  # at most 256 KiB
+        (60_000, 784, 64, 256),  # the same in chunks
+        (60_000, 784, 100, 200),
         (60_000, 784, 4096, 4096),  # no part of a chunk
         (100, 784, 1, 100),
         (10, 2**20, 1, 1),
-        (2**33, 784, 1, 2**13),  # at most about 2**20 units
+        (2**33, 784, 1, 2**12),  # at most about 2**21 units
     ],
 )
 def test_units(rows, row_bytes, chunk_rows, wanted):

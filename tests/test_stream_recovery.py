@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.mpirun,
     pytest.mark.skipif(not jobs.tolerant(), reason="only Open MPI 5 survives the death of a rank"),
 ]
-STEPS = 45  # an epoch has 24, and windows turn after steps 8, 16 and 24
+STEPS = 45  # an epoch has 24, and windows turn after each 4
 OPTIONS = "--batch-size", 64, "--window", 1, "--learning-rate", 0.01
 DEATHS = {
     "at a turn": "death@step:1:8",

@@ -15,7 +15,7 @@ TRAIN, TEST = 1500, 100  # images
 STORAGE = {
     "contiguous": {},
     "gzip": {"chunks": (4, *SHAPE), "compression": "gzip", "shuffle": True},
-    "lzf": {"chunks": (8, *SHAPE), "compression": "lzf"},
+    "lzf": {"chunks": (1, *SHAPE), "compression": "lzf"},
     "rows": {
         "chunks": (2, 1, 5, 7),
         "compression": "gzip",
