@@ -16,7 +16,8 @@ from distcnn.data.mode import mode_of
 from distcnn.data.schema import Schema, label_value_problem, pixel_value_problem, schema_of
 from distcnn.data.split import move_to_end, validation_mask
 from distcnn.data.splits import Dataset, Split
-from distcnn.data.stream.loading import load_streamed
+from distcnn.data.stream.loading import Described, load_streamed
+from distcnn.data.stream.source import Part
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.shared_memory import share
@@ -46,7 +47,7 @@ def load(
     path = DIGITS if path is None else Path(path)
     schema = on_root(comm, _read_schema, path)
     if mode_of(mode, schema.image_bytes) == STREAM:
-        return load_streamed(path, schema, comm, validation, seed)
+        return load_streamed(_described(path, schema), comm, validation, seed)
     fields = _fields(schema)
     mask = on_all(comm, validation_mask, schema.images["train"][0], validation, seed)
     shared = share(comm, list(fields.values()), partial(_fill, path, schema, mask))
@@ -62,6 +63,21 @@ def load(
 def _read_schema(path: Path) -> Schema:
     with open_hdf5(path) as file:
         return schema_of(file)
+
+
+def _described(path: Path, schema: Schema) -> Described:
+    """Return what stream mode needs to know of a file."""
+    parts = {split: [Part(path, f"{split}/images")] for split in schema.images}
+    shape, labels = schema.images["train"][1:], partial(_read_labels, path, schema)
+    return Described(path.stem, path, parts, shape, schema.dtype, labels, schema.classes, schema.seal)
+
+
+def _read_labels(path: Path, schema: Schema, split: str) -> np.ndarray:
+    """Return the labels of a split, int32 [n], and check their values."""
+    with open_hdf5(path) as file:
+        values = file[split]["labels"][:]
+    _raise(path, label_value_problem(f"/{split}/labels", values, schema.classes))
+    return values.astype(np.int32)
 
 
 def _fields(schema: Schema) -> Fields:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from distcnn.config.types import STREAM
 from distcnn.data.classes import numbered
 from distcnn.data.fingerprint import REMEDY, Piecewise, digest_of, seal
-from distcnn.data.hdf5_file import open_hdf5
-from distcnn.data.schema import Schema, label_value_problem
 from distcnn.data.split import move_to_end
 from distcnn.data.splits import Dataset, Split
 from distcnn.data.stream import notes
@@ -27,68 +25,84 @@ from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.shared_memory import share
 
-Images = dict[str, StreamedImages]  # by split, as they lie in the file
+Images = dict[str, StreamedImages]  # by split, as they lie in the files
 
 
-def load_streamed(path: Path, schema: Schema, comm: Comm, validation: float, seed: int) -> Dataset:
+@dataclass(frozen=True)
+class Described:
+    """What is known of a dataset before it is streamed.
+
+    name: of the dataset.
+    path: of its file, or of the first of several, for messages.
+    parts: the datasets of images of each split, by its name; "train" comes first.
+    shape: (c, h, w) of an image.
+    dtype: of the images, uint8 or float32.
+    labels: labels(split) reads the labels of a split, int32 [n], and raises DataError if one is not valid.
+    classes: the names of the classes, or None to number them.
+    seal: of the file, or None.
+    """
+
+    name: str
+    path: Path
+    parts: dict[str, list[Part]]
+    shape: tuple[int, ...]
+    dtype: str
+    labels: Callable[[str], np.ndarray]
+    classes: tuple[str, ...] | None = None
+    seal: str | None = None
+
+
+def load_streamed(found: Described, comm: Comm, validation: float, seed: int) -> Dataset:
     """Return a dataset whose images are streamed. Collective.
 
     The fingerprint also covers the sizes of the units, as the order of samples depends on them.
 
-    path: the file.
-    schema: of the file.
+    found: the same on all ranks.
     validation: the fraction of the training samples that becomes the validation split.
     seed: determines which samples these are.
 
     Raises the same DataError on every rank.
     """
-    images = {split: on_all(comm, _open, path, schema, split) for split in schema.images}
+    images = on_all(comm, _open, found)
     training, held_out = on_all(comm, split_off, images["train"].units, validation, seed)
-    labels, file_digest = _labels(path, schema, comm, held_out)
+    labels, file_digest = _labels(found, images, comm, held_out)
     surveys = {split: survey(each, comm) for split, each in images.items()}
-    on_root(comm, _check_seal, path, schema, images)
+    on_root(comm, _check_seal, found, images)
     fingerprint, means = on_root(comm, _summary, images, surveys, training, file_digest)
     source, count = images["train"].source, training.rows
     train = Split(StreamedImages(source, training), labels["train"][:count])
     test = Split(images["test"], labels["test"]) if "test" in images else None
     rest = Split(StreamedImages(source, held_out), labels["train"][count:]) if held_out else None
-    classes = schema.classes or numbered(labels.values())
-    return Dataset(path.stem, fingerprint, classes, train, test, rest, STREAM, means)
+    classes = found.classes or numbered(labels.values())
+    return Dataset(found.name, fingerprint, classes, train, test, rest, STREAM, means)
 
 
-def _open(path: Path, schema: Schema, split: str) -> StreamedImages:
-    """Open the images of a split."""
-    parts = [Part(path, f"{split}/images")]
-    return StreamedImages.of_parts(parts, schema.images[split][1:], np.dtype(schema.dtype))
+def _open(found: Described) -> Images:
+    """Open the images of all splits."""
+    dtype = np.dtype(found.dtype)
+    return {split: StreamedImages.of_parts(parts, found.shape, dtype) for split, parts in found.parts.items()}
 
 
 def _labels(
-    path: Path, schema: Schema, comm: Comm, held_out: Units | None
+    found: Described, images: Images, comm: Comm, held_out: Units | None
 ) -> tuple[dict[str, np.ndarray], bytes]:
-    """Return the labels of each split, those for validation last, and a SHA-256 of all labels of the file. Collective.
+    """Return the labels of each split, those for validation last, and a SHA-256 of all in the file. Collective.
 
     held_out: the units of the validation split, or None.
     """
     fields: list[tuple] = [((DIGEST,), np.dtype(np.uint8))]
-    fields += [(shape[:1], np.dtype(np.int32)) for shape in schema.images.values()]
-    file_digest, *labels = share(comm, fields, partial(_fill, path, schema, held_out))
-    on_all(comm, _check_same_file, path, comm.allgather(file_digest.tobytes()))
-    return dict(zip(schema.images, labels, strict=True)), file_digest.tobytes()
+    fields += [((len(each),), np.dtype(np.int32)) for each in images.values()]
+    file_digest, *labels = share(comm, fields, partial(_fill, found, held_out))
+    on_all(comm, _check_same_file, found.path, comm.allgather(file_digest.tobytes()))
+    return dict(zip(images, labels, strict=True)), file_digest.tobytes()
 
 
-def _fill(
-    path: Path, schema: Schema, held_out: Units | None, file_digest: np.ndarray, *labels: np.ndarray
-) -> None:
-    """Read the labels of all splits into the shared arrays of a node, and check their values."""
+def _fill(found: Described, held_out: Units | None, file_digest: np.ndarray, *labels: np.ndarray) -> None:
+    """Read the labels of all splits into the shared arrays of a node."""
     total = hashlib.sha256()
-    with open_hdf5(path) as file:
-        for split, array in zip(schema.images, labels, strict=True):
-            values = file[split]["labels"][:]
-            problem = label_value_problem(f"/{split}/labels", values, schema.classes)
-            if problem:
-                raise DataError(f"{path}: {problem}")
-            array[:] = values
-            total.update(np.ascontiguousarray(array, "<i4").data)
+    for split, array in zip(found.parts, labels, strict=True):
+        array[:] = found.labels(split)
+        total.update(np.ascontiguousarray(array, "<i4").data)
     file_digest[:] = np.frombuffer(total.digest(), np.uint8)
     if held_out:
         move_to_end(labels[0], _mask(len(labels[0]), held_out))
@@ -119,23 +133,22 @@ def _summary(
     return total.hexdigest(), statistics(surveys["train"], images["train"], training)
 
 
-def _check_seal(path: Path, schema: Schema, images: Images) -> None:
+def _check_seal(found: Described, images: Images) -> None:
     """Raise DataError if the file has a seal and is not as it was then; this reads the file in its order, once."""
-    key = notes.key_of([path], schema)
-    if schema.seal is None or notes.read(key):
+    key = notes.key_of([found.path], found.seal, found.classes)
+    if found.seal is None or notes.read(key):
         return
-    with open_hdf5(path) as file:
-        found = digest_of(piece for split in images for piece in _pieces(file, split, images[split]))
-    if schema.seal != seal(found.hex(), schema.classes):
+    total = digest_of(piece for split in images for piece in _pieces(found, split, images[split]))
+    if found.seal != seal(total.hex(), found.classes):
         problem = "samples or classes have changed since the file was sealed"
-        raise DataError(f"{path}: {problem}: {REMEDY}, seal of /train")
+        raise DataError(f"{found.path}: {problem}: {REMEDY}, seal of /train")
     notes.write(key, b"as sealed")
 
 
-def _pieces(file: h5py.File, split: str, images: StreamedImages) -> Iterator[Piecewise]:
+def _pieces(found: Described, split: str, images: StreamedImages) -> Iterator[Piecewise]:
     """Yield the images and the labels of a split as `digest_of` takes them."""
     yield f"{split}/images", images.dtype, images.shape, images.in_order()
-    labels = file[split]["labels"][:].astype(np.int32)
+    labels = found.labels(split)
     yield f"{split}/labels", labels.dtype, labels.shape, [labels]
 
 
