@@ -6,7 +6,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from distcnn.data.blocks import blocks_in_order
@@ -19,6 +19,7 @@ from distcnn.data.stream.reader import Reader
 from distcnn.data.stream.units import Units
 from distcnn.errors import DataError, LaunchError
 from distcnn.lanes import LANES
+from tests.helpers.properties import examples
 from tests.helpers.streams import small_units, streamed
 
 N = 2000
@@ -53,7 +54,7 @@ def steps(made, epoch=0, first=0):
     return [numbers(blocks) for blocks in made.epoch(epoch, first)]
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(st.integers(1, 700), st.integers(1, 140), st.integers(1, 9), st.sampled_from([64, 300, 4096, 10**6]))
 def test_every_sample_comes_once_on_any_number_of_ranks(tmp_path_factory, n, batch_size, ranks, target):
     path = tmp_path_factory.mktemp("a") / "a.h5"

@@ -4,13 +4,14 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from distcnn.data.stream.order import LEAST, Order, window_units
 from distcnn.data.stream.units import Units, split_off, unit_rows, units_of
 from distcnn.errors import DataError
 from distcnn.lanes import LANES
+from tests.helpers.properties import examples
 
 SIZES = units_of([(1000, 16), (333, 7)]).size
 files = st.lists(st.tuples(st.integers(1, 400), st.integers(1, 64)), min_size=1, max_size=4)
@@ -29,7 +30,7 @@ def samples(order, step):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(files, st.integers(1, 150), st.integers(1, 32), st.integers(0, 2**63 - 1), st.integers(0, 9))
 def test_every_sample_comes_once_and_every_batch_is_full(parts, batch_size, most, seed, epoch):
     sizes = units_of(parts).size
@@ -45,7 +46,7 @@ def test_every_sample_comes_once_and_every_batch_is_full(parts, batch_size, most
     np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.arange(n))
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(files, st.integers(1, 150), st.integers(1, 32))
 def test_windows_are_whole_and_not_too_large(parts, batch_size, most):
     sizes = units_of(parts).size
@@ -124,7 +125,7 @@ def rows_of(units):
     return np.concatenate([np.arange(a, a + b) for a, b in zip(*units, strict=True)])
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(files, st.floats(0.01, 0.99), st.integers(0, 2**63 - 1))
 def test_validation_has_the_fraction_and_shares_no_row(parts, fraction, seed):
     units = units_of(parts)

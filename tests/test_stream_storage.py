@@ -7,12 +7,13 @@ import zlib
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from distcnn.data.stream import chunks, storage
 from distcnn.data.stream.storage import ChunkedStorage, ContiguousStorage, LibraryStorage, open_storage
 from distcnn.errors import DataError
+from tests.helpers.properties import examples
 
 ROWS = 30
 FILTERS = {
@@ -110,7 +111,7 @@ def test_numbers_of_twelve_bits_are_converted_by_hdf5(tmp_path):
     require_equal(found, array("<u2"), tmp_path / "a.h5")
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(1, 9), st.tuples(st.integers(1, 3), st.integers(1, 7)), st.data())
 def test_filters_that_were_left_out_for_a_chunk(tmp_path_factory, rows, extent, data):
     """Each chunk has a mask of the filters that it lacks; here they are drawn."""
