@@ -3,6 +3,8 @@
 import os
 import sys
 import zlib
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -226,3 +228,30 @@ def test_a_file_that_ends_before_a_chunk(tmp_path):
         made = file.create_dataset("images", data=array(), chunks=CHUNKS[0])
         with pytest.raises(DataError, match="is damaged, or was not written completely"):
             chunks.places(made, 2000)
+
+
+@pytest.mark.parametrize("change", ["none", "beyond", "nowhere", "huge", "twice"])
+def test_a_damaged_list_of_chunks(tmp_path, change):
+    """What HDF5 lists of a damaged file is not trusted."""
+    changes = {
+        "none": {},
+        "beyond": {"chunk_offset": (2**23, 0, 0, 0)},
+        "nowhere": {"byte_offset": 2**64 - 1},
+        "huge": {"size": 2**31},
+        "twice": {"chunk_offset": (7, 0, 0, 0)},
+    }
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("images", data=array(), chunks=CHUNKS[0])
+        known = []
+        made.id.chunk_iter(lambda chunk: known.append(chunk._asdict()))
+        known[0] |= changes[change]
+        listed = SimpleNamespace(chunk_iter=lambda call: [call(SimpleNamespace(**each)) for each in known])
+        about = {
+            "shape": made.shape,
+            "chunks": made.chunks,
+            "dtype": made.dtype,
+            "file": file,
+            "name": "/images",
+        }
+        with nullcontext() if change == "none" else pytest.raises(DataError, match="is damaged, or was not"):
+            chunks.places(SimpleNamespace(id=listed, **about), 10**6)

@@ -46,20 +46,20 @@ def places(dataset: h5py.Dataset, file_bytes: int) -> np.ndarray:
 
     Raises DataError if chunks are missing or lie outside of the file.
     """
-    extents = list(zip(dataset.shape, dataset.chunks, strict=True))
-    found = np.zeros((*(-(-size // chunk) for size, chunk in extents), 3), np.int64)
-
-    def note(chunk: h5py.h5d.StoreInfo) -> None:
-        cell = tuple(
-            first // extent for first, extent in zip(chunk.chunk_offset, dataset.chunks, strict=True)
-        )
-        found[cell] = chunk.byte_offset, chunk.size, chunk.filter_mask
-
-    dataset.id.chunk_iter(note)
-    offset, size = found[..., 0], found[..., 1]
+    grid = tuple(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    rows: list[tuple[int, ...]] = []
+    dataset.id.chunk_iter(
+        lambda chunk: rows.append((*chunk.chunk_offset, chunk.byte_offset, chunk.size, chunk.filter_mask))
+    )
+    listed = np.array(rows, np.uint64).reshape(-1, len(grid) + 3)
+    cells, (offset, size) = listed[:, : len(grid)] // np.array(dataset.chunks, np.uint64), listed[:, -3:-1].T
     whole = int(np.prod(dataset.chunks)) * dataset.dtype.itemsize
-    largest = whole + whole // 16 + SLACK
-    if not ((size > 0) & (size <= largest) & (offset > 0) & (offset <= file_bytes - size)).all():
+    sound = (cells < grid).all(axis=1) & (offset > 0) & (offset <= file_bytes) & (offset + size <= file_bytes)
+    sound &= (size > 0) & (size <= whole + whole // 16 + SLACK)
+    found = np.zeros((*grid, 3), np.int64)
+    if sound.all():
+        found[tuple(cells.T.astype(np.int64))] = listed[:, -3:]
+    if not found[..., 1].all():
         name = f"{dataset.file.filename}: {dataset.name}"
         raise DataError(f"{name} is damaged, or was not written completely: create the file again")
     return found

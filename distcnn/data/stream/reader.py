@@ -13,6 +13,8 @@ from distcnn.data.stream.images import AHEAD, StreamedImages
 from distcnn.data.stream.order import Order
 from distcnn.data.stream.schedule import Read, Schedule, Turn
 
+Key = tuple[int, int, int]  # epoch, place of the position in the share, number of the window
+
 
 @dataclass(frozen=True)
 class LoadedWindow:
@@ -55,9 +57,7 @@ class Reader:
     ):
         self._images, self._order_of, self._share, self._length = images, order_of, share, length
         self._windows: list[deque[LoadedWindow]] = [deque() for _ in share]  # not yet released
-        self._loading: dict[
-            tuple[int, int, int], LoadedWindow
-        ] = {}  # by (epoch, place, number of the window)
+        self._loading: dict[Key, LoadedWindow] = {}  # windows of which reads are missing
         self._free: list[np.ndarray] = []  # buffers of windows that were released
         self._changed = threading.Condition()
         self._step, self._done = begin, (epochs.start, -1)  # reads that are done: (epoch, number)

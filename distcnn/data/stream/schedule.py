@@ -58,10 +58,7 @@ class Schedule:
         self.order = order
         self.windows = [order.windows_of(position) for position in share]
         self.turns = [
-            [
-                _turn(window, int(order.piece[position]), int(order.width[position]), offset)
-                for window in windows
-            ]
+            [_turn(order, position, window, offset) for window in windows]
             for position, windows in zip(share, self.windows, strict=True)
         ]
         before = previous or [[] for _ in share]
@@ -107,8 +104,9 @@ class Schedule:
             yield np.stack([due, steps, places, windows, *ranges.T, np.cumsum(size) - size], axis=1)
 
 
-def _turn(window: Window, begin: int, width: int, offset: int) -> Turn:
-    """Return the steps that use a window of a position, of which each step uses `width` samples from `begin` on."""
+def _turn(order: Order, position: int, window: Window, offset: int) -> Turn:
+    """Return the steps that use a window of a position; offset: the number of steps before the epoch."""
+    begin, width = int(order.piece[position]), int(order.width[position])
     return Turn(offset + (window.begin - begin) // width, offset + (window.end - 1 - begin) // width)
 
 
