@@ -1,7 +1,9 @@
 """Batches of a file that is streamed: every sample once, in full batches, and the same after a resumption."""
 
+import gc
 import threading
 import time
+import weakref
 from itertools import chain
 
 import numpy as np
@@ -182,6 +184,17 @@ def test_no_thread_is_left(split):
     made.close()
     steps(batches(split, epochs=1))
     assert ended(before)
+
+
+def test_windows_of_a_reader_that_was_replaced_are_freed(split):
+    before, made = len(readers()), batches(split)
+    next(made.epoch(0))
+    old = weakref.ref(made._reader)
+    next(made.epoch(0, 5))
+    assert ended(before + 1)
+    gc.collect()
+    assert old() is None
+    made.close()
 
 
 def test_blocks_in_the_order_of_the_file(split):

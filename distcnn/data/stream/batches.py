@@ -65,7 +65,7 @@ class StreamedBatches(Batches):
     def close(self) -> None:
         """End the thread that reads ahead."""
         if self._reader:
-            self._reader.close()
+            self._end()
             self._reader = None
 
     def _reader_at(self, epoch: int, step: int) -> Reader:
@@ -75,7 +75,8 @@ class StreamedBatches(Batches):
             self.close()
             epochs = range(epoch, max(epoch + 1, self._epochs))
             self._reader = Reader(self._images, self._order, self.share, self.length, epochs, begin)
-            weakref.finalize(self, self._reader.close)  # so that the thread does not outlive these batches
+            # The thread does not outlive these batches; once called, this no longer holds the windows.
+            self._end = weakref.finalize(self, self._reader.close)
         self._next = begin + 1
         return self._reader
 
