@@ -10,6 +10,7 @@ from distcnn.data import schema
 from distcnn.data.dataset import load
 from distcnn.data.fingerprint import seal
 from distcnn.data.images import load_images
+from distcnn.data.info import report
 from distcnn.data.show import sheet
 from distcnn.data.statistics import channel_statistics
 from distcnn.data.stream import notes
@@ -189,6 +190,14 @@ def test_samples_are_shown(tmp_path, monkeypatch):
     wanted = sheet(path, "shift=1")
     monkeypatch.setattr(schema, "MEMORY_LIMIT", 100)
     assert sheet(path, "shift=1") == wanted
+
+
+def test_info_on_a_large_file(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.h5")
+    monkeypatch.setattr(schema, "MEMORY_LIMIT", 100)
+    lines, wrong = report(path)
+    assert wrong == []
+    assert lines[-1].split() == ["fingerprint", streamed(path).fingerprint]
 
 
 def test_several_files_are_one_split(tmp_path):
