@@ -177,7 +177,7 @@ def measure_mixture(table: Table, n: int) -> None:
     if not table.wants("mixture"):
         return
     row = 784
-    sizes = units_of([(n, unit_rows(n, row, 1))]).size
+    sizes = units_of([(0, n, unit_rows(n, row, 1))]).size
     unit = int(sizes.max()) * row
     order = Order(0, 0, sizes, BATCH_SIZE, window_units(WINDOW, BATCH_SIZE // 16, unit))
     for classes in (10, 100):

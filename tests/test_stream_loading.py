@@ -45,7 +45,7 @@ def rows(images):
 @pytest.fixture
 def old(monkeypatch):
     """Let no file count as changed just now: its change time cannot be set."""
-    monkeypatch.setattr("distcnn.data.sandbox.YOUNG", -1e9)
+    monkeypatch.setattr("distcnn.data.stream.notes.YOUNG", -1e9)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", ">f4"])
@@ -200,6 +200,22 @@ def test_info_on_a_large_file(tmp_path, monkeypatch):
     assert lines[-1].split() == ["fingerprint", streamed(path).fingerprint]
 
 
+def test_some_rows_of_a_dataset(tmp_path):
+    """Units follow the chunks, wherever the rows begin."""
+    images, _ = numbered(100)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=images, chunks=(8, *SHAPE), compression="gzip")
+    parts = [Part(tmp_path / "a.h5", "x", start=61), Part(tmp_path / "a.h5", "x", start=3, stop=20)]
+    found = StreamedImages.of_parts(parts, SHAPE, images.dtype)
+    np.testing.assert_array_equal(rows(found), np.concatenate([images[61:], images[3:20]]))
+    assert found.units.size.tolist() == [3, 8, 8, 8, 8, 4, 5, 8, 4]
+    before = found.source.bytes_read
+    list(found.in_order())
+    with h5py.File(tmp_path / "a.h5", locking=False) as file:
+        sizes = [file["x"].id.get_chunk_info(k).size for k in range(13)]
+    assert found.source.bytes_read - before == sum(sizes[7:]) + sum(sizes[:3])
+
+
 def test_several_files_are_one_split(tmp_path):
     """With a conversion, as for images that lie with channels last."""
     images = np.random.default_rng(0).integers(0, 255, (90, 5, 4, 3)).astype("u1")
@@ -207,7 +223,7 @@ def test_several_files_are_one_split(tmp_path):
     for k, some in enumerate(np.split(images, [20, 50])):
         with h5py.File(tmp_path / f"{k}.h5", "w") as file:
             file.create_dataset("x", data=some, chunks=(k + 1, 5, 4, 3), compression="gzip")
-        parts.append(Part(tmp_path / f"{k}.h5", "x", lambda stored: stored.transpose(0, 3, 1, 2)))
+        parts.append(Part(tmp_path / f"{k}.h5", "x", convert=lambda stored: stored.transpose(0, 3, 1, 2)))
     source = Source(parts, (3, 5, 4), np.dtype("float32"))
     found = StreamedImages(source, source.units)
     assert {20, 50} <= set(source.units.start.tolist())
@@ -245,7 +261,7 @@ def test_the_next_run_needs_no_pass(tmp_path, monkeypatch, old, dtype):
 
 
 def test_a_file_that_has_just_changed_gets_no_note(tmp_path, monkeypatch):
-    monkeypatch.setattr("distcnn.data.sandbox.YOUNG", 1e9)
+    monkeypatch.setattr("distcnn.data.stream.notes.YOUNG", 1e9)
     path, calls = write(tmp_path / "a.h5"), passes(monkeypatch)
     streamed(path)
     streamed(path)

@@ -28,7 +28,7 @@ REMEDY = "copy it again or create it again"
 
 YOUNG = 2  # seconds: a file that was changed more recently may change again without a new time stamp
 
-_checked: set[str] = set()  # the identities of files that passed the check, see `identity_of`
+_checked: set[str] = set()  # the identities of files that passed the check, see `_identity`
 
 
 def check_in_sandbox(path: str | Path) -> str:
@@ -37,7 +37,7 @@ def check_in_sandbox(path: str | Path) -> str:
     This takes 0.2 s, once per file: a file in the user's cache folder records that the file has passed, until the file
     changes.
     """
-    identity, young = identity_of(path)
+    identity, young = _identity(path)
     folder = cache_dir.folder("checked-files")
     if identity in _checked or (folder and (folder / identity).exists()):
         return identity
@@ -61,11 +61,11 @@ def check_in_sandbox(path: str | Path) -> str:
 
 def require_unchanged(file: str | Path | int, identity: str, path: str | Path) -> None:
     """Raise DataError unless a file, by name or by descriptor, is the one that was checked; path: its name."""
-    if identity_of(file)[0] != identity:
+    if _identity(file)[0] != identity:
         raise DataError(f"{path}: has changed while it was checked: start again when nobody writes it")
 
 
-def identity_of(path: str | Path | int) -> tuple[str, bool]:
+def _identity(path: str | Path | int) -> tuple[str, bool]:
     """Return a hash of the file's state and the version of HDF5, and whether the file was changed just now."""
     status = os.stat(path)
     times = status.st_mtime_ns, status.st_ctime_ns

@@ -7,16 +7,18 @@ costs another pass over the file and nothing else.
 from __future__ import annotations
 
 import hashlib
+import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from distcnn.data.sandbox import identity_of
 from distcnn.system import cache_dir, checked_file
 from distcnn.system.terminal_text import warn
 
 FOLDER = "surveyed-files"
 FORMAT = 1  # of the notes
+YOUNG = 2  # seconds: a file that was changed more recently may change again without a new time stamp
 LARGEST = 2**26  # bytes of a note; a larger one would fill the folder
 
 
@@ -26,13 +28,14 @@ def key_of(paths: Iterable[Path], *about: object) -> str | None:
     about: what else the note depends on.
     """
     try:
-        states = [identity_of(path) for path in paths]
+        states = [os.stat(path) for path in paths]
     except OSError:
         return None
-    if any(young for _, young in states):  # the file may change again without a new time stamp
+    times = [(state.st_mtime_ns, state.st_ctime_ns) for state in states]
+    if time.time() - max(map(max, times)) * 1e-9 < YOUNG:
         return None
-    known = FORMAT, [identity for identity, _ in states], about
-    return hashlib.sha256(repr(known).encode()).hexdigest()
+    files = [(state.st_dev, state.st_ino, state.st_size) for state in states]
+    return hashlib.sha256(repr((FORMAT, files, times, about)).encode()).hexdigest()
 
 
 def read(key: str | None) -> bytes | None:

@@ -19,21 +19,24 @@ Convert = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Part:
-    """A dataset of images.
+    """A dataset of images, or some rows of one.
 
     path: of its file.
     name: in the file.
+    start, stop: the rows; None: to the last one.
     convert: convert(rows) returns rows as they are stored in the shape [n, c, h, w], of any type whose values `Source`
         may copy; None if only their shape may differ.
     """
 
     path: Path
     name: str
+    start: int = 0
+    stop: int | None = None
     convert: Convert | None = None
 
 
 class Source:
-    """Reads the images of datasets that follow each other.
+    """Reads the images of datasets, or of some of their rows, that follow each other.
 
     parts: the datasets.
     shape: (c, h, w) of an image.
@@ -46,13 +49,14 @@ class Source:
     def __init__(self, parts: Sequence[Part], shape: tuple[int, ...], dtype: np.dtype):
         self.parts, self.shape, self.dtype = parts, shape, dtype
         self._storages = [open_storage(part.path, part.name) for part in parts]
-        lengths = [_rows_of(storage) for storage in self._storages]
-        self._ends = list(accumulate(lengths))
-        steps = [
-            unit_rows(rows, storage.row_bytes, storage.chunk_rows)
-            for rows, storage in zip(lengths, self._storages, strict=True)
-        ]
-        self.units: Units = units_of(list(zip(lengths, steps, strict=True)))
+        ranges, steps = [], []
+        for part, storage in zip(parts, self._storages, strict=True):
+            rows = int(storage.shape[0])
+            ranges.append((part.start, rows if part.stop is None else part.stop))
+            steps.append(unit_rows(rows, storage.row_bytes, storage.chunk_rows))
+        self._ends = list(accumulate(stop - start for start, stop in ranges))
+        self._shifts = [stop - end for (_, stop), end in zip(ranges, self._ends, strict=True)]
+        self.units: Units = units_of((*rows, step) for rows, step in zip(ranges, steps, strict=True))
 
     @property
     def bytes_read(self) -> int:
@@ -64,33 +68,28 @@ class Source:
 
         Raises DataError if the file is damaged or has changed since it was opened.
         """
-        part, storage, first = self._find(start)
+        part, storage, shift = self._find(start)
         stored = stop - start, *storage.shape[1:]
         if part.convert is None and storage.dtype == out.dtype:
-            storage.read(start - first, stop - first, out.reshape(stored))
+            storage.read(start + shift, stop + shift, out.reshape(stored))
             return
         rows = np.empty(stored, storage.dtype)
-        storage.read(start - first, stop - first, rows)
+        storage.read(start + shift, stop + shift, rows)
         out[...] = part.convert(rows) if part.convert else rows.reshape(out.shape)
 
     def check(self, start: int, images: np.ndarray) -> None:
         """Raise DataError if a pixel of images, which were read from row `start` on, is not finite."""
-        part, _, first = self._find(start)
-        problem = pixel_value_problem(f"/{part.name}", images, start - first)
+        part, _, shift = self._find(start)
+        problem = pixel_value_problem(f"/{part.name}", images, start + shift)
         if problem:
             raise DataError(f"{part.path}: {problem}")
 
     def advise(self, start: int, stop: int) -> None:
         """Let the system begin to read rows [start, stop), which must lie in one dataset, from the disk."""
-        _, storage, first = self._find(start)
-        storage.advise(start - first, stop - first)
+        _, storage, shift = self._find(start)
+        storage.advise(start + shift, stop + shift)
 
     def _find(self, row: int) -> tuple[Part, Storage, int]:
-        """Return the dataset that contains a row, its storage, and the number of its first row."""
+        """Return the part that contains a row, its storage, and what to add to get the number in the dataset."""
         k = int(np.searchsorted(self._ends, row, "right"))
-        return self.parts[k], self._storages[k], self._ends[k] - _rows_of(self._storages[k])
-
-
-def _rows_of(storage: Storage) -> int:
-    """Return the number of rows of a storage."""
-    return int(storage.shape[0])
+        return self.parts[k], self._storages[k], self._shifts[k]

@@ -38,7 +38,7 @@ def survey(images: StreamedImages, comm: Comm) -> Survey | None:
     Raises DataError on all ranks if a file is damaged or a pixel is not finite.
     """
     parts, units = images.source.parts, images.units
-    names = [(part.name, part.convert) for part in parts]
+    names = [(part.name, part.start, part.stop, part.convert) for part in parts]
     about = names, images.shape, images.dtype.name, hashlib.sha256(units.size.tobytes()).hexdigest()
     key = on_root(comm, lambda: notes.key_of([part.path for part in parts], *about))
     kept = _unpacked(notes.read(key), images) if comm.rank == 0 else None

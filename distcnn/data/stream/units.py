@@ -10,6 +10,7 @@ so the same order of samples.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -56,14 +57,19 @@ def unit_rows(rows: int, row_bytes: int, chunk_rows: int) -> int:
     return min(found, rows)
 
 
-def units_of(parts: list[tuple[int, int]]) -> Units:
-    """Return the units of datasets that follow each other; parts: (rows, rows of a unit) of each dataset."""
+def units_of(parts: Iterable[tuple[int, int, int]]) -> Units:
+    """Return the units of parts of datasets that follow each other.
+
+    parts: (start, stop, rows of a unit) of each part; its rows are [start, stop) of a dataset.
+    """
     starts, sizes, first = [], [], 0
-    for rows, step in parts:
-        begin = np.arange(0, rows, step, dtype=np.int64)
-        starts.append(first + begin)
-        sizes.append(np.minimum(step, rows - begin))
-        first += rows
+    for start, stop, step in parts:
+        begin = np.arange(start - start % step, stop, step, dtype=np.int64)
+        end = np.minimum(begin + step, stop)
+        begin = np.maximum(begin, start)
+        starts.append(first + begin - start)
+        sizes.append(end - begin)
+        first += stop - start
     return Units(np.concatenate(starts), np.concatenate(sizes))
 
 
