@@ -41,7 +41,9 @@ def split(tmp_path, monkeypatch):
 
 
 def batches(split, batch_size=32, rank=0, size=1, **changes):
-    return StreamedBatches(split, batch_size, 5, rank, size, **({"window": 1, "epochs": 3} | changes))
+    made = StreamedBatches(split, batch_size, 5, rank, size, **({"window": 1, "epochs": 3} | changes))
+    made.require_memory()
+    return made
 
 
 def numbers(blocks):

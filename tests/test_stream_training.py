@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from distcnn.data.dataset import load
+from distcnn.data.stream import limits
+from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
 from tests.helpers.digests import digest
 from tests.helpers.streams import STORAGE, small_units, train, trainer, write
@@ -50,6 +52,13 @@ def test_evaluation_is_that_of_memory_mode(tmp_path, monkeypatch, threads):
     found = made.evaluations()
     made.dataset = load(path, SerialComm())
     assert found == made.evaluations()
+
+
+def test_a_training_that_needs_too_much_memory_is_refused(tmp_path, monkeypatch):
+    small_units(monkeypatch)
+    monkeypatch.setattr(limits, "LIMIT", 1000)
+    with pytest.raises(DataError, match="streaming needs 2 windows of 16 units"):
+        trainer(SerialComm(), "--data", write(tmp_path / "a.h5"), *OPTIONS)
 
 
 COMMAND = "python", "-m", "distcnn.train"

@@ -60,6 +60,9 @@ class Batches:
         for start in range(first * self.batch_size, len(order), self.batch_size):
             yield blocks_of(self.split, order[start : start + self.batch_size], self.share)
 
+    def require_memory(self) -> None:
+        """Raise DataError if reading ahead needs too much memory; in memory nothing is read ahead."""
+
     def close(self) -> None:
         """End whatever reads ahead; in memory nothing does."""
 

@@ -40,11 +40,12 @@ def most_workers(config: Config, batches: Batches) -> int:
 
 
 def require_memory(config: Config, dataset: Dataset, batches: Batches, workers: int, ranks: int) -> None:
-    """Raise NetError unless this node has enough memory to train the model; the net is not made for this check.
+    """Raise NetError or DataError unless there is enough memory for model and batches; the net is not made for this.
 
     workers: the number of threads of this rank.
     ranks: the number of ranks on this node.
     """
+    batches.require_memory()
     slots = len(OPTIMIZERS[config.optimizer].slot_names) + bool(config.ema_decay)
     shape, classes = dataset.train.images.shape[1:], len(dataset.classes)
     blocks = _blocks_in_memory(config, batches, workers)

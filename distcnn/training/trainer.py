@@ -46,7 +46,7 @@ class Trainer:
     pool: the workers of this rank.
     heartbeat: of this rank.
 
-    The constructor raises ConfigError or NetError, the same on every rank.
+    The constructor raises ConfigError, NetError or DataError, the same on every rank.
     """
 
     def __init__(self, config: Config, dataset: Dataset, comm: Comm):

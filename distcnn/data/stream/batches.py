@@ -26,7 +26,7 @@ class StreamedBatches(Batches):
     window: the size of the windows of all positions together, in bytes.
     epochs: nothing is read for epochs from this number on.
 
-    Raises LaunchError as Batches, and DataError if the windows of this rank need too much memory.
+    Raises LaunchError as Batches.
     """
 
     def __init__(
@@ -44,10 +44,9 @@ class StreamedBatches(Batches):
         super().__init__(split, batch_size, seed, rank, size, group)
         assert isinstance(split.images, StreamedImages)
         images = self._images = split.images
-        units = window_units(window, self.positions, images.units.largest * images.image_bytes)
-        require_memory(images, len(self.share), self.positions, units)
+        self._most = window_units(window, self.positions, images.units.largest * images.image_bytes)
         sizes = images.units.size
-        self._order = partial(Order, seed, sizes=sizes, batch_size=batch_size, most=units)
+        self._order = partial(Order, seed, sizes=sizes, batch_size=batch_size, most=self._most)
         self._epochs = epochs
         self._reader: Reader | None = None
         self._next = 0  # the step that the reader is to be asked for next, counted over all epochs
@@ -61,6 +60,13 @@ class StreamedBatches(Batches):
                 self.failure = error
                 blocks = []
             yield blocks
+
+    def require_memory(self) -> None:
+        """Raise DataError if the windows of this rank need too much memory.
+
+        This is not asked again when ranks have died, as those that remain shall go on.
+        """
+        require_memory(self._images, len(self.share), self.positions, self._most)
 
     def close(self) -> None:
         """End the thread that reads ahead."""
