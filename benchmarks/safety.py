@@ -92,7 +92,7 @@ def main() -> None:
 
     steps()
     with tempfile.TemporaryDirectory() as folder:
-        writer = CheckpointWriter(Path(folder), keep=3)
+        writer = CheckpointWriter(Path(folder), last=3)
         calls = steps, guarded, bare, heartbeats, compare, saving
         found = np.array([[seconds(call) for call in calls] for _ in range(table.rounds)])
         writer.close()

@@ -7,6 +7,8 @@
     │   ├── NetError                  layers and shapes that do not fit together
     │   ├── CheckpointError           a checkpoint that is missing, damaged or of another run
     │   ├── OutputError               a folder or file that cannot be written, or holds a run
+    │   │   ├── DiskFull                  a file for which the disk or the quota has no room
+    │   │   └── FolderInUse               a run's folder in which another job trains
     │   └── LaunchError               ranks, hosts or MPI libraries that do not fit the job
     ├── Diverged                  3   NaN or overflow: all ranks stop at the same step
     │   └── StepDiverged              the same, raised before the cause is known
@@ -58,6 +60,14 @@ class OutputError(UserError):
     """A folder or file that cannot be written, or that holds a run already."""
 
 
+class DiskFull(OutputError):
+    """A file for which the disk or the quota has no room."""
+
+
+class FolderInUse(OutputError):
+    """A run's folder in which another job trains."""
+
+
 class LaunchError(UserError):
     """Ranks, hosts or MPI libraries that do not fit the job."""
 
@@ -66,6 +76,9 @@ class Diverged(DistcnnError):
     """A loss or gradient is NaN or has overflowed: all ranks stop at the same step, before its update."""
 
     exit_code = 3
+
+
+LOWER_RATE = "try a lower learning rate (--learning-rate)"  # a remedy for divergence
 
 
 class StepDiverged(Diverged):
@@ -77,7 +90,7 @@ class StepDiverged(Diverged):
 
     def __init__(self, step: int, blocks: Sequence = ()):
         where = f"diverged at step {step}, whose update was not applied"
-        super().__init__(f"{where}: a loss or gradient is NaN or beyond 2**27; try a lower --learning-rate")
+        super().__init__(f"{where}: a loss or gradient is NaN or beyond 2**27; {LOWER_RATE}")
         self.step, self.blocks = step, blocks
 
 

@@ -6,20 +6,18 @@ itself reports whether it has finished, see `system.job_status`. This module doe
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy
+    begin(sys.argv[1:])  # before the imports below, which need NumPy
 
 import argparse
-import fcntl
 import os
 import shlex
 import signal
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -27,11 +25,13 @@ from types import FrameType
 from typing import Any
 
 from distcnn.config import parser
-from distcnn.config.settings import Config
+from distcnn.config.settings import SETTINGS, Config, Request, option
 from distcnn.config.types import Real, Type, Whole
 from distcnn.errors import ConfigError, DistcnnError, Stopped
 from distcnn.run import checkpoint, run_folder
+from distcnn.run.run_lock import launcher_lock
 from distcnn.system import job_status
+from distcnn.system.counts import counted
 from distcnn.system.job_status import BEGUN, STARTED, TRAINING
 from distcnn.system.mpirun import Job
 from distcnn.system.python import python
@@ -86,11 +86,21 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     made.add_argument("--start-limit", metavar="SECONDS", default="300", help=limit)
     more = 'more options for mpirun, such as "--hostfile hosts"'
     made.add_argument("--mpirun", metavar="OPTIONS", default="", help=more)
+    _require_separated(argv[:end])
     found = made.parse_args(argv[:end])
     found.ranks = _number(found.ranks, Whole(1), "-n")
     found.max_restarts = _number(found.max_restarts, Whole(0), "--max-restarts")
     found.start_limit = _number(found.start_limit, Real(0), "--start-limit")
     return found, list(argv[end + 1 :])
+
+
+def _require_separated(words: Sequence[str]) -> None:
+    """Raise ConfigError if an option of training is among the launcher's, before the `--`."""
+    for name in (word.partition("=")[0] for word in words):
+        if name in map(option, SETTINGS):
+            raise ConfigError(
+                f"{name} is an option of training, which come behind --, as in: -n 2 -- {name} ..."
+            )
 
 
 def launch(arguments: argparse.Namespace, options: list[str], signals: StopSignals) -> int:
@@ -104,9 +114,8 @@ def launch(arguments: argparse.Namespace, options: list[str], signals: StopSigna
     saved.
     """
     request = parser.parse(options, "python -m distcnn.launch -n N --")
-    run = run_folder.find(request, warn)
     begin, begun, failures = time.monotonic(), request.config.resume in ("never", "auto"), 0
-    with run_folder.reserved(run) as folder, _status_file(folder) as status_file:
+    with _locked(request, signals) as folder, job_status.file_in(folder) as status_file:
         for attempt in range(arguments.max_restarts + 1):
             ours = {"--out": str(folder)} | _time_left(request.config, begin)
             ours |= {"--resume": "auto"} if attempt and begun else {}
@@ -122,7 +131,7 @@ def launch(arguments: argparse.Namespace, options: list[str], signals: StopSigna
             _require_hope(signals, failures, how, where)
             if attempt < arguments.max_restarts:
                 warn(f"the job ended: {how}; restart {attempt + 1} of {arguments.max_restarts}, {where}")
-    message = f"gave up after {arguments.max_restarts} restarts; the last job ended: {how}"
+    message = f"gave up after {counted(arguments.max_restarts, 'restart')}; the last job ended: {how}"
     raise DistcnnError(f"{message}; with --resume auto, training continues {where}")
 
 
@@ -171,6 +180,7 @@ def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals
     looks, started = begin + LOOK, False
     while not job.ended:
         time.sleep(PAUSE)
+        requests, urgent = signals.count, signals.urgent  # before the status, which may change meanwhile
         statuses = job_status.read(status_file)
         now = time.monotonic()
         if now > looks or not started:  # segments are made while the job starts
@@ -178,9 +188,9 @@ def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals
             looks, started = now + LOOK, STARTED in statuses
         if STARTED not in statuses and now - begin > start_limit:
             return f"not all ranks had started after {start_limit:g} s"
-        if signals.urgent > 1 or (signals.count and TRAINING not in statuses):
+        if urgent > 1 or (requests and TRAINING not in statuses):
             return "killed on request"
-        if signals.count and not asked:
+        if requests and not asked:
             job.ask_to_stop()
             asked = True
         if job_status.exit_code(statuses) is not None:
@@ -191,39 +201,19 @@ def _watch(job: Job, start_limit: float, status_file: Path, signals: StopSignals
 
 
 @contextmanager
-def _status_file(folder: str | os.PathLike) -> Iterator[Path]:
-    """Make the file to which a job appends its status, and remove the file after the block.
+def _locked(request: Request, signals: StopSignals) -> Iterator[Path]:
+    """Yield the folder of the run that is asked for, which this launcher's lock keeps for its jobs inside the block."""
 
-    The file is made only once, by the launcher, because network file systems cache for long that a file is missing. The
-    launcher holds a lock on it, so that a later launcher can remove the file of a launcher that was killed.
-    """
-    for left in Path(folder).glob(".launch-*"):
-        with suppress(OSError), _locked(left):
-            left.unlink()
-    descriptor, name = tempfile.mkstemp(prefix=".launch-", dir=Path(folder).resolve())  # follows no link
-    os.close(descriptor)
-    path = Path(name)
-    with ExitStack() as lock:
-        with suppress(OSError):  # a file system without locks
-            lock.enter_context(_locked(path))
-        try:
-            yield path
-        finally:
-            with suppress(OSError):
-                path.unlink()
+    def pause(seconds: float) -> None:
+        time.sleep(seconds)
+        if signals.count:
+            raise Stopped("stopped on request before training: start it again")
 
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock on a file; raise OSError if another process holds it."""
-    with open(path, "rb", opener=_open_at_once) as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open a file; raise OSError for a link. A pipe that nobody writes to does not keep us waiting."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with launcher_lock(pause) as lock:
+        run = run_folder.find(request, warn, lock.require_free)
+        with run_folder.reserved(run) as folder, lock:  # the lock goes before an empty folder does
+            lock.hold(folder)
+            yield folder
 
 
 def _newest_step(folder: str | os.PathLike) -> int:
@@ -251,11 +241,11 @@ def _without(options: Sequence[str], names: Collection[str]) -> list[str]:
     return remaining
 
 
-def _number(word: str, kind: Type, option: str) -> Any:
+def _number(word: str, kind: Type, name: str) -> Any:
     """Return the number in a word; raise ConfigError, which names the option, if it is not valid."""
     value = kind.validate(kind.parse(word))
     if value is None:
-        raise ConfigError(f"{option}: {word!r} is not valid; wanted {kind.wanted}")
+        raise ConfigError(f"{name}: {word!r} is not valid; wanted {kind.wanted}")
     return value
 
 

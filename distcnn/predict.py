@@ -2,25 +2,25 @@
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+    begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from distcnn.config.toml import from_toml
 from distcnn.data.images import Images, load_images
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
 from distcnn.run.predictions import Predictions, describe, require_free, write
 from distcnn.run.state import State
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say
-from distcnn.training.load import SPLITS, check_images, find, load_pool, load_split, parser
+from distcnn.training.load import SPLITS, check_images, find, load_pool, load_split, parser, settings_of
 from distcnn.training.prediction import predict
 
 
@@ -46,8 +46,8 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
     if options.split == "validation":
         dataset, split = load_split(comm, state, where, options.split, options.data)
         return Images(split.images, split.labels, dataset.classes, dataset.name, options.split)
-    config = on_root(comm, from_toml, state.config_toml, where)
-    found = load_images(options.data or config.data, comm, options.split, config.data_mode)
+    config = on_root(comm, settings_of, state, where, options.data)
+    found = load_images(config.data, comm, options.split, config.data_mode)
     on_all(comm, check_images, found.name, found.images, found.classes, state, where)
     return found
 
@@ -63,8 +63,8 @@ def report(predictions: Predictions, options: argparse.Namespace) -> None:
     about = predictions.about
     where = f"{about['checkpoint']}, step {about['step']}"
     split = about["split"]  # "images" for the bare /images of a file
-    what = "images" if split == "images" else f"{split} images"
-    say(f"{where}, on {len(predictions.predicted):,} {what} of {about['data']}")
+    what = "image" if split == "images" else f"{split} image"
+    say(f"{where}, on {counted(len(predictions.predicted), what)} of {about['data']}")
     for line in [*describe(predictions), *([f"wrote {options.out}"] if options.out else [])]:
         say(line)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+    begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +23,7 @@ from distcnn.parallel.collective import barrier, mark_collective, on_all, on_roo
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import IDLE, WAITING, WRITING
 from distcnn.parallel.retry import retry_on_rank_failure
+from distcnn.parallel.ulfm import UlfmComm
 from distcnn.parallel.world import run as run_command
 from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.resilience.recovery import Recovery
@@ -31,8 +32,11 @@ from distcnn.resilience.watchdog import Watchdog
 from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
 from distcnn.run.run_folder import Run
+from distcnn.run.run_lock import RunLock, job_token
+from distcnn.system.counts import counted
+from distcnn.system.processes import this_process
 from distcnn.system.signals import StopRequest
-from distcnn.system.terminal_text import warn
+from distcnn.system.terminal_text import say, warn
 from distcnn.training.setup import load_data
 from distcnn.training.trainer import Trainer
 
@@ -47,7 +51,7 @@ def train(trainer: Trainer, replicas: Replicas, recorder: Recorder, stop: StopRe
     try:
         over = after_step(trainer, replicas, recorder)
         while not over:
-            step(trainer, replicas, next(batches), stop.requested)
+            step(trainer, replicas, next(batches), stop.requested or recorder.must_stop)
             recorder.step(trainer.progress)
             over = after_step(trainer, replicas, recorder)
     except DataError:  # a file that is streamed cannot be read any more
@@ -119,11 +123,11 @@ def waited_seconds(trainer: Trainer) -> list[float]:
     return trainer.comm.allgather(round(trainer.heartbeat.waited, 3))
 
 
-def train_in(run: Run, trainer: Trainer) -> bool:
+def train_in(run: Run, trainer: Trainer, lock: RunLock) -> bool:
     """Train and write to the run's folder, with recovery from failures; return whether a request stopped training."""
     comm, heartbeat, data = trainer.comm, trainer.heartbeat, trainer.dataset
     watchdog, replicas = Watchdog(heartbeat, comm.size, run.config.hang_timeout), Replicas(comm, heartbeat)
-    recorder = Recorder(run, comm, heartbeat, data.name, len(data.train.labels), trainer.progress)
+    recorder = Recorder(run, comm, heartbeat, lock, data.name, len(data.train.labels), trainer.progress)
 
     def work() -> bool:
         heartbeat.beat(IDLE)
@@ -149,24 +153,33 @@ def train_in(run: Run, trainer: Trainer) -> bool:
 def print_digest(trainer: Trainer) -> None:
     """Print, on rank 0, the digest of the weights, by which two runs can be compared."""
     if trainer.comm.rank == 0:
-        print(f"weights_sha256 {trainer.digest}", flush=True)
+        say(f"weights_sha256 {trainer.digest}")
 
 
 def summary(run: Run, trainer: Trainer) -> str:
     """Return a line that describes the run: model, data, ranks and folder."""
-    images, ranks = trainer.dataset.train.images, trainer.comm.size
-    shape = " x ".join(map(str, images.shape[1:]))
+    images, classes = trainer.dataset.train.images, counted(len(trainer.dataset.classes), "class")
+    shape, ranks = " x ".join(map(str, images.shape[1:])), counted(trainer.comm.size, "rank")
     where = f"from step {trainer.steps} in {run.folder}" if trainer.steps else f"in {run.folder}"
     return (
-        f"{run.config.model}, {trainer.net.trained:,} parameters, on {trainer.dataset.name}: {len(images):,} "
-        f"images {shape}, {len(trainer.dataset.classes)} classes; {ranks} rank{'s' * (ranks > 1)}, {where}"
+        f"{run.config.model}, {counted(trainer.net.trained, 'parameter')}, on {trainer.dataset.name}: "
+        f"{counted(len(images), 'image')} {shape}, {classes}; {ranks}, {where}"
     )
 
 
-def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
+def make_lock(comm: Comm) -> RunLock:
+    """Return this job's lock on its run's folder, for rank 0 to hold. Collective.
+
+    With ULFM another rank may become rank 0 and write, so that all ranks are the holder.
+    """
+    tokens, processes = zip(*comm.allgather((job_token(), this_process())), strict=True)
+    return RunLock(tokens[0], processes if isinstance(comm, UlfmComm) else processes[:1])
+
+
+def prepare(comm: Comm, request: Request, lock: RunLock) -> tuple[Run, Trainer]:
     """Check the request, and return its Run and a Trainer; write nothing. Collective."""
     on_root(comm, models.check, request.config.model)
-    run = on_root(comm, run_folder.find, request, warn)
+    run = on_root(comm, run_folder.find, request, warn, lock.require_free)
     on_root(comm, check_consistency, run.config)
     dataset = load_data(run.config, comm)
     run = replace(run, config=replace(run.config, data_mode=dataset.mode))
@@ -177,13 +190,13 @@ def prepare(comm: Comm, request: Request) -> tuple[Run, Trainer]:
     return run, trainer
 
 
-def create(comm: Comm, run: Run) -> Run:
+def create(comm: Comm, run: Run, lock: RunLock) -> Run:
     """Make the run's folder, and return the Run; if ranks fail meanwhile, repeat it with the others."""
     attempts = count()
 
     def attempt() -> Run:
         again = next(attempts) > 0
-        return on_root(comm, run_folder.create, run, again)
+        return on_root(comm, run_folder.create, run, again, lock.hold)
 
     return retry_on_rank_failure(comm, attempt)
 
@@ -193,14 +206,26 @@ def main(comm: Comm) -> None:
     request = retry_on_rank_failure(comm, on_root, comm, parse, sys.argv[1:], "python -m distcnn.train")
     if request.list_models:
         return on_root(comm, print_models)
-    run, trainer = retry_on_rank_failure(comm, prepare, comm, request)
-    if trainer.finished or enough_steps(trainer, run.config):
-        return print_digest(trainer)
-    run = create(comm, run)
-    trainer.repartition()  # as ranks may have failed since the trainer was made
-    if train_in(run, trainer):
-        message = f"stopped on request after step {trainer.steps}: continue with --resume auto"
-        raise mark_collective(Stopped(message))
+    with retry_on_rank_failure(comm, make_lock, comm) as lock:
+        run, trainer = retry_on_rank_failure(comm, prepare, comm, request, lock)
+        if trainer.finished or enough_steps(trainer, run.config):
+            return report_finished(run, trainer)
+        run = create(comm, run, lock)
+        trainer.repartition()  # as ranks may have failed since the trainer was made
+        if train_in(run, trainer, lock):
+            message = f"stopped on request after step {trainer.steps}: continue with --resume auto"
+            raise mark_collective(Stopped(message))
+
+
+def report_finished(run: Run, trainer: Trainer) -> None:
+    """Say, on rank 0, that the run has nothing left to do and how to train on, and print the digest."""
+    done, option = counted(trainer.steps, "step"), "--max-steps"
+    if trainer.finished:
+        done, option = counted(run.config.epochs, "epoch"), "--epochs"
+    if trainer.comm.rank == 0:
+        remedy = f"to train on, resume it with a higher {option}"
+        say(f"distcnn: {run.folder} is finished, as it has done {done}; {remedy}", sys.stderr)
+    print_digest(trainer)
 
 
 def print_models() -> None:

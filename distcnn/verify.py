@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+    begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from distcnn.config.parser import Parser
-from distcnn.config.toml import from_toml
 from distcnn.errors import CheckpointError, Diverged, StepDiverged
 from distcnn.numerics import NUMERICS
 from distcnn.parallel.collective import on_all, on_root
@@ -34,7 +32,9 @@ from distcnn.parallel.world import run as run_command
 from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.run import checkpoint
 from distcnn.run.state import State, digest
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say, warn
+from distcnn.training.load import settings_of
 from distcnn.training.setup import load_data
 from distcnn.training.trainer import Trainer
 
@@ -95,7 +95,7 @@ def differences(found: State, wanted: State) -> Iterator[str]:
             begin, end = end, end + int(np.prod(shape))
             different = np.count_nonzero(ours[begin:end].view(np.uint32) != theirs[begin:end].view(np.uint32))
             if different:
-                yield f"{kind}/{name}: {different} of {end - begin} values"
+                yield f"{kind}/{name}: {different} of {counted(end - begin, 'value')}"
     for key in ("step", "epoch", "epoch_sums"):
         if getattr(found, key) != getattr(wanted, key):
             yield f"{key} is {getattr(found, key)}, the run has {getattr(wanted, key)}"
@@ -111,9 +111,7 @@ def verify(comm: Comm) -> int:
     """Verify by the kernels that are in the cache or compiled."""
     options = on_root(comm, parse, sys.argv[1:])
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
-    config = on_root(comm, from_toml, last.config_toml, path)
-    if options.data:
-        config = replace(config, data=options.data)
+    config = on_root(comm, settings_of, last, path, options.data)
     trainer = Trainer(config, load_data(config, comm), comm)
     on_all(comm, trainer.restore, last, path)  # raises if the data or the net are not those of the run
     trainer = Trainer(config, trainer.dataset, comm)
@@ -126,7 +124,7 @@ def verify(comm: Comm) -> int:
         different = list(differences(trainer.state(), last))
     except Diverged as error:
         different = [str(error)]
-    steps = f"steps {begin + 1} to {last.step} on {comm.size} rank{'s' * (comm.size > 1)}"
+    steps = f"steps {begin + 1} to {last.step} on {counted(comm.size, 'rank')}"
     if comm.rank == 0 and different:
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         say(f"DIFFERENT: {steps} do not reproduce {path}: {'; '.join(different[:3])}{more}")

@@ -13,10 +13,13 @@ import os
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
-from tests.helpers import batches, jobs
+from distcnn.parallel.serial import SerialComm
+from distcnn.run import curves
+from tests.helpers import batches, commands, jobs
 
 RANKS = (1, 2, 3)
 TIMEOUT = 60
@@ -33,6 +36,32 @@ def comm(request):
 def shared_path(comm, tmp_path):
     """Return an empty folder, the same on all ranks."""
     return comm.bcast(tmp_path)
+
+
+@pytest.fixture
+def call(comm, shared_path, monkeypatch):
+    """Call a command on the ranks of this test, in a folder of all: `call("distcnn.train", "--max-steps", 2)`."""
+    monkeypatch.chdir(shared_path)
+    monkeypatch.setattr(curves, "DRAW", "")  # nothing, which takes a hundredth of the time
+    return partial(commands.call, comm)
+
+
+@pytest.fixture
+def faulty(call, monkeypatch):
+    """Train on the ranks of this test with faults planted: `faulty("interrupt@step:2:5", "--max-steps", 9)`."""
+    from tests.programs import faults
+
+    for owner, name, *_ in (*faults.PLACES.values(), (faults.Trainer, "__init__")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # planted there now, it is gone after the test
+    return partial(call, faults.__name__, main="planted")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Call a command in this process, in an empty folder: `here("distcnn.train", "--max-steps", 2)`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(curves, "DRAW", "")
+    return partial(commands.call, SerialComm())
 
 
 @pytest.fixture
@@ -57,6 +86,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """Take pytest-mpi's place, which would skip what is started here; let only rank 0 print."""
     config.addinivalue_line("markers", "mpirun: a test that starts a job of several ranks")
+    config.addinivalue_line("markers", "once: a test of ranks that `make test` runs under one MPI only")
     config.addinivalue_line("markers", "mpi(ranks=(1, 2, 3), timeout=60): a test for any number of ranks")
     plugins = config.pluginmanager
     if not config.option.with_mpi:

@@ -14,9 +14,11 @@ from distcnn.lanes import LANES, aligned
 from distcnn.layers.context import BlockContext
 from distcnn.models import build
 from distcnn.network.plan import Block
+from distcnn.run import checkpoint
 from tests.helpers import oracle
 from tests.helpers.digests import TRAIN, digest, train_here
 from tests.helpers.processors import AVX2
+from tests.helpers.trainings import train_to, trainer_of
 
 STREAM = 2**31 + 2
 SHAPE = (2, 9, 11)
@@ -237,12 +239,19 @@ WISH = ("--augment", "shift=2,flip,rotate=10,elastic=34:4,brightness=0.2,cutout=
 GOLDEN = "e3b7fc9acb577339631e0f46a30074cb56e63875012a05d6f68e34ef7de0eebe"  # after 15 steps
 
 
-def test_augmented_weights_are_the_same_everywhere(run, mpirun, tmp_path):
-    """On several ranks, and stopped in the middle of an epoch and resumed on others."""
-    assert train_here(15, (*WISH, "--threads", "1")) == GOLDEN
-    assert train_here(15, (*WISH, "--threads", "3")) == GOLDEN
-    assert digest(mpirun(3, *TRAIN, *WISH, "--max-steps", 7, cwd=tmp_path)) != GOLDEN
-    assert digest(mpirun(2, *TRAIN, "--max-steps", 15, "--resume", "auto", cwd=tmp_path)) == GOLDEN
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_augmented_weights_are_the_same_with_any_number_of_threads(threads):
+    assert train_here(15, (*WISH, "--threads", threads)) == GOLDEN
+
+
+@pytest.mark.mpi(ranks=(3,))
+def test_augmented_weights_are_the_same_on_ranks(call):
+    """Stopped in the middle of an epoch, and resumed on these ranks and on another number."""
+    assert digest(call("distcnn.train", *WISH, "--out", "a", "--max-steps", 7)) != GOLDEN
+    alone = trainer_of(WISH)
+    alone.restore(checkpoint.newest("a/checkpoints", pytest.fail)[1], "here")
+    assert train_to(alone, 15).digest == GOLDEN
+    assert digest(call("distcnn.train", "--out", "a", "--max-steps", 15, "--resume", "auto")) == GOLDEN
 
 
 @pytest.mark.slow

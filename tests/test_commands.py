@@ -110,13 +110,14 @@ def test_versions_are_shown_where_everything_is_missing(run):
     assert missing == {"processor", "numpy", "numba", "llvmlite", "h5py", "mpi4py", "MPI library"}
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
-    """The Python of an environment in which the clone is installed as `pip install --editable` does it."""
+@pytest.fixture(scope="module", params=["editable", "wheel"])
+def installed(tmp_path_factory, request):
+    """The Python of an environment in which the clone is installed as `pip install` does it, with --editable or not."""
     pytest.importorskip("setuptools")
     folder = tmp_path_factory.mktemp("env")
     venv.create(folder, symlinks=True)
-    wheel = "import sys; from setuptools.build_meta import build_editable; print(build_editable(sys.argv[1]))"
+    build = f"build_{request.param}"
+    wheel = f"import sys; from setuptools.build_meta import {build}; print({build}(sys.argv[1]))"
     clone = folder / "source/distcnn"
     clone.mkdir(parents=True)
     for name in ("pyproject.toml", "README.md", "LICENSE", "distcnn"):

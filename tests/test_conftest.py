@@ -13,7 +13,7 @@ import os, signal, time
 from pathlib import Path
 import pytest
 
-@pytest.mark.mpi(timeout=6)
+@pytest.mark.mpi(timeout={timeout})
 def test_planted(comm):
     Path(__file__).with_name(f"{{os.getpid()}}.pid").touch()
     comm.Barrier()
@@ -26,7 +26,7 @@ def test_of_one_process():
 """
 FAILURES = {  # what the last rank does, and what is reported for 2 ranks
     "assertion": ("assert not last, 'planted'", "rank 1 of 2 failed"),
-    "hang": ("last and time.sleep(1000)", "still running after 6 s"),
+    "hang": ("last and time.sleep(1000)", "still running after 2 s"),
     "death": ("last and os.kill(os.getpid(), signal.SIGKILL)", "exit code"),
     "exit": ("last and os._exit(3)", "exit code 3"),
 }
@@ -36,10 +36,10 @@ FAILURES = {  # what the last rank does, and what is reported for 2 ranks
 def planted(tmp_path):
     """Write a folder of tests with this conftest, where `test_planted` has the given body."""
 
-    def write(body):
+    def write(body, timeout=60):
         shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
-        (tmp_path / "test_planted.py").write_text(PLANTED.format(body=body))
+        (tmp_path / "test_planted.py").write_text(PLANTED.format(body=body, timeout=timeout))
         return tmp_path
 
     return write
@@ -49,7 +49,7 @@ SEVERAL = """
 import os, time
 import pytest
 
-@pytest.mark.mpi(ranks=(2,), timeout=6)
+@pytest.mark.mpi(ranks=(2,), timeout=4)
 @pytest.mark.parametrize("name", ["first", "death", "next", "hang", "failure", "skip", "last"])
 def test_planted(comm, name):
     comm.Barrier()
@@ -74,8 +74,8 @@ def alive(pid: str) -> bool:
 @pytest.mark.slow
 def test_failure_of_one_rank_is_reported(run, mpirun, planted, name):
     body, report = FAILURES[name]
-    folder = planted(body)
-    done = run("python", "-m", "pytest", "-k", "2-ranks", cwd=folder, timeout=40)
+    folder = planted(body, timeout=2 if name == "hang" else 60)
+    done = run("python", "-m", "pytest", "-k", "2-ranks", cwd=folder, timeout=90)
     assert done.returncode == 1, done.stdout
     assert report in done.stdout
     assert "1 failed" in done.stdout
@@ -106,7 +106,7 @@ def test_a_failure_in_a_batch_is_that_of_one_test(run, mpirun, planted):
     for outcome, names in found.items():
         assert all(f"test_planted[2-ranks-{name}] {outcome}" in done.stdout for name in names)
     assert "exit code 3" in done.stdout
-    assert "still running after 6 s" in done.stdout
+    assert "still running after 4 s" in done.stdout
     assert done.stdout.count("rank 1 of 2 failed") == 1
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 
 import h5py
+import numpy as np
 import pytest
 
 from distcnn.data import hdf5_file, sandbox
@@ -43,6 +44,32 @@ def test_a_file_whose_probe_fails_is_refused(tmp_path, monkeypatch, code, words)
     assert words in str(caught.value)
     assert ("damaged" in str(caught.value)) == ("limits" not in words)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("storage", [{"compression": "gzip"}, {"fletcher32": True}])
+def test_chunks_over_the_limit_are_not_called_damaged(tmp_path, monkeypatch, storage):
+    """Where memory does not suffice, HDF5 says that a filter has failed. The remedy of the message works."""
+    few = "import distcnn.data.sandbox_probe as p; p.MEMORY, p.SLAB = 2**26, 2**20; sys.exit(p.main(sys.argv[1]))"
+    monkeypatch.setattr(sandbox, "PROBE", f"import sys; sys.path[:] = sys.argv[2:]; {few}")
+    images = np.zeros((6400, 1, 64, 64), np.uint8)
+
+    def write(chunk):
+        path = tmp_path / f"{chunk}.h5"
+        with h5py.File(path, "w") as file:
+            chunks = {"chunks": (chunk, 1, 64, 64), **storage} if chunk else {}
+            file.create_dataset("train/images", data=images, **chunks)
+            file["train/labels"] = np.zeros(len(images), int)
+        return path
+
+    with pytest.raises(DataError) as caught:
+        sandbox.check_in_sandbox(write(len(images)))
+    assert "takes more than 20 s or 1 GiB of memory, the limits: write its datasets again" in str(
+        caught.value
+    )
+    assert "damaged" not in str(caught.value)
+    assert "contiguous or in chunks of at most 341 MiB" in str(caught.value)
+    for chunk in (0, 2000):
+        sandbox.check_in_sandbox(write(chunk))
 
 
 def test_a_file_is_probed_once_and_again_when_it_has_changed(tmp_path, monkeypatch):

@@ -92,7 +92,8 @@ def test_wrong_command_lines_get_one_line(run, words):
     assert done.stderr.count("\n") == 1
 
 
-def test_several_ranks_speak_once(tmp_path, mpirun):
-    done = mpirun(3, "python", "-m", "distcnn.data", "info", tmp_path / "nowhere.h5")
+@pytest.mark.mpi(ranks=(3,))
+def test_several_ranks_speak_once(call):
+    done = call("distcnn.data.__main__", "info", "nowhere.h5")
     assert done.returncode == 2
     assert done.stderr.count("distcnn: error: ") == 1

@@ -5,13 +5,14 @@ import numpy as np
 from distcnn.config.augment_spec import read
 from distcnn.data.dataset import Split
 from distcnn.data.show import distorted
+from tests.helpers import jobs
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def test_a_sheet_is_drawn_and_not_over_a_file(tmp_path, run):
     command = ("python", "-m", "distcnn.data", "show", "datasets/digits.h5", tmp_path / "sheet.png")
-    done = run(*command, "--augment", "shift=2,rotate=10")
+    done = run(*command, "--augment", "shift=2,rotate=10", env=jobs.PICTURES)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "sheet.png").read_bytes().startswith(PNG)
     again = run(*command)

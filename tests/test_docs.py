@@ -3,7 +3,8 @@
 Commands run in the order of their page, in an empty folder with small data under the names that the pages use
 (tests/helpers/sources.py). To be quick, training stops after STEPS steps where the command does not say when, and jobs
 of more ranks than RANKS run on that many; neither changes a bit of what is compared. The first run of the README is
-the exception: it runs to its end, as its digest is what two people compare.
+the exception: it runs to its end, as its digest is what two people compare. Commands on one rank are called in this
+process, unless they only print or start others.
 """
 
 import os
@@ -29,6 +30,9 @@ LANGUAGES = {
 }
 FILES = {"file", "appended to"}  # written before anything runs, so that kernels are compiled once
 LEFT_OUT = {"not run", "not output"} | FILES
+CALLED = {  # the module with the command's main
+    f"python -m distcnn.{name}": f"distcnn.{name}" for name in ("train", "evaluate", "predict", "verify")
+} | {"python -m distcnn.data": "distcnn.data.__main__"}
 FIRST_RUN = ["mpirun", "-n", "2", "python", "-m", "distcnn.train"]
 
 
@@ -50,8 +54,8 @@ def small_data(tmp_path_factory):
 class Reader:
     """Somebody who types what a page says, from its first line to its last."""
 
-    def __init__(self, run, folder):
-        self.run, self.folder, self.printed = run, folder, ""
+    def __init__(self, run, here, folder):
+        self.run, self.here, self.folder, self.printed = run, here, folder, ""
         here = Path(sys.executable).parent
         self.env = {"PATH": f"{here}{os.pathsep}{os.environ['PATH']}"}
         self.package = None
@@ -64,9 +68,16 @@ class Reader:
             if words[0] == "export":
                 self.env |= dict(word.split("=", 1) for word in words[1:])
                 continue
-            done = self.run(*shortened(words), cwd=self.folder, env=self.env, timeout=240)
+            done = self.command(shortened(words))
             assert done.returncode == code, f"{block}: {' '.join(words)}\n{done.stdout}\n{done.stderr}"
             self.printed += done.stdout + (done.stderr if code else "")
+
+    def command(self, words):
+        """Run a command, or call it."""
+        module = CALLED.get(" ".join(words[:3]))
+        if module and not self.package and "--version" not in words:
+            return self.here(module, *words[3:])
+        return self.run(*words, cwd=self.folder, env=self.env, timeout=240)
 
     def text(self, block):
         """Compare a block of text with what the last block of commands has printed."""
@@ -115,13 +126,12 @@ def shortened(words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page, "sh", "python")])
-def test_commands_and_snippets_run(page, run, small_data, tmp_path, monkeypatch):
+def test_commands_and_snippets_run(page, run, here, small_data, tmp_path):
     made = re.findall(r"distcnn\.data import \S+ (\S+)", pages.read(page))
     shutil.copytree(small_data, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*made))
     for name in ("benchmarks", "launch"):
         (tmp_path / name).symlink_to(pages.ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    reader, found = Reader(run, tmp_path), pages.blocks(page)
+    reader, found = Reader(run, here, tmp_path), pages.blocks(page)
     for block in found:
         if block.mark in FILES:
             reader.change(block)

@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from distcnn.kernels import kernel_cache
+from distcnn.kernels.pointwise import pack
 from distcnn.system import checked_file
+from tests.helpers import jobs
 from tests.helpers.compute import COMPUTE
-from tests.helpers.digests import TRAIN, digest, train_here
+from tests.helpers.digests import MLP, TRAIN, digest, train_here
+from tests.programs import DAMAGED_KERNELS
 
 DAMAGE = {
     "empty": lambda content: b"",
@@ -41,9 +44,42 @@ def compute(run, tmp_path):
     return call
 
 
-def test_damaged_files_are_replaced(compute, tmp_path):
-    sound = compute()
-    assert sound[1] == []
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Return what COMPUTE prints, and the cache with its kernels, which are compiled once for all tests."""
+    cache = tmp_path_factory.mktemp("compiled") / "cache"
+    done = jobs.run("python", "-c", COMPUTE, env={"XDG_CACHE_HOME": cache}, timeout=120)
+    assert (done.returncode, done.stderr) == (0, ""), jobs.show(done)
+    return done.stdout, cache
+
+
+@pytest.fixture
+def sound(compiled, tmp_path):
+    """Put a sound cache in the place of `compute`'s; return what `compute` returns with it."""
+    result, cache = compiled
+    shutil.copytree(cache, tmp_path / "cache")
+    return result, []
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train without a cache; return the folder, which has the run and the cache that was made."""
+    folder = tmp_path_factory.mktemp("trained")
+    words = *TRAIN, *MLP, "--max-steps", 2, "--checkpoint-every", 1
+    done = jobs.run(*words, cwd=folder, env={"XDG_CACHE_HOME": folder / "cache"}, timeout=300)
+    assert digest(done) == train_here(2, MLP)
+    assert "damaged" not in done.stderr
+    return folder
+
+
+def test_what_is_compiled_is_cached(compute, sound, tmp_path):
+    """As the other tests presume."""
+    before = {path: path.stat().st_mtime_ns for path in files(tmp_path, "*.nb?")}
+    assert compute() == sound
+    assert {path: path.stat().st_mtime_ns for path in files(tmp_path, "*.nb?")} == before
+
+
+def test_damaged_files_are_replaced(compute, sound, tmp_path):
     contents = {path: path.read_bytes() for path in files(tmp_path, "*.nb?")}
     assert len(contents) >= len(DAMAGE)
     for (path, content), how in zip(contents.items(), DAMAGE.values(), strict=False):
@@ -57,9 +93,8 @@ def test_damaged_files_are_replaced(compute, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_flipped_bit_is_found(compute, tmp_path, seed):
+def test_a_flipped_bit_is_found(compute, sound, tmp_path, seed):
     """A bit in every file: each is found before the file is unpickled, and its kernel is compiled again."""
-    sound = compute()
     paths, random_ = files(tmp_path, "*.nb?"), random.Random(seed)
     contents = {path: path.read_bytes() for path in paths}
     for path, content in contents.items():
@@ -72,6 +107,29 @@ def test_a_flipped_bit_is_found(compute, tmp_path, seed):
     assert "its checksum does not match" in line
     assert files(tmp_path, "*.nb?") == paths
     assert compute() == sound
+
+
+def test_two_kernels_of_one_function(tmp_path, capsys):
+    """The name in the file's name is that of one of them; a damaged file of the other is replaced, too."""
+    with kernel_cache.in_folder(str(tmp_path)):
+        for kernel in [pack.__wrapped__(dtype) for dtype in ("uint8", "float32")]:
+            assert kernel.compiled
+        paths = files(tmp_path, "*.nbc")
+        assert len(paths) == 2
+        for path in paths:
+            path.write_bytes(b"")
+        for kernel in [pack.__wrapped__(dtype) for dtype in ("uint8", "float32")]:
+            assert kernel.compiled
+    assert all(map(checked_file.read, paths))
+    assert "cannot be cached" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_training_with_damaged_caches(run):
+    """In short; `python -m tests.programs.damaged_kernels` tries two thousand."""
+    done = run("python", DAMAGED_KERNELS, 30, "--seed", 7, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "30 caches of 13 files, 0 did harm" in done.stdout
 
 
 def test_every_bit_counts(tmp_path):
@@ -111,21 +169,21 @@ class Payload:
         return os.mkdir, ("unpickled",)
 
 
-def test_nothing_is_unpickled_without_its_checksum(compute, tmp_path, monkeypatch):
+def test_nothing_is_unpickled_without_its_checksum(compute, sound, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sound = compute()
     for path in files(tmp_path, "*.nb?"):
         path.write_bytes(pickle.dumps(Payload()))
     assert compute()[0] == sound[0]
     assert not Path("unpickled").exists()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("ranks", [0, 2])
-def test_verify_trusts_no_cache(run, mpirun, tmp_path, ranks):
+def test_verify_trusts_no_cache(run, mpirun, trained, tmp_path, ranks):
     """It neither reads nor changes the user's cache, and leaves no file."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     env = {"XDG_CACHE_HOME": tmp_path / "cache", "TMPDIR": tmp_path / "tmp"}
     (tmp_path / "tmp").mkdir()
-    trained = run(*TRAIN, "--max-steps", 2, "--checkpoint-every", 1, cwd=tmp_path, env=env, timeout=300)
     for path in files(tmp_path, "*.nb?"):
         path.write_bytes(b"")
     line = "python", "-m", "distcnn.verify", "run"
@@ -133,36 +191,33 @@ def test_verify_trusts_no_cache(run, mpirun, tmp_path, ranks):
         done = mpirun(ranks, *line, cwd=tmp_path, env=env, timeout=300)
     else:
         done = run(*line, cwd=tmp_path, env=env, timeout=300)
-    assert digest(done) == digest(trained)
+    assert digest(done) == train_here(2, MLP)
     assert "verified: " in done.stdout
     assert "cache" not in done.stderr
     assert not any(path.stat().st_size for path in files(tmp_path, "*.nb?"))
     assert not [*(tmp_path / "tmp").glob("distcnn-*")]
 
 
-def test_each_rank_warns_of_damaged_files_once_at_most(mpirun, tmp_path):
-    command = *TRAIN, "--max-steps", 1
+@pytest.mark.once
+def test_one_rank_warns_of_a_damaged_file(mpirun, trained, tmp_path):
+    """The one that has deleted it; of several files several ranks may warn."""
+    shutil.copytree(trained / "cache", tmp_path / "cache")
     env = {"XDG_CACHE_HOME": tmp_path / "cache"}
-    for k in range(2):
-        out = tmp_path / str(k)
-        out.mkdir()
-        for path in files(tmp_path, "*.nbc")[:3]:
-            path.write_bytes(b"")
-        done = mpirun(3, *command, cwd=out, env=env, timeout=300)
-        assert digest(done) == train_here(steps=1)
-        assert (done.stderr.count("damaged") > 0) == (k > 0)  # once a rank at most
-        assert done.stderr.count("damaged") <= 3
+    (path,) = files(tmp_path, "loss.softmax_cross_entropy-*.nbc")
+    path.write_bytes(b"")
+    done = mpirun(3, *TRAIN, *MLP, "--max-steps", 1, cwd=tmp_path, env=env, timeout=300)
+    assert digest(done) == train_here(1, MLP)
+    assert done.stderr.count("damaged") == 1
     assert all(path.stat().st_size for path in files(tmp_path, "*.nbc"))
 
 
-def test_a_folder_in_the_place_of_a_file(compute, tmp_path):
+def test_a_folder_in_the_place_of_a_file(compute, sound, tmp_path):
     """What cannot be deleted stays, and the kernel is compiled without a cache."""
-    sound, _ = compute()
     path = files(tmp_path, "*.nbc")[0]
     path.unlink()
     path.mkdir()
     result, lines = compute()
-    assert result == sound
+    assert result == sound[0]
     assert "cannot be cached" in lines[-1]
 
 
@@ -183,17 +238,15 @@ builtins.open = opened
 """
 
 
-def test_a_full_disk(compute, tmp_path):
-    sound, _ = compute()
+def test_a_full_disk(compute, sound, tmp_path):
     result, (line,) = compute(FULL_DISK, cache=tmp_path / "full")
-    assert result == sound
+    assert result == sound[0]
     assert str(tmp_path / "full") in line
     assert "No space left" in line
     assert not files(tmp_path / "full", "*.tmp*")
 
 
-def test_a_small_file_system(compute, tmp_path):
-    sound, _ = compute()
+def test_a_small_file_system(compute, sound, tmp_path):
     place = tmp_path / "small"
     place.mkdir()
     libc = ctypes.CDLL(None)
@@ -203,21 +256,21 @@ def test_a_small_file_system(compute, tmp_path):
         result, (line,) = compute(cache=place)
     finally:
         libc.umount(os.fsencode(place))
-    assert result == sound
+    assert result == sound[0]
     assert "No space left" in line
 
 
-def test_numba_does_not_cache_elsewhere(compute):
+def test_numba_does_not_cache_elsewhere(compute, sound):
     """Numba's next choice is a folder with the sources, where a kernel's code does not depend on other files."""
     package = Path(kernel_cache.PACKAGE, "kernels", "__pycache__")
-    sound, before = compute()[0], files(package, "*.nb?")
+    before = files(package, "*.nb?")
     result, (line,) = compute(
         """
 from numba.core.caching import UserProvidedCacheLocator as Locator
 Locator.from_function = classmethod(lambda *_: None)
 """
     )
-    assert result == sound
+    assert result == sound[0]
     assert "cannot be cached" in line
     assert files(package, "*.nb?") == before
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from distcnn.parallel import shared_memory
 from distcnn.system import job_status, mpirun
 from distcnn.system.mpirun import Job
+from tests.helpers import jobs
 
 pytestmark = pytest.mark.skipif(not mpirun.SHARED.is_dir(), reason="no /dev/shm")
 
@@ -23,7 +23,7 @@ with open(segment, "w+b") as file:
     memory = mmap.mmap(file.fileno(), 4096)
 with shared_memory._reserved(4096) as path:
     open(sys.argv[1], "w").write(path)
-    time.sleep(60)
+    time.sleep(1000)
 """
 
 
@@ -49,10 +49,7 @@ def job(tmp_path, shared, monkeypatch):
     said = tmp_path / "said"
     job = Job(1, [sys.executable, "-c", RANK, str(said), str(segment)], tmp_path / "status")
     try:
-        for _ in range(600):
-            if said.exists() and said.read_text():
-                break
-            time.sleep(0.05)
+        jobs.wait_until(lambda: said.exists() and said.read_text(), lambda: job.ended)
         job.own = [Path(said.read_text()), segment]
         yield job
     finally:

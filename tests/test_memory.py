@@ -1,6 +1,7 @@
 """Nets that need more memory than there is are refused in a line, before anything is allocated."""
 
 import tracemalloc
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -90,18 +91,18 @@ def test_the_strictest_limit_counts(monkeypatch, tmp_path):
     assert memory.available() == 4000000
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_at_the_command_line(run, mpirun, ranks, tmp_path):
+@pytest.mark.mpi(ranks=(1, 2))
+def test_at_the_command_line(comm, call):
     """Images of a million pixels: 22 TiB for a hidden layer as large."""
-    with h5py.File(tmp_path / "large.h5", "w") as file:
-        file["train/images"] = np.arange(3 * 2**20, dtype=np.uint8).reshape(3, 1, 1024, 1024)
-        file["train/labels"] = np.arange(3)
-    words = "python", "-m", "distcnn.train", "--data", "large.h5", "--model", "full", "--batch-size", 32
-    done = run(*words, cwd=tmp_path) if ranks == 1 else mpirun(ranks, *words, cwd=tmp_path)
+    if comm.rank == 0:
+        with h5py.File("large.h5", "w") as file:
+            file["train/images"] = np.arange(3 * 2**20, dtype=np.uint8).reshape(3, 1, 1024, 1024)
+            file["train/labels"] = np.arange(3)
+    done = call("distcnn.train", "--data", "large.h5", "--model", "full", "--batch-size", 32)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if "layer 1: Dense" in line]
     assert len(lines) == 1
     assert "TiB of memory" in lines[0]
     assert "but only" in lines[0]
-    assert ("for 2 ranks" in lines[0]) == (ranks == 2)
-    assert not (tmp_path / "runs").exists()
+    assert ("for 2 ranks" in lines[0]) == (comm.size == 2)
+    assert not Path("runs").exists()

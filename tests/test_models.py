@@ -15,9 +15,12 @@ from distcnn.models import MODELS, build, check, size
 from distcnn.models.lenet5_1998 import TABLE, centers
 from distcnn.network.plan import Block
 from distcnn.network.shapes import infer_shapes
+from distcnn.run import checkpoint
 from tests.helpers import jobs
 from tests.helpers.arrays import normal
+from tests.helpers.digests import digest
 from tests.helpers.nets import SMALLEST
+from tests.helpers.trainings import train_to, trainer_of
 
 SIZES = {  # parameters and FLOPs, computed by hand
     "mlp": (784 * 300 + 300 + 300 * 100 + 100 + 1010, 2 * (784 * 300 + 300 * 100 + 1000)),
@@ -152,31 +155,46 @@ def test_list(run):
     assert ["lenet5-1998", "60,000"] in [line.split()[:2] for line in lines]
 
 
-def test_running_statistics_survive_a_stop(run, mpirun, tmp_path):
+@pytest.mark.mpi(ranks=(3,), timeout=180)
+def test_running_statistics_survive_a_stop(comm, call):
     """Those of batch norms are the same on any number of ranks, and checkpoints hold them."""
-    assert_resumed_equals_uninterrupted(run, mpirun, tmp_path, "--model", "resnet20")
+    assert_resumed_equals_uninterrupted(comm, call, "--model", "resnet20")
 
 
-def test_a_large_model_on_ranks(run, mpirun, tmp_path):
+@pytest.mark.once
+@pytest.mark.mpi(ranks=(3,), timeout=180)
+def test_a_large_model_on_ranks(comm, call):
     """AlexNet, dropout and 20 million parameters: the same bits on any number of ranks, stopped and resumed.
 
     VGG-16 at 32 x 32 passes this, too; it is left out, for its 34 million parameters take as long as ten other tests.
     """
-    with h5py.File(tmp_path / "noise.h5", "w") as file:
-        file["train/images"] = np.random.default_rng(0).integers(0, 256, (96, 1, 64, 64), dtype=np.uint8)
-        file["train/labels"] = np.arange(96) % 10
-    options = "--data", "noise.h5", "--model", "alexnet", "--learning-rate", 0.003, "--keep-checkpoints", 1
-    assert_resumed_equals_uninterrupted(run, mpirun, tmp_path, *options)
+    if comm.rank == 0:
+        with h5py.File("noise.h5", "w") as file:
+            file["train/images"] = np.random.default_rng(0).integers(0, 256, (96, 1, 64, 64), dtype=np.uint8)
+            file["train/labels"] = np.arange(96) % 10
+    options = (
+        "--data",
+        "noise.h5",
+        "--model",
+        "alexnet",
+        "--learning-rate",
+        "0.003",
+        "--keep-checkpoints",
+        "1",
+    )
+    assert_resumed_equals_uninterrupted(comm, call, *options)
 
 
-def assert_resumed_equals_uninterrupted(run, mpirun, folder, *options):
+def assert_resumed_equals_uninterrupted(comm, call, *options):
     """Two steps on one rank without a stop give the digest of one step on three ranks and one more on two."""
-    command = ("python", "-m", "distcnn.train", *options, "--batch-size", 48, "--out")
-    where = {"cwd": folder, "timeout": 180}
-    whole = run(*command, "a", "--max-steps", 2, **where)
-    first = mpirun(3, *command, "b", "--max-steps", 1, **where)
-    assert first.returncode == 0, first.stderr
-    parts = mpirun(2, *command, "b", "--max-steps", 2, "--resume", "auto", **where)
-    assert whole.returncode == 0, whole.stderr
-    assert whole.stdout.splitlines()[-1] == parts.stdout.splitlines()[-1]
-    assert first.stdout.splitlines()[-1] != parts.stdout.splitlines()[-1]
+    options = *options, "--batch-size", "48"
+    first = digest(call("distcnn.train", *options, "--out", "a", "--max-steps", 1))
+    group = comm.Split(comm.rank > 0, comm.rank)  # the first rank alone, the others together
+    trainer = trainer_of(options, group)
+    if comm.rank > 0:
+        path, state = checkpoint.newest("a/checkpoints", pytest.fail)
+        trainer.restore(state, path)
+    found = comm.allgather(train_to(trainer, 2).digest)
+    assert found == found[:1] * 3
+    assert found[0] != first
+    group.Free()

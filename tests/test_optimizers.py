@@ -15,6 +15,7 @@ from distcnn.errors import CheckpointError, Diverged
 from distcnn.layers import BatchNorm2D, Conv2D, Dense, Flatten
 from distcnn.numerics.fixed_point import HEAD, SUM_BITS
 from distcnn.parallel.serial import SerialComm
+from distcnn.run import checkpoint
 from distcnn.run.hdf5_image import pack, unpack
 from distcnn.training.ema import WeightEMA
 from distcnn.training.optimizers import OPTIMIZERS
@@ -256,10 +257,13 @@ def test_memory_does_not_grow_with_the_batch():
     assert peaks[1] < peaks[0] + 2**19
 
 
-def test_a_run_goes_on_with_other_ranks_and_is_verified(run, mpirun, tmp_path):
-    words = "python", "-m", "distcnn.train", "--out", "run", "--progress", "none", *RECIPES["adam"]
-    digest(mpirun(3, *words, "--max-steps", 9, cwd=tmp_path))
-    last = digest(run(*words, "--max-steps", 14, "--resume", "auto", cwd=tmp_path))
+@pytest.mark.mpi(ranks=(3,))
+def test_a_run_goes_on_with_other_ranks_and_is_verified(call):
+    words = "distcnn.train", "--out", "run", *RECIPES["adam"]
+    digest(call(*words, "--max-steps", 9))
+    _, stopped = checkpoint.newest("run/checkpoints", pytest.fail)
+    last = digest(call(*words, "--max-steps", 14, "--resume", "auto"))
     assert last == train(RECIPES["adam"], SerialComm()).digest
+    assert last == train(RECIPES["adam"], SerialComm(), begin=stopped).digest
     for command in ("distcnn.verify", "distcnn.evaluate"):
-        assert digest(run("python", "-m", command, "run", cwd=tmp_path)) == last
+        assert digest(call(command, "run")) == last

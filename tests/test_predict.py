@@ -11,24 +11,17 @@ import numpy as np
 import pytest
 
 from distcnn import evaluate, predict
-from distcnn.config.parser import parse
-from distcnn.data.dataset import load
 from distcnn.errors import DataError, OutputError, UserError
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
-from distcnn.training.trainer import Trainer
+from tests.helpers.trainings import train_to, trainer_of
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A checkpoint after a few steps on the digits, and the training that it is of."""
     argv = ["--validation-split", "0.2", "--batch-size", "64", "--warmup-epochs", "0"]
-    config = parse(argv, "test").config
-    trainer = Trainer(config, load(None, SerialComm(), config.validation_split, config.seed), SerialComm())
-    for blocks in trainer.remaining():
-        trainer.step(blocks)
-        if trainer.epoch_done:
-            break
+    trainer = train_to(trainer_of(argv), 10)
     path = tmp_path_factory.mktemp("run") / "step.h5"
     checkpoint.save(path, trainer.state())
     return str(path), trainer
@@ -75,10 +68,13 @@ def test_predictions_are_what_the_net_gives(command, trained):
         assert file.attrs["split"] == "test"
 
 
-def test_the_same_is_written_by_ranks_and_threads(command, trained, mpirun):
-    command(predict, "--out", "a.csv", "--threads", "1")
-    command(predict, "--out", "b.csv", "--threads", "3")
-    done = mpirun(3, "python", "-m", "distcnn.predict", trained[0], "--out", "c.csv", "--threads", 2, cwd=".")
+@pytest.mark.mpi(ranks=(3,))
+def test_the_same_is_written_by_ranks_and_threads(command, trained, comm, call):
+    path = comm.bcast(trained[0])
+    if comm.rank == 0:
+        command(predict, "--out", "a.csv", "--threads", "1")
+        command(predict, "--out", "b.csv", "--threads", "3")
+    done = call("distcnn.predict", path, "--out", "c.csv", "--threads", 2)
     assert done.returncode == 0, done.stderr
     assert len({Path(name).read_bytes() for name in ("a.csv", "b.csv", "c.csv")}) == 1
     rows = list(csv.reader(Path("a.csv").read_text().splitlines()))

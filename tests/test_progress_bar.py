@@ -4,14 +4,13 @@ import os
 import pty
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from distcnn.run import terminal
 from distcnn.run.progress_bar import Bar, Lines, Quiet, epoch_line, progress
+from distcnn.system import terminal
+from tests.helpers import jobs
 
-ROOT = Path(__file__).parents[1]
 RECORD = {
     "epoch": 3,
     "train_loss": 1 / 3,
@@ -36,8 +35,8 @@ LINES = "epoch 1/2  loss 0.5000  9 samples/s\nepoch 2/2  loss 0.5000  9 samples/
 def show(mode, prefix=(), **streams):
     """Run the script above in a process of its own and return it, ended."""
     command = [*prefix, sys.executable, "-c", SHOW, mode]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
-    return subprocess.run(command, env=environment, timeout=60, check=True, text=True, **streams)
+    environment = os.environ | {"PYTHONPATH": str(jobs.ROOT), "TERM": "xterm"}
+    return subprocess.run(command, env=environment, timeout=jobs.LIMIT, check=True, text=True, **streams)
 
 
 @pytest.fixture
@@ -89,14 +88,24 @@ def test_on_a_terminal_there_are_a_bar_and_lines_that_clear_it(screen):
     show("auto", stdout=writer, stderr=writer)
     text = shown()
     assert "epoch 1/2  loss 0.5000  accuracy 75.00%   50%|" in text
-    assert "\r\x1b[Kepoch 2/2  loss 0.5000  9 samples/s" in text
-    assert text.endswith("\r\x1b[Kweights_sha256 abc\r\n")
+    assert "\x1b[Jepoch 2/2  loss 0.5000  9 samples/s\r\n" in text
+    assert text.endswith("\x1b[Jweights_sha256 abc\r\n")
 
 
-def test_lines_in_a_file_are_plain_with_a_bar_on_the_terminal(screen):
+def test_lines_in_a_file_are_plain_with_a_bar_on_the_terminal(screen, tmp_path):
     writer, shown = screen
-    assert show("auto", stdout=subprocess.PIPE, stderr=writer).stdout == LINES
+    with open(tmp_path / "log", "w") as log:
+        show("auto", stdout=log, stderr=writer)
+    assert (tmp_path / "log").read_text() == LINES
     assert "50%|" in shown()
+
+
+@pytest.mark.parametrize(("mode", "bar"), [("auto", False), ("bar", True)])
+def test_lines_in_a_pipe_are_plain_without_a_bar_that_nobody_asked_for(screen, mode, bar):
+    """The pipe may lead to the same terminal, as with tee, and there the bar would be in the way."""
+    writer, shown = screen
+    assert show(mode, stdout=subprocess.PIPE, stderr=writer).stdout == LINES
+    assert ("50%|" in shown()) == bar
 
 
 def test_behind_a_launcher_at_a_terminal_there_is_a_bar(screen, launcher):
@@ -104,7 +113,7 @@ def test_behind_a_launcher_at_a_terminal_there_is_a_bar(screen, launcher):
     show("auto", launcher, stdout=writer, stderr=writer)
     text = shown()
     assert "50%|" in text
-    assert "\r\x1b[Kweights_sha256 abc\r\n" in text
+    assert "\x1b[Jweights_sha256 abc\r\n" in text
 
 
 def test_behind_a_launcher_whose_output_is_a_file_there_are_lines(launcher, tmp_path):

@@ -13,6 +13,7 @@ from distcnn.parallel.serial import SerialComm
 from distcnn.run import curves, recorder
 from distcnn.run.metrics_log import Metrics
 from distcnn.run.run_folder import Run
+from distcnn.run.run_lock import RunLock
 from distcnn.run.training_progress import TrainingProgress
 
 
@@ -82,6 +83,31 @@ def test_metrics_that_cannot_be_written_are_an_error(path):
         Metrics(path).append(record(1))
 
 
+def test_a_link_in_the_place_of_metrics_is_not_followed(tmp_path):
+    """In a folder that others can write to, it could lead to any file of this user."""
+    victim = tmp_path / "key"
+    victim.write_text("secret\n")
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    metrics.path.symlink_to(victim)
+    with pytest.raises(OutputError, match="a link, not a regular file; repair or remove it"):
+        metrics.append(record(1))
+    assert victim.read_text() == "secret\n"
+    metrics.path.unlink()
+    metrics.append(record(2))
+    assert [each["epoch"] for each in metrics.records()] == [1, 2]
+
+
+def test_a_pipe_in_the_place_of_metrics_keeps_nobody_waiting(tmp_path):
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    os.mkfifo(metrics.path)
+    with pytest.raises(OutputError):
+        metrics.append(record(1))
+    reader = os.open(metrics.path, os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(OutputError, match="a pipe or a device, not a regular file"):
+        metrics.append(record(1))
+    os.close(reader)
+
+
 # curves
 
 
@@ -121,6 +147,18 @@ def test_curves_show_train_and_test(epochs, title):
 
 
 @pytest.mark.usefixtures("in_folder")
+def test_a_drawing_that_does_not_end_is_given_up_with_signs_of_life_meanwhile(monkeypatch):
+    monkeypatch.setattr(curves, "DRAW", "import time; time.sleep(1000)")
+    monkeypatch.setattr(curves, "LIMIT", 3 * curves.PAUSE)
+    warnings, signs = [], []
+    made = curves.Curves("metrics.jsonl", "curves.png", "", warnings.append, lambda: signs.append(1))
+    made.draw()
+    made.finish()
+    assert len(signs) == 3
+    assert warnings == ["no curves drawn: the drawing process ended with exit code -9"]
+
+
+@pytest.mark.usefixtures("in_folder")
 def test_curves_without_test_data_show_only_train():
     path = drawn([record(epoch, test_loss=None, test_accuracy=None) for epoch in (1, 2)], "curves.png")
     assert colored(path, curves.TRAIN)
@@ -137,7 +175,7 @@ def test_curves_are_drawn_once_for_each_record(tmp_path, monkeypatch):
     run = Run(tmp_path, config)
     monkeypatch.setattr(curves.Curves, "draw", lambda self: drawn.append(len(Metrics(run.metrics).records())))
     comm = SerialComm()
-    ours = recorder.Recorder(run, comm, Heartbeat(comm), "x", 8, TrainingProgress())
+    ours = recorder.Recorder(run, comm, Heartbeat(comm), RunLock("0" * 16), "x", 8, TrainingProgress())
     for step in (1, 2):
         ours._write(record(step))
         ours.finish()
@@ -150,7 +188,7 @@ def test_a_score_goes_to_the_state_that_it_was_found_for(tmp_path, steps, score)
     """Rank 0 has died `steps` steps after the start; this rank takes its place, and has the record of step 10."""
     run, comm = Run(tmp_path, Config(progress="none", epochs=9)), SimpleNamespace(rank=1)
     done = TrainingProgress(steps, epoch=1)
-    ours = recorder.Recorder(run, comm, Heartbeat(SerialComm()), "x", 8, done)
+    ours = recorder.Recorder(run, comm, Heartbeat(SerialComm()), RunLock("0" * 16), "x", 8, done)
     comm.rank = 0
     ours.resume(done, record(1, validation_accuracy=0.9, validation_loss=0.3))
     assert [each["step"] for each in ours.metrics.records()] == [10]
@@ -158,9 +196,18 @@ def test_a_score_goes_to_the_state_that_it_was_found_for(tmp_path, steps, score)
 
 
 @pytest.mark.usefixtures("in_folder")
-@pytest.mark.parametrize("path", ["/proc/curves.png", "missing/curves.png"])
-def test_curves_that_fail_are_a_warning(path):
+@pytest.mark.parametrize(
+    ("changes", "path", "reason"),
+    [
+        ({}, "/proc/curves.png", "/proc"),
+        ({}, "missing/curves.png", "missing"),
+        ({"train_loss": 10**400}, "curves.png", "OverflowError"),
+    ],
+)
+def test_curves_that_fail_are_a_warning(changes, path, reason):
     warnings = []
-    drawn([record(1)], path, warn=warnings.append)
-    assert [line.startswith("no curves drawn: ") for line in warnings] == [True]
+    drawn([record(1, **changes)], path, warn=warnings.append)
+    (line,) = warnings
+    assert line.startswith("no curves drawn: ")
+    assert reason in line
     assert os.listdir() == []

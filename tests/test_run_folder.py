@@ -191,3 +191,65 @@ def test_a_checkpoint_of_other_numerics_is_refused():
 
 def test_a_checkpoint_that_is_missing_is_refused():
     assert "x.h5" in complaint("--resume", "x.h5", kind=CheckpointError)
+
+
+def test_what_killed_jobs_have_left_goes():
+    begin("--out", "a", steps=(1,))
+    left = ".config.toml.01234567.tmp", ".metrics.jsonl.89abcdef.tmp", ".curves.png.00000000.tmp"
+    others = ".config.toml.tmp", ".notes.01234567.tmp", "config.toml.01234567.tmp", ".curves.png.0000000g.tmp"
+    for name in (*left, *others):
+        Path("a", name).write_bytes(b"x")
+    run_folder.create(find("--out", "a", "--resume", "auto"))
+    assert {name for name in os.listdir("a") if name.endswith(".tmp")} == set(others)
+
+
+def test_settings_that_have_not_changed_are_not_written_again():
+    """A run can be resumed on a full disk."""
+    begin("--out", "a", steps=(1,))
+    before = os.stat("a/config.toml")
+    run_folder.create(find("--out", "a", "--resume", "auto"))
+    assert os.stat("a/config.toml") == before
+
+
+def test_a_folder_is_known_to_be_free_before_it_is_read_and_held_before_it_is_written():
+    asked = []
+
+    def refuse(folder):
+        asked.append(folder)
+        raise OutputError("in use")
+
+    for argv in (["--out", "new"], ["--out", "other", "--resume", "auto"], []):
+        run = run_folder.find(parse(argv, "prog"), pytest.fail, refuse)
+        with pytest.raises(OutputError, match="in use"):
+            run_folder.create(run, hold=refuse)
+        assert os.listdir(run.folder) == []
+    assert asked == [Path("new"), Path("other"), Path("runs/lenet5-digits")]
+    asked.clear()
+    os.makedirs("a/checkpoints")
+    Path("a/checkpoints/step-00000001.h5").write_bytes(b"damaged, which nobody reads")
+    for argv in (
+        ["--out", "a"],
+        ["--out", "a", "--resume", "auto"],
+        ["--resume", "a/checkpoints/step-00000001.h5"],
+        ["--resume", "a/checkpoints/step-00000001.h5", "--out", "a"],
+    ):
+        with pytest.raises(OutputError, match="in use"):
+            run_folder.find(parse(argv, "prog"), pytest.fail, refuse)
+    assert {each.resolve() for each in asked} == {Path("a").resolve()}
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize("steps", [(), (1, 2)])
+def test_a_run_that_has_gone_on_meanwhile_is_refused(steps):
+    """Another job has begun and ended between the choice of the checkpoint and the lock."""
+    begun = begin("--out", "a", steps=steps)
+    run = find("--out", "a", "--resume", "auto", warn=lambda text: None)
+    saved = state(3, config_toml=to_toml(begun.config), numerics=NUMERICS)
+    checkpoint.save("a/checkpoints/step-00000003.h5", saved)
+    checkpoint.prune("a/checkpoints", 1)
+    with pytest.raises(OutputError, match="another job has trained there just now; start again"):
+        run_folder.create(run)
+    assert sorted(os.listdir("a/checkpoints")) == ["step-00000003.h5"]
+    run = run_folder.create(find("--out", "a", "--resume", "auto"))  # the remedy
+    assert run.state.step == 3
+    assert run_folder.create(run, again=True).state.step == 3

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distcnn import launch
 from distcnn.data.importers.writer import Samples, write
 from distcnn.errors import OutputError
 from distcnn.run import checkpoint
-from distcnn.system import cache_dir
+from distcnn.system import cache_dir, job_status
 from distcnn.system.atomic_files import require_free, write_whole
 from tests.helpers import jobs
 from tests.helpers.compute import COMPUTE
@@ -229,7 +228,7 @@ SAMPLES = Samples({"train": (np.zeros((2, 1, 8, 8), np.uint8), np.zeros(2))}, ("
 WRITERS = {
     "whole": lambda: write_whole("out", b"new"),
     "dataset": lambda: write("out", SAMPLES),
-    "status": lambda: launch._status_file(".").__enter__(),
+    "status": lambda: job_status.file_in(".").__enter__(),
     "best": lambda: checkpoint.mark_best(".", 3),
 }
 
@@ -262,7 +261,7 @@ def test_a_pipe_in_the_place_of_a_status_file_stops_nothing(tmp_path):
     done = []
 
     def call():
-        with launch._status_file(tmp_path) as path:
+        with job_status.file_in(tmp_path) as path:
             done.append(path.read_bytes())
 
     thread = threading.Thread(target=call, daemon=True)

@@ -11,6 +11,7 @@ from distcnn.data import sandbox
 from distcnn.data.sandbox_probe import UNREADABLE
 from distcnn.run.predictions import Predictions, describe, write
 from distcnn.system.terminal_text import encodable, printable
+from tests.helpers import jobs
 
 HOSTILE = {
     "clear screen": ("\x1b[2J", r"\x1b[2J"),
@@ -54,22 +55,26 @@ def test_an_encoding_that_lacks_a_character_shows_its_number(tmp_path):
         assert encodable("Gänse 二", stream) == r"G\xe4nse \u4e8c"
 
 
-@pytest.fixture
-def dataset(tmp_path):
-    """A dataset with hostile names of classes."""
-    path = tmp_path / "二.h5"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a dataset whose classes have hostile names, 二.h5, and a run on it, `run`."""
+    folder = tmp_path_factory.mktemp("trained")
     rng, classes = np.random.default_rng(0), [HOSTILE["title"][0], "Gänse", "=HYPERLINK(1)"]
-    with h5py.File(path, "w") as file:
+    with h5py.File(folder / "二.h5", "w") as file:
         for split in ("train", "test"):
             file[f"{split}/images"] = rng.integers(0, 256, (32, 1, 28, 28), np.uint8)
             file[f"{split}/labels"] = np.arange(32) % 3
         file.attrs["classes"] = classes
-    return path
+    words = "--data", folder / "二.h5", "--max-steps", 1, "--out", "run"
+    done = jobs.run("python", "-m", "distcnn.train", *words, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize("command", ["info", "train", "predict", "evaluate", "missing"])
-def test_commands_print_only_text(tmp_path, run, dataset, command, encoding):
+def test_commands_print_only_text(tmp_path, run, trained, command, encoding):
+    dataset = trained / "二.h5"
     words = {
         "info": ["data", "info", dataset],
         "train": ["train", "--data", dataset, "--max-steps", 1, "--out", tmp_path / "二"],
@@ -77,13 +82,8 @@ def test_commands_print_only_text(tmp_path, run, dataset, command, encoding):
         "evaluate": ["evaluate", "run", "--data", dataset],
         "missing": ["data", "info", "\x1b[2J\n二"],
     }[command]
-    if command in ("predict", "evaluate"):
-        made = run(
-            "python", "-m", "distcnn.train", "--data", dataset, "--max-steps", 1, "--out", "run", cwd=tmp_path
-        )
-        assert made.returncode == 0, made.stderr
     words[0] = f"distcnn.{words[0]}"
-    done = run("python", "-m", *words, cwd=tmp_path, env={"PYTHONIOENCODING": encoding})
+    done = run("python", "-m", *words, cwd=trained, env={"PYTHONIOENCODING": encoding})
     assert done.returncode == (2 if command == "missing" else 0), done.stderr
     said = done.stdout + done.stderr
     assert "Traceback" not in said

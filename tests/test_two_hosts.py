@@ -87,7 +87,7 @@ def train(hosts, tmp_path):
     def command(faults, *options, steps=20, launched=False):
         where = "--bind-to", "none", "--host", ",".join(f"{host}:2" for host in HOSTS)
         words = [*options, "--out", "run", "--progress", "none", "--max-steps", steps]
-        how = {"env": SETTINGS | {"PRTE_MCA_plm_ssh_agent": agent}, "cwd": tmp_path, "timeout": 120}
+        how = {"env": SETTINGS | {"PRTE_MCA_plm_ssh_agent": agent}, "cwd": tmp_path}
         if launched:
             launcher = "python", "-c", LAUNCHER, chaos.FAULTS, faults, "-n", 4, "--mpirun", " ".join(where)
             return jobs.run(*launcher, "--", *words, **how)
@@ -98,10 +98,8 @@ def train(hosts, tmp_path):
 
 FAULTS = {
     "nothing": ("slow@step:0:19", []),
-    "a rank": ("death@step:1:5", [1]),
-    "rank 0": ("death@step:0:5", [0]),
-    "a host": ("death@step:2:5,death@step:3:5", [2, 3]),
-    "rank 0's host": ("death@step:0:5,death@step:1:5", [0, 1]),
+    "a rank, then rank 0's host": ("death@step:3:5,death@step:0:10,death@step:1:10", [0, 1, 3]),
+    "rank 0, then a host": ("death@step:0:5,death@step:2:10,death@step:3:10", [0, 2, 3]),
 }
 
 

@@ -1,42 +1,41 @@
 """distcnn.verify: the last steps of a run, trained again, give its bits, and other bits are found and named."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from distcnn.run import checkpoint
-from tests.helpers import jobs
 from tests.helpers.digests import digest
 
 
-@pytest.fixture(autouse=True)
-def trained(tmp_path, monkeypatch):
+def train(call):
     """Train for 30 steps; return the digest. Two commands, as the checkpoint of step 25 is then written for certain."""
-    monkeypatch.chdir(tmp_path)
-    command = ("python", "-m", "distcnn.train", "--out", "a", "--progress", "none")
-    options = ("--checkpoint-every", 5, "--validation-split", 0.1)
-    jobs.run(*command, *options, "--max-steps", 25)
-    return digest(jobs.run(*command, "--resume", "auto", "--max-steps", 30))
+    command = "distcnn.train", "--out", "a", "--progress", "none"
+    digest(call(*command, "--checkpoint-every", 5, "--validation-split", 0.1, "--max-steps", 25))
+    return digest(call(*command, "--resume", "auto", "--max-steps", 30))
 
 
-def verify(*words, ranks=0):
-    line = "python", "-m", "distcnn.verify", *words
-    return jobs.mpirun(ranks, *line) if ranks else jobs.run(*line)
+@pytest.fixture
+def verify(here):
+    """Train, and return a function that calls the command."""
+    train(here)
+    return partial(here, "distcnn.verify")
 
 
-@pytest.mark.parametrize("ranks", [0, 3])
-def test_the_same_bits(trained, request, ranks):
-    if ranks:
-        request.getfixturevalue("mpirun")
-    done = verify("a", ranks=ranks)
+@pytest.mark.mpi(ranks=(1, 3))
+def test_the_same_bits(call):
+    """Kernels that these processes have loaded are not compiled anew: see test_kernel_cache for that."""
+    trained = train(call)
+    done = call("distcnn.verify", "a")
     assert done.returncode == 0, done.stderr
     assert "verified: steps 26 to 30" in done.stdout  # epochs end after 11 and 22
     assert digest(done) == trained
 
 
-def test_a_single_checkpoint_is_verified_from_the_beginning():
+def test_a_single_checkpoint_is_verified_from_the_beginning(verify):
     for path in sorted(Path("a/checkpoints").glob("step-*.h5"))[:-1]:
         path.unlink()
     assert "verified: steps 1 to 30" in verify("a").stdout
@@ -57,7 +56,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("step", "change", "words"), CHANGES.values(), ids=CHANGES)
-def test_other_bits_are_named(step, change, words):
+def test_other_bits_are_named(verify, step, change, words):
     path = Path("a/checkpoints") / checkpoint.name(step)
     checkpoint.save(path, change(checkpoint.load(path)))
     done = verify("a")
@@ -67,7 +66,7 @@ def test_other_bits_are_named(step, change, words):
 
 
 @pytest.mark.parametrize("words", [["nothing"], ["a", "--data", "none.h5"], []])
-def test_mistakes(words):
+def test_mistakes(verify, words):
     done = verify(*words)
     assert done.returncode == 2
     assert done.stderr.count("distcnn: error") == 1

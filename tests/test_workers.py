@@ -13,7 +13,7 @@ from distcnn.parallel.serial import SerialComm
 from distcnn.training.evaluation import evaluate
 from distcnn.training.workers import StepHooks, WorkerPool
 from tests.helpers.arrays import normal
-from tests.helpers.digests import GOLDEN, STEPS, TRAIN, digest, train_here
+from tests.helpers.digests import GOLDEN, STEPS, digest, train_here
 from tests.helpers.nets import OTHERS
 
 IMAGES, LABELS = normal(75, 2, 8, 8), np.arange(75, dtype=np.int32) % 3
@@ -63,9 +63,9 @@ def test_training_gives_the_golden_digest(threads):
     assert train_here(argv=["--threads", str(threads)]) == GOLDEN[NUMERICS]
 
 
-def test_ranks_with_threads_give_it_too(mpirun, tmp_path):
-    done = mpirun(2, *TRAIN, "--threads", 3, "--max-steps", STEPS, cwd=tmp_path)
-    assert digest(done) == GOLDEN[NUMERICS]
+@pytest.mark.mpi(ranks=(2,))
+def test_ranks_with_threads_give_it_too(call):
+    assert digest(call("distcnn.train", "--threads", 3, "--max-steps", STEPS)) == GOLDEN[NUMERICS]
 
 
 def test_final_sums_are_reported_by_a_single_worker():

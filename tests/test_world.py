@@ -88,6 +88,18 @@ def test_ending_of_ranks_when_one_fails(mpirun, program, name):
     check(mpirun(2, *program(ending.body), timeout=20), ending)
 
 
+@pytest.mark.parametrize("value", ["abc", "", "0", "-1", "1.5", "9" * 30])
+def test_a_launcher_s_variable_that_is_no_number_is_told(run, program, value):
+    done = run(*program("print('trains')"), env={"PMI_SIZE": value})
+    assert (done.returncode, done.stdout) == (2, "")
+    wanted = (
+        f"distcnn: error: the environment variable PMI_SIZE is {value!r}; wanted is a whole number from 1 on"
+    )
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(wanted)
+    assert done.stderr.endswith("unset PMI_SIZE\n")
+
+
 @pytest.mark.parametrize(("rank", "times"), [(0, 1), (1, 0)])
 @pytest.mark.parametrize("library", [{}, {"MPI4PY_LIBMPI": "/nonexistent"}], ids=["other MPI", "no MPI"])
 def test_ranks_that_do_not_see_each_other_are_refused(run, program, library, rank, times):

@@ -2,10 +2,10 @@
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below and in main, which need NumPy and Numba
+    begin(sys.argv[1:])  # before the imports below and in main, which need NumPy and Numba
 
 import argparse
 

@@ -6,6 +6,7 @@ from distcnn.config.settings import SETTINGS, Config, needs, option
 from distcnn.config.types import GLOBAL
 from distcnn.errors import ConfigError
 from distcnn.lanes import LANES
+from distcnn.system.counts import counted
 
 
 def check_consistency(config: Config) -> None:
@@ -34,7 +35,9 @@ def _contradiction(config: Config) -> str | None:
     if config.schedule == "step" and (config.step_size is None) == (config.milestones is None):
         return "--schedule step: needs either --step-size or --milestones"
     if config.schedule == "one-cycle" and config.warmup_epochs >= config.epochs:
-        found = f"--warmup-epochs {config.warmup_epochs:g} leaves none of the {config.epochs} epochs"
+        found = (
+            f"--warmup-epochs {config.warmup_epochs:g} leaves none of the {counted(config.epochs, 'epoch')}"
+        )
         return f"--schedule one-cycle: {found} for the decrease; wanted fewer"
     if config.optimizer == "nesterov" and not config.momentum:
         return (
@@ -43,8 +46,8 @@ def _contradiction(config: Config) -> str | None:
     blocks = -(-config.batch_size // LANES)
     if isinstance(config.norm_group, int) and config.norm_group > blocks:
         return (
-            f"--norm-group {config.norm_group}: a batch of {config.batch_size} has {blocks} blocks of {LANES} "
-            f"samples; wanted at most {blocks}, or {GLOBAL}"
+            f"--norm-group {config.norm_group}: a batch of {config.batch_size} has {counted(blocks, 'block')} of "
+            f"{LANES} samples; wanted at most {blocks}, or {GLOBAL}"
         )
     if config.decay != "all" and not config.weight_decay:
         return f"--decay {config.decay}: nothing decays without --weight-decay"

@@ -129,6 +129,22 @@ SYNONYMS = {
 }
 ADVICE |= {other: ADVICE[name] for name, others in SYNONYMS.items() for other in others.split()}
 
+_RESNET = (
+    "there is none, because the residual networks here are those for images of 32 x 32 pixels: resnet20, "
+)
+_RESNET += "resnet32 and resnet56"
+
+# Models of other libraries, as regular expressions.
+OTHER_MODELS = {
+    "(wide_?|pre_?act_?|se-?)?resne[xs]?t(-?[0-9v].*)?": _RESNET,
+    "vgg-?(11|13|19)?(_?bn)?": "there is none; wanted vgg16, for large images, or vgg-small, for small ones",
+    "lenet|lenet-?[1-4]|lenet300.*": "wanted lenet5, lenet5-1998, or mlp, the fully connected one",
+}
+OWN_MODEL = (
+    "--model takes a name of --list-models; a net of your own gets one by a file in distcnn/models, as "
+)
+OWN_MODEL += "docs/extending.md shows, or is trained in Python by distcnn.Net"
+
 # Values that other libraries use, by setting.
 OTHER_VALUES = {
     "optimizer": {

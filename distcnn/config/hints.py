@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from distcnn.config.foreign_names import ADVICE, OTHER_VALUES, SAME
+from distcnn.config.foreign_names import ADVICE, OTHER_MODELS, OTHER_VALUES, OWN_MODEL, SAME
 from distcnn.config.old_names import american
 from distcnn.config.types import Choice, Type
 
+OWN_NET = re.compile(r"[:/\\]|\.py$")  # a path, or a module and a name in it
 SIMILAR = 0.76  # least ratio of difflib; a smaller one matches unrelated short names
 
 
@@ -55,6 +56,21 @@ def value_hint(name: str, value: Any, kind: Type) -> str:
     other = OTHER_VALUES.get(name, {}).get(value.lower().replace("_", "-"))
     near = other or (_nearest(value, list(kind.words)) if isinstance(kind, Choice) else None)
     return f"; did you mean {near}?" if near else ""
+
+
+def model_hint(name: str, known: Iterable[str]) -> str:
+    """Return the hint for a message on an unknown model: a similar name, or why there is no such model.
+
+    name: as typed, perhaps a file of the user's, such as "net.py" or "net:make".
+    known: the names of all models.
+    """
+    known = list(known)
+    if OWN_NET.search(name):
+        return f"; {OWN_MODEL}"
+    pattern = next((each for each in OTHER_MODELS if re.fullmatch(each, name.lower())), None)
+    if pattern:
+        return f"; {OTHER_MODELS[pattern]}"
+    return suggestion(name, known) or f"; wanted one of: {', '.join(known)}"
 
 
 def _nearest(word: str, known: list[str]) -> str | None:

@@ -77,7 +77,8 @@ def parse(argv: Sequence[str], prog: str) -> Request:
     argv: the words of the command line.
     prog: the command as the user types it, for error messages.
     """
-    parser = Parser(prog, usage="%(prog)s [options]", argument_default=argparse.SUPPRESS)
+    what = "Train a network, here on one rank; under mpirun -n 8, on eight ranks, which give the same bits."
+    parser = Parser(prog, usage="%(prog)s [options]", description=what, argument_default=argparse.SUPPRESS)
     parser.epilog = "In the TOML file, --batch-size 64 is written batch_size = 64. Defaults are in brackets."
     about = "read settings from a TOML file; options override it"
     parser.add_argument("--config", metavar="FILE", help=about)

@@ -36,7 +36,7 @@ def optimizer_settings() -> dict[str, tuple[str, ...]]:
 
 FRACTION = Real(0.0, 1.0)
 NONNEGATIVE = Real(0.0)
-PATH = Word("PATH", "a path")
+PATH = Word("PATH", "a path of one line in UTF-8 (rename it, or name a link to it)")
 RESUME = Word("never|auto|FILE", "never, auto or a checkpoint")
 OPTIMIZER = Choice(lambda: tuple(optimizer_settings()))
 SCHEDULE = Choice(("constant", "cosine", "step", "one-cycle", "polynomial"))
@@ -205,7 +205,7 @@ def resumed(request: Request, saved: Config) -> Config:
         if SETTINGS[name].metadata["resume"] == FIXED and asked != found:
             raise ConfigError(
                 f"{option(name)} {asked}: the run has {found}, and another value would change its result; "
-                f"leave the option out, or start a new run in another --out"
+                f"leave the option out, or start a new run in another folder (--out)"
             )
     of_this_call = [name for name in SETTINGS if SETTINGS[name].metadata["resume"] == CALL]
     return replace(saved, **{name: getattr(request.config, name) for name in given + of_this_call})

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from distcnn.numerics import NUMERICS
+from distcnn.system.hidden_modules import explain_failed_imports, hidden_install
 from distcnn.system.python import python
-from distcnn.system.terminal_text import say
+from distcnn.system.terminal_text import say, warn
 
 VECTORS = ("avx", "fma", "f16c", "sse4", "neon", "sve")  # prefixes of the names of vector instructions
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID")  # launchers' variables with a rank's number
@@ -33,12 +35,18 @@ def answer_version(argv: Sequence[str]) -> None:
     """Print the version and exit if a command line has --version; under mpirun only rank 0 prints.
 
     Commands call this function before they import NumPy, Numba and MPI, so that it works even if one of them is broken.
+    If a file in the working folder hides one of them, the command says so.
     """
     own = list(argv)[: list(argv).index("--")] if "--" in argv else argv
+    first = all(os.environ.get(name, "0") == "0" for name in RANKS)
     if "--version" in own:
-        if all(os.environ.get(name, "0") == "0" for name in RANKS):
+        if first:
             print(version())
         sys.exit(0)
+    explain_failed_imports(first)
+    other = hidden_install(Path(__file__).parents[1]) if first else None
+    if other:
+        warn(f"distcnn is imported from the working folder, which hides the one installed in {other.parent}")
 
 
 def show_versions() -> None:

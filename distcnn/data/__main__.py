@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 
-from distcnn.config.versions import answer_version
+from distcnn.config.startup import begin
 
 if __name__ == "__main__":
-    answer_version(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
+    begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
 import re
@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser
-from distcnn.errors import ConfigError, DataError
+from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def import_(arguments: argparse.Namespace) -> None:
     write(arguments.out, found)
     counts = ", ".join(f"{len(labels):,} {split}" for split, (_, labels) in found.splits.items())
     shape = " x ".join(map(str, found.splits["train"][0].shape[1:]))
-    say(f"wrote {arguments.out}: {counts} images {shape}, {len(found.classes)} classes")
+    say(f"wrote {arguments.out}: {counts} images {shape}, {counted(len(found.classes), 'class')}")
     say(f"see python -m distcnn.data info {arguments.out}")
 
 
@@ -110,8 +111,8 @@ def info(arguments: argparse.Namespace) -> None:
     for line in [*lines, *(f"WRONG  {problem}" for problem in wrong)]:
         say(line)
     if wrong:
-        what = "1 thing is" if len(wrong) == 1 else f"{len(wrong)} things are"
-        raise DataError(f"{arguments.file}: {what} wrong, listed above as WRONG")
+        what = f"{counted(len(wrong), 'thing')} {'is' if len(wrong) == 1 else 'are'} wrong"
+        raise DataError(f"{arguments.file}: {what}, listed above as WRONG")
 
 
 def show(arguments: argparse.Namespace) -> None:
@@ -123,6 +124,8 @@ def show(arguments: argparse.Namespace) -> None:
         read(arguments.augment)
     except ValueError as error:
         raise ConfigError(f"--augment: {error}") from None
+    if not arguments.out.lower().endswith(".png"):
+        raise OutputError(f"{arguments.out}: the picture is a PNG; wanted a name that ends in .png")
     require_free(arguments.out, arguments.force)
     write_whole(arguments.out, sheet(arguments.file, arguments.augment))
     say(f"wrote {arguments.out}")

@@ -10,6 +10,7 @@ from distcnn.errors import DataError, LaunchError
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from distcnn.parallel.partition import block_range
+from distcnn.system.counts import counted
 
 
 class Batches:
@@ -45,9 +46,10 @@ class Batches:
         self.share = block_range(self.positions, rank, size, group)
         groups = -(-self.positions // group)
         if size > groups:
-            grouped = f" in {groups} groups, each for one rank" if group > 1 else ""
-            found = f"a batch of {batch_size} has {self.positions} blocks of {LANES} samples{grouped}"
-            remedy = f"start at most {groups} ranks, or raise the batch size to {LANES * group * size}"
+            grouped = f" in {counted(groups, 'group')}, each for one rank" if group > 1 else ""
+            blocks, most = counted(self.positions, "block"), counted(groups, "rank")
+            found = f"a batch of {batch_size} has {blocks} of {LANES} samples{grouped}"
+            remedy = f"start at most {most}, or raise the batch size to {LANES * group * size}"
             raise LaunchError(f"{size} ranks, but {found}: {remedy}")
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Block]]:

@@ -15,6 +15,7 @@ from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.statistics import channel_statistics
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import printable
 
 MANY_CLASSES = 40  # with more, classes are not listed one by one
@@ -28,7 +29,7 @@ def report(path: str) -> tuple[list[str], list[str]]:
     counts: Counts = {}
     classes: Classes = None
     with open_hdf5(path) as file:
-        lines = [f"{path}: {os.path.getsize(path):,} bytes"]
+        lines = [f"{path}: {counted(os.path.getsize(path), 'byte')}"]
         wrong = list(schema.problems(file))
         with suppress(DataError):
             classes = class_names(file)
@@ -79,7 +80,7 @@ def _storage(dataset: h5py.Dataset) -> str:
     if not dataset.chunks:
         return "contiguous"
     packed = f"compressed by {dataset.compression or 'other filters'}" if dataset._filters else "uncompressed"
-    return f"in chunks {dataset.chunks}, {packed}, {dataset.id.get_storage_size():,} bytes"
+    return f"in chunks {dataset.chunks}, {packed}, {counted(dataset.id.get_storage_size(), 'byte')}"
 
 
 def _pixel_lines(images: np.ndarray) -> Iterator[str]:
@@ -92,8 +93,7 @@ def _pixel_lines(images: np.ndarray) -> Iterator[str]:
 def _class_lines(classes: Classes, counts: Counts) -> Iterator[str]:
     """Yield lines on how many samples of each class the splits hold."""
     number = len(classes) if classes else max(map(len, counts.values()), default=0)
-    title = "classes" if classes else "classes, by number, as the attribute classes is missing"
-    yield f"{number} {title}"
+    yield counted(number, "class") + ("" if classes else ", by number, as the attribute classes is missing")
     rows = {split: np.pad(count, (0, number - len(count))) for split, count in counts.items()}
     if number > MANY_CLASSES:
         for split, row in rows.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import h5py
 
-from distcnn.data.sandbox_probe import MEMORY, OVER_LIMIT, SECONDS, UNREADABLE
+from distcnn.data.sandbox_probe import COPIES, MEMORY, OVER_LIMIT, SECONDS, UNREADABLE
 from distcnn.errors import DataError
 from distcnn.system import cache_dir
 from distcnn.system.python import python
@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 REMEDY = "copy it again or create it again"
+SMALLER = f"write its datasets again, contiguous or in chunks of at most {MEMORY // COPIES >> 20} MiB"
 
 YOUNG = 2  # seconds: a file that was changed more recently may change again without a new time stamp
 
@@ -44,7 +45,7 @@ def check_in_sandbox(path: str | Path) -> str:
     code, reason = run_probe(path)
     if code in (-signal.SIGXCPU, -signal.SIGKILL, OVER_LIMIT):
         most = f"more than {SECONDS} s or {MEMORY >> 30} GiB of memory, the limits"
-        raise DataError(f"{path}: reading its structure takes {most}: {REMEDY}")
+        raise DataError(f"{path}: reading it takes {most}: {SMALLER}")
     if code < 0:
         raise DataError(f"{path}: damaged: it crashes HDF5 ({signal.Signals(-code).name}): {REMEDY}")
     if code == UNREADABLE:

@@ -20,6 +20,9 @@ BARE = "/images", "/labels"  # datasets of a file without splits, for prediction
 SECONDS = 20  # of processor time, for everything but samples, and for each slab of samples
 MEMORY = 2**30  # bytes, in addition to what the process uses after its imports
 SLAB = 2**26  # bytes that are read at a time
+COPIES = (
+    3  # of a chunk that are in memory while it is read: packed, unpacked by its filters, and in the array
+)
 UNREADABLE = 3  # the exit code if HDF5 cannot read the file; the process then prints the reason
 OVER_LIMIT = 4  # the exit code if MEMORY is not enough
 
@@ -84,7 +87,13 @@ def _extend_time() -> None:
 
 
 def _read(dataset: h5py.Dataset) -> None:
-    """Read all samples of a dataset, some chunks at a time."""
+    """Read all samples of a dataset, some chunks at a time.
+
+    Raises MemoryError for chunks that MEMORY may not suffice for: HDF5 would only say that a filter has failed, as it
+    says of damaged chunks.
+    """
+    if COPIES * math.prod(dataset.chunks) * dataset.dtype.itemsize > MEMORY:
+        raise MemoryError
     row = max(1, dataset.nbytes // max(1, len(dataset)))
     rows = max(dataset.chunks[0], SLAB // row // dataset.chunks[0] * dataset.chunks[0])
     for start in range(0, len(dataset), rows):

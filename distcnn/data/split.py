@@ -4,6 +4,7 @@ import numpy as np
 
 from distcnn.errors import DataError
 from distcnn.numerics import random
+from distcnn.system.counts import counted
 
 PIECE = 4096  # samples that are moved at a time
 
@@ -29,7 +30,7 @@ def validation_count(n: int, fraction: float) -> int:
     """Return how many of `n` training samples are for validation; the arguments are those of `validation_mask`."""
     count = int(n * fraction + 0.5)
     if fraction and not 0 < count < n:
-        found = f"a validation split of {fraction} takes {count} of {n} training images"
+        found = f"a validation split of {fraction} takes {count} of {counted(n, 'training image')}"
         raise DataError(f"{found}; wanted some, and not all")
     return count
 

@@ -133,11 +133,11 @@ def _compiler(kernel):
 
 
 def _load(kernel, compiler):
-    """Return the code in the cache, or None; delete files that cannot be read, whatever exception they cause."""
+    """Return the code in the cache, or None; delete a file that cannot be read, whatever exception it causes."""
     try:
         return compiler.load()
     except Exception as error:
-        kernel_cache.discard(compiler.folder, kernel.name, error)
+        kernel_cache.discard(compiler.file, error)
         return None
 
 

@@ -5,7 +5,6 @@ the same time. No error in reading or writing ends a run: kernels are compiled i
 unpickled only if nobody but this user can write to its folder and its checksum is right.
 """
 
-import glob
 import hashlib
 import pickle
 import sys
@@ -149,26 +148,28 @@ class CodeFile:
     place: Numba's folder for the kernel's source; the file lies in the folder above, which is private.
     name: how the file's name begins; kernels of two sources may share it.
     dump: Numba's function from an object to a pickle.
+    path: the file that was read or written last; None before.
     """
 
     def __init__(self, place: Path, name: str, dump: Callable[[object], bytes]):
         self.place, self.name, self.dump = place, name, dump
+        self.path: Path | None = None
 
     def load(self, key: tuple) -> object:
         """Return what was saved with this key, or None; raise whatever reading a damaged file gives."""
-        path = self._path(key)
-        content = checked_file.read(path)
+        self.path = self._path(key)
+        content = checked_file.read(self.path)
         found, data = (None, None) if content is None else pickle.loads(content)
         if found != key:
             return None
-        _log("loaded from", path)
+        _log("loaded from", self.path)
         return data
 
     def save(self, key: tuple, data: object) -> None:
         """Save Numba's description of machine code, with the key by which Numba tells signatures and code apart."""
-        path = self._path(key)
-        checked_file.write(path, self.dump((key, data)))
-        _log("saved to", path)
+        self.path = self._path(key)
+        checked_file.write(self.path, self.dump((key, data)))
+        _log("saved to", self.path)
 
     def _path(self, key):
         kind = hashlib.sha256(repr((self.place.name, key)).encode()).hexdigest()[:16]
@@ -184,19 +185,19 @@ def _log(what, path):
 # ---- errors ----
 
 
-def discard(place: Path, name: str, error: Exception) -> None:
-    """Delete the files of a kernel that could not be read, and warn if there were any.
+def discard(file: CodeFile | None, error: Exception) -> None:
+    """Delete the file of a kernel that could not be read, and warn; without effect if there is no file to delete.
 
-    place: the folder.
-    name: the name of the kernel.
-    error: why its files could not be read.
+    file: of the kernel.
+    error: why it could not be read.
     """
-    for path in place.glob(f"*.{glob.escape(name)}-*.nbc"):
-        try:
-            path.unlink()
-        except OSError:  # another rank has deleted it, or it cannot be deleted, and saving will fail, too
-            continue
-        _warn(f"{place}: a compiled kernel in the cache was damaged ({error!r}); it is compiled again")
+    if file is None or file.path is None:
+        return
+    try:
+        file.path.unlink()
+    except OSError:  # another rank has deleted it, or it cannot be deleted, and saving will fail, too
+        return
+    _warn(f"{file.path.parent}: a compiled kernel in the cache was damaged ({error!r}); it is compiled again")
 
 
 def unusable(place: Path | None, error: Exception) -> None:

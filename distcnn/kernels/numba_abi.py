@@ -30,6 +30,7 @@ from numba import types
 
 from distcnn.kernels.kernel_cache import CodeFile
 from distcnn.lanes.types import INT, LONG, writable_view
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import warn
 
 try:
@@ -97,7 +98,7 @@ class Compiler:
 
     def __init__(self, function: Callable, signature: types.Type, folder: Path | None, **options: Any):
         self.function, self.signature, self.folder, self.options = function, signature, folder, options
-        self.dispatcher = self._decorate(cache=bool(folder))
+        self.dispatcher, self.file = self._decorate(cache=bool(folder)), None  # the file in the cache
         if folder:
             place = Path(self.dispatcher.stats.cache_path)
             if place.parent != folder:
@@ -115,7 +116,8 @@ class Compiler:
                 saved, files = self.dispatcher._cache, self.dispatcher._cache._cache_file
                 _check_arguments(type(files).load, 2)
                 _check_arguments(type(files).save, 3)
-                saved._cache_file = CodeFile(place, saved._impl.filename_base, files._dump)
+                self.file = CodeFile(place, saved._impl.filename_base, files._dump)
+                saved._cache_file = self.file
         except UnknownNumba as error:
             report(error)
             self.folder, self.dispatcher = None, self._decorate()
@@ -201,7 +203,7 @@ def words(kernel: Any, arguments: tuple) -> np.ndarray:
     """Return the arguments of a call of a Kernel as words, int64; raise TypeError unless they fit its signature."""
     kinds = kernel.signature.args
     if len(arguments) != len(kinds):
-        raise TypeError(f"{kernel} takes {len(kinds)} arguments; it was given {len(arguments)}")
+        raise TypeError(f"{kernel} takes {counted(len(kinds), 'argument')}; it was given {len(arguments)}")
     found = [_words_of(kernel, *each) for each in zip(kinds, arguments, strict=True)]
     return np.array([*chain.from_iterable(found)], np.int64)
 

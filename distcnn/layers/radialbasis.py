@@ -9,6 +9,7 @@ from distcnn.errors import NetError
 from distcnn.kernels import radial_basis as kernels
 from distcnn.layers.base import Layer, LayerBuffers
 from distcnn.layers.declarations import Call, Shape
+from distcnn.system.counts import counted
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,8 @@ class RadialBasis(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         classes, features = self.centers.shape
         if shape != (features,):
-            raise NetError(f"{self} has centers of {features} features, but its input has shape {shape}")
+            found = f"centers of {counted(features, 'feature')}"
+            raise NetError(f"{self} has {found}, but its input has shape {shape}")
         return (classes,)
 
     def flops(self, shape: Shape) -> int:

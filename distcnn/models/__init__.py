@@ -6,12 +6,13 @@ import math
 from importlib import import_module
 from pkgutil import iter_modules
 
-from distcnn.config.hints import suggestion
+from distcnn.config.hints import model_hint
 from distcnn.errors import ConfigError
 from distcnn.models.base import Model, Shape
 from distcnn.network import memory
 from distcnn.network.net import Net
 from distcnn.network.shapes import infer_shapes, parameter_counts
+from distcnn.system.counts import counted
 
 
 def _declared() -> dict[str, Model]:
@@ -25,10 +26,9 @@ MODELS = _declared()
 
 
 def check(name: str) -> None:
-    """Raise ConfigError, with a similar name if there is one, if no model has this name."""
+    """Raise ConfigError, with a hint at what the user may mean, if no model has this name."""
     if name not in MODELS:
-        hint = suggestion(name, MODELS) or f"; wanted one of: {', '.join(MODELS)}"
-        raise ConfigError(f"unknown model {name!r}{hint}")
+        raise ConfigError(f"unknown model {name!r}{model_hint(name, MODELS)}")
 
 
 def build(
@@ -80,5 +80,6 @@ def list_models() -> str:
     for name, model in MODELS.items():
         parameters, flops = size(name)
         shape = " x ".join(map(str, model.input_shape))
-        lines.append(f"{name:<14} {parameters:>12,} {flops:>16,}  {shape}, {model.classes} classes")
+        wanted = f"{shape}, {counted(model.classes, 'class')}"
+        lines.append(f"{name:<14} {parameters:>12,} {flops:>16,}  {wanted}")
     return "\n".join(lines)

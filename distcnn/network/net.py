@@ -15,6 +15,7 @@ from distcnn.network.plan import Block
 from distcnn.network.weights import Weights
 from distcnn.network.worker import Worker
 from distcnn.numerics.fixed_point import HEAD, QUANTUM
+from distcnn.system.counts import counted
 
 
 class Net(Worker):
@@ -222,7 +223,7 @@ class Net(Worker):
         self._require_logits()
         images, labels, (classes,) = self._checked(images), np.asarray(labels), self.shapes[-1]
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-            wanted = f"wanted {len(images)} integers"
+            wanted = f"wanted {counted(len(images), 'integer')}"
             raise NetError(f"labels have shape {labels.shape} of {labels.dtype}; {wanted}")
         if labels.size and not (0 <= labels.min() and labels.max() < classes):
             found = f"labels go from {labels.min()} to {labels.max()}"

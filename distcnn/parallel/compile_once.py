@@ -1,15 +1,14 @@
 """Kernels on all ranks: the first rank of each node compiles those that are not cached, and the others load them."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from distcnn.kernels import kernel_cache
 from distcnn.kernels.jit import NotCached, cached_only
 from distcnn.parallel.collective import barrier
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.node import node
+from distcnn.system.temporary_folder import temporary_folder
 
 
 def compile_in_turns(comm: Comm, function: Callable[[], object]) -> None:
@@ -33,17 +32,15 @@ def without_user_cache(comm: Comm) -> Iterator[None]:
 
     The ranks of a node share a new folder, which is removed after the block.
     """
-    here, folder = node(comm), None
-    if here.first:
-        with suppress(OSError):  # no folder for temporary files: every rank compiles for itself
-            folder = tempfile.mkdtemp(prefix="distcnn-")
-    shared = here.own(comm.allgather(folder))[0]
-    try:
+    here = node(comm)
+    with ExitStack() as stack:
+        folder = None
+        if here.first:
+            with suppress(OSError):  # no folder for temporary files: every rank compiles for itself
+                folder = str(stack.enter_context(temporary_folder()))
+        shared = here.own(comm.allgather(folder))[0]
         with kernel_cache.in_folder(shared):
             yield
-    finally:
-        if folder:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _found(comm: Comm, function: Callable[[], object]) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from distcnn.parallel.collective import sleep_until
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.point_to_point import EMPTY, RENDEZVOUS, PointToPointComm
+from distcnn.system.counts import plural
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -126,7 +127,7 @@ class UlfmComm:
     def failure_message(self, failed: list[int], when: str) -> str:
         """Return a message that names the ranks of `all` that have failed, and says how many ranks continue."""
         size = self.all.size
-        who = f"rank{'s' * (len(failed) > 1)} {', '.join(map(str, failed))} of {size}"
+        who = f"{plural(len(failed), 'rank')} {', '.join(map(str, failed))} of {size}"
         return f"{who} died {when}; {self.size} of {size} continue"
 
     def agree(self, ended: bool, sound: bool = True) -> tuple[bool, bool]:

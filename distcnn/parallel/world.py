@@ -4,6 +4,7 @@ Only `world()` imports MPI here, so that importing distcnn, and running one proc
 """
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -29,11 +30,12 @@ from distcnn.parallel.retry import retry_on_rank_failure
 from distcnn.parallel.serial import SerialComm
 from distcnn.parallel.ulfm import UlfmComm, failures, rank_name, ulfm_comm
 from distcnn.system import job_status
+from distcnn.system.hidden_modules import USAGE_ERROR, explanation
+from distcnn.system.signals import INTERRUPTED, interrupts_raise
 from distcnn.system.terminal_text import printable, say
 
 __all__ = ["barrier", "mark_collective", "on_all", "on_root", "run", "world"]
 
-INTERRUPTED = 130  # what a shell reports for Ctrl-C
 PAUSE = 3  # seconds that a rank waits for the rank that prints the error and ends the job
 LAUNCHERS = (  # variables with the number of ranks, and with the number of this one
     ("PMI_SIZE", "PMI_RANK"),  # MPICH, Intel MPI, srun --mpi=pmi2
@@ -73,8 +75,19 @@ def _launched(environ: Mapping[str, str]) -> tuple[int, int]:
     """Return the number of ranks that the launcher has started, and the number of this rank."""
     for size, rank in LAUNCHERS:
         if size in environ:
-            return int(environ[size]), int(environ.get(rank, 0))
+            return _whole(environ, size, 1), _whole(environ, rank, 0)
     return 1, 0
+
+
+def _whole(environ: Mapping[str, str], name: str, least: int) -> int:
+    """Return the number in an environment variable of a launcher, `least` without it; raise LaunchError for others."""
+    value = environ.get(name, str(least))
+    if not re.fullmatch(r"\d{1,9}", value, re.ASCII) or int(value) < least:
+        raise LaunchError(
+            f"the environment variable {name} is {value!r}; wanted is a whole number from {least} on, as mpirun "
+            f"sets it: unset {name}"
+        )
+    return int(value)
 
 
 def run(main: Callable[[Comm], int | None]) -> NoReturn:
@@ -86,11 +99,14 @@ def run(main: Callable[[Comm], int | None]) -> NoReturn:
     try:
         comm = ulfm_comm(world())
     except LaunchError as error:  # no communicator: only the launcher's variables give the rank
-        _, rank = _launched(os.environ)
+        rank = 0
+        with suppress(LaunchError):
+            _, rank = _launched(os.environ)
         if rank > 0:
             time.sleep(PAUSE)
         _leave(SerialComm(), *_verdict(error), prints=rank == 0)
     try:
+        interrupts_raise()
         retry_on_rank_failure(comm, barrier, comm)
         if comm.rank == 0:
             job_status.write(job_status.STARTED)
@@ -139,9 +155,12 @@ def _fail(comm: Comm, error: BaseException, remote: bool) -> NoReturn:
         time.sleep(PAUSE)
     what = "".join(traceback.format_exception(error))
     who = f"distcnn: {rank_name(comm)} on {socket.gethostname()} failed"
+    hidden = explanation(error.__traceback__)
     if isinstance(error, DistcnnError):
         what = printable(f"distcnn: error: {error}") + "\n"
         job_status.write(f"{job_status.EXIT} {error.exit_code}")
+    elif hidden:
+        _end(comm, USAGE_ERROR, printable(hidden))
     _end(comm, getattr(error, "exit_code", 1), what + printable(who))
 
 

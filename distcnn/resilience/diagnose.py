@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from distcnn.errors import DistcnnError, Diverged
+from distcnn.errors import LOWER_RATE, DistcnnError, Diverged
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.network.net import Net
@@ -16,6 +16,7 @@ from distcnn.numerics.fixed_point import RANGE_BITS
 from distcnn.parallel.collective import mark_collective
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.ulfm import rank_name
+from distcnn.system.counts import plural
 
 Allgather = Callable[[np.ndarray], np.ndarray]
 Finding = tuple[int, str]
@@ -30,7 +31,7 @@ def explained(comm: Comm, step: int, finding: Finding | None) -> DistcnnError:
     found = [(*each, rank) for rank, each in enumerate(comm.allgather(finding)) if each]
     _, what, rank = min(found, key=operator.itemgetter(0), default=(0, "the sum over all ranks", 0))
     where = f"diverged at step {step}, whose update was not applied"
-    message = f"{where}: {what}, on {rank_name(comm, rank)}; try a lower --learning-rate"
+    message = f"{where}: {what}, on {rank_name(comm, rank)}; {LOWER_RATE}"
     return mark_collective(Diverged(message))
 
 
@@ -64,14 +65,14 @@ def diagnose(
 def block_names(blocks: Sequence[Block], position: int) -> str:
     """Return the names of blocks and of their samples; position: that of the first block in the batch."""
     positions = ", ".join(str(position + k) for k in range(len(blocks)))
-    return f"block{'s' * (len(blocks) > 1)} {positions}, {sample_names(blocks)}"
+    return f"{plural(len(blocks), 'block')} {positions}, {sample_names(blocks)}"
 
 
 def sample_names(blocks: Sequence[Block], lanes: np.ndarray | None = None) -> str:
     """Return the names of the samples of some blocks; lanes: bool [blocks, 16], the samples to name, None for all."""
     chosen = np.array([block.weight > 0 for block in blocks])
     numbers = np.array([block.sample for block in blocks])[chosen if lanes is None else lanes & chosen]
-    return f"sample{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+    return f"{plural(len(numbers), 'sample')} {', '.join(map(str, numbers))}"
 
 
 def _forward(net: Net, blocks: Sequence[Block], allgather: Allgather | None) -> Finding | None:

@@ -163,7 +163,7 @@ class Recovery:
         """
         if failed and self.watchdog.woke_late():
             message = "distcnn: a rank was stopped until the others were gone: it ends"
-            print(message, file=sys.stderr, flush=True)
+            say(message, sys.stderr)
             self._kill_this_rank()
         self.failed += failed
         self.spurious_failures = 0 if failed else self.spurious_failures + 1

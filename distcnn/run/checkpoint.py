@@ -15,6 +15,7 @@ from distcnn.errors import CheckpointError
 from distcnn.run.hdf5_image import Image, pack, unpack
 from distcnn.run.state import State
 from distcnn.system.atomic_files import temporary_path, write_whole
+from distcnn.system.counts import counted
 
 HEADER = 512  # bytes: HDF5's smallest user block
 FORMAT, OLD_FORMAT = 2, 1  # the format that is written, and the earlier one, which is read, too
@@ -89,7 +90,9 @@ def _format(header: bytes, size: int, path: str | Path) -> int:
         raise CheckpointError(f"{path}: {found}; use the version of distcnn that wrote it")
     wanted = HEADER + int(match[2])
     if size != wanted:
-        raise CheckpointError(f"{path}: has {size} bytes, wanted {wanted}; use another checkpoint")
+        raise CheckpointError(
+            f"{path}: has {counted(size, 'byte')}, wanted {wanted:,}; use another checkpoint"
+        )
     return int(match[1])
 
 
@@ -144,6 +147,25 @@ def prune(folder: str | Path, last: int, best: int | None = None) -> None:
     unfinished = [Path(folder, each) for each in os.listdir(folder) if UNFINISHED.fullmatch(each)]
     for path in old + unfinished:
         path.unlink(missing_ok=True)
+
+
+def steps(folder: str | Path) -> frozenset[int]:
+    """Return the steps of all checkpoints in a folder, good or not, those that were set aside among them."""
+    return frozenset(step for ending in ("", SET_ASIDE) for step, _ in _by_step(folder, ending))
+
+
+def latest(folder: str | Path) -> Path | None:
+    """Return the path of the checkpoint of the last step, good or not, or None if there is none."""
+    return next((path for _, path in reversed(_by_step(folder))), None)
+
+
+def expendable(folder: str | Path, best: int | None) -> list[Path]:
+    """Return the checkpoints that may give way to a new one, in this order: those set aside, then the oldest first.
+
+    best: the step of a checkpoint that stays, too, besides that of the last step.
+    """
+    older = [path for step, path in _by_step(folder)[:-1] if step != best]
+    return [path for _, path in _by_step(folder, SET_ASIDE)] + older
 
 
 def set_aside(folder: str | Path, step: int) -> None:

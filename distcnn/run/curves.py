@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -16,6 +17,8 @@ from distcnn.system.python import python
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PAUSE = 0.1  # seconds between two signs of life
+LIMIT = 300  # seconds after which a drawing that does not end is given up
 DRAW = "import sys; sys.path[:] = sys.argv[4:]; from distcnn.run.curves import main; main(*sys.argv[1:4])"
 
 TRAIN, TEST = "#1f6fb4", "#d9690f"  # blue and orange, which differ in any kind of color vision
@@ -33,13 +36,19 @@ class Curves:
     path: the path of the PNG file.
     title: a line above the picture.
     warn: called with a message if the picture could not be drawn.
+    wait: called again and again while this process waits for the other one, as a sign that it does not hang.
     """
 
     def __init__(
-        self, metrics: str | Path, path: str | Path, title: str, warn: Callable[[str], None]
+        self,
+        metrics: str | Path,
+        path: str | Path,
+        title: str,
+        warn: Callable[[str], None],
+        wait: Callable[[], None] = lambda: None,
     ) -> None:
         self._arguments = str(metrics), str(path), title
-        self._warn = warn
+        self._warn, self._wait = warn, wait
         self._process: subprocess.Popen[bytes] | None = None
 
     def draw(self) -> None:
@@ -56,12 +65,21 @@ class Curves:
         """Wait until the picture that was last started is drawn."""
         if self._process is None:
             return
-        (_, stderr), code = self._process.communicate(), self._process.returncode
+        stderr, code = self._ended(self._process), self._process.returncode
         self._process = None
         if code:
             lines = stderr.decode(errors="replace").splitlines()
             reason = lines[-1] if lines else f"the drawing process ended with exit code {code}"
             self._warn(f"no curves drawn: {reason}")
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> bytes:
+        """Wait for the end of the process, or kill it; return what it has written on stderr."""
+        for _ in range(round(LIMIT / PAUSE)):
+            with suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=PAUSE)[1]
+            self._wait()
+        process.kill()
+        return process.communicate()[1]
 
 
 def main(metrics: str, path: str, title: str) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from distcnn.run import plain_hdf5
 from distcnn.run.state import Shapes, State, digest
+from distcnn.system.counts import counted
 
 if TYPE_CHECKING:
     import h5py
@@ -63,7 +64,8 @@ class Image:
         """
         wanted = sum(size for _, size in places)
         if contents.size != wanted:
-            raise ValueError(f"{key}: {contents.size} bytes, but its names and shapes have {wanted}")
+            found = counted(contents.size, "byte")
+            raise ValueError(f"{key}: {found}, but its names and shapes have {wanted:,}")
         end = 0
         for offset, size in places:
             begin, end = end, end + size

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from distcnn.errors import OutputError
-from distcnn.system.atomic_files import write_whole
-from distcnn.system.regular_files import open_regular
+from distcnn.system.atomic_files import NO_ROOM, write_whole
+from distcnn.system.regular_files import open_regular, open_to_append
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,13 +31,18 @@ class Metrics:
         """
         line = json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False)
         self.unwritten += line.encode() + b"\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the records that could not be written yet; raise OutputError if they still cannot."""
+        if not self.unwritten:
+            return
         try:
-            with open(self.path, "ab", buffering=0) as file:
+            with open_to_append(self.path) as file:
                 _append_all(file, self.unwritten)
         except OSError as error:
-            raise OutputError(
-                f"{self.path}: cannot be written: {error.strerror}; free some disk space"
-            ) from None
+            remedy = "free some disk space" if error.errno in NO_ROOM else "repair or remove it"
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror}; {remedy}") from None
         self.unwritten = b""
 
     def records(self) -> list[dict]:

@@ -70,10 +70,15 @@ def _hdf5(predictions: Predictions) -> Iterator[memoryview]:
         file["predicted"], file["probabilities"] = predictions.predicted, predictions.probabilities
         if predictions.labels is not None:
             file["labels"] = predictions.labels
-        file.attrs["classes"] = list(predictions.classes)
+        file.attrs["classes"] = [_utf8(name) for name in predictions.classes]
         for key, value in predictions.about.items():
-            file.attrs[key] = value
+            file.attrs[key] = _utf8(value) if isinstance(value, str) else value
     yield memory.getbuffer()
+
+
+def _utf8(text: str) -> str:
+    """Return a text in which bytes that are not UTF-8, as names of files and classes may have, are escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _csv(predictions: Predictions) -> Iterator[bytes]:
@@ -117,7 +122,8 @@ def describe(predictions: Predictions) -> Iterator[str]:
     number, labels = len(predictions.predicted), predictions.labels
     if labels is not None:
         correct = int((predictions.predicted == labels).sum())
-        yield f"accuracy {predictions.accuracy:.2%}: {correct:,} of {number:,} are correct"
+        are = "is" if correct == 1 else "are"
+        yield f"accuracy {predictions.accuracy:.2%}: {correct:,} of {number:,} {are} correct"
     yield from _images(predictions) if number <= FEW_IMAGES else _classes(predictions)
 
 
@@ -134,7 +140,8 @@ def _classes(predictions: Predictions) -> Iterator[str]:
     """Yield a line for each class: how often it was predicted, and the fraction of its images that are correct."""
     counts = np.bincount(predictions.predicted, minlength=len(predictions.classes))
     if len(counts) > MANY_CLASSES:
-        yield f"{np.count_nonzero(counts)} of {len(counts)} classes were predicted"
+        found = np.count_nonzero(counts)
+        yield f"{found} of {len(counts)} classes {'was' if found == 1 else 'were'} predicted"
         return
     labels = predictions.labels
     names = [printable(name) for name in predictions.classes]

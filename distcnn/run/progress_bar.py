@@ -1,8 +1,8 @@
 """The output of a run while it trains: a progress bar on a terminal, one line per epoch elsewhere.
 
-Lines are written to stdout, warnings to stderr, and the bar directly to the terminal, because Open MPI's mpirun
-forwards only whole lines. These streams may overtake each other, so on a terminal every line first clears the line
-of the bar.
+The cursor stays where the next line begins, and the bar is drawn in the line below, from where it can always be erased:
+whatever else writes to the terminal, its line stays whole, and so do the lines of the run, whatever the window's width.
+Only where another program writes several lines at once, the second one may have the end of the bar behind it.
 """
 
 import os
@@ -11,12 +11,17 @@ import threading
 from contextlib import suppress
 from typing import TextIO
 
-from distcnn.run.terminal import columns, open_terminal
-from distcnn.system.terminal_text import encodable, printable
+from distcnn.system.terminal import columns, is_read_elsewhere, open_terminal, write
+from distcnn.system.terminal_text import ERASE_BELOW, say
 
-CLEAR = "\r\x1b[K"
 BAR = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left"
 STDOUT, STDERR = 1, 2  # file descriptors
+USUAL = os.terminal_size((80, 24))  # where the size of a terminal is not known
+
+# What draws the bar: erase the old one, go to the line below (the window scrolls if there is none), draw without
+# wrapping, go back as far as the bar is long, and up. As all moves are relative, no line is lost if the window is
+# resized meanwhile.
+DRAW = ERASE_BELOW + "\x1bD\x1b[?7l{bar}\x1b[?7h\x1b[{length}D\x1b[A"
 
 
 class Lines:
@@ -61,7 +66,47 @@ class Quiet(Lines):
 
 
 class Screen:
-    """A stream for the progress bar that ignores errors, so that closing the terminal does not end the run."""
+    """A terminal as a stream on which tqdm draws its bar.
+
+    The terminal may be closed, or stopped by Ctrl-S: neither ends nor delays the run.
+
+    terminal: the terminal's file descriptor
+    """
+
+    def __init__(self, terminal: int) -> None:
+        self.terminal, self.encoding = terminal, sys.stderr.encoding
+        self._rest = b""  # of the last drawing, if the terminal has not taken all of it
+
+    @property
+    def size(self) -> os.terminal_size:
+        """The columns and lines of the window, which may change at any time."""
+        with suppress(OSError):  # the terminal was closed
+            size = os.get_terminal_size(self.terminal)
+            return size if all(size) else USUAL
+        return USUAL
+
+    def write(self, text: str) -> None:
+        r"""Draw what tqdm writes: \r, the bar, and spaces; only spaces when the bar shall be removed."""
+        bar = text.strip("\r ")
+        room = self.size.lines > 1  # the bar is below the cursor
+        drawing = DRAW.format(bar=bar, length=len(bar)) if bar and room else ERASE_BELOW
+        self._rest = write(self.terminal, self._rest or drawing.encode(self.encoding, "replace"))
+
+    def flush(self) -> None:
+        """Do nothing, as nothing is kept."""
+
+    def close(self) -> None:
+        """Close this descriptor of the terminal."""
+        os.close(self.terminal)
+
+
+class Stream:
+    """Another stream on which tqdm draws its bar; errors are ignored, so that closing it does not end the run.
+
+    stream: such as a file
+    """
+
+    size = USUAL
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -76,6 +121,9 @@ class Screen:
         """Flush the stream; ignore errors."""
         with suppress(OSError, ValueError):
             self.stream.flush()
+
+    def close(self) -> None:
+        """Leave the stream open, as others use it."""
 
 
 class Bar(Lines):
@@ -92,14 +140,16 @@ class Bar(Lines):
         super().__init__(epochs)
         tqdm.monitor_interval = 0  # tqdm shall start no thread while MPI is in use
         tqdm.set_lock(threading.RLock())  # tqdm's own would start a process, from Python 3.14 on
-        form = {"unit": " samples", "unit_scale": True, "ncols": columns(STDERR) or 80, "bar_format": BAR}
-        pace = {"miniters": 1, "mininterval": 0.2, "smoothing": 0.1}
         terminal = open_terminal(STDERR)
-        self.screen = Screen(sys.stderr if terminal is None else os.fdopen(terminal, "w"))
+        self.screen = Stream(sys.stderr) if terminal is None else Screen(terminal)
+        width = self.screen.size.columns
+        form = {"unit": " samples", "unit_scale": True, "ncols": width, "bar_format": BAR}
+        pace = {"miniters": 1, "mininterval": 0.2, "smoothing": 0.1}
         self.bar = tqdm(total=samples, initial=done, leave=False, file=self.screen, **form, **pace)
 
     def step(self, epoch: int, loss: float, accuracy: float, samples: int) -> None:
         """Move the bar by the samples of a finished step; see `Lines.step`."""
+        self.bar.ncols = self.screen.size.columns
         self.bar.desc = f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  accuracy {accuracy:.2%} "
         self.bar.update(samples)
 
@@ -115,11 +165,12 @@ class Bar(Lines):
 
     def close(self) -> None:
         """Remove the bar."""
-        self.bar.close()
+        if not self.bar.disable:
+            self.bar.close()
+            self.screen.close()
 
     def _redraw(self) -> None:
-        """Draw the bar again, in the present width of the terminal."""
-        self.bar.ncols = columns(STDERR) or self.bar.ncols  # the window may have another size now
+        """Draw the bar again, below the line that was just written."""
         self.bar.refresh()
 
 
@@ -127,12 +178,12 @@ def progress(mode: str, epochs: int, samples: int, done: int = 0) -> Lines:
     """Return the object that shows a run's progress.
 
     mode: "bar", "lines", "none" for only those lines and warnings that are given, or "auto" for a bar on a terminal and
-        lines elsewhere.
+        lines elsewhere: also where stdout goes to a pipe, as `tee` may write the lines to the same terminal.
     epochs: the number of epochs of the whole run.
     samples: the number of samples of the whole run, each counted once per epoch.
     done: how many of these are already trained.
     """
-    if mode == "bar" or (mode == "auto" and columns(STDERR)):
+    if mode == "bar" or (mode == "auto" and columns(STDERR) and not is_read_elsewhere(STDOUT)):
         return Bar(epochs, samples, done)
     return Quiet(epochs) if mode == "none" else Lines(epochs)
 
@@ -150,9 +201,8 @@ def epoch_line(record: dict, epochs: int) -> str:
 
 
 def _print(stream: TextIO, descriptor: int, text: str) -> None:
-    """Print a line and flush it; if the reader has closed the pipe, discard all further output."""
+    """Print a line; if the reader has closed the pipe, discard all further output."""
     try:
-        text = encodable(printable(text), stream)
-        print(f"{CLEAR if columns(descriptor) else ''}{text}", file=stream, flush=True)
+        say(text, stream)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from distcnn.errors import OutputError
@@ -15,6 +16,7 @@ from distcnn.run.curves import Curves
 from distcnn.run.metrics_log import Metrics
 from distcnn.run.progress_bar import Lines, Quiet, progress
 from distcnn.run.run_folder import Run
+from distcnn.run.run_lock import RunLock
 from distcnn.run.state import State
 from distcnn.run.training_progress import TrainingProgress
 from distcnn.system import job_status
@@ -32,6 +34,7 @@ class Recorder:
     run: the run's folder and settings.
     comm: the communicator of all ranks.
     heartbeat: of this rank.
+    lock: of this job on the run's folder.
     dataset: the name of the dataset.
     samples: the number of samples of an epoch.
     done: how far training is.
@@ -44,14 +47,16 @@ class Recorder:
         run: Run,
         comm: Comm,
         heartbeat: Heartbeat,
+        lock: RunLock,
         dataset: str,
         samples: int,
         done: TrainingProgress,
     ):
-        self.run, self.comm, self.heartbeat = run, comm, heartbeat
+        self.run, self.comm, self.heartbeat, self.lock = run, comm, heartbeat, lock
         self.record: Record | None = None
         self.metrics, self._epoch_samples = Metrics(run.metrics), samples
-        self.curves = Curves(run.metrics, run.curves, f"{run.config.model} on {dataset}", self.warn)
+        title, busy = f"{run.config.model} on {dataset}", partial(heartbeat.beat, WRITING)
+        self.curves = Curves(run.metrics, run.curves, title, self.warn, busy)
         self.progress: Lines | None = None  # not None on the rank that writes
         self.writer: CheckpointWriter | None = None
         self.score: Score | None = None  # of the last record, until a checkpoint has it
@@ -66,6 +71,11 @@ class Recorder:
     def is_writer(self) -> bool:
         """Whether this rank writes the run's files and shows its progress."""
         return self.progress is not None
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether this rank must not write any more, because another job has got the run's folder."""
+        return self.lock.lost is not None
 
     def resume(self, done: TrainingProgress, record: Record | None = None) -> None:
         """Begin, or resume after a recovery; rank 0 removes the records of later steps from the metrics.
@@ -148,7 +158,8 @@ class Recorder:
         if self.is_writer and self._saved != steps:
             self._saved = steps
             most = self.run.config.keep_checkpoints
-            self.writer = self.writer or CheckpointWriter(self.run.checkpoints, most, self._best())
+            folder, may_write = self.run.checkpoints, self.lock.check
+            self.writer = self.writer or CheckpointWriter(folder, most, self._best(), may_write)
             self.writer.save(state(), self.score)
             self.score = None
         self._since = time.perf_counter()
@@ -166,19 +177,23 @@ class Recorder:
             self._unsaved = self.writer.close()
             self._show_warnings()
             self.writer = None
+        self._unless_disk_fails(self.metrics.flush)  # older checkpoints may have made room
         self.progress.close()
         self.progress = Quiet(self.run.config.epochs)
         self.curves.finish()
 
     def require_saved(self) -> None:
         """Raise OutputError if the last state could not be written."""
+        if self.lock.lost:
+            raise OutputError(f"{self.lock.lost}; continue with --resume auto when that has ended")
         if self._unsaved:
             raise OutputError(
-                f"{self.run.folder}: {self._unsaved}: make room, then continue with --resume auto"
+                f"{self.run.folder}: {self._unsaved}: make room, then continue it (--resume auto)"
             )
 
     def _take_over(self, done: TrainingProgress) -> None:
         """Become the rank that writes, and write what the previous one may not have written."""
+        self.lock.keep(self.run.folder)
         config, samples = self.run.config, self._epoch_samples
         trained = done.epoch * samples + done.totals.samples
         self.progress = progress(config.progress, config.epochs, config.epochs * samples, trained)
@@ -206,7 +221,8 @@ class Recorder:
 
     def _draw(self) -> None:
         """Start to draw the curves."""
-        self.curves.draw()
+        if self.lock.check():
+            self.curves.draw()
         self._drawn, self._undrawn = time.perf_counter(), False
 
     def _best(self) -> tuple[Score, int] | None:
@@ -217,12 +233,15 @@ class Recorder:
         return max(there, default=None)
 
     def _show_warnings(self) -> None:
-        """Show the warnings of the thread that writes checkpoints."""
-        while self.writer and self.writer.warnings:
-            self.warn(self.writer.warnings.popleft())
+        """Show the warnings of the threads that write checkpoints and hold the lock."""
+        for warnings in [self.lock.warnings, *([self.writer.warnings] if self.writer else [])]:
+            while warnings:
+                self.warn(warnings.popleft())
 
     def _unless_disk_fails(self, write: Callable[..., None], *arguments: Any) -> None:
-        """Call write(*arguments); if it cannot write to the disk, show a warning and continue."""
+        """Call write(*arguments) if this job holds the lock; after an error of the disk show a warning and continue."""
+        if not self.lock.check():
+            return
         try:
             write(*arguments)
         except (OutputError, OSError) as error:

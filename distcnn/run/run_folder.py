@@ -1,6 +1,7 @@
 """The folder of a run: `find` chooses the folder and the state to resume from, `create` makes the folder.
 
-`find` writes nothing; all other checks come between the two, so that a user's mistake leaves nothing behind.
+`find` writes nothing; all other checks come between the two, so that a user's mistake leaves nothing behind. `find`
+makes sure that no other job uses the folder, and `create` locks it, and fails if a job has trained there in between.
 """
 
 import os
@@ -12,19 +13,22 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from distcnn.config.settings import Config, Request, resumed
+from distcnn.config.settings import Config, Request, option, resumed, validated
 from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint
 from distcnn.run.state import State
+from distcnn.run.trained_data import with_data
 from distcnn.system import job_status
-from distcnn.system.atomic_files import write_whole
-from distcnn.system.regular_files import read_regular
+from distcnn.system.atomic_files import remove_temporaries, write_whole
+from distcnn.system.regular_files import TooLarge, read_regular
 
 TRACES = ("config.toml", "metrics.jsonl", "checkpoints")  # a folder that has any of these holds a run
+FILES = ("config.toml", "metrics.jsonl", "curves.png")  # that are replaced as a whole
 
 Warn = Callable[[str], None]  # called with a message for the user
+Guard = Callable[[Path], None]  # raises OutputError if another job uses the folder
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Run:
     state: State | None = None  # the state to resume from, or None for a new run
     source: Path | None = None  # the checkpoint that holds the state
     begun: bool = False  # whether the folder holds this run already
+    steps: frozenset[int] = frozenset()  # of the checkpoints that the folder holds
     named: bool = True  # whether the user chose the folder; otherwise `create` chooses the next free number
 
     @property
@@ -57,56 +62,69 @@ class Run:
 # ---- choosing the run ----
 
 
-def find(request: Request, warn: Warn) -> Run:
+def leave_unguarded(folder: Path) -> None:
+    """Do nothing, as where nothing but this process writes."""
+
+
+def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) -> Run:
     """Return the Run that a request asks for; write nothing.
 
     warn: called with a message for each bad checkpoint that is skipped.
+    require_free: called with the folder that the run will have, if it exists, before anything in it is read.
 
     Raises OutputError if the folder holds another run or cannot be written, CheckpointError if the checkpoint cannot be
     used, and ConfigError if a setting differs from the run's but must not.
     """
     config = request.config
     if config.resume == "never":
-        run = _new_run(config)
+        run = _new_run(config, require_free)
     elif config.resume == "auto":
-        run = _resumed_run(request, warn)
+        run = _resumed_run(request, warn, require_free)
     else:
-        run = _run_of_checkpoint(request, Path(config.resume))
+        run = _run_of_checkpoint(request, Path(config.resume), require_free)
     _require_writable(run)
     return run
 
 
-def _new_run(config: Config) -> Run:
+def _new_run(config: Config, require_free: Guard) -> Run:
     """Return a new run, in a folder that holds no run."""
     config = _with_absolute_data(config)
     if config.out is None:
         return Run(next(_free_folders(config)), config, named=False)
+    if os.path.isdir(config.out):
+        require_free(Path(config.out))
     if _holds_run(config.out):
         raise _occupied(config.out)
     return Run(Path(config.out), config)
 
 
-def _resumed_run(request: Request, warn: Warn) -> Run:
+def _resumed_run(request: Request, warn: Warn, require_free: Guard) -> Run:
     """Return the run in --out, or the latest run with this model and data, with its newest good checkpoint."""
     folder = request.config.out or _latest_folder(request.config)
     if folder is None or not _holds_run(folder):
-        return _new_run(request.config)
+        return _new_run(request.config, require_free)
+    require_free(Path(folder))
+    steps = checkpoint.steps(Path(folder, "checkpoints"))
     found = checkpoint.newest(Path(folder, "checkpoints"), warn)
     if found is None:
         warn(f"{folder}: no checkpoint to resume from, starting from the beginning")
-        return Run(Path(folder), _config_of_file(request, Path(folder, "config.toml")), begun=True)
+        config = _config_of_file(request, Path(folder, "config.toml"))
+        return Run(Path(folder), config, begun=True, steps=steps)
     path, state = found
-    return Run(Path(folder), _config_of_state(request, state, path), state, path, begun=True)
+    return Run(Path(folder), _config_of_state(request, state, path), state, path, begun=True, steps=steps)
 
 
-def _run_of_checkpoint(request: Request, path: Path) -> Run:
+def _run_of_checkpoint(request: Request, path: Path, require_free: Guard) -> Run:
     """Return the run to which a checkpoint belongs, or a new run if there is none or --out names another folder."""
-    state = checkpoint.load(path)
-    config, home = _config_of_state(request, state, path), path.resolve().parent
+    out, home = request.config.out, path.resolve().parent
     own = home.parent if home.name == "checkpoints" and _holds_run(home.parent) else None
-    if own and (config.out is None or os.path.realpath(config.out) == str(own)):
-        return Run(Path(config.out or own), config, state, path, begun=True)
-    return replace(_new_run(config), state=state, source=path)
+    if own and (out is None or os.path.realpath(out) == str(own)):
+        folder = Path(out or own)
+        require_free(folder)
+        steps, state = checkpoint.steps(home), checkpoint.load(path)
+        return Run(folder, _config_of_state(request, state, path), state, path, begun=True, steps=steps)
+    state = checkpoint.load(path)
+    return replace(_new_run(_config_of_state(request, state, path), require_free), state=state, source=path)
 
 
 def _config_of_state(request: Request, state: State, path: Path) -> Config:
@@ -114,9 +132,9 @@ def _config_of_state(request: Request, state: State, path: Path) -> Config:
     if state.numerics != NUMERICS:
         raise CheckpointError(
             f"{path}: numerics {state.numerics}, but this is numerics {NUMERICS}, which gives other bits; "
-            f"use the version that wrote it, or start a new run"
+            f"use the version that wrote it, or start a new run in another folder (--out)"
         )
-    return _with_absolute_data(resumed(request, from_toml(state.config_toml, path)))
+    return _resumed_config(request, state.config_toml, path)
 
 
 def _config_of_file(request: Request, path: Path) -> Config:
@@ -124,26 +142,43 @@ def _config_of_file(request: Request, path: Path) -> Config:
     if not os.path.lexists(path):
         return _with_absolute_data(request.config)
     try:
-        return _with_absolute_data(resumed(request, from_toml(read_regular(path, FILE_LIMIT).decode(), path)))
+        text = read_regular(path, FILE_LIMIT).decode()
     except (OSError, ValueError):
-        raise OutputError(f"{path}: cannot be read; remove its folder, or choose another --out") from None
+        remedy = "remove its folder, or choose another one (--out)"
+        raise OutputError(f"{path}: cannot be read; {remedy}") from None
+    return _resumed_config(request, text, path)
+
+
+def _resumed_config(request: Request, text: str, path: Path) -> Config:
+    """Return the settings of a resumed run from the TOML that the file at this path holds."""
+    config = resumed(request, from_toml(text, path))
+    return _with_absolute_data(with_data(config, request.config.data, path))
 
 
 def _with_absolute_data(config: Config) -> Config:
-    """Return the settings with an absolute data path, which is valid in any working folder."""
-    return replace(config, data=os.path.abspath(config.data)) if config.data else config
+    """Return the settings with an absolute data path, which is valid in any working folder.
+
+    Raises ConfigError if it cannot be saved, as the working folder's name is not text.
+    """
+    if config.data is None:
+        return config
+    return replace(config, data=validated("data", os.path.abspath(config.data), option("data")))
 
 
 # ---- making the folder ----
 
 
-def create(run: Run, again: bool = False) -> Run:
+def create(run: Run, again: bool = False, hold: Guard = leave_unguarded) -> Run:
     """Make the run's folders and write config.toml; return the Run, whose folder may have got another number.
 
     again: whether a rank of this job that has failed may have made the folders already.
+    hold: locks the run's folder, before anything is written there.
     """
     try:
         run = replace(run, folder=_make_folder(run))
+        hold(run.folder)
+        _require_unchanged(run)
+        remove_temporaries(run.folder, FILES)
         # Of two jobs that begin in one folder, one fails here:
         run.checkpoints.mkdir(exist_ok=run.begun or again)
         checkpoint.set_aside(run.checkpoints, run.state.step if run.state else 0)
@@ -153,9 +188,24 @@ def create(run: Run, again: bool = False) -> Run:
         raise _unwritable(run.folder, error) from None
     if run.state and not run.begun:  # so that the run can be resumed from this folder
         checkpoint.save(run.checkpoints / checkpoint.name(run.state.step), run.state)
-    write_whole(run.folder / "config.toml", to_toml(run.config).encode())
+    _write_config(run)
     job_status.write(job_status.BEGUN)
     return run
+
+
+def _require_unchanged(run: Run) -> None:
+    """Raise OutputError if another job has trained in a run's folder since `find` has looked there."""
+    if run.begun and checkpoint.steps(run.checkpoints) != run.steps:
+        raise OutputError(f"{run.folder}: another job has trained there just now; start again")
+
+
+def _write_config(run: Run) -> None:
+    """Write config.toml unless it is as it should be, so that a run whose disk is full can be resumed."""
+    path, content = run.folder / "config.toml", to_toml(run.config).encode()
+    with suppress(OSError, TooLarge):
+        if read_regular(path, FILE_LIMIT) == content:
+            return
+    write_whole(path, content)
 
 
 @contextmanager
@@ -240,9 +290,10 @@ def _holds_run(folder: str | Path) -> bool:
 
 def _occupied(folder: str | Path) -> OutputError:
     """Return the exception for a folder that holds a run already."""
-    return OutputError(f"{folder}: holds a run; continue it with --resume auto, or choose another --out")
+    remedy = "continue it with --resume auto, or choose another folder (--out)"
+    return OutputError(f"{folder}: holds a run; {remedy}")
 
 
 def _unwritable(folder: str | Path, error: OSError) -> OutputError:
     """Return the exception for a folder that cannot be written."""
-    return OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out")
+    return OutputError(f"{folder}: cannot be written: {error.strerror}; choose another folder (--out)")

@@ -6,19 +6,24 @@ link that lies there already is never followed. It is written through the descri
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from distcnn.errors import OutputError
+from distcnn.errors import DiskFull, OutputError
+
+NO_ROOM = errno.ENOSPC, errno.EDQUOT  # the disk is full, or the quota
+FULL = *NO_ROOM, errno.EFBIG  # or the file has the largest size that it may have
 
 
 def write_whole(path: str | os.PathLike, *pieces: bytes | memoryview) -> None:
-    """Write pieces of bytes to a file atomically; raise OutputError if that fails."""
+    """Write pieces of bytes to a file atomically; raise OutputError if that fails, DiskFull if there is no room."""
     with atomic_file(path) as file:
         for piece in pieces:
             file.write(piece)
@@ -28,8 +33,8 @@ def write_whole(path: str | os.PathLike, *pieces: bytes | memoryview) -> None:
 def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Yield a temporary file in the same folder, open to read and write; after the block flush it, rename it to `path`.
 
-    Raises OutputError when anything fails, and then leaves what was there before. It replaces files and links, but
-    nothing else, such as devices, pipes and folders.
+    Raises OutputError when anything fails, DiskFull if there is no room, and then leaves what was there before. It
+    replaces files and links, but nothing else, such as devices, pipes and folders.
     """
     path = Path(path)
     if not path.name:
@@ -46,8 +51,9 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except OSError as error:
         # Not error.strerror, into which h5py writes internals of HDF5.
         reason = os.strerror(error.errno) if error.errno else error
-        message = f"{path}: cannot be written: {reason}; make room or choose another folder"
-        raise OutputError(message) from None
+        remedy = "make room, or " * (error.errno in (None, *FULL)) + "choose another folder"
+        message = f"{path}: cannot be written: {reason}; {remedy}"
+        raise (DiskFull if error.errno in NO_ROOM else OutputError)(message) from None
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -58,6 +64,18 @@ def temporary_path(path: str | os.PathLike) -> Path:
     """Return a new name in a file's folder, to be made exclusively; it begins with a dot, unlike the names of runs."""
     path = Path(path)
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def remove_temporaries(folder: str | os.PathLike, names: Iterable[str]) -> None:
+    """Remove the temporary files that killed processes have left of files with these names.
+
+    The caller makes sure that no other process writes these files meanwhile.
+    """
+    ours = "|".join(map(re.escape, names))
+    for each in os.listdir(folder):
+        if re.fullmatch(rf"\.({ours})\.[0-9a-f]{{8}}\.tmp", each):
+            with suppress(OSError):
+                Path(folder, each).unlink()
 
 
 def require_free(path: str | os.PathLike, force: bool) -> None:

@@ -9,17 +9,52 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from distcnn.system.regular_files import open_regular
 
 FILE = "DISTCNN_OUTCOME"  # the environment variable with the path of the file
 MARK = "DISTCNN_JOB"  # the environment variable with the random name of the job in every process of the job
+
+LOCK = "DISTCNN_LOCK"  # the environment variable with the token of the launcher's lock on the run's folder
 
 STARTED = "started"  # all ranks have started and can communicate
 BEGUN = "begun"  # the run's folder exists, so that the next job can resume from it
 TRAINING = "training"  # all ranks handle signals, and save when they are asked to stop
 EXIT = "exit"  # followed by the exit code that all ranks have agreed on
+
+PREFIX = ".launch-"  # of the names of the files
+NAME = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")
+LIMIT = 1 << 16  # bytes of a file
+STATUSES = re.compile(rf"(({STARTED}|{BEGUN}|{TRAINING}|{EXIT} \d{{1,3}})\n)*".encode())
+
+
+@contextmanager
+def file_in(folder: str | os.PathLike) -> Iterator[Path]:
+    """Make the launcher's file in a folder that it has locked, and remove the file after the block.
+
+    The file is made only once, by the launcher, because network file systems cache for long that a file is missing.
+    """
+    _remove_leftovers(Path(folder))
+    descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=Path(folder).resolve())  # follows no link
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        with suppress(OSError):
+            os.unlink(name)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the files of launchers that were killed, which are known by name and content."""
+    for path in [each for each in folder.glob(f"{PREFIX}*") if NAME.fullmatch(each.name)]:
+        with suppress(OSError), open_regular(path, follow_links=False) as file:
+            content = file.read(LIMIT + 1)
+            if len(content) <= LIMIT and STATUSES.fullmatch(content):
+                path.unlink()
 
 
 def write(status: str) -> None:

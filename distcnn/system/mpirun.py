@@ -23,7 +23,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from distcnn.errors import LaunchError
-from distcnn.system.job_status import FILE, MARK
+from distcnn.system.job_status import FILE, LOCK, MARK
 from distcnn.system.threads import cores
 
 # Variables that are set where a scheduler has chosen nodes and cores:
@@ -35,7 +35,9 @@ OVERSUBSCRIBE = {  # for more ranks than cores: Open MPI 5, then 4
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }
 SHARED = Path("/dev/shm")
-# Prefixes of the names of the files of MPI libraries in shared memory:
+# Prefixes of the names of the files of MPI libraries in shared memory. They are found by what processes map, because a
+# folder for each job (Open MPI's btl_sm_backing_directory) must exist on every host: where it does not, ranks print an
+# error and exchange without shared memory.
 OF_MPI = ("mpich_shm_", "ucx_shm_", "sm_segment.", "vader_segment.")
 GRACE = 2  # seconds that mpirun has to end its ranks, on other hosts, too
 
@@ -111,7 +113,7 @@ def _launcher(ranks: int, environ: Mapping[str, str]) -> tuple[list[str], dict[s
         settings |= AS_ROOT if os.geteuid() == 0 else {}
         if not any(name in environ for name in BATCH):
             settings |= ONE_MACHINE | (OVERSUBSCRIBE if ranks > cores() else {})
-        words += ["-x", MARK, "-x", FILE]  # to other hosts, too
+        words += ["-x", MARK, "-x", FILE, *(["-x", LOCK] if LOCK in environ else [])]  # to other hosts, too
         words += [] if "Open MPI) 4" in found.stdout else ["--with-ft", "ulfm"]
     return words, settings
 

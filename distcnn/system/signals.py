@@ -1,4 +1,4 @@
-"""Requests to stop training: by a signal from a scheduler or a person, or because the time limit is near."""
+"""Requests to stop: by a signal from a scheduler or a person, or because the time limit is near."""
 
 from __future__ import annotations
 
@@ -11,8 +11,28 @@ from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+INTERRUPTED = 130  # the exit code after Ctrl-C, which shells use, too
 REPEAT = 1.0  # seconds in which a second SIGINT is the same Ctrl-C: the terminal sends one, and mpirun forwards one
 RESERVE = 60  # seconds, at most, of the time limit that are reserved for saving and ending
+
+
+def interrupts_exit() -> None:
+    """Let Ctrl-C end this process at once, without a word, unless it is handled or ignored already.
+
+    A command does so while it imports modules, as nothing is begun and a traceback would only show where.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit)
+
+
+def interrupts_raise() -> None:
+    """End what `interrupts_exit` has begun: Ctrl-C raises KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _exit:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)
 
 
 class StopRequest:

@@ -2,13 +2,19 @@
 
 Class names come from datasets, file names from archives, host names from other machines. A terminal obeys control
 characters in them: it could clear the screen, forge a line, or fill the clipboard.
+
+Lines go directly to the terminal that shows them, if there is one, in one write each, as the progress bar does: see
+`terminal`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import TextIO
+
+from distcnn.system import terminal
 
 # What is shown as an escape sequence: controls (C0, DEL, C1), line and paragraph separators, marks that change the
 # direction of text, other invisible characters, and surrogates, which stand for bytes that are not UTF-8. The joiners
@@ -17,6 +23,7 @@ CONTROLS = (
     "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff"
 )
+ERASE_BELOW = "\x1b[J"  # erases from the cursor on, where at most the progress bar can be
 UNPRINTABLE = re.compile(f"[{CONTROLS}]")
 UNPRINTABLE_IN_LINES = re.compile(f"(?!\n)[{CONTROLS}]")
 
@@ -42,12 +49,37 @@ def say(text: object, stream: TextIO | None = None, lines: bool = False) -> None
     stream: where to; None: stdout
     """
     stream = sys.stdout if stream is None else stream
-    print(encodable(printable(text, lines), stream), file=stream, flush=True)
+    shown = encodable(printable(text, lines), stream) + "\n"
+    stream.write(_on_terminal(shown, stream))
+    stream.flush()
 
 
 def warn(text: object) -> None:
     """Print a warning on stderr."""
     say(f"distcnn: warning: {text}", sys.stderr)
+
+
+def _on_terminal(text: str, stream: TextIO) -> str:
+    """Write a text directly to the terminal that shows a stream; return what is left, all of it without a terminal."""
+    descriptor = _descriptor(stream)
+    found = terminal.open_terminal(descriptor) if descriptor else None
+    if found is None:
+        return text
+    stream.flush()  # what was printed before
+    encoding = stream.encoding or "utf-8"
+    try:
+        return terminal.write(found, (ERASE_BELOW + text).encode(encoding)).decode(encoding, "replace")
+    finally:
+        os.close(found)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    """Return the file descriptor of stdout or stderr, or None for another stream."""
+    try:
+        number = stream.fileno()
+    except (OSError, AttributeError, ValueError):  # a stream in memory, or a closed one
+        return None
+    return number if number in (1, 2) else None
 
 
 def _escape(match: re.Match[str]) -> str:

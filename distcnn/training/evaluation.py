@@ -6,7 +6,7 @@ import numpy as np
 
 from distcnn.data.blocks import blocks_in_order
 from distcnn.data.splits import Split
-from distcnn.errors import Diverged
+from distcnn.errors import LOWER_RATE, Diverged
 from distcnn.lanes import LANES
 from distcnn.network.worker import Worker
 from distcnn.numerics.fixed_point import HEAD, Counters, Totals
@@ -24,14 +24,16 @@ def evaluate(
     pool: WorkerPool,
     split: Split,
     comm: Comm,
-    where: str = "the evaluation",
+    when: str = "",
     heartbeat: Heartbeat | None = None,
+    right: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Return the mean loss, the accuracy and all `METRICS` over a split, by name: the same on every rank. Collective.
 
     pool: the workers of this rank; their weights are evaluated.
-    where: the name of this evaluation in error messages.
+    when: a phrase for error messages, if this is an evaluation of a net in training: "after step 7".
     heartbeat: of this rank.
+    right: int64 [classes], zeros, to which the right answers of each class are added; None: they are not counted.
 
     Raises Diverged on every rank if a loss is NaN or out of range.
     """
@@ -41,14 +43,16 @@ def evaluate(
     def local_sums() -> np.ndarray:
         """Return the sums over this rank's blocks."""
         rounds = [share[first : first + ROUND] for first in range(0, len(share), ROUND)]
-        sums = [_round(pool, split, some, min(positions, ROUND), heartbeat) for some in rounds]
+        sums = [_round(pool, split, some, min(positions, ROUND), heartbeat, right) for some in rounds]
         if heartbeat:
             heartbeat.beat(WAITING)
         return np.sum([_no_sums(), *sums], axis=0)
 
     sums = on_all(comm, local_sums)  # a file that is streamed may have become unreadable
+    if right is not None:
+        right[:] = np.sum(comm.allgather(right), axis=0)
     sums = np.sum([np.array(each, object) for each in comm.allgather(sums.tolist())], axis=0)
-    totals = checked_totals(Counters(sums), where)
+    totals = checked_totals(Counters(sums), when)
     counts = zip(METRICS, sums[HEAD:], strict=True)
     more = {name: count / max(totals.samples, 1) for name, count in counts}
     return {"loss": totals.mean_loss, "accuracy": totals.accuracy} | more
@@ -60,14 +64,21 @@ def _no_sums() -> np.ndarray:
 
 
 def _round(
-    pool: WorkerPool, split: Split, positions: range, most: int, heartbeat: Heartbeat | None
+    pool: WorkerPool,
+    split: Split,
+    positions: range,
+    most: int,
+    heartbeat: Heartbeat | None,
+    right: np.ndarray | None,
 ) -> np.ndarray:
     """Return the counters, then the counts of the metrics, over blocks of a split on this rank.
 
     positions: of the blocks.
     most: an upper limit of the number of blocks over all ranks.
+    right: to which this rank's right answers of each class are added; None: they are not counted.
     """
     counts = np.zeros((pool.threads, len(METRICS)), object)
+    rights = np.zeros((pool.threads, 0 if right is None else len(right)), np.int64)
 
     def work(k: int, worker: Worker) -> None:
         worker.start_evaluation(most)
@@ -76,21 +87,37 @@ def _round(
             if heartbeat:
                 heartbeat.beat(EVALUATING)
             worker.evaluate_block(block)
-            if METRICS:
+            if METRICS or right is not None:
                 labels = block.label[block.weight > 0]
                 logits = worker.inference.y.samples(len(labels))
                 counts[k] += [int(count(logits, labels)) for count in METRICS.values()]
+                if right is not None:
+                    rights[k] += right_by_class(logits, labels, len(right))
 
     pool.map(work)
+    if right is not None:
+        right += rights.sum(axis=0)
     counters = sum(worker.sums[:HEAD].astype(object) for worker in pool.workers)
     return np.concatenate([counters, counts.sum(axis=0)])
 
 
-def checked_totals(counters: Counters, where: str) -> Totals:
-    """Return the totals of the counters; raise Diverged on every rank if a value has overflowed.
+def right_by_class(logits: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return how many samples of each class are right, int64 [classes]: the largest logit, the first of several.
 
-    where: the name of the computation in the error message.
+    logits: float32 [n, classes].
+    labels: int [n].
     """
+    return np.bincount(labels[np.argmax(logits, axis=1) == labels], minlength=classes)
+
+
+def checked_totals(counters: Counters, when: str) -> Totals:
+    """Return the totals of the counters; raise Diverged on every rank if a value has overflowed; when: as above."""
     if counters.overflows:
-        raise mark_collective(Diverged(f"diverged at {where}: a loss or gradient is NaN or beyond 2**27"))
+        where, remedy = (
+            "the evaluation",
+            "the checkpoint has diverged, or the images have far too large values",
+        )
+        if when:
+            where, remedy = f"{where} {when}", LOWER_RATE
+        raise mark_collective(Diverged(f"diverged at {where}: a loss is NaN or beyond 2**27; {remedy}"))
     return counters.totals

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.config.parser import Parser
+from distcnn.config.settings import Config
 from distcnn.config.toml import from_toml
 from distcnn.config.types import AUTO
 from distcnn.data.dataset import Dataset, Split, load
@@ -24,11 +25,13 @@ from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.node import share_of_cores
 from distcnn.run import checkpoint
 from distcnn.run.state import State, require_parameters
+from distcnn.run.trained_data import with_data
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import warn
 from distcnn.training.workers import WorkerPool
 
 SPLITS = ("test", "train", "validation")
-NO_VALIDATION = "validation split: the checkpoint was not trained with --validation-split on this data"
+NO_VALIDATION = "validation split: the checkpoint was not trained with one (--validation-split) on this data"
 MOST_THREADS = 1024
 
 
@@ -61,9 +64,20 @@ def find(path: str | Path) -> tuple[Path, State]:
     found = checkpoint.newest(folder, warn)
     if found is None:
         raise CheckpointError(
-            f"{path}: no good checkpoint in this folder; wanted one that distcnn.train has saved"
+            f"{path}: no good checkpoint in this folder; wanted the folder of a run, as runs/lenet5-digits"
         )
     return found
+
+
+def settings_of(state: State, where: str | Path, data: str | None = None) -> Config:
+    """Return the settings of a state, with the data to evaluate on.
+
+    where: the name of the state in error messages.
+    data: the path of the dataset; None for the data on which the state was trained.
+
+    Raises DataError if that has moved.
+    """
+    return with_data(from_toml(state.config_toml, where), data, where)
 
 
 def load_net(state: State, where: str | Path) -> Net:
@@ -107,19 +121,18 @@ def load_split(
 
     Raises DataError if the dataset has no such split, or if its images do not fit the state.
     """
-    config = on_root(comm, from_toml, state.config_toml, where)
-    path = data or config.data
+    config = on_root(comm, settings_of, state, where, data)
     # Other data may need the other mode; only the validation split depends on it.
     mode = AUTO if data and not config.validation_split else config.data_mode
-    dataset = load(path, comm, config.validation_split, config.seed, mode)
+    dataset = load(config.data, comm, config.validation_split, config.seed, mode)
     if config.validation_split and dataset.fingerprint != state.data_fingerprint:
-        dataset = load(path, comm)  # other data, of which training has used nothing
+        dataset = load(config.data, comm)  # other data, of which training has used nothing
     split = getattr(dataset, name)
 
     def check() -> None:
         if split is None:
             what = NO_VALIDATION if name == "validation" else f"/{name}"
-            raise DataError(f"{dataset.name} has no {what}; name another --split")
+            raise DataError(f"{dataset.name} has no {what}; choose another split (--split)")
         check_images(dataset.name, split.images, dataset.classes, state, where)
 
     on_all(comm, check)
@@ -139,7 +152,7 @@ def check_images(
     if shape != tuple(state.input_shape) or (classes and classes != state.classes[: len(classes)]):
         raise DataError(
             f"{name} has images {shape} of {_listed(classes or ())}, but {where} was trained on "
-            f"{tuple(state.input_shape)} and {_listed(state.classes)}: pass matching data with --data"
+            f"{tuple(state.input_shape)} and {_listed(state.classes)}: name matching data (--data)"
         )
     if state.dtype and dtype != state.dtype:
         raise DataError(
@@ -150,4 +163,4 @@ def check_images(
 
 def _listed(classes: Sequence[str]) -> str:
     """Return a phrase with the number of classes and the names of the first three."""
-    return f"{len(classes)} classes ({', '.join(classes[:3])}{', ...' if classes[3:] else ''})"
+    return f"{counted(len(classes), 'class')} ({', '.join(classes[:3])}{', ...' if classes[3:] else ''})"

@@ -11,7 +11,7 @@ import numpy as np
 from distcnn.config.settings import Config
 from distcnn.config.toml import to_toml
 from distcnn.data.dataset import Dataset
-from distcnn.errors import CheckpointError, Diverged
+from distcnn.errors import LOWER_RATE, CheckpointError, Diverged
 from distcnn.kernels.batchnorm import update_running_stats
 from distcnn.kernels.jit import Kernel
 from distcnn.kernels.optimizers import ema_update
@@ -95,7 +95,7 @@ class Replica:
         """Raise Diverged on every rank if some weights are not finite after the last update, so that none are saved."""
         if not np.isfinite(self.net.weights).all():
             step = self.progress.steps
-            message = f"diverged: step {step} left weights beyond float32; try a lower --learning-rate"
+            message = f"diverged: step {step} left weights beyond float32; {LOWER_RATE}"
             raise mark_collective(Diverged(message))
 
     def state(self) -> State:
@@ -119,8 +119,8 @@ class Replica:
         Raises CheckpointError if the state is of another net or of other data.
         """
         if state.data_fingerprint != self._dataset.fingerprint:
-            found = f"{where}: trained on other data than {self._dataset.name}"
-            raise CheckpointError(f"{found}: pass its data with --data, or start a new run")
+            remedy = "name its data (--data), or start a new run in another folder (--out)"
+            raise CheckpointError(f"{where}: trained on other data than {self._dataset.name}: {remedy}")
         require_parameters(state, self._constants["names_and_shapes"], where)
         require_auxiliary_state(state, self.auxiliary_state, where)
         self.net.weights[:] = state.parameters

@@ -134,11 +134,11 @@ class Trainer:
 
     def evaluations(self) -> dict[str, dict[str, float]]:
         """Return the metrics over the validation and test splits, if they exist, by the name of the split."""
-        where = f"the evaluation after step {self.steps}"
+        when = f"after step {self.steps}"
         splits = {"validation": self.dataset.validation, "test": self.dataset.test}
         with self.replica.ema.in_use():
             return {
-                name: evaluate(self.pool, split, self.comm, where, self.heartbeat)
+                name: evaluate(self.pool, split, self.comm, when, self.heartbeat)
                 for name, split in splits.items()
                 if split
             }

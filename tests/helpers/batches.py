@@ -64,11 +64,12 @@ class Batch:
         command = (jobs.launcher(), "-n", self.ranks, *COMMAND, *self._left())
         self.job = jobs.Job(*command, cwd=self.root, env=QUICK_START | {FOLDER: self.folder.name})
         self.seen, self.running, self.begun = (0, 0), None, time.monotonic()
+        self.sizes, self.reports = [], [{}] * self.ranks
 
     def _observe(self) -> None:
         """Read what the ranks have reported; end the job, and fail its test, when there is no more to come."""
         ended = self.job.wait(0.01)
-        reports = [read(Path(self.folder.name, str(rank))) for rank in range(self.ranks)]
+        reports = self._reports()
         for test in self._left():
             ends = [report.get(test) for report in reports]
             if all(ends):
@@ -80,6 +81,14 @@ class Batch:
         limit = self.timeouts.get(running, START)
         if self._left() and (ended or time.monotonic() > self.begun + limit):
             self._fail(running or self._left()[0], "" if ended else f"still running after {limit} s: ")
+
+    def _reports(self) -> list[dict[str, list]]:
+        """Return what each rank has reported; the files are read only when they have grown."""
+        paths = [Path(self.folder.name, str(rank)) for rank in range(self.ranks)]
+        sizes = [path.stat().st_size if path.exists() else 0 for path in paths]
+        if sizes != self.sizes:
+            self.sizes, self.reports = sizes, list(map(read, paths))
+        return self.reports
 
     def _fail(self, test: str, why: str) -> None:
         self.job.end()

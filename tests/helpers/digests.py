@@ -2,14 +2,12 @@
 
 from functools import cache
 
-from distcnn.config.parser import parse
-from distcnn.data.dataset import load
-from distcnn.parallel.serial import SerialComm
-from distcnn.training.trainer import Trainer
+from tests.helpers.trainings import train_to, trainer_of
 
 # The weights after 20 steps of the default training, by numerics: raise NUMERICS when they must change.
 GOLDEN = {2: "fa60b7cc08c3af170688c410289aca570239cc3031c6433da7c46cfc37bc845f"}
 STEPS = 20
+MLP = "--model", "mlp"  # whose kernels are few: for where they are compiled
 TRAIN = ("python", "-m", "distcnn.train", "--out", "run", "--progress", "none")
 
 
@@ -28,12 +26,5 @@ def uninterrupted(steps):
 
 
 def train_here(steps=STEPS, argv=()):
-    """Train for some steps in this process, or until all epochs are done; return the digest."""
-    trainer = Trainer(parse(argv, "test").config, load(None, SerialComm()), SerialComm())
-    for blocks in trainer.remaining():
-        trainer.step(blocks)
-        if trainer.epoch_done:
-            trainer.next_epoch()
-        if trainer.steps == steps:
-            break
-    return trainer.net.digest
+    """Train for some steps in this process; return the digest."""
+    return train_to(trainer_of(argv), steps).net.digest

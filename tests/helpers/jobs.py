@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from contextlib import suppress
 from functools import cache
@@ -16,6 +17,8 @@ import distcnn
 from distcnn.system import threads
 
 ROOT = Path(distcnn.__file__).parents[1]
+WITHOUT_PICTURES = str(Path(__file__).with_name("without_pictures"))
+PICTURES = {"PYTHONPATH": ROOT}  # `env` of commands whose pictures are looked at
 MARK = "DISTCNN_TEST_JOB"  # in the environment of every process of a job: how its processes are found
 OPEN_MPI = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",  # in containers tests often run as root
@@ -25,13 +28,25 @@ OPEN_MPI = {
     "OMPI_MCA_mtl": "^ofi",  # do not look for networks: start-up 1.7 s -> 0.6 s
     "OMPI_MCA_btl": "^ofi",
 }
+LIMIT = 600  # seconds, also on a busy machine: only a command that hangs takes longer
 # From an outer launcher, not for an inner job.
 OUTER_JOB = "PMI", "OMPI_COMM_WORLD", "MPI_LOCAL", "HYD"
+# What would change what commands print, pytest among them, from one machine to another.
+PRINTING = "CI", "BUILD_NUMBER", "COLUMNS", "LINES", "PYTEST_ADDOPTS", "FORCE_COLOR", "NO_COLOR", "PY_COLORS"
+LEFT_OUT = {*threads.THREADS, *PRINTING, "PYTHONDONTWRITEBYTECODE"}
 
 
 def launched() -> bool:
     """Return whether this process is itself a rank of a job."""
     return "PMI_SIZE" in os.environ or "OMPI_COMM_WORLD_SIZE" in os.environ
+
+
+def wait_until(condition, ended=lambda: False) -> None:
+    """Wait until condition() is true; fail if ended() is true before, or at the limit."""
+    end = time.monotonic() + LIMIT
+    while not (over := ended()) and time.monotonic() < end and not condition():
+        time.sleep(0.02)
+    assert condition(), "it has ended before" if over else f"not within {LIMIT} s"
 
 
 def launcher() -> str | None:
@@ -68,9 +83,7 @@ class Job:
             self._process.terminate()
             if not self.wait(2):
                 self._process.kill()
-        for pid in members(self.name):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(self.name)
         self._process.wait()
 
     def result(self, since=(0, 0)) -> subprocess.CompletedProcess:
@@ -83,7 +96,7 @@ class Job:
         return tuple(os.fstat(file.fileno()).st_size for file in self._output)
 
 
-def run(*command, env=None, cwd=None, timeout=60, meanwhile=None) -> subprocess.CompletedProcess:
+def run(*command, env=None, cwd=None, timeout=LIMIT, meanwhile=None) -> subprocess.CompletedProcess:
     """Run a command to its end and return its exit code and output.
 
     After `timeout` seconds the command and all that it started are killed and an AssertionError shows the output
@@ -127,13 +140,16 @@ def show(done: subprocess.CompletedProcess) -> str:
 
 
 def clean_environment(extra: dict) -> dict:
-    """Return the environment that this process was started in, in which any folder finds distcnn."""
+    """Return the environment that this process was started in, in which any folder finds distcnn.
+
+    Pictures are empty: see without_pictures. Python keeps the bytecode of what it compiles, even if told not to.
+    """
     inherited = {
         name: value
         for name, value in os.environ.items()
-        if name not in threads.THREADS and not name.startswith(OUTER_JOB)
+        if name not in LEFT_OUT and not name.startswith(OUTER_JOB)
     }
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [WITHOUT_PICTURES, str(ROOT), os.environ.get("PYTHONPATH")]))
     return OPEN_MPI | inherited | {"PYTHONPATH": path} | {name: str(value) for name, value in extra.items()}
 
 
@@ -148,6 +164,13 @@ def members(name: str) -> list[int]:
         except OSError:  # ended meanwhile, or another user's
             continue
     return found
+
+
+def kill(name: str) -> None:
+    """Kill all processes of a job."""
+    for pid in members(name):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _text(file, since: int) -> str:

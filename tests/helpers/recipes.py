@@ -1,8 +1,6 @@
 """Options of trainings that together use every optimizer, schedule and option of the update."""
 
-from distcnn.config.parser import parse
-from distcnn.data.dataset import load
-from distcnn.training.trainer import Trainer
+from tests.helpers.trainings import train_to, trainer_of
 
 REGULARIZED = [
     "--weight-decay",
@@ -24,16 +22,10 @@ RECIPES = {
 
 def train(argv, comm, begin=None, steps=14):
     """Train from the beginning, or from a state, up to a step of the second epoch; return the training."""
-    trainer = Trainer(parse(argv, "test").config, load(None, comm), comm)
+    trainer = trainer_of(argv, comm)
     if begin:
         trainer.restore(begin, "here")
-    for blocks in trainer.remaining():
-        trainer.step(blocks)
-        if trainer.epoch_done:
-            trainer.next_epoch()
-        if trainer.steps == steps:
-            return trainer
-    raise AssertionError("too few steps")
+    return train_to(trainer, steps)
 
 
 def bits(trainer):

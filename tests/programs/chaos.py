@@ -4,7 +4,9 @@
 
 It prints a table: of how many trials the job survived, which steps and how many seconds were lost, and whether the
 weights and the lines of metrics.jsonl are those of a run without kills; with `--table`, several calls add up.
-`RECOVERED` is what the tests run, too. Kills of whole jobs: see restarts.py.
+Kills of whole jobs: see restarts.py.
+
+The tests run `COMBINED`, the same places in a few jobs of more ranks, as starting ranks takes longer than training.
 """
 
 import argparse
@@ -64,6 +66,39 @@ RECOVERED = {  # name: faults, of which all ranks but the killed ones recover
     "an exception": "exception@step:1:5",
     "an exception on rank 0": "exception@allreduce:0:5",
 }
+COMBINED = {  # name: (ranks, faults), in which the next rank takes the part of rank 0 when that has died
+    "steps and sums": (
+        8,
+        "death@step:0:0,death@step:2:2,soon@allreduce:3:5,soon@allreduce:1:8,"
+        "death@step:4:11,death@step:5:11,death@step:6:11",  # all but one at once
+    ),
+    "evaluating, saving and comparing, then rank 0 at the end": (
+        8,
+        "soon@compare:6:0,death@evaluation:4,death@record:0,death@save:1:12,death@rename:2,soon@rename:3,"
+        "death@agree:5:20",
+    ),
+    "before training": (
+        8,
+        "death@prepare:0,soon@data:1,death@prepare:3,death@create:2,soon@create:4,death@compile:5,death@step:6:5",
+    ),
+    "in recovery, and before revoking": (
+        8,
+        "death@step:1:3,death@recovery:2:3,death@step:3:8,death@recovery:0:8,death@step:4:15,death@agree:5:15",
+    ),
+    "while they revoke and shrink": (
+        8,
+        "death@step:1:3,soon@agree:2:3,death@step:3:8,death@shrink:0:8,death@step:4:15,soon@shrink:5:15",
+    ),
+    "before, within and after agreeing": (
+        8,
+        "death@step:1:3,death@sync:0:3,death@step:3:8,soon@sync:2:8,death@step:4:15,death@repartition:5:15",
+    ),
+    "two while rank 0 is busy, two when all leave": (
+        6,
+        "busy@finish:0,later@finish:2,much_later@finish:1,death@leave:3,soon@leave:5",
+    ),
+    "exceptions, then a rank at the end": (4, "exception@step:1:3,exception@allreduce:0:8,death@agree:2:20"),
+}
 BEFORE = re.compile(r"ranks? ([\d, ]+) of \d+ died before training")
 MESSAGE = re.compile(
     r"ranks? ([\d, ]+) of \d+ died in step (\d+); \d+ of \d+ continue with step (\d+) after (\d+) ms"
@@ -83,7 +118,7 @@ class Result(NamedTuple):
     output: str = ""
 
 
-def train(faults, ranks, steps, folder, disturb=None, timeout=90):
+def train(faults, ranks, steps, folder, disturb=None, timeout=jobs.LIMIT):
     """Run a training with faults planted in a folder, let `disturb(pids by rank)` kill ranks, and return the Result."""
     status = Path(folder, "job_status")
     status.touch()
@@ -117,10 +152,9 @@ def _result(done, folder):
 
 def _when_training(status, name, disturb):
     """Wait until training has begun, then call `disturb` with the job's processes by rank."""
-    for _ in range(9000):  # kernels may have to be compiled
-        if status.exists() and job_status.TRAINING in status.read_text():
-            return disturb(_ranks(name))
-        time.sleep(0.01)
+    reached = job_status.TRAINING, job_status.EXIT
+    jobs.wait_until(lambda: any(each in status.read_text() for each in reached))
+    disturb(_ranks(name))
 
 
 def _ranks(name):

@@ -1,11 +1,13 @@
-"""Damage checkpoints and data files at random and read them.
+"""Damage checkpoints, data files and archives at random and read them.
 
-    python -m tests.programs.damaged_files [COUNT] [--seed S]
+    python -m tests.programs.damaged_files [COUNT] [--seed S] [--kind KIND ...]
 
 Each damaged file is read in a process of its own, which has limited memory and time. It must be refused in one
 line, or give exactly what the whole file gives. Six of ten mutations hit metadata, half of these where it is not
 zero, and a quarter where a shape is written. The probe of a data file, see distcnn.data.sandbox, runs in a fork
 here, as Python takes longer to start than the file to read; every 50th runs in a subprocess, as in training.
+Signed checkpoints and archives bear the right checksums after a mutation, as whoever makes one can write them. With a
+used checkpoint, which is a signed one, the commands evaluate, predict and train, which resumes from it.
 """
 
 import argparse
@@ -23,61 +25,59 @@ import time
 from pathlib import Path
 
 import h5py
-import numpy as np
 
 from distcnn.data import sandbox, sandbox_probe
 from distcnn.data.dataset import load
-from distcnn.data.fingerprint import seal
+from distcnn.data.importers.sources import read_source
 from distcnn.errors import UserError
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint, checkpoint_sandbox
 from distcnn.run.hdf5_image import unpack
-from tests.helpers.states import state
+from tests.programs.whole_files import KINDS, saved, use
 
+WALL = 600  # seconds that a reader may take, on a busy machine
 SECONDS, MEMORY = 20, 2**30  # of processor time, and bytes beyond those at its start, that a reader may use
 METADATA = 0.6  # of the mutations
 BAD = ("crash", "hang", "memory", "wrong", "exception", "lines")
 
 
-# ---- whole files ----
+# ---- checksums ----
 
 
-def dataset(path, dtype=np.uint8, classes=True, libver=None, **storage):
-    """Write a small dataset that bears a seal."""
-    rng = np.random.default_rng(0)
-    with h5py.File(path, "w", libver=libver) as file:
-        for split, n in (("train", 60), ("test", 20)):
-            images = rng.integers(0, 256, (n, 1, 6, 5)).astype(dtype)
-            file.create_dataset(f"{split}/images", data=images, **storage)
-            file[f"{split}/labels"] = rng.integers(0, 3, n)
-        if classes:
-            file.attrs["classes"] = ["one", "two", "three"]
-    data = load(path, SerialComm())
-    with h5py.File(path, "r+", libver=libver) as file:
-        file["train"].attrs["seal"] = seal(data.fingerprint, data.classes if classes else None)
+def sign_tar(content):
+    """Return a .tar in which every header bears its right checksum."""
+    content = bytearray(content)
+    for start in range(0, len(content) - 511, 512):
+        block = content[start : start + 512]
+        if block[257:262] == b"ustar":
+            block[148:156] = b" " * 8
+            content[start + 148 : start + 156] = b"%06o\0 " % sum(block)
+    return bytes(content)
 
 
-def saved(path):
-    """Write a small checkpoint."""
-    checkpoint.save(path, state())
+def sign_checkpoint(content):
+    """Return a checkpoint whose header bears the checksum of the rest."""
+    image = bytes(content[checkpoint.HEADER :])
+    return checkpoint._header(image) + image
 
 
-PACKED = {"chunks": (16, 1, 6, 5), "compression": "gzip", "shuffle": True}
-KINDS = {
-    "plain": dataset,
-    "packed": lambda path: dataset(path, **PACKED),
-    "floats": lambda path: dataset(path, np.float32, classes=False, chunks=(7, 1, 6, 5), fletcher32=True),
-    "lzf": lambda path: dataset(path, chunks=(16, 1, 3, 5), compression="lzf"),
-    "latest": lambda path: dataset(path, libver="latest", **PACKED),
-    "resizable": lambda path: dataset(path, maxshape=(None, 1, 6, 5), **PACKED),
-    "checkpoint": saved,
-    "signed": saved,  # and signed again after each mutation, as whoever makes a checkpoint can
-}
+SIGN = {
+    "signed": sign_checkpoint,
+    "used": sign_checkpoint,
+    "tar": sign_tar,
+    "cifar": sign_tar,
+}  # what signs a file again
+ANY = {
+    *SIGN,
+    "tar.xz",
+    "tar.gz",
+    "zip",
+}  # may give other contents than the whole file, if they are read at all
 
 
 def samples_of(path):
     """Return the ranges of a file that hold samples; all else is metadata."""
-    if path.suffix == ".checkpoint":
+    if path.suffix != ".h5":
         return []
     found = []
 
@@ -171,6 +171,10 @@ def read(path):
     if path.suffix == ".checkpoint":
         state = checkpoint.load(path)
         return hashlib.sha256(repr(vars(state)).encode() + state.parameters.tobytes()).hexdigest()
+    if path.suffix == ".used":
+        return use(path)
+    if path.suffix != ".h5":
+        return repr(read_source(path))
     data = load(path, SerialComm())
     return f"{data.fingerprint} {data.classes}"
 
@@ -226,7 +230,10 @@ def tried(path, wanted, subprocess):
 
 def _reader(path, wanted, subprocess, writing):
     """Write in a word what reading a file gives to a pipe, and end this process."""
-    signal.alarm(4 * SECONDS)
+    signal.alarm(WALL)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
     if not subprocess:
         sandbox.run_probe, sandbox_probe.SECONDS = forked_probe, 3
@@ -250,29 +257,30 @@ def main(words):
     parser = argparse.ArgumentParser()
     parser.add_argument("count", type=int, nargs="?", default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--kind", choices=KINDS, help="damage files of this kind only")
+    parser.add_argument(
+        "--kind", choices=KINDS, nargs="+", default=list(KINDS), help="damage these files only"
+    )
     parser.add_argument("--keep", type=Path, help="a folder for files that do harm")
     options = parser.parse_args(words)
     rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
     with tempfile.TemporaryDirectory() as folder:
         whole = {}
-        for kind, make in KINDS.items():
-            path = Path(folder, f"{kind}.checkpoint" if make is saved else f"{kind}.h5")
+        for kind in options.kind:
+            make = KINDS[kind]
+            ending = "checkpoint" if make is saved else kind if kind in ANY else "h5"
+            path = Path(folder, f"{kind}.{ending}")
             make(path)
             content, inside = path.read_bytes(), samples_of(path)
             whole[kind] = path, content, places_of(content, inside), read(path)
         for k in range(options.count):
-            kind = options.kind or rng.choice(list(KINDS))
+            kind = rng.choice(options.kind)
             path, content, places, wanted = whole[kind]
             damaged, how = mutate(rng, content, places)
             if damaged == content:
                 table[kind]["unchanged"] += 1
                 continue
-            if kind == "signed":
-                image, wanted = bytes(damaged[checkpoint.HEADER :]), None
-                damaged = checkpoint._header(image) + image
-            path.write_bytes(damaged)
-            word, text = tried(path, wanted, k % 50 == 0)
+            path.write_bytes(SIGN[kind](damaged) if kind in SIGN else damaged)
+            word, text = tried(path, None if kind in ANY else wanted, k % 50 == 0)
             table[kind][word] += 1
             if word in BAD:
                 print(f"{kind} {k} {how}: {word} {text[:300]}", flush=True)

@@ -21,6 +21,7 @@ from distcnn.data.stream.images import StreamedImages
 from distcnn.network.net import Net
 from distcnn.parallel import world
 from distcnn.parallel.allreduce import GradientAllreduce
+from distcnn.parallel.heartbeat import WAITING
 from distcnn.parallel.ulfm import UlfmComm
 from distcnn.parallel.world import run
 from distcnn.resilience.recovery import Recovery
@@ -125,7 +126,11 @@ def interrupt():
 
 
 def slow():
-    """Every step takes a while from here on."""
+    """Every step takes a while from here on, in which the other ranks of the node wait for this one."""
+    beats = NOW["trainer"].heartbeat
+    others = [place for place in range(len(beats.node.ranks)) if place != beats.node.place]
+    while any(beats.read(place).phase != WAITING for place in others):
+        time.sleep(0.01)
     time.sleep(0.2)
 
 

@@ -32,8 +32,8 @@ LAUNCHER = (  # the launcher, but rank 0 records every step that it begins
     "launch.train_command = lambda: words; sys.exit(launch.main())"
 )
 MOST = 2  # events in a trial: after three jobs in a row without a checkpoint the launcher gives up
-START = 45  # seconds: Open MPI waits for ever for a rank that was killed within MPI_Init
-LIMIT = 180  # seconds
+START = 120  # seconds: Open MPI waits for ever for a rank that was killed within MPI_Init
+TRAINING = None  # in place of seconds: wait until the job trains
 COLUMNS = "survived", "events", "restarts", "steps lost", "seconds lost", "digests", "records", "tidy"
 
 
@@ -67,9 +67,20 @@ class Launched:
             )
 
     def wait(self, seconds):
-        """Return the launcher's exit code, or None if it still runs after so many seconds."""
+        """Return the launcher's exit code, or None if it still runs after so many seconds.
+
+        seconds: TRAINING to wait until the job has written another checkpoint, so that it trains
+        """
+        if seconds == TRAINING:
+            before = self.newest()
+            jobs.wait_until(lambda: self.newest() > before or self.process.poll() is not None)
+            return self.process.returncode
         with suppress(subprocess.TimeoutExpired):
             return self.process.wait(max(0.0, seconds))
+
+    def newest(self):
+        """Return the name of the newest checkpoint, or an empty string."""
+        return max((path.name for path in self.folder.glob("run/checkpoints/step-*.h5")), default="")
 
     @property
     def others(self):
@@ -90,7 +101,7 @@ class Launched:
 
     def tidy(self):
         """Return whether processes and files in shared memory disappear, those of a killed launcher after a while."""
-        end = time.monotonic() + 10
+        end = time.monotonic() + jobs.LIMIT / 10
         while self.others or any(map(os.path.exists, self.shared)):
             if time.monotonic() > end:
                 return False
@@ -147,12 +158,15 @@ EVENTS = all_ranks, one_rank, the_whole_job, mpirun, the_launcher, a_request
 
 
 def trial(folder, ranks, steps, delays, events, chance):
-    """Let each event happen so many seconds after the one before; return the exit code and the job, or None."""
+    """Let each event happen so many seconds after the one before; return the exit code and the job.
+
+    delays: seconds, or TRAINING, for each event
+    """
     job, code = Launched(folder, ranks, steps), None
     todo = list(zip(delays, events, strict=True))
     try:
         while True:
-            code = job.wait(todo[0][0] if todo else LIMIT)
+            code = job.wait(todo[0][0] if todo else jobs.LIMIT)
             if code in (75, -signal.SIGKILL):  # asked to stop, or killed
                 job.tidy()
                 job.start("--resume", "auto")

@@ -1,0 +1,136 @@
+"""The terminal that shows a process's output; on Linux also under mpirun, whose ranks write to pipes.
+
+Lines and the progress bar are written directly to the terminal: through mpirun's pipes, lines arrive late and in
+pieces, between which the bar would be drawn, and mpirun may lose what was written just before the job ends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+LAUNCHERS = {"mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prted", "orted"}
+PROXY = "hydra_pmi_proxy"  # MPICH's, between mpirun and its ranks
+# Options of launchers that write the ranks' output elsewhere, or change it:
+REDIRECTS = re.compile(
+    r"--?(l|xml|(out|err)file-pattern|prepend-\w+|(tag|timestamp)-output\S*|output\S*|merge-stderr\S*)"
+)
+NOWHERE = os.devnull
+FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK  # Ctrl-S stops the terminal, but not training
+
+
+def open_terminal(number: int) -> int | None:
+    """Return a new file descriptor of the terminal that shows stdout (1) or stderr (2), or None if no terminal does.
+
+    If an MPI launcher is an ancestor of this process, this depends on the launcher's own stream: Open MPI gives its
+    ranks pseudo-terminals even when its output goes to a file.
+    """
+    if os.environ.get("TERM", "dumb") == "dumb":
+        return None
+    try:
+        path = _shown_by(number)
+        if not stat.S_ISCHR(os.stat(path).st_mode):
+            return None
+        terminal = _open(path, number)
+    except OSError:
+        return None
+    if os.isatty(terminal):
+        return terminal
+    os.close(terminal)
+    return None
+
+
+def columns(number: int) -> int | None:
+    """Return the width of the terminal that shows stdout (1) or stderr (2), or None if no terminal does."""
+    terminal = open_terminal(number)
+    if terminal is None:
+        return None
+    try:
+        return os.get_terminal_size(terminal).columns or 80  # 0: its size is not set
+    finally:
+        os.close(terminal)
+
+
+def is_read_elsewhere(number: int) -> bool:
+    """Return whether another process reads stdout (1) or stderr (2): it may show it on the terminal, as `tee` does."""
+    try:
+        mode = os.stat(_shown_by(number)).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def write(terminal: int, text: bytes) -> bytes:
+    """Write to a terminal without waiting; return the rest, which the terminal has not taken."""
+    try:
+        return text[os.write(terminal, text) :]
+    except BlockingIOError:
+        return text
+    except OSError:  # the terminal was closed
+        return b""
+
+
+def _open(path: str, number: int) -> int:
+    """Open a stream anew, or return a duplicate of this process's where that is not allowed, as after `su`."""
+    try:
+        return os.open(path, FLAGS)
+    except PermissionError:
+        if path != _own(number):
+            raise
+        return os.dup(number)
+
+
+def _own(number: int) -> str:
+    return f"/dev/fd/{number}"
+
+
+def _shown_by(number: int) -> str:
+    """Return the path of the stream that shows this process's stdout (1) or stderr (2).
+
+    It is the launcher's, if this process writes to what the launcher has given to its rank, not to a file or a pipe of
+    its own.
+    """
+    own, found = _own(number), _launcher()
+    if found is None:
+        return own
+    launcher, rank = found
+    for each in (number, 3 - number):  # 3 - number: after 2>&1 or the like
+        if os.path.samefile(own, f"/proc/{rank}/fd/{each}"):
+            return NOWHERE if _redirects(launcher) else f"/proc/{launcher}/fd/{each}"
+    return own
+
+
+def _launcher() -> tuple[int, int] | None:
+    """Return the nearest ancestor that is an MPI launcher on this host, and its rank above this process; None without.
+
+    Both are process numbers. The rank is this process, or an ancestor of it, such as a shell.
+    """
+    below, rank = os.getpid(), None
+    for process, name in _ancestors():
+        if rank is None and name in LAUNCHERS | {PROXY}:
+            rank = below
+        if rank is not None and name in LAUNCHERS:
+            return process, rank
+        below = process
+    return None
+
+
+def _ancestors() -> Iterator[tuple[int, str]]:
+    """Yield number and name of each ancestor of this process, as far as they are known."""
+    process = os.getppid()
+    while process > 1:
+        try:
+            name, fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rsplit(")", 1)
+        except (OSError, ValueError):  # not Linux, or the ancestor has ended meanwhile
+            return
+        yield process, name.split("(", 1)[1]
+        process = int(fields.split()[1])
+
+
+def _redirects(launcher: int) -> bool:
+    """Return whether a launcher was told to write its ranks' output elsewhere or in another form."""
+    words = Path(f"/proc/{launcher}/cmdline").read_text(errors="replace").split("\0")
+    return any(REDIRECTS.fullmatch(word) for word in words)
