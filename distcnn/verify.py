@@ -1,10 +1,12 @@
-"""Verify a run: train its last steps again, on any number of ranks, and compare the bits.
+"""Verify a run, or this installation: train again, on any number of ranks, and compare the bits.
 
     python -m distcnn.verify RUN [--data FILE.h5]
+    python -m distcnn.verify --self
 
-The exit code is 0 if the bits are the same, and 1 if they differ. Training starts from the last checkpoint but one, or
-from the initial weights if the run has only one checkpoint. All kernels are compiled
-anew, because damaged machine code in the cache would give the same wrong bits twice.
+The exit code is 0 if the bits are the same, and 1 if they differ. A run's training starts from the last checkpoint but
+one, or from the initial weights if the run has only one checkpoint. All kernels are compiled anew, because damaged
+machine code in the cache would give the same wrong bits twice. --self trains small networks instead, by the kernels in
+the cache, and compares their bits with those that these numerics promise (training/promise).
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.config.parser import Parser
-from distcnn.errors import CheckpointError, Diverged, StepDiverged
+from distcnn.errors import CheckpointError, ConfigError, Diverged, StepDiverged
+from distcnn.lanes.cpu import instructions
 from distcnn.numerics import NUMERICS
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -34,6 +37,7 @@ from distcnn.run import checkpoint
 from distcnn.run.state import State, digest
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say, warn
+from distcnn.training import promise
 from distcnn.training.load import settings_of
 from distcnn.training.setup import load_data
 from distcnn.training.trainer import Trainer
@@ -43,11 +47,19 @@ Saved = tuple[Path, State]
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
-    text = "Train a run's last steps again and compare the bits."
-    parser = Parser("python -m distcnn.verify", description=text)
-    parser.add_argument("run", metavar="RUN", help="the run's folder")
+    text = "Train a run's last steps again, or small networks, and compare the bits."
+    usage = "%(prog)s RUN [--data FILE.h5] | --self"
+    parser = Parser("python -m distcnn.verify", description=text, usage=usage)
+    parser.add_argument("run", metavar="RUN", nargs="?", help="the run's folder")
     parser.add_argument("--data", metavar="FILE.h5", help="the dataset, if it was moved since the training")
-    return parser.parse_args(argv)
+    about = "verify this installation: train small networks, and compare with what its version promises"
+    parser.add_argument("--self", action="store_true", dest="own", help=about)
+    options = parser.parse_args(argv)
+    if options.own and (options.run or options.data):
+        raise ConfigError("--self verifies no run: leave out RUN and --data, or leave out --self")
+    if not (options.own or options.run):
+        raise ConfigError(f"a run's folder, or --self, is required; see {parser.prog} --help")
+    return options
 
 
 def last_two(folder: Path) -> tuple[Saved | tuple[None, None], Saved]:
@@ -103,13 +115,38 @@ def differences(found: State, wanted: State) -> Iterator[str]:
 
 def main(comm: Comm) -> int:
     """Verify on all ranks together; rank 0 prints the result. Return the exit code."""
-    with without_user_cache(comm):
-        return verify(comm)
-
-
-def verify(comm: Comm) -> int:
-    """Verify by the kernels that are in the cache or compiled."""
     options = on_root(comm, parse, sys.argv[1:])
+    if options.own:
+        return verify_promise(comm)
+    with without_user_cache(comm):
+        return verify(comm, options)
+
+
+def verify_promise(comm: Comm) -> int:
+    """Verify the promise of these numerics; print a digest for each network, and one over all of them."""
+    found = {}
+    for name, value in promise.digests(comm):
+        found[name] = value
+        if comm.rank == 0:
+            print(f"{name:<12} {value}", flush=True)
+    summary, promised = promise.summary(found), promise.PROMISED[NUMERICS]
+    if comm.rank == 0:
+        print(f"{'all':<12} {summary}")
+        say(
+            f"numerics {NUMERICS}, {counted(comm.size, 'rank')}, {instructions()}: {_judgment(summary, promised)}"
+        )
+    return int(summary != promised)
+
+
+def _judgment(summary: str, promised: str) -> str:
+    """Return what the digest over all networks means."""
+    if summary == promised:
+        return "the bits are those that this version promises"
+    return f"DIFFERENT: this version promises {promised}; please report it with what distcnn --show-versions prints"
+
+
+def verify(comm: Comm, options: argparse.Namespace) -> int:
+    """Verify a run by the kernels that are in the cache or compiled."""
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
     config = on_root(comm, settings_of, last, path, options.data)
     trainer = Trainer(config, load_data(config, comm), comm)

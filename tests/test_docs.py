@@ -228,7 +228,17 @@ GENERAL = {
     "--device",
     "--optimiser",
 }
-COMMANDS = {"--json", "--split", "--force", "--size", "--gray", "--max-restarts", "--start-limit", "--mpirun"}
+COMMANDS = {
+    "--self",
+    "--json",
+    "--split",
+    "--force",
+    "--size",
+    "--gray",
+    "--max-restarts",
+    "--start-limit",
+    "--mpirun",
+}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])

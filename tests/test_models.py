@@ -22,6 +22,7 @@ from tests.helpers.digests import digest
 from tests.helpers.nets import SMALLEST
 from tests.helpers.trainings import train_to, trainer_of
 
+EVERY_LAYER = 156 + 72 + 13 + 162 + 1456 + 9280 + 8 + 160 + 2772  # with local connections at 4 x 4
 SIZES = {  # parameters and FLOPs, computed by hand
     "mlp": (784 * 300 + 300 + 300 * 100 + 100 + 1010, 2 * (784 * 300 + 300 * 100 + 1000)),
     "full": (784 * 784 + 784 + 7850, 2 * (784 * 784 + 7840)),
@@ -31,6 +32,7 @@ SIZES = {  # parameters and FLOPs, computed by hand
     "lenet5-sigmoid": (61706, None),
     "lenet5-gaussian": (61706, None),
     "lenet5-1998": (60000, None),
+    "every-layer": (EVERY_LAYER, None),
     "vgg-small": (550570, None),
     "vgg16": (138_357_544, None),
     "alexnet": (61_100_840, None),

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,8 @@ from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from distcnn.numerics import NUMERICS
 from tests.helpers import jobs
-from tests.helpers.arrays import normal
 from tests.helpers.digests import GOLDEN, MLP, STEPS, TRAIN, digest, train_here
-from tests.helpers.nets import small_net
 from tests.helpers.processors import AVX2, on_x86
-
-FLUSH = 0x9FC0  # x86's flush-to-zero and denormals-are-zero, set as another library may leave them
 
 
 @pytest.mark.check
@@ -84,33 +79,6 @@ def test_the_epoch_s_sums_survive_a_stop(here):
         assert whole[key] == parts[key]
 
 
-@contextmanager
-def flushing():
-    """Set flush-to-zero in this thread, as other libraries do; check that it is still set afterwards."""
-    before, after = np.zeros(1, np.int32), np.zeros(1, np.int32)
-    set_float_mode(FLUSH, before)
-    try:
-        yield
-    finally:
-        set_float_mode(int(before[0]), after)
-    assert after[0] & ~0x3F == FLUSH  # the lowest bits are flags of what has happened since
-
-
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the mode is x86's")
-def test_flush_to_zero_set_beforehand_changes_nothing():
-    net = small_net()
-    net.parameters["8.weight"][...] *= np.float32(1e-39)  # below 1.2e-38 they are denormal
-    images = normal(3, 2, 8, 8)
-    wanted = net.predict(images)
-    with flushing():
-        ours, twice = net.predict(images), np.full(64, 1e-39, np.float32) * np.float32(1.5)
-        trained = train_here(steps=3)
-    assert not twice.any(), "the mode has no effect here"
-    assert 0 < np.abs(wanted).max() < 1e-38
-    assert np.array_equal(ours, wanted)
-    assert trained == train_here(steps=3)
-
-
 def test_what_lies_in_padded_lanes_changes_nothing(monkeypatch):
     """A batch of 100 leaves 12 lanes of its last block empty; they are filled with other images and labels."""
     plain = train_here(steps=15, argv=["--batch-size", "100"])
@@ -146,9 +114,9 @@ def test_kernels_are_compiled_once_for_eight_ranks(mpirun, tmp_path):
 def test_kernels_are_found_or_missed_in_the_cache_without_compiling_them():
     train_here(steps=1)  # compiles
     with cached_only():
-        assert Kernel(set_float_mode.function, "i4 i4:1", "set_float_mode").code
+        assert Kernel(set_float_mode.function, "i8 i8:1", "set_float_mode").code
         with pytest.raises(NotCached, match="another_name"):
-            Kernel(set_float_mode.function, "i4 i4:1", "another_name").code  # noqa: B018
+            Kernel(set_float_mode.function, "i8 i8:1", "another_name").code  # noqa: B018
 
 
 @pytest.mark.slow

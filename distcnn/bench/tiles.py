@@ -114,9 +114,10 @@ def convolution_rows(every: bool) -> Iterator[Row]:
         made = {t: convolution.convolution_forward(*t, 1, True) for t in tried}
         yield Row(f"forward  {name}", tile_sizes.convolution(o, ow), made, arguments, flops)
         (_, arguments), *_, (_, data_arguments) = layer.backward(buffers)
-        tried = [t for t in rows_by_columns(12, k) if t[0] <= o and (every or t[1] == k)]
+        used = tile_sizes.convolution_weights(o, k)
+        tried = [t for t in rows_by_columns(12, k) if t[0] <= o and (every or t[1] == used[1])]
         made = {t: convolution.convolution_backward_weights(*t, 1, k // 2) for t in tried}
-        yield Row(f"dW       {name}", tile_sizes.convolution_weights(o, k), made, arguments, flops)
+        yield Row(f"dW       {name}", used, made, arguments, flops)
         if c > 3:  # the first layer of a net has no dx
             heights = [m for m in (range(1, 17) if every else tile_sizes.DATA) if m <= c]
             made = {(m, 1): convolution.convolution_backward_data(m, 1, 1, 1, 1, True) for m in heights}

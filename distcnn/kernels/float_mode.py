@@ -1,9 +1,9 @@
 """The floating-point mode of threads that run kernels: IEEE arithmetic, whatever mode other libraries have set.
 
-The mode is the register MXCSR of x86. On other machines this module does nothing.
+The mode is a control register: MXCSR on x86, FPCR on AArch64 (Arm Architecture Reference Manual, C5.2.8). On other
+processors the mode is left as it is; `python -m distcnn.verify --self` tells whether their bits are those of these two.
 """
 
-import platform
 from functools import cache
 
 import numpy as np
@@ -12,46 +12,61 @@ from numba import types
 from numba.extending import intrinsic
 
 from distcnn.kernels.jit import kernel
-from distcnn.lanes.types import BYTE, INT, call
+from distcnn.lanes.cpu import IS_AARCH64, IS_X86
+from distcnn.lanes.types import BYTE, INT, LONG, call
 
-DEFAULT_MXCSR = 0x1F80  # rounding to nearest, with denormals, exceptions masked
+# Rounding to nearest, with denormals, exceptions masked. In FPCR a zero in each of FZ, FZ16, FIZ, AH, DN and RMode.
+IEEE_MODE = 0x1F80 if IS_X86 else 0
 
 
 @intrinsic
-def _swap_mxcsr(typing, new):
-    """Set the floating-point control register of x86 and return its previous value."""
-
-    def generate(context, builder, signature, arguments):
-        place = builder.alloca(INT)
-        address = builder.bitcast(place, BYTE.as_pointer())
-        call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), address)
-        old = builder.load(place)
-        builder.store(arguments[0], place)
-        call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), address)
-        return old
-
-    return types.int32(types.int32), generate
+def _swap(typing, new):
+    """Set the floating-point control register and return its previous value, both as an int64."""
+    return types.int64(types.int64), _swap_mxcsr if IS_X86 else _swap_fpcr
 
 
-@kernel("i4 i4:1")
+def _swap_mxcsr(context, builder, signature, arguments):
+    """Emit the code for x86, whose register has 32 bits and is read and written through memory."""
+    place = builder.alloca(INT)
+    address = builder.bitcast(place, BYTE.as_pointer())
+    call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), address)
+    old = builder.load(place)
+    builder.store(builder.trunc(arguments[0], INT), place)
+    call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), address)
+    return builder.zext(old, LONG)
+
+
+def _swap_fpcr(context, builder, signature, arguments):
+    """Emit the code for AArch64."""
+    old = call(builder, "llvm.aarch64.get.fpcr", LONG)
+    call(builder, "llvm.aarch64.set.fpcr", ir.VoidType(), arguments[0])
+    return old
+
+
+@kernel("i8 i8:1")
 def set_float_mode(mode, previous):
-    """Set the floating-point mode of this thread (the MXCSR of x86); previous[0] = the mode before."""
-    previous[0] = _swap_mxcsr(mode)
+    """Set the floating-point control register of this thread to `mode`; previous[0] = its value before."""
+    previous[0] = _swap(mode)
 
 
 class ieee_mode:
     """A context manager: compute with denormals and rounding to nearest, then restore the mode of the thread."""
 
     def __enter__(self) -> None:
-        self._set, self._previous = _mode_setter(), np.empty(1, np.int32)
-        self._set(DEFAULT_MXCSR, self._previous)
+        self._set, self._previous = _mode_setter(), np.empty(1, np.int64)
+        self._set(IEEE_MODE, self._previous)
 
     def __exit__(self, *exception) -> None:
         self._set(int(self._previous[0]), self._previous)
 
 
 @cache
+def kernels() -> tuple:
+    """Return the kernels of this module that this processor can run."""
+    return (set_float_mode,) if IS_X86 or IS_AARCH64 else ()
+
+
+@cache
 def _mode_setter():
-    """Return the compiled `set_float_mode`, or a function that does nothing if this is not an x86 machine."""
-    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return set_float_mode.compiled if is_x86 else lambda mode, previous: None
+    """Return the compiled `set_float_mode`, or a function that does nothing on other processors."""
+    return set_float_mode.compiled if kernels() else lambda mode, previous: None

@@ -2,12 +2,13 @@
 
 A tile that does not fit into the registers spills and is several times slower, so the candidates were measured:
 `python -m distcnn.bench tiles` prints the share of the CPU's peak that each reaches. The registers of AVX-512 hold 32
-Lanes of accumulators and operands, those of AVX2 hold 8.
+Lanes of accumulators and operands, those of AVX2 and of NEON hold 8. For NEON, no processor was at hand: the loads and
+stores of spilled registers were counted in the code that LLVM generates.
 """
 
 from collections.abc import Sequence
 
-from distcnn.lanes.cpu import vector_registers
+from distcnn.lanes.cpu import IS_AARCH64, vector_registers
 
 Tile = tuple[int, int]  # rows, columns
 WIDE = vector_registers() == 32  # AVX-512
@@ -17,7 +18,7 @@ if WIDE:
     CONVOLUTION += [(3, 5), (4, 2), (4, 4), (4, 5), (8, 1), (8, 2)]
     ONE_ROW = [(1, 4), (1, 7), (1, 8)]  # of one channel a group
     DATA = (1, 2, 3, 4, 6, 8)
-    WEIGHTS = 14  # accumulators
+    WEIGHTS, WEIGHTS_ROWS, WEIGHTS_COLUMNS = 14, (1, 2, 3, 4, 6, 8), 14  # accumulators, rows, most columns
     DENSE = (1, 2, 4, 6, 10, 12)
     DENSE_FAR = (1, 4, 8, 16)
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1), (6, 1), (2, 4), (2, 8)]
@@ -31,7 +32,7 @@ else:
     CONVOLUTION = [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (6, 1)]
     ONE_ROW = [(1, 4)]
     DATA = (1, 2, 3, 4, 6)
-    WEIGHTS = 6
+    WEIGHTS, WEIGHTS_ROWS, WEIGHTS_COLUMNS = 6, (1, 2, 3, 4, 6), 6
     DENSE = (1, 2, 4, 5, 6)
     DENSE_FAR = (1, 4, 6)
     DENSE_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
@@ -41,6 +42,10 @@ else:
     WINOGRAD = (1,)
     WINOGRAD_WEIGHTS = [(1, 1), (2, 1), (4, 1)]
     MATMUL_WEIGHTS = [(1, 1), (1, 2), (2, 1), (2, 2)]
+    if IS_AARCH64:
+        # In the innermost loop, multiply-adds and spills: 4 x 1 16 and 1, 1 x 5 20 and 6, 2 x 3 24 and 35.
+        WEIGHTS, WEIGHTS_ROWS, WEIGHTS_COLUMNS = 4, (1, 2, 4), 1
+        DENSE_WEIGHTS = [(1, 1), (2, 1)]  # 2 x 1: 16 and 0, 4 x 1: 16 and 25
 
 
 def best(candidates: list[Tile], rows: int, columns: int) -> Tile:
@@ -78,8 +83,8 @@ def convolution_data(channels: int) -> int:
 def convolution_weights(outputs: int, kernel_width: int) -> Tile:
     """Return (rows, columns) of the tile for the gradient of a convolution's weights: outputs by neighboring taps."""
     most = WEIGHTS // 2 if kernel_width > WEIGHTS else WEIGHTS
-    columns = min(kernel_width, most)
-    rows = [m for m in (1, 2, 3, 4, 6, 8) if m == 1 or m * columns <= WEIGHTS]
+    columns = min(kernel_width, most, WEIGHTS_COLUMNS)
+    rows = [m for m in WEIGHTS_ROWS if m == 1 or m * columns <= WEIGHTS]
     return largest(rows, outputs), columns
 
 

@@ -14,8 +14,8 @@ from distcnn.config.toml import from_toml
 from distcnn.config.types import AUTO
 from distcnn.data.dataset import Dataset, Split, load
 from distcnn.errors import CheckpointError, DataError
+from distcnn.kernels import float_mode
 from distcnn.kernels.activations import softmax_forward
-from distcnn.kernels.float_mode import set_float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models import build
 from distcnn.network.net import Net
@@ -101,7 +101,7 @@ def load_pool(
     """
     net = on_all(comm, load_net, state, where)
     pool = WorkerPool(net, threads or share_of_cores(comm))
-    needed = pack(images.dtype.name), set_float_mode, softmax_forward
+    needed = pack(images.dtype.name), *float_mode.kernels(), softmax_forward
 
     def compile_all() -> object:
         return [worker.inference for worker in pool.workers], [kernel.compiled for kernel in needed]

@@ -13,7 +13,7 @@ from distcnn.config.settings import Config
 from distcnn.config.types import GLOBAL
 from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged
-from distcnn.kernels.float_mode import set_float_mode
+from distcnn.kernels import float_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import Counters
@@ -228,7 +228,7 @@ class Trainer:
 
     def _compile(self) -> object:
         """Return everything that needs compiled kernels, which this compiles or loads."""
-        needed = [pack(self.dataset.train.images.dtype.name), set_float_mode, *self.replica.kernels]
+        needed = [pack(self.dataset.train.images.dtype.name), *float_mode.kernels(), *self.replica.kernels]
         needed += self.net.augmentation.kernels if self.net.augmentation else []
         self.pool.compile()
         return [kernel.compiled for kernel in needed]
