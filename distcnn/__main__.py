@@ -15,6 +15,8 @@ VERBS = {
     "verify": "train the last steps of a run again and compare the bits",
     "launch": "train on several ranks, and restart jobs that fail",
     "data": "make a dataset, or show its contents",
+    "models": "list the models, or look at a network",
+    "export": "write a trained net to a file of ONNX or PyTorch",
     "bench": "measure the speed of kernels with several tile sizes",
 }
 OTHER_VERBS = {

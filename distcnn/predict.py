@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distcnn.data.images import Images, load_images
+from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
@@ -76,7 +77,7 @@ def main(comm: Comm) -> None:
         on_root(comm, require_free, options.out, options.force)
     path, state = on_root(comm, find, options.checkpoint)
     found = images_of(comm, state, path, options)
-    pool = load_pool(comm, state, path, found.images, options.threads)
+    pool = load_pool(comm, state, path, found.images, options.threads, code_sources(None, options.layers))
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
     about |= {"split": found.split, "weights_sha256": pool.net.digest}

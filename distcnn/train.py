@@ -14,11 +14,16 @@ from dataclasses import replace
 from itertools import count
 
 from distcnn import models
+from distcnn.config import model_word
 from distcnn.config.checks import check_consistency
 from distcnn.config.parser import parse
 from distcnn.config.settings import Config, Request
+from distcnn.data.dataset import Dataset
 from distcnn.errors import DataError, StepDiverged, Stopped
+from distcnn.models.base import Network
+from distcnn.models.networks import code_sources
 from distcnn.network.plan import Block
+from distcnn.network.summary import summary
 from distcnn.parallel.collective import barrier, mark_collective, on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import IDLE, WAITING, WRITING
@@ -31,13 +36,14 @@ from distcnn.resilience.replica_check import Replicas
 from distcnn.resilience.watchdog import Watchdog
 from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
-from distcnn.run.run_folder import Run
+from distcnn.run.run_folder import Guard, Run, leave_unguarded
 from distcnn.run.run_lock import RunLock, job_token
 from distcnn.system.counts import counted
 from distcnn.system.processes import this_process
 from distcnn.system.signals import StopRequest
 from distcnn.system.terminal_text import say, warn
-from distcnn.training.setup import load_data
+from distcnn.training.load import network_in, require_same_network
+from distcnn.training.setup import find_network, load_data
 from distcnn.training.trainer import Trainer
 
 
@@ -144,7 +150,7 @@ def train_in(run: Run, trainer: Trainer, lock: RunLock) -> bool:
 
     with StopRequest(run.config.max_time).listening() as stop, watchdog.watching():
         try:
-            recorder.say(summary(run, trainer))
+            recorder.say(title(run, trainer))
             return Recovery(comm, trainer, replicas, recorder, watchdog).run(work)
         finally:
             recorder.finish()
@@ -156,13 +162,14 @@ def print_digest(trainer: Trainer) -> None:
         say(f"weights_sha256 {trainer.digest}")
 
 
-def summary(run: Run, trainer: Trainer) -> str:
+def title(run: Run, trainer: Trainer) -> str:
     """Return a line that describes the run: model, data, ranks and folder."""
+    model = model_word.parse(run.config.model).title
     images, classes = trainer.dataset.train.images, counted(len(trainer.dataset.classes), "class")
     shape, ranks = " x ".join(map(str, images.shape[1:])), counted(trainer.comm.size, "rank")
     where = f"from step {trainer.steps} in {run.folder}" if trainer.steps else f"in {run.folder}"
     return (
-        f"{run.config.model}, {counted(trainer.net.trained, 'parameter')}, on {trainer.dataset.name}: "
+        f"{model}, {counted(trainer.net.trained, 'parameter')}, on {trainer.dataset.name}: "
         f"{counted(len(images), 'image')} {shape}, {classes}; {ranks}, {where}"
     )
 
@@ -178,25 +185,49 @@ def make_lock(comm: Comm) -> RunLock:
 
 def prepare(comm: Comm, request: Request, lock: RunLock) -> tuple[Run, Trainer]:
     """Check the request, and return its Run and a Trainer; write nothing. Collective."""
-    on_root(comm, models.check, request.config.model)
-    run = on_root(comm, run_folder.find, request, warn, lock.require_free)
-    on_root(comm, check_consistency, run.config)
-    dataset = load_data(run.config, comm)
-    run = replace(run, config=replace(run.config, data_mode=dataset.mode))
-    on_root(comm, check_consistency, run.config)  # now that the mode is known
-    trainer = Trainer(run.config, dataset, comm)
+    run, dataset, network = find(comm, request, lock.require_free)
+    trainer = Trainer(run.config, dataset, comm, network)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
     return run, trainer
 
 
-def create(comm: Comm, run: Run, lock: RunLock) -> Run:
+def find(comm: Comm, request: Request, require_free: Guard = leave_unguarded) -> tuple[Run, Dataset, Network]:
+    """Return what a request asks for: the Run, its data and its network. Collective.
+
+    require_free: raises an exception, on rank 0, if another job trains in the run's folder.
+    """
+    on_root(comm, models.check, request.config.model)
+    run = on_root(comm, run_folder.find, request, warn, require_free)
+    on_root(comm, check_consistency, run.config)
+    dataset = load_data(run.config, comm)
+    run = replace(run, config=replace(run.config, data_mode=dataset.mode))
+    on_root(comm, check_consistency, run.config)  # now that the mode is known
+    return run, dataset, network_of(comm, request, run, dataset)
+
+
+def network_of(comm: Comm, request: Request, run: Run, dataset: Dataset) -> Network:
+    """Return the network of a run, that of its checkpoint if it has one. Collective.
+
+    Raises ConfigError if the request names another network.
+    """
+    config, word = run.config, request.config.model if "model" in request.given or not run.state else None
+    sources = code_sources(word, request.config.layers)
+    if not run.state:
+        return find_network(config, dataset, comm, sources)
+    saved = on_root(comm, network_in, run.state, run.source)
+    network = find_network(config, dataset, comm, sources, None if word else (saved, str(run.source)))
+    on_all(comm, require_same_network, run.state, saved, network)
+    return network
+
+
+def create(comm: Comm, run: Run, network: str, lock: RunLock) -> Run:
     """Make the run's folder, and return the Run; if ranks fail meanwhile, repeat it with the others."""
     attempts = count()
 
     def attempt() -> Run:
         again = next(attempts) > 0
-        return on_root(comm, run_folder.create, run, again, lock.hold)
+        return on_root(comm, run_folder.create, run, network, again, lock.hold)
 
     return retry_on_rank_failure(comm, attempt)
 
@@ -206,11 +237,13 @@ def main(comm: Comm) -> None:
     request = retry_on_rank_failure(comm, on_root, comm, parse, sys.argv[1:], "python -m distcnn.train")
     if request.list_models:
         return on_root(comm, print_models)
+    if request.summary:
+        return print_summary(comm, request)
     with retry_on_rank_failure(comm, make_lock, comm) as lock:
         run, trainer = retry_on_rank_failure(comm, prepare, comm, request, lock)
         if trainer.finished or enough_steps(trainer, run.config):
             return report_finished(run, trainer)
-        run = create(comm, run, lock)
+        run = create(comm, run, trainer.network.text, lock)
         trainer.repartition()  # as ranks may have failed since the trainer was made
         if train_in(run, trainer, lock):
             message = f"stopped on request after step {trainer.steps}: continue with --resume auto"
@@ -231,6 +264,13 @@ def report_finished(run: Run, trainer: Trainer) -> None:
 def print_models() -> None:
     """Print the table of models."""
     print(models.list_models())
+
+
+def print_summary(comm: Comm, request: Request) -> None:
+    """Print a table of the network for the images and classes of the data. Collective."""
+    _, dataset, network = find(comm, request)
+    if comm.rank == 0:
+        say(summary(network.layers, dataset.train.images.shape[1:]), lines=True)
 
 
 if __name__ == "__main__":

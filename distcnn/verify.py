@@ -27,6 +27,7 @@ import numpy as np
 from distcnn.config.parser import Parser
 from distcnn.errors import CheckpointError, ConfigError, Diverged, StepDiverged
 from distcnn.lanes.cpu import instructions
+from distcnn.models.networks import code_sources
 from distcnn.numerics import NUMERICS
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -38,8 +39,8 @@ from distcnn.run.state import State, digest
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say, warn
 from distcnn.training import promise
-from distcnn.training.load import settings_of
-from distcnn.training.setup import load_data
+from distcnn.training.load import network_in, require_same_network, settings_of
+from distcnn.training.setup import find_network, load_data
 from distcnn.training.trainer import Trainer
 
 Saved = tuple[Path, State]
@@ -52,6 +53,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser = Parser("python -m distcnn.verify", description=text, usage=usage)
     parser.add_argument("run", metavar="RUN", nargs="?", help="the run's folder")
     parser.add_argument("--data", metavar="FILE.h5", help="the dataset, if it was moved since the training")
+    parser.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
     about = "verify this installation: train small networks, and compare with what its version promises"
     parser.add_argument("--self", action="store_true", dest="own", help=about)
     options = parser.parse_args(argv)
@@ -149,9 +151,13 @@ def verify(comm: Comm, options: argparse.Namespace) -> int:
     """Verify a run by the kernels that are in the cache or compiled."""
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
     config = on_root(comm, settings_of, last, path, options.data)
-    trainer = Trainer(config, load_data(config, comm), comm)
+    dataset = load_data(config, comm)
+    text = on_root(comm, network_in, last, path)
+    network = find_network(config, dataset, comm, code_sources(None, options.layers), (text, str(path)))
+    on_all(comm, require_same_network, last, text, network)
+    trainer = Trainer(config, dataset, comm, network)
     on_all(comm, trainer.restore, last, path)  # raises if the data or the net are not those of the run
-    trainer = Trainer(config, trainer.dataset, comm)
+    trainer = Trainer(config, dataset, comm, network)
     if first:
         on_all(comm, trainer.restore, first, source)
     begin = trainer.steps

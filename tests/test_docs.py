@@ -26,7 +26,7 @@ LANGUAGES = {
     "sh": {"not run", "run as", "exits with"},
     "python": {"not run", "file", "appended to"},
     "toml": {"not run"},
-    "text": {"not output"},
+    "text": {"not output", "file"},
 }
 FILES = {"file", "appended to"}  # written before anything runs, so that kernels are compiled once
 LEFT_OUT = {"not run", "not output"} | FILES
@@ -196,7 +196,7 @@ def test_the_table_has_every_option_with_its_default():
         found |= dict(
             zip(names, defaults if len(defaults) == len(names) else [cells[2]] * len(names), strict=True)
         )
-    assert {option(name) for name in SETTINGS} | {"--config", "--list-models"} == set(found)
+    assert {option(name) for name in SETTINGS} | {"--config", "--list-models", "--summary"} == set(found)
     for name, setting in SETTINGS.items():
         if isinstance(setting.default, int | float) and name != "threads":
             assert float(found[option(name)]) == setting.default, name
@@ -213,6 +213,7 @@ FOREIGN = {
     "--with-ft",
     "--hostfile",
     "--job-name",
+    "--shm-size",
     "--random",
     "--trials",
     "--seeds",
@@ -221,6 +222,7 @@ FOREIGN = {
 GENERAL = {
     "--config",
     "--list-models",
+    "--summary",
     "--version",
     "--show-versions",
     "--help",
@@ -229,8 +231,10 @@ GENERAL = {
     "--optimiser",
 }
 COMMANDS = {
-    "--self",
+    "--input",
     "--json",
+    "--softmax",
+    "--self",
     "--split",
     "--force",
     "--size",

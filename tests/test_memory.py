@@ -48,7 +48,7 @@ def test_what_just_fits_is_not_refused(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: needed)
     Net(net, (1, 7, 7))
     monkeypatch.setattr(memory, "available", lambda: needed - 1)
-    with pytest.raises(NetError, match=r"^layer 1: Dense\(out_features=100"):
+    with pytest.raises(NetError, match=r"^layer 1: Dense\(100\)"):
         Net(net, (1, 7, 7))
 
 

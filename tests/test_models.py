@@ -11,7 +11,7 @@ import pytest
 from distcnn import models
 from distcnn.errors import ConfigError, NetError
 from distcnn.layers import Add, Conv2D, Dense
-from distcnn.models import MODELS, build, check, size
+from distcnn.models import MODELS, build, catalog, check, size
 from distcnn.models.lenet5_1998 import TABLE, centers
 from distcnn.network.plan import Block
 from distcnn.network.shapes import infer_shapes
@@ -142,7 +142,7 @@ def test_a_file_in_the_folder_is_a_model(tmp_path, monkeypatch):
     text += "MODELS = {'linear': Model(lambda shape, classes: [Flatten(), Dense(classes)], (1, 8, 8))}\n"
     (tmp_path / "linear.py").write_text(text)
     monkeypatch.setattr(models, "__path__", [*models.__path__, str(tmp_path)])
-    found = models._declared()
+    found = catalog._declared(models.__path__)
     assert set(found) == {*MODELS, "linear"}
     assert list(found) == sorted(found)
     monkeypatch.setitem(MODELS, "linear", found["linear"])

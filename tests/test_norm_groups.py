@@ -11,6 +11,7 @@ from distcnn.config.parser import parse
 from distcnn.data.dataset import load
 from distcnn.errors import ConfigError, LaunchError, NetError, StepDiverged
 from distcnn.layers import Add, BatchNorm2D, Conv2D, Dense, Flatten, MaxPool2D, ReLU, SaveAs
+from distcnn.models.networks import check_memory
 from distcnn.network import memory
 from distcnn.network.plan import Block
 from distcnn.network.shapes import infer_shapes, parameter_counts
@@ -128,7 +129,7 @@ def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: five - 1)  # without the slots of the optimizer
     memory.require(LAYERS, [one])
     with pytest.raises(NetError, match="use smaller images, a smaller net, a smaller norm group, or fewer"):
-        models.check_memory("small", (1, 28, 28), 10, 1, 1, 1, 5)
+        check_memory(LAYERS, (1, 28, 28), 1, 1, 1, 5)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_memory_for_all_blocks_of_a_group_is_wanted(monkeypatch):
 def test_threads_have_so_many_blocks_in_memory(monkeypatch, group, threads, blocks):
     """The data fills 91 blocks of a batch that is larger than that."""
     wanted = []
-    monkeypatch.setattr(setup, "check_memory", lambda *given: wanted.append(given[3:4] + given[-1:]))
+    monkeypatch.setattr(setup, "check_memory", lambda *given: wanted.append(given[2:3] + given[-1:]))
     options = "--model", "small", "--batch-size", "3000", "--norm-group", group, "--threads", str(threads)
     config = parse(options, "test").config
     Trainer(config, load(None, SerialComm()), SerialComm())

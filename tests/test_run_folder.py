@@ -14,6 +14,8 @@ from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint, run_folder
 from tests.helpers.states import state
 
+NETWORK = "Flatten()\nDense(10)\n"
+
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path, monkeypatch):
@@ -26,7 +28,7 @@ def find(*argv, warn=pytest.fail):
 
 def begin(*argv, steps=(), **settings):
     """Make a run's folder, with a checkpoint at each of the steps."""
-    run = run_folder.create(find(*argv))
+    run = run_folder.create(find(*argv), NETWORK)
     for step in steps:
         saved = state(step, config_toml=to_toml(replace(run.config, **settings)), numerics=NUMERICS)
         checkpoint.save(run.checkpoints / checkpoint.name(step), saved)
@@ -49,8 +51,9 @@ def test_finding_writes_nothing():
 
 
 def test_a_new_run_has_a_folder_with_all_that_is_resolved():
-    run = run_folder.create(find("--out", "a/b", "--seed", "3", "--data", "x.h5"))
-    assert sorted(os.listdir("a/b")) == ["checkpoints", "config.toml"]
+    run = run_folder.create(find("--out", "a/b", "--seed", "3", "--data", "x.h5"), NETWORK)
+    assert sorted(os.listdir("a/b")) == ["checkpoints", "config.toml", "network.txt"]
+    assert Path("a/b/network.txt").read_text() == NETWORK
     assert run.config == Config(out="a/b", seed=3, data=os.path.abspath("x.h5"))
     assert from_toml(Path("a/b/config.toml").read_text(), "") == replace(run.config, out=None)
     assert (run.metrics, run.curves) == (Path("a/b/metrics.jsonl"), Path("a/b/curves.png"))
@@ -78,14 +81,14 @@ def test_names_are_numbered_and_never_used_again():
 def test_of_two_jobs_that_begin_at_once_each_gets_its_own_folder():
     one, other = find(), find()
     assert one.folder == other.folder
-    assert run_folder.create(one).folder != run_folder.create(other).folder
+    assert run_folder.create(one, NETWORK).folder != run_folder.create(other, NETWORK).folder
 
 
 def test_of_two_jobs_that_begin_at_once_in_one_out_the_second_is_refused():
     one, other = find("--out", "a"), find("--out", "a")
-    run_folder.create(one)
+    run_folder.create(one, NETWORK)
     with pytest.raises(OutputError, match="holds a run"):
-        run_folder.create(other)
+        run_folder.create(other, NETWORK)
 
 
 @pytest.mark.parametrize("trace", ["config.toml", "metrics.jsonl", "checkpoints"])
@@ -122,7 +125,9 @@ def test_auto_goes_on_from_the_newest_good_checkpoint_with_its_settings():
     begin("--out", "a", "--seed", "5", "--epochs", "20", steps=(1, 2))
     Path("a/checkpoints/step-00000003.h5").write_bytes(b"")
     warnings = []
-    run = run_folder.create(find("--out", "a", "--resume", "auto", "--epochs", "30", warn=warnings.append))
+    run = run_folder.create(
+        find("--out", "a", "--resume", "auto", "--epochs", "30", warn=warnings.append), NETWORK
+    )
     assert (run.state.step, run.source.name) == (2, "step-00000002.h5")
     assert (run.config.seed, run.config.epochs) == (5, 30)
     assert "step-00000003.h5" in warnings[0]
@@ -143,7 +148,7 @@ def test_auto_without_out_goes_on_in_the_last_folder_of_the_name():
 def test_auto_keeps_the_settings_of_a_run_that_ended_before_its_first_checkpoint():
     begin("--out", "a", "--seed", "5")
     warnings = []
-    run = run_folder.create(find("--out", "a", "--resume", "auto", warn=warnings.append))
+    run = run_folder.create(find("--out", "a", "--resume", "auto", warn=warnings.append), NETWORK)
     assert (run.config.seed, run.state, run.begun) == (5, None, True)
     assert "starting from the beginning" in warnings[0]
 
@@ -160,14 +165,14 @@ def test_a_checkpoint_goes_on_in_its_own_folder(tmp_path, monkeypatch, out):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     begin("--out", "a", "--seed", "5", steps=(1, 2))
-    run = run_folder.create(find("--resume", "a/checkpoints/step-00000001.h5", *out))
+    run = run_folder.create(find("--resume", "a/checkpoints/step-00000001.h5", *out), NETWORK)
     assert (run.folder.resolve(), run.state.step, run.config.seed) == (Path("a").resolve(), 1, 5)
     assert checkpoint.newest("a/checkpoints", pytest.fail)[1].step == 1
 
 
 def test_a_checkpoint_goes_on_in_a_new_folder_when_out_says_so():
     begin("--out", "a", steps=(1, 2))
-    run = run_folder.create(find("--resume", "a/checkpoints/step-00000001.h5", "--out", "b"))
+    run = run_folder.create(find("--resume", "a/checkpoints/step-00000001.h5", "--out", "b"), NETWORK)
     assert (run.folder, run.state.step) == (Path("b"), 1)
     assert len(os.listdir("a/checkpoints")) == 2
 
@@ -175,7 +180,8 @@ def test_a_checkpoint_goes_on_in_a_new_folder_when_out_says_so():
 def test_a_checkpoint_without_a_run_goes_on_in_a_fresh_folder():
     begin("--out", "a", "--model", "vgg16", steps=(1,))
     os.rename("a/checkpoints/step-00000001.h5", "best.h5")
-    assert run_folder.create(find("--resume", "best.h5")).folder == Path("runs/vgg16-digits")
+    run = run_folder.create(find("--resume", "best.h5"), NETWORK)
+    assert run.folder == Path("runs/vgg16-digits")
 
 
 def test_a_checkpoint_does_not_go_on_in_the_folder_of_another_run():
@@ -199,7 +205,7 @@ def test_what_killed_jobs_have_left_goes():
     others = ".config.toml.tmp", ".notes.01234567.tmp", "config.toml.01234567.tmp", ".curves.png.0000000g.tmp"
     for name in (*left, *others):
         Path("a", name).write_bytes(b"x")
-    run_folder.create(find("--out", "a", "--resume", "auto"))
+    run_folder.create(find("--out", "a", "--resume", "auto"), NETWORK)
     assert {name for name in os.listdir("a") if name.endswith(".tmp")} == set(others)
 
 
@@ -207,7 +213,7 @@ def test_settings_that_have_not_changed_are_not_written_again():
     """A run can be resumed on a full disk."""
     begin("--out", "a", steps=(1,))
     before = os.stat("a/config.toml")
-    run_folder.create(find("--out", "a", "--resume", "auto"))
+    run_folder.create(find("--out", "a", "--resume", "auto"), NETWORK)
     assert os.stat("a/config.toml") == before
 
 
@@ -221,7 +227,7 @@ def test_a_folder_is_known_to_be_free_before_it_is_read_and_held_before_it_is_wr
     for argv in (["--out", "new"], ["--out", "other", "--resume", "auto"], []):
         run = run_folder.find(parse(argv, "prog"), pytest.fail, refuse)
         with pytest.raises(OutputError, match="in use"):
-            run_folder.create(run, hold=refuse)
+            run_folder.create(run, NETWORK, hold=refuse)
         assert os.listdir(run.folder) == []
     assert asked == [Path("new"), Path("other"), Path("runs/lenet5-digits")]
     asked.clear()
@@ -248,8 +254,8 @@ def test_a_run_that_has_gone_on_meanwhile_is_refused(steps):
     checkpoint.save("a/checkpoints/step-00000003.h5", saved)
     checkpoint.prune("a/checkpoints", 1)
     with pytest.raises(OutputError, match="another job has trained there just now; start again"):
-        run_folder.create(run)
+        run_folder.create(run, NETWORK)
     assert sorted(os.listdir("a/checkpoints")) == ["step-00000003.h5"]
-    run = run_folder.create(find("--out", "a", "--resume", "auto"))  # the remedy
+    run = run_folder.create(find("--out", "a", "--resume", "auto"), NETWORK)  # the remedy
     assert run.state.step == 3
-    assert run_folder.create(run, again=True).state.step == 3
+    assert run_folder.create(run, NETWORK, again=True).state.step == 3

@@ -104,7 +104,7 @@ def test_a_wrong_option_is_refused_in_one_line(argv, words):
         ("epochs = '3'", ["epochs", "'3'", "whole number"]),
         ("epochs = true", ["epochs", "True", "whole number"]),
         ("epochs = 3.0", ["epochs", "3.0", "whole number"]),
-        ("model = 5", ["model", "5", "a name"]),
+        ("model = 5", ["model", "5", "a network"]),
         ("milestones = 3", ["milestones", "3", "whole numbers"]),
         ("milestones = [1.5]", ["milestones", "[1.5]", "whole numbers"]),
         ("schedule = ['cosine']", ["schedule", "constant or cosine"]),

@@ -71,7 +71,7 @@ def test_modules_of_a_folder_import_each_other_in_one_direction(name):
     assert cycle(graph) is None
 
 
-COMMANDS = {"train", "evaluate", "predict", "verify", "launch"}
+COMMANDS = {"train", "evaluate", "predict", "verify", "export", "launch"}
 
 
 def test_only_commands_lie_loose():

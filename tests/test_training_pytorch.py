@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from distcnn import models
+from distcnn import Net, models
 from distcnn.config.settings import Config
 from distcnn.layers import (
     Add,
@@ -79,7 +79,7 @@ def distances(layers, shape, n, rate, anew=False, seed=0):
 
     With `anew`, PyTorch begins each step with our weights and velocities, so that distances do not add up.
     """
-    net = models.Net(layers, shape, seed=seed)
+    net = Net(layers, shape, seed=seed)
     optimizer = SGD(net, Config(momentum=MOMENTUM, weight_decay=0.0))
     tensors = {key: torch.from_numpy(view.copy()).requires_grad_() for key, view in net.parameters.items()}
     their_optimizer = torch.optim.SGD(tensors.values(), rate, MOMENTUM)

@@ -140,10 +140,7 @@ OTHER_MODELS = {
     "vgg-?(11|13|19)?(_?bn)?": "there is none; wanted vgg16, for large images, or vgg-small, for small ones",
     "lenet|lenet-?[1-4]|lenet300.*": "wanted lenet5, lenet5-1998, or mlp, the fully connected one",
 }
-OWN_MODEL = (
-    "--model takes a name of --list-models; a net of your own gets one by a file in distcnn/models, as "
-)
-OWN_MODEL += "docs/extending.md shows, or is trained in Python by distcnn.Net"
+OWN_MODEL = "a network of your own is FILE.py:FUNCTION, MODULE:FUNCTION or FILE.txt"
 
 # Values that other libraries use, by setting.
 OTHER_VALUES = {

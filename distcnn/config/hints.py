@@ -11,7 +11,7 @@ from distcnn.config.foreign_names import ADVICE, OTHER_MODELS, OTHER_VALUES, OWN
 from distcnn.config.old_names import american
 from distcnn.config.types import Choice, Type
 
-OWN_NET = re.compile(r"[:/\\]|\.py$")  # a path, or a module and a name in it
+OWN_NET = re.compile(r"[:/\\]")  # a path, or a module and a name in it
 SIMILAR = 0.76  # least ratio of difflib; a smaller one matches unrelated short names
 
 

@@ -83,16 +83,19 @@ def parse(argv: Sequence[str], prog: str) -> Request:
     about = "read settings from a TOML file; options override it"
     parser.add_argument("--config", metavar="FILE", help=about)
     parser.add_argument("--list-models", action="store_true", help="list the models, and do nothing else")
+    parser.add_argument(
+        "--summary", action="store_true", help="print a table of the network, and do nothing else"
+    )
     shows_help = not {"-h", "--help"}.isdisjoint(argv)  # only the help needs all choices, which import Numba
     for name in SETTINGS:
         metavar, text = (kind(name).placeholder, _help(name)) if shows_help else (None, None)
         parser.add_argument(option(name), metavar=metavar, help=text)
     words = vars(parser.parse_args(argv))
-    list_models = words.pop("list_models", False)
+    list_models, summary = (words.pop(each, False) for each in ("list_models", "summary"))
     given = read_file(words.pop("config")) if "config" in words else {}
     for name, word in words.items():
         given[name] = validated(name, kind(name).parse(word), option(name))
-    return Request(Config(**given), frozenset(given), list_models)
+    return Request(Config(**given), frozenset(given), list_models, summary)
 
 
 def _help(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
+from distcnn.config import model_word
 from distcnn.config.hints import value_hint
 from distcnn.config.types import (
     AUTO,
@@ -37,6 +38,8 @@ def optimizer_settings() -> dict[str, tuple[str, ...]]:
 FRACTION = Real(0.0, 1.0)
 NONNEGATIVE = Real(0.0)
 PATH = Word("PATH", "a path of one line in UTF-8 (rename it, or name a link to it)")
+MODEL = Word("NAME|FILE.txt|FILE.py:FUNCTION|MODULE:FUNCTION", "a network")
+CODE = Word("FILE.py|MODULE", "a Python file or module")
 RESUME = Word("never|auto|FILE", "never, auto or a checkpoint")
 OPTIMIZER = Choice(lambda: tuple(optimizer_settings()))
 SCHEDULE = Choice(("constant", "cosine", "step", "one-cycle", "polynomial"))
@@ -75,7 +78,8 @@ def _setting(
 class Config:
     """All settings of a run; the defaults train LeNet-5 on the embedded digits."""
 
-    model: str = _setting("lenet5", Word("NAME", "a name"), "the network, by name", FIXED)
+    model: str = _setting("lenet5", MODEL, "the network", FIXED)
+    layers: str | None = _setting(None, CODE, "your Python file or module that defines layers", CALL)
     data: str | None = _setting(None, PATH, "an HDF5 dataset; without it, the embedded digits")
     data_mode: str = _setting(
         AUTO, DATA_MODE, "where images are: auto streams those of more than 4 GiB from the file", FIXED
@@ -165,6 +169,7 @@ class Request:
     config: Config
     given: frozenset[str] = frozenset()  # the names of the settings that are given, by option or by file
     list_models: bool = False  # whether to print the table of models instead of training
+    summary: bool = False  # whether to print a table of the network instead of training
 
 
 def option(name: str) -> str:
@@ -202,6 +207,8 @@ def resumed(request: Request, saved: Config) -> Config:
     given = [name for name in SETTINGS if name in request.given and not _leaves_open(request.config, name)]
     for name in given:
         asked, found = getattr(request.config, name), getattr(saved, name)
+        if name == "model":
+            asked = model_word.parse(asked).absolute  # as runs save it
         if SETTINGS[name].metadata["resume"] == FIXED and asked != found:
             raise ConfigError(
                 f"{option(name)} {asked}: the run has {found}, and another value would change its result; "

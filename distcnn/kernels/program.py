@@ -1,5 +1,7 @@
 """Programs: sequences of kernel calls that run without Python between the calls and without Python's global lock.
 
+A call of a plain Python function, as layers of the user's may have, makes Python make all calls of the program.
+
 The arguments of each call are fixed when the program is made. They are stored as words of 64 bits, in the order in
 which the machine code of the kernel expects them. A stub of a few instructions, made once per kernel and process, reads
 the words and calls the kernel (kernels/numba_abi). If a release of Numba does not allow that, Python makes the calls.
@@ -32,16 +34,18 @@ class Program:
     def __init__(self, calls: Iterable[tuple]) -> None:
         """Prepare the calls; raise TypeError if arguments do not fit their kernel's signature."""
         self.calls = list(calls)  # keeps the arrays alive
-        self._words = [words(*call) for call in self.calls]
-        try:
-            self._functions = np.array(stub_addresses([each.code for each, _ in self.calls]), np.int64)
-            self._arguments = np.array([each.ctypes.data for each in self._words], np.int64)
-            self._run = run.compiled
-        except UnknownNumba as error:
-            report(error)
-            self._functions = [each.compiled for each, _ in self.calls]
-            self._arguments = [arguments for _, arguments in self.calls]
-            self._run = _run_in_python
+        if all(isinstance(each, Kernel) for each, _ in self.calls):
+            self._words = [words(*call) for call in self.calls]
+            try:
+                self._functions = np.array(stub_addresses([each.code for each, _ in self.calls]), np.int64)
+                self._arguments = np.array([each.ctypes.data for each in self._words], np.int64)
+                self._run = run.compiled
+                return
+            except UnknownNumba as error:
+                report(error)
+        self._functions = [each.compiled if isinstance(each, Kernel) else each for each, _ in self.calls]
+        self._arguments = [arguments for _, arguments in self.calls]
+        self._run = _run_in_python
 
     def __call__(self, first: int = 0, stop: int | None = None) -> None:
         """Make all calls, or those from number `first` to `stop` (excluded)."""

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from distcnn.errors import NetError
+from distcnn.layers import literals
 from distcnn.layers.context import BlockContext
 from distcnn.layers.declarations import RELU, Array, Call, Fusion, MemoryUse, Parameter, Shape
 from distcnn.layers.values import NO_BORDER, Border, Scratch, Value
@@ -107,6 +110,26 @@ class Layer:
     saves_as: str | None = None
     reads: str | None = None
     rejection_logit: float = -math.inf
+
+    # ---- notation ----
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Keep the inherited `__repr__`, in place of which a dataclass would otherwise define one of its own."""
+        super().__init_subclass__(**arguments)
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        """Return the layer in the notation of networks, from which distcnn.models.notation makes it again."""
+        try:
+            return literals.call(self)
+        except NetError:  # an argument that the notation cannot hold
+            return object.__repr__(self)
+
+    def __str__(self) -> str:
+        """Return the layer as in the notation of networks, without long arguments, for messages."""
+        found = repr(self)
+        return found if len(found) <= literals.SHORT else literals.call(self, literals.SHORT)
 
     # ---- shapes ----
 

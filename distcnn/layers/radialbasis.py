@@ -1,7 +1,7 @@
 """The output layer of the LeNet-5 of 1998."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class RadialBasis(Layer):
         1998, equation 9). It limits how far training moves inputs away from the centers of wrong classes.
     """
 
-    centers: np.ndarray = field(repr=False)
+    centers: np.ndarray
     rejection: float = math.inf
 
     def __post_init__(self) -> None:

@@ -16,3 +16,16 @@ class Model(NamedTuple):
     layers: Callable[[Shape, int], list[Layer]]  # layers(input_shape, classes)
     input_shape: Shape
     classes: int = 10
+
+
+class Network(NamedTuple):
+    """The layers of one network, for images of one shape and one number of classes.
+
+    text: the layers in the notation of `models.notation`.
+    layers: the layers.
+    user_code: the SHA-256, in hex, of the file of each class of layers that is the user's own, by "MODULE:CLASS".
+    """
+
+    text: str
+    layers: list[Layer]
+    user_code: dict[str, str]

@@ -67,10 +67,9 @@ def require(layers: Sequence[Layer], needs: Sequence[int], times: int = 1, block
         k = max(range(len(needs)), key=needs.__getitem__)
         ranks = f" for {times} ranks" if times > 1 else ""
         group = "a smaller norm group, " if blocks > 1 else ""
-        raise NetError(
-            f"layer {k}: {layers[k]} takes {_size(times * needs[k])} of memory{ranks}, the whole net {_size(needed)}, "
-            f"but only {_size(there)} are free: use smaller images, a smaller net, {group}or fewer ranks and threads"
-        )
+        most = f"layer {k}: {layers[k]} takes {size_text(times * needs[k])} of memory{ranks}"
+        found = f"{most}, the whole net {size_text(needed)}, but only {size_text(there)} are free"
+        raise NetError(f"{found}: use smaller images, a smaller net, {group}or fewer ranks and threads")
 
 
 def available() -> int:
@@ -98,7 +97,7 @@ def _limits() -> Iterator[int]:
                         yield int((folder / name).read_text())
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
     """Return a number of bytes as text, in MiB, GiB or TiB."""
     count /= 2**20
     for unit in ("MiB", "GiB"):

@@ -12,6 +12,7 @@ from distcnn.layers.base import Layer
 from distcnn.layers.declarations import Shape
 from distcnn.network.group_plan import Group
 from distcnn.network.plan import Block
+from distcnn.network.summary import summary
 from distcnn.network.weights import Weights
 from distcnn.network.worker import Worker
 from distcnn.numerics.fixed_point import HEAD, QUANTUM
@@ -138,6 +139,15 @@ class Net(Worker):
         """The gradients of the last `backward`, summed over its samples, float32, by the keys of `parameters`."""
         views = self.shared.layout.views((self.sums[HEAD:] * QUANTUM).astype(np.float32))
         return {key: views[key] for key in self.parameters}
+
+    def __repr__(self) -> str:
+        """Return the call that makes the net, but for its seed and its weights."""
+        layers = "".join(f"    {layer!r},\n" for layer in self.layers)
+        return f"Net([\n{layers}], {self.input_shape})"
+
+    def summary(self) -> None:
+        """Print a table of the layers: output shape, parameters, FLOPs and memory."""
+        print(summary(self.layers, self.input_shape))
 
     # ---- batches ----
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from distcnn import errors
 from distcnn.parallel.comm import Comm
+from distcnn.system.user_files import blame
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two checks by a waiting rank
 GROWTH = 1.03  # of the pauses, so that a rank wakes late by at most 3 % of its wait, which delays all ranks
@@ -48,8 +49,9 @@ def on_root(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
         comm.bcast((result, None))  # a result that cannot be pickled raises here, before anything is sent
         return result
     except (Exception, SystemExit) as error:
-        comm.bcast((None, _portable(error)))
-        raise mark_collective(error) from error.__cause__
+        failure = blame(error)
+        comm.bcast((None, _portable(failure)))
+        raise mark_collective(failure) from error.__cause__
 
 
 def on_all(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
@@ -62,8 +64,10 @@ def on_all(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
     failure = None
     try:
         result = function(*arguments)
-    except errors.UserError as error:
-        failure = error
+    except Exception as error:
+        failure = blame(error)
+        if not isinstance(failure, errors.UserError):
+            raise
     barrier(comm)
     failures = comm.allgather(failure and _portable(failure))
     first = next((rank for rank, found in enumerate(failures) if found), None)

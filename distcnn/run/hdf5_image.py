@@ -4,6 +4,8 @@
     averages/NAME     likewise; every other array of the auxiliary state has such a group, too
     mean, std         float32 [c]
     classes           the classes' names
+    network           the layers in the notation of networks, UTF-8 as uint8 [bytes]; missing in early versions
+    user_code         the hashes of the user's own layers, a JSON object as uint8 [bytes]; missing if there are none
     epoch, step       int64
     epoch_loss, epoch_correct, epoch_samples, digest    text
 
@@ -13,6 +15,7 @@ All other fields of the state are attributes of the file. In format 1 the last t
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +31,8 @@ TEXTS = ("config_toml", "data_fingerprint", "digest")
 INTEGERS = ("numerics", "seed", "epoch", "step")
 SUMS = ("epoch_loss", "epoch_correct", "epoch_samples")  # in decimal digits: a loss may exceed int64
 SUM_DIGITS = 64  # characters of a sum, padded with blanks
-CONSTANT = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "dtype", "classes")
+ATTRIBUTES = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "dtype")
+CONSTANT = (*ATTRIBUTES, "classes", "network", "user_code")
 
 Places = dict[str, list[tuple[int, int]]]  # by name: (offset, size) in bytes of each dataset in the file
 
@@ -102,6 +106,8 @@ def unpack(image: bytes) -> State:
             **fields,
             **_read_input(file, limit),
             classes=plain_hdf5.texts(found["classes"], image),
+            network=_bytes(found, "network").decode(),
+            user_code=_user_code(_bytes(found, "user_code")),
             names_and_shapes=names_and_shapes,
             parameters=arrays.pop("parameters"),
             auxiliary_state=arrays,
@@ -138,9 +144,12 @@ def _write_constants(file: h5py.File, state: State) -> None:
     """Write the fields that are the same in all states of a run."""
     import h5py
 
-    for key in CONSTANT:
-        if key != "classes":
-            file.attrs[key] = getattr(state, key)
+    for key in ATTRIBUTES:
+        file.attrs[key] = getattr(state, key)
+    if state.network:
+        file["network"] = np.frombuffer(state.network.encode(), np.uint8)
+    if state.user_code:
+        file["user_code"] = np.frombuffer(json.dumps(state.user_code).encode(), np.uint8)
     file.create_dataset("classes", data=list(state.classes), dtype=h5py.string_dtype())
     file["mean"], file["std"] = _normalization(state)
 
@@ -198,6 +207,24 @@ def _read_input(file: h5py.File, limit: int) -> dict[str, Any]:
         raise ValueError("mean and standard deviation do not fit the input's shape")
     dtype = _text(plain_hdf5.attribute(file, "dtype", limit) if "dtype" in file.attrs else "")
     return {"input_shape": shape, "mean": mean, "std": std, "dtype": dtype}
+
+
+def _bytes(members: dict[str, Any], key: str) -> bytes:
+    """Return the content of a dataset of bytes, or nothing if there is no such member."""
+    found = members.get(key)
+    if found is None:
+        return b""
+    if found.dtype != np.uint8 or len(found.shape) != 1:
+        raise ValueError(f"{key} is not a text")
+    return found[()].tobytes()
+
+
+def _user_code(content: bytes) -> dict[str, str]:
+    """Return the names and hashes in a JSON object."""
+    found = json.loads(content) if content else {}
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise ValueError("user_code is not an object of texts")
+    return found
 
 
 def _value(file: h5py.File, key: str, limit: int) -> Any:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from distcnn.config import model_word
 from distcnn.config.settings import Config, Request, option, resumed, validated
 from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
 from distcnn.errors import CheckpointError, OutputError
@@ -88,7 +89,7 @@ def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) ->
 
 def _new_run(config: Config, require_free: Guard) -> Run:
     """Return a new run, in a folder that holds no run."""
-    config = _with_absolute_data(config)
+    config = _with_absolute_paths(config)
     if config.out is None:
         return Run(next(_free_folders(config)), config, named=False)
     if os.path.isdir(config.out):
@@ -140,7 +141,7 @@ def _config_of_state(request: Request, state: State, path: Path) -> Config:
 def _config_of_file(request: Request, path: Path) -> Config:
     """Return the settings of a run that ended before its first checkpoint, from its config.toml at this path."""
     if not os.path.lexists(path):
-        return _with_absolute_data(request.config)
+        return _with_absolute_paths(request.config)
     try:
         text = read_regular(path, FILE_LIMIT).decode()
     except (OSError, ValueError):
@@ -152,25 +153,27 @@ def _config_of_file(request: Request, path: Path) -> Config:
 def _resumed_config(request: Request, text: str, path: Path) -> Config:
     """Return the settings of a resumed run from the TOML that the file at this path holds."""
     config = resumed(request, from_toml(text, path))
-    return _with_absolute_data(with_data(config, request.config.data, path))
+    return _with_absolute_paths(with_data(config, request.config.data, path))
 
 
-def _with_absolute_data(config: Config) -> Config:
-    """Return the settings with an absolute data path, which is valid in any working folder.
+def _with_absolute_paths(config: Config) -> Config:
+    """Return the settings with absolute paths of data and model, which are valid in any working folder.
 
-    Raises ConfigError if it cannot be saved, as the working folder's name is not text.
+    Raises ConfigError if they cannot be saved, as the working folder's name is not text.
     """
-    if config.data is None:
-        return config
-    return replace(config, data=validated("data", os.path.abspath(config.data), option("data")))
+    found = {"model": model_word.parse(config.model).absolute}
+    if config.data is not None:
+        found["data"] = os.path.abspath(config.data)
+    return replace(config, **{name: validated(name, path, option(name)) for name, path in found.items()})
 
 
 # ---- making the folder ----
 
 
-def create(run: Run, again: bool = False, hold: Guard = leave_unguarded) -> Run:
-    """Make the run's folders and write config.toml; return the Run, whose folder may have got another number.
+def create(run: Run, network: str, again: bool = False, hold: Guard = leave_unguarded) -> Run:
+    """Make the run's folders, config.toml and network.txt; return the Run, whose folder may have got another number.
 
+    network: the run's network in the notation of networks.
     again: whether a rank of this job that has failed may have made the folders already.
     hold: locks the run's folder, before anything is written there.
     """
@@ -189,6 +192,7 @@ def create(run: Run, again: bool = False, hold: Guard = leave_unguarded) -> Run:
     if run.state and not run.begun:  # so that the run can be resumed from this folder
         checkpoint.save(run.checkpoints / checkpoint.name(run.state.step), run.state)
     _write_config(run)
+    write_whole(run.folder / "network.txt", network.encode())
     job_status.write(job_status.BEGUN)
     return run
 
@@ -260,7 +264,7 @@ def _require_writable(run: Run) -> None:
 
 def _name(config: Config) -> str:
     """Return the name of the first run's folder for this model and data."""
-    return f"{config.model}-{Path(config.data).stem if config.data else 'digits'}"
+    return f"{model_word.parse(config.model).title}-{Path(config.data).stem if config.data else 'digits'}"
 
 
 def _numbered_folders(config: Config) -> list[tuple[int, Path]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
@@ -32,6 +32,10 @@ class State:
     step: int  # finished steps in total
     epoch_sums: tuple[int, int, int]  # of this epoch so far: loss in units of 2**-36, correct, samples
     dtype: str = ""  # of the images in the dataset's file; "" in checkpoints of early versions
+    network: str = ""  # the layers in their notation; "" in checkpoints of early versions
+    user_code: dict[str, str] = field(
+        default_factory=dict
+    )  # SHA-256 of files that define layers, by "MODULE:CLASS"
     digest: str = ""  # of `result`; if empty, it is computed when the state is saved
 
     @property

@@ -13,11 +13,14 @@ from distcnn.config.settings import Config
 from distcnn.config.toml import from_toml
 from distcnn.config.types import AUTO
 from distcnn.data.dataset import Dataset, Split, load
-from distcnn.errors import CheckpointError, DataError
+from distcnn.errors import CheckpointError, ConfigError, DataError
 from distcnn.kernels import float_mode
 from distcnn.kernels.activations import softmax_forward
 from distcnn.kernels.pointwise import pack
-from distcnn.models import build
+from distcnn.models.base import Network
+from distcnn.models.catalog import MODELS
+from distcnn.models.networks import check_outputs, network_text, read_layers
+from distcnn.models.user_code import source_hashes
 from distcnn.network.net import Net
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -41,6 +44,7 @@ def parser(command: str, description: str) -> Parser:
     text = "a checkpoint, or a run's folder for its newest one"
     made.add_argument("checkpoint", metavar="CHECKPOINT", help=text)
     made.add_argument("--data", metavar="FILE.h5", help="the dataset [that of the training]")
+    made.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
     text = "threads of each rank [its share of the cores]"
     made.add_argument("--threads", metavar="T", type=_threads, default=0, help=text)
     made.add_argument("--json", action="store_true", help="print one JSON object")
@@ -69,6 +73,39 @@ def find(path: str | Path) -> tuple[Path, State]:
     return found
 
 
+def network_in(state: State, where: str | Path) -> str:
+    """Return the network of a state in its notation; where: the name of the state in error messages."""
+    if state.network:
+        return state.network
+    model = from_toml(state.config_toml, where).model
+    if model not in MODELS:  # a word that names code must not come from a checkpoint
+        found = f"holds no network, and {model!r} is not one of ours"
+        raise CheckpointError(f"{where}: {found}; use another checkpoint")
+    return network_text(model, state.input_shape, len(state.classes))
+
+
+def changed_code(state: State, hashes: dict[str, str]) -> str | None:
+    """Return a phrase if the files that define layers of the user's own have changed since the training, else None.
+
+    hashes: of the files now, as `models.user_code.source_hashes` returns them.
+    """
+    changed = [name for name, found in hashes.items() if state.user_code.get(name) != found]
+    return f"the file that defines {', '.join(changed)} has changed since the training" if changed else None
+
+
+def require_same_network(state: State, saved: str, network: Network) -> None:
+    """Raise ConfigError unless a network is the one with which a state was trained, to the bit.
+
+    saved: the network of the state, in its notation.
+    """
+    if network.text != saved:
+        remedy = "leave the option out, or start a new run in another --out"
+        raise ConfigError(f"--model makes another network than that of the run: {remedy}")
+    changed = changed_code(state, network.user_code)
+    if changed:
+        raise ConfigError(f"{changed}, so bits may differ: bring that version back, or start a new run")
+
+
 def settings_of(state: State, where: str | Path, data: str | None = None) -> Config:
     """Return the settings of a state, with the data to evaluate on.
 
@@ -80,10 +117,16 @@ def settings_of(state: State, where: str | Path, data: str | None = None) -> Con
     return with_data(from_toml(state.config_toml, where), data, where)
 
 
-def load_net(state: State, where: str | Path) -> Net:
-    """Return the Net that a state holds; where: the name of the state in error messages."""
+def load_net(state: State, where: str | Path, sources: Sequence[str] = ()) -> Net:
+    """Return the Net that a state holds.
+
+    where: the name of the state in error messages.
+    sources: the user's files and modules that define layers of the net.
+    """
     config = from_toml(state.config_toml, where)
-    net = build(config.model, state.input_shape, len(state.classes), config.seed, config.conv)
+    layers = read_layers(network_in(state, where), str(where), sources)
+    check_outputs(layers, str(where), state.input_shape, len(state.classes))
+    net = Net(layers, state.input_shape, config.seed, config.conv)
     require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
     net.weights[:] = state.result
     net.normalize(state.mean, state.std)
@@ -91,15 +134,24 @@ def load_net(state: State, where: str | Path) -> Net:
 
 
 def load_pool(
-    comm: Comm, state: State, where: str | Path, images: np.ndarray, threads: int = 0
+    comm: Comm,
+    state: State,
+    where: str | Path,
+    images: np.ndarray,
+    threads: int = 0,
+    sources: Sequence[str] = (),
 ) -> WorkerPool:
     """Return workers for the net that a state holds, with all kernels that evaluation needs compiled. Collective.
 
     where: the name of the state in error messages.
     images: the images to evaluate; only their dtype matters.
     threads: how many workers; 0: as many as this rank has cores.
+    sources: the user's files and modules that define layers of the net.
     """
-    net = on_all(comm, load_net, state, where)
+    net = on_all(comm, load_net, state, where, sources)
+    changed = changed_code(state, on_all(comm, source_hashes, net.layers))
+    if changed and comm.rank == 0:
+        warn(changed)
     pool = WorkerPool(net, threads or share_of_cores(comm))
     needed = pack(images.dtype.name), *float_mode.kernels(), softmax_forward
 

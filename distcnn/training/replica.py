@@ -15,6 +15,7 @@ from distcnn.errors import LOWER_RATE, CheckpointError, Diverged
 from distcnn.kernels.batchnorm import update_running_stats
 from distcnn.kernels.jit import Kernel
 from distcnn.kernels.optimizers import ema_update
+from distcnn.models.base import Network
 from distcnn.network.net import Net
 from distcnn.numerics import NUMERICS
 from distcnn.numerics.fixed_point import Totals
@@ -28,13 +29,16 @@ from distcnn.training.optimizers import OPTIMIZERS
 class Replica:
     """A net in training, with optimizer, EMA and progress; its state is the same on all ranks.
 
+    network: the network of the net.
     net: the net; when `update` is called, its sums hold the totals of a batch.
     mean: of each channel, float32 [c], to normalize images.
     std: the standard deviation of each channel, float32 [c].
     progress: how far training is.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, net: Net, mean: np.ndarray, std: np.ndarray):
+    def __init__(
+        self, config: Config, dataset: Dataset, network: Network, net: Net, mean: np.ndarray, std: np.ndarray
+    ):
         self.net, self.mean, self.std, self._dataset = net, mean, std, dataset
         net.normalize(mean, std)
         self.optimizer = OPTIMIZERS[config.optimizer](net, config)
@@ -43,6 +47,8 @@ class Replica:
         # Fields that every state has; they are made once, because making them takes longer than copying a small net.
         self._constants: dict[str, Any] = {
             "config_toml": to_toml(config),
+            "network": network.text,
+            "user_code": network.user_code,
             "numerics": NUMERICS,
             "seed": config.seed,
             "data_fingerprint": dataset.fingerprint,

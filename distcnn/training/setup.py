@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from distcnn.config import augment_spec
@@ -13,11 +15,17 @@ from distcnn.data.dataset import Dataset, load
 from distcnn.data.statistics import channel_statistics
 from distcnn.data.stream.batches import StreamedBatches
 from distcnn.errors import ConfigError
-from distcnn.models import build, check_memory
+from distcnn.layers import Layer
+from distcnn.models.base import Network
+from distcnn.models.networks import check_memory, network_text, read_layers
+from distcnn.models.user_code import source_hashes
 from distcnn.network.group_plan import partition_unit
 from distcnn.network.net import Net
+from distcnn.parallel.collective import mark_collective, on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.training.optimizers import OPTIMIZERS
+
+Saved = tuple[str, str]  # a network in its notation, and the name of its checkpoint, for messages
 
 
 def load_data(config: Config, comm: Comm) -> Dataset:
@@ -39,17 +47,37 @@ def most_workers(config: Config, batches: Batches) -> int:
     return -(-len(batches.share) // partition_unit(config.norm_group))
 
 
-def require_memory(config: Config, dataset: Dataset, batches: Batches, workers: int, ranks: int) -> None:
-    """Raise NetError or DataError unless there is enough memory for model and batches; the net is not made for this.
+def find_network(
+    config: Config, dataset: Dataset, comm: Comm, sources: Sequence[str] = (), saved: Saved | None = None
+) -> Network:
+    """Return the network of a run. Collective; only rank 0 runs the user's function, if there is one.
 
+    sources: the files and modules that the user names now, and which may thus be imported for layers of the user's.
+    saved: the network in a checkpoint, which is used instead of the one that the settings name.
+    """
+    shape, classes = dataset.train.images.shape[1:], len(dataset.classes)
+    text, where = saved or (on_root(comm, network_text, config.model, shape, classes, sources), config.model)
+    layers = on_all(comm, read_layers, text, where, sources)
+    hashes = on_all(comm, source_hashes, layers)
+    if any(each != hashes for each in comm.allgather(hashes)):
+        found = f"the code of {', '.join(hashes)} differs between nodes"
+        raise mark_collective(ConfigError(f"{found}: put one copy where all nodes can read it"))
+    return Network(text, layers, hashes)
+
+
+def require_memory(
+    config: Config, dataset: Dataset, layers: list[Layer], batches: Batches, workers: int, ranks: int
+) -> None:
+    """Raise NetError or DataError unless there is enough memory for net and batches; the net is not made for this.
+
+    layers: of the network.
     workers: the number of threads of this rank.
     ranks: the number of ranks on this node.
     """
     batches.require_memory()
     slots = len(OPTIMIZERS[config.optimizer].slot_names) + bool(config.ema_decay)
-    shape, classes = dataset.train.images.shape[1:], len(dataset.classes)
     blocks = _blocks_in_memory(config, batches, workers)
-    check_memory(config.model, shape, classes, workers, slots, ranks, blocks)
+    check_memory(layers, dataset.train.images.shape[1:], workers, slots, ranks, blocks)
 
 
 def _blocks_in_memory(config: Config, batches: Batches, workers: int) -> int:
@@ -60,14 +88,16 @@ def _blocks_in_memory(config: Config, batches: Batches, workers: int) -> int:
     return max(-(-most // workers), 1)
 
 
-def make_net(config: Config, dataset: Dataset) -> Net:
+def make_net(config: Config, dataset: Dataset, layers: list[Layer]) -> Net:
     """Return the net with its initial weights and its augmentation.
 
-    Raises ConfigError and NetError for a model that does not exist or does not fit the settings or the images.
+    layers: of the network.
+
+    Raises ConfigError and NetError for a network that does not fit the settings or the images.
     """
     images = dataset.train.images
-    shape, classes = images.shape[1:], len(dataset.classes)
-    net = build(config.model, shape, classes, config.seed, config.conv, config.norm_group)
+    shape = images.shape[1:]
+    net = Net(layers, shape, config.seed, config.conv, config.norm_group)
     if config.norm_group != 1 and not any(layer.synchronizes for layer in net.layers):
         raise ConfigError(
             f"--norm-group {config.norm_group} does nothing with --model {config.model}, which has no batch norm: "

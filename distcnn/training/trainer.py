@@ -15,6 +15,8 @@ from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged
 from distcnn.kernels import float_mode
 from distcnn.kernels.pointwise import pack
+from distcnn.models.base import Network
+from distcnn.models.networks import code_sources
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import Counters
 from distcnn.parallel.allreduce import GradientAllreduce
@@ -28,7 +30,14 @@ from distcnn.run.training_progress import TrainingProgress
 from distcnn.training.evaluation import evaluate
 from distcnn.training.replica import Replica
 from distcnn.training.schedule import learning_rate
-from distcnn.training.setup import make_batches, make_net, most_workers, normalization, require_memory
+from distcnn.training.setup import (
+    find_network,
+    make_batches,
+    make_net,
+    most_workers,
+    normalization,
+    require_memory,
+)
 from distcnn.training.sync_batchnorm import SyncBatchNorm
 from distcnn.training.workers import StepHooks, WorkerPool
 
@@ -39,6 +48,7 @@ class Trainer:
     """Trains a replica. The constructor, `compile`, `step`, `evaluations` and `recompute` are collective.
 
     config: the settings.
+    network: the network that is trained.
     dataset: the data; its training split is trained on.
     comm: the communicator of all ranks.
     replica: the net, the state of optimizer and EMA, and the progress.
@@ -46,17 +56,22 @@ class Trainer:
     pool: the workers of this rank.
     heartbeat: of this rank.
 
-    The constructor raises ConfigError, NetError or DataError, the same on every rank.
+    The constructor takes a network; without one, it makes the one that the settings name. It raises ConfigError,
+    NetError or DataError, the same on every rank.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, comm: Comm):
+    def __init__(self, config: Config, dataset: Dataset, comm: Comm, network: Network | None = None):
         self.config, self.dataset, self.comm = config, dataset, comm
+        sources = code_sources(config.model, config.layers)
+        self.network = network or find_network(config, dataset, comm, sources=sources)
+        layers = self.network.layers
         self.batches = on_all(comm, make_batches, config, dataset, comm)
         workers = min(config.threads or share_of_cores(comm), most_workers(config, self.batches))
         ranks = len(node(comm).ranks)
-        on_all(comm, require_memory, config, dataset, self.batches, workers, ranks)
-        self.net = on_all(comm, make_net, config, dataset)
-        self.replica = Replica(config, dataset, self.net, *on_root(comm, normalization, config, dataset))
+        on_all(comm, require_memory, config, dataset, layers, self.batches, workers, ranks)
+        self.net = on_all(comm, make_net, config, dataset, layers)
+        means = on_root(comm, normalization, config, dataset)
+        self.replica = Replica(config, dataset, self.network, self.net, *means)
         self.pool = WorkerPool(self.net, workers)
         # Between two exchanges of batch norms, the final part of the sums differs between ranks.
         overlap = False if config.norm_group == GLOBAL else None

@@ -27,6 +27,8 @@ def state(step=7, **changes):
         epoch=3,
         step=step,
         epoch_sums=(2**80 + 1, 50, 60),
+        network="Dense(3)\nSaveAs('ü')\n",
+        user_code={"net:Swish": "ab" * 32},
         digest=digest(values[SIZE:] + 0.5),
     )
     return replace(made, **changes)

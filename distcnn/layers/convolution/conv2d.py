@@ -14,6 +14,7 @@ from distcnn.layers.convolution import matmul, winograd, winograd_rows
 from distcnn.layers.convolution.algorithm import Algorithm
 from distcnn.layers.convolution.direct import Direct
 from distcnn.layers.declarations import NORM, RELU, Array, Call, Fusion, MemoryUse, Parameter, Shape
+from distcnn.layers.literals import SET_BY_NET
 from distcnn.layers.values import Border
 from distcnn.layers.window2d import Filters2D
 
@@ -41,7 +42,7 @@ class Conv2D(Filters2D):
     """
 
     groups: int = 1
-    conv: str = field(default="winograd", repr=False, kw_only=True)
+    conv: str = field(default="winograd", kw_only=True, metadata={SET_BY_NET: True})
 
     fusion = Fusion(forward=(RELU,), backward=(RELU,), weights=(NORM,))
     memory = MemoryUse(reads_y=False)

@@ -12,6 +12,7 @@ from distcnn.layers.base import Layer, LayerBuffers
 from distcnn.layers.checks import check_image
 from distcnn.layers.convolution.conv2d import Conv2D
 from distcnn.layers.declarations import RELU, Array, Call, Fusion, MemoryUse, Parameter, Shape
+from distcnn.layers.literals import SET_BY_NET
 from distcnn.layers.values import Border
 from distcnn.layers.window2d import Pair
 
@@ -38,7 +39,7 @@ class TableConv2D(Layer):
     padding: Pair = 0
     dilation: Pair = 1
     bias: bool = field(default=True, kw_only=True)
-    conv: str = field(default="winograd", repr=False, kw_only=True)
+    conv: str = field(default="winograd", kw_only=True, metadata={SET_BY_NET: True})
 
     fusion = Fusion(forward=(RELU,), backward=(RELU,))
     memory = MemoryUse(reads_y=False)

@@ -1,0 +1,1 @@
+"""Trained nets in the files of other frameworks."""

@@ -1,0 +1,122 @@
+"""A trained net as an ONNX file, checked with ONNX Runtime where that is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+import numpy as np
+
+from distcnn.errors import ConfigError, NetError
+from distcnn.exchange.onnx_graph import Graph
+from distcnn.exchange.onnx_layers import Arrays, layer_value
+from distcnn.layers import Conv2D, Dense, Flatten
+from distcnn.network.net import Net
+
+GRAPH, FOLD, NONE = "graph", "fold", "none"  # what happens to the normalization of images
+TOLERANCE = 1e-5  # of outputs, relative to the largest
+PROTOBUF_LIMIT = 2**31 - 2**20  # bytes of a model in one file
+IMAGES = 5  # of the check
+
+
+def onnx_bytes(net: Net, classes: Sequence[str], softmax: bool, normalize: str) -> bytes:
+    """Return the bytes of an ONNX file.
+
+    net: the net, with the normalization of its images.
+    classes: the names of the classes, which the file holds as a property, in JSON.
+    softmax: whether the output is probabilities instead of logits.
+    normalize: "graph" for operators that normalize images, "fold" for weights of the first layer that do so, "none" if
+        the images that the model gets are normalized already.
+
+    Raises NetError for a layer that ONNX cannot express, and for a first layer that cannot take the normalization.
+    """
+    require_package("onnx")
+    import onnx
+
+    if net.weights.nbytes > PROTOBUF_LIMIT:
+        raise NetError(
+            f"{net.weights.nbytes / 2**30:.1f} GiB of weights do not fit into an ONNX file of at most 2 GiB"
+        )
+    graph = Graph()
+    arrays = [_arrays(net, number) for number in range(len(net.layers))]
+    x = "images"
+    if normalize == GRAPH:
+        x = graph.node("Mul", x, graph.constant(net.scale[None, :, None, None]))
+        x = graph.node("Add", x, graph.constant(net.shift[None, :, None, None]))
+    elif normalize == FOLD:
+        _fold(net, arrays)
+    saved: dict = {}
+    for layer, shape, own in zip(net.layers, net.shapes, arrays, strict=False):
+        x = layer_value(graph, layer, x, shape, own, saved)
+    if softmax:
+        x = graph.node("Softmax", x, axis=1)
+    names = "images", "probabilities" if softmax else "logits"
+    properties = {"classes": json.dumps(list(classes)), "weights_sha256": net.digest}
+    model = graph.model(x, names, (net.input_shape, net.shapes[-1]), properties)
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+def difference(content: bytes, net: Net, softmax: bool, normalize: str) -> float | None:
+    """Return how much the outputs of ONNX Runtime differ from those of the net, relative to the largest output.
+
+    Return None if ONNX Runtime is not installed.
+
+    content: the bytes of the ONNX file.
+    net: the net.
+    softmax, normalize: as in `onnx_bytes`.
+    """
+    if find_spec("onnxruntime") is None:
+        return None
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    normalized = np.random.default_rng(0).normal(0, 1, (IMAGES, *net.input_shape)).astype(np.float32)
+    images = (normalized - net.shift[:, None, None]) / net.scale[:, None, None]
+    given = normalized if normalize == NONE else images
+    theirs = np.concatenate(
+        [session.run(None, {"images": given[:1]})[0], session.run(None, {"images": given[1:]})[0]]
+    )
+    ours = net.predict(images)
+    if softmax:
+        powers = np.exp((ours - ours.max(axis=1, keepdims=True)).astype(np.float64))
+        ours = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return float(np.abs(theirs - ours).max() / max(np.abs(ours).max(), 1e-30))
+
+
+def require_package(name: str) -> None:
+    """Raise ConfigError unless a package is installed."""
+    if find_spec(name) is None:
+        raise ConfigError(
+            f"the package {name} is not installed, which this file needs: pip install 'distcnn[export]'"
+        )
+
+
+def _arrays(net: Net, number: int) -> Arrays:
+    """Return the parameters and running statistics of a layer by their names in the layer."""
+    found = ((key.split(".", 1), array) for key, array in net.arrays.items())
+    return {name: array for (index, name), array in found if int(index) == number}
+
+
+def _fold(net: Net, arrays: list[Arrays]) -> None:
+    """Multiply the normalization into the weights of the first layer that has some.
+
+    The padding of a convolution is 0 in normalized images, which the weights cannot express.
+    """
+    number = next((k for k, layer in enumerate(net.layers) if not isinstance(layer, Flatten)), 0)
+    layer, own = net.layers[number], arrays[number]
+    fits = isinstance(layer, Dense) or (isinstance(layer, Conv2D) and layer.groups == 1)
+    if not fits or (isinstance(layer, Conv2D) and any(axis.padding for axis in layer.axes)):
+        wanted = "wanted a Dense layer or a Conv2D without padding and groups"
+        raise NetError(
+            f"the normalization cannot be folded into {layer}: {wanted}; leave --normalize fold out"
+        )
+    weight = own["weight"]
+    pixels = weight.reshape(len(weight), net.input_shape[0], -1).astype(np.float64)
+    bias = own.get("bias", np.zeros(len(weight), np.float32)) + (pixels * net.shift[:, None]).sum(axis=(1, 2))
+    scaled = (pixels * net.scale[:, None]).reshape(weight.shape)
+    arrays[number] = own | {"weight": scaled.astype(np.float32), "bias": bias.astype(np.float32)}

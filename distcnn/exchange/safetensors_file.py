@@ -1,0 +1,39 @@
+"""A trained net as a safetensors file, with the names and shapes of a PyTorch module that has the same layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from distcnn.exchange.onnx_file import require_package
+from distcnn.layers import BatchNorm2D
+from distcnn.network.net import Net
+
+
+def safetensors_bytes(net: Net, classes: Sequence[str], network: str) -> bytes:
+    """Return the bytes of a safetensors file.
+
+    Parameters and running statistics have the names that `torch.nn.Sequential` of the same layers gives them, as
+    "0.weight"; the number counts all layers. A batch norm also has its number of batches, as PyTorch's does.
+
+    net: the net.
+    classes: the names of the classes, in the file's metadata in JSON.
+    network: the layers in the notation of networks, in the metadata.
+    """
+    require_package("safetensors")
+    from safetensors.numpy import save
+
+    tensors = {name: np.ascontiguousarray(array, "<f4") for name, array in net.arrays.items()}
+    for number, layer in enumerate(net.layers):
+        if isinstance(layer, BatchNorm2D):
+            tensors[f"{number}.num_batches_tracked"] = np.zeros((), np.int64)
+    metadata = {
+        "classes": json.dumps(list(classes)),
+        "network": network,
+        "weights_sha256": net.digest,
+        "scale": json.dumps(net.scale.tolist()),
+        "shift": json.dumps(net.shift.tolist()),
+    }
+    return save(tensors, metadata)
