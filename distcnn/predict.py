@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from distcnn.config.types import AUTO
 from distcnn.data.images import Images, load_images
 from distcnn.data.wanted import Wanted, words_of
 from distcnn.errors import ConfigError
@@ -84,7 +85,9 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
         expected = replace(expected, wanted=Wanted(words_of(options.images), layout=options.layout))
     if options.sources:
         return load_sources(comm, state, where, options, expected)
-    found = load_images(options.data or words_of(config.data) or None, comm, options.split, expected)
+    mode = AUTO if options.data or options.images else config.data_mode  # other data may need the other mode
+    data = options.data or words_of(config.data) or None
+    found = load_images(data, comm, options.split, expected, mode)
     on_all(comm, check_images, found.name, found.images, found.scale, found.classes, state, where)
     return found
 

@@ -21,7 +21,7 @@ from distcnn.config.settings import Config, Request
 from distcnn.data.dataset import Dataset
 from distcnn.data.settings import with_findings
 from distcnn.data.summary import understood
-from distcnn.errors import StepDiverged, Stopped
+from distcnn.errors import DataError, StepDiverged, Stopped
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
 from distcnn.network.plan import Block
@@ -56,11 +56,15 @@ def train(trainer: Trainer, replicas: Replicas, recorder: Recorder, stop: StopRe
     finished it. So its work may be done twice.
     """
     batches = trainer.remaining()
-    over = after_step(trainer, replicas, recorder)
-    while not over:
-        step(trainer, replicas, next(batches), stop.requested or recorder.must_stop)
-        recorder.step(trainer.progress)
+    try:
         over = after_step(trainer, replicas, recorder)
+        while not over:
+            step(trainer, replicas, next(batches), stop.requested or recorder.must_stop)
+            recorder.step(trainer.progress)
+            over = after_step(trainer, replicas, recorder)
+    except DataError:  # a file that is streamed cannot be read any more
+        save(trainer, replicas, recorder)
+        raise
     return trainer.progress.stop_requested and not trainer.finished
 
 
@@ -86,10 +90,10 @@ def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> bool
     last = enough_steps(trainer, config)
     over = last or trainer.progress.stop_requested or trainer.finished
     saves = over or trainer.between_epochs or every(config.checkpoint_every, trainer)
-    if saves or every(config.replica_check_every, trainer) or not replicas.compared:
-        replicas.compare(trainer.arrays, trainer.progress)
     if saves:
-        trainer.replica.require_finite()
+        require_sound(trainer, replicas)
+    elif every(config.replica_check_every, trainer) or not replicas.compared:
+        replicas.compare(trainer.arrays, trainer.progress)
     if trainer.epoch_done or (last and not trainer.between_epochs):
         recorder.epoch(trainer.progress, trainer.evaluations(), waited_seconds(trainer), trainer.digest)
     if trainer.epoch_done:
@@ -97,6 +101,18 @@ def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> bool
     if saves:
         recorder.save(trainer.steps, trainer.state)
     return over or trainer.finished
+
+
+def require_sound(trainer: Trainer, replicas: Replicas) -> None:
+    """Raise an exception, on all ranks, if replicas differ or weights are not finite, so that none are saved."""
+    replicas.compare(trainer.arrays, trainer.progress)
+    trainer.replica.require_finite()
+
+
+def save(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> None:
+    """Save the state after the last finished step."""
+    require_sound(trainer, replicas)
+    recorder.save(trainer.steps, trainer.state)
 
 
 def every(steps: int, trainer: Trainer) -> bool:
@@ -190,6 +206,8 @@ def find(comm: Comm, request: Request, require_free: Guard = leave_unguarded) ->
     run = on_root(comm, run_folder.find, request, warn, require_free)
     on_root(comm, check_consistency, run.config)
     dataset = load_data(run.config, comm)
+    run = replace(run, config=replace(run.config, data_mode=dataset.mode))
+    on_root(comm, check_consistency, run.config)  # now that the mode is known
     return run, dataset, network_of(comm, request, run, dataset)
 
 

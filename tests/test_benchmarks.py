@@ -31,6 +31,15 @@ def test_steps_are_measured_without_peers(run):
     assert "PyTorch not installed  JAX not installed" in printed
 
 
+def test_reading_is_measured(run):
+    printed = script(run, "import stream; stream.main()", "--quick", "--only", "reading")
+    assert "reading, contiguous, an epoch" in printed
+    assert "pread" in printed
+    amplification = [line.split()[-1] for line in printed.splitlines() if "bytes of" in line]
+    assert len(amplification) == 4
+    assert all(1 <= float(each) < 1.02 for each in amplification)
+
+
 IN_FLOAT32 = """
 import exact, numpy as np
 from distcnn import Net, layers

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from distcnn.data import fingerprint, schema
+from distcnn.data import fingerprint
 from distcnn.data.dataset import load
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
@@ -365,11 +365,6 @@ def test_a_link_within_the_file_is_followed(tmp_path):
     with h5py.File(path, "a") as file:
         file["test"] = h5py.SoftLink("/train")
     np.testing.assert_array_equal(load(path, SerialComm()).test.images, IMAGES)
-
-
-def test_files_larger_than_memory_mode_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(schema, "MEMORY_LIMIT", 400)
-    assert "larger files cannot be streamed yet" in message(write(tmp_path / "large.h5"))
 
 
 def test_a_test_split_without_labels_is_left_to_prediction(tmp_path):

@@ -301,7 +301,7 @@ ROWS = {
         ("train --out a",),
     ),
     "a picture of another kind": Row(
-        "data show data.h5 x.jpg", r"ends in (\.png)", [["data show data.h5 x{0}"]]
+        "data show data.h5 x.gif", r"ends in (\.png)", [["data show data.h5 x{0}"]]
     ),
     "a picture that exists": Row(
         "data show data.h5 x.png",

@@ -88,6 +88,7 @@ def test_only_commands_lie_loose():
         ("layers", {"network", "parallel", "data", "run"}),
         ("network", {"parallel", "data", "run"}),
         ("data.order", {"data", "run"}),
+        ("data.stream.order", {"data", "run"}),
         ("training", {"resilience.recovery", "resilience.replica_check", "resilience.watchdog"}),
         ("run", {"resilience"}),
     ],

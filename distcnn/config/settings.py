@@ -8,6 +8,9 @@ from typing import Any
 from distcnn.config import model_word
 from distcnn.config.hints import value_hint
 from distcnn.config.types import (
+    AUTO,
+    MODES,
+    STREAM,
     Augmentations,
     Blocks,
     Choice,
@@ -47,6 +50,7 @@ OPTIMIZER = Choice(lambda: tuple(optimizer_settings()))
 SCHEDULE = Choice(("constant", "cosine", "step", "one-cycle", "polynomial"))
 DECAY = Choice(("all", "weights"))
 NORMALIZE = Choice(("channel", "none"))
+DATA_MODE = Choice(MODES)
 CONV = Choice(("winograd", "direct"))
 REDUCTION = Choice(("exact", "float32"))
 PROGRESS = Choice(("auto", "bar", "lines", "none"))
@@ -55,15 +59,23 @@ PROGRESS = Choice(("auto", "bar", "lines", "none"))
 DECREASING = ("cosine", "one-cycle", "polynomial")
 
 
-def _setting(default: Any, kind: Type, text: str, resume: str = SAVED, schedule: tuple[str, ...] = ()) -> Any:
+def _setting(
+    default: Any,
+    kind: Type,
+    text: str,
+    resume: str = SAVED,
+    schedule: tuple[str, ...] = (),
+    data_mode: tuple[str, ...] = (),
+) -> Any:
     """Return a field of Config.
 
     kind: the type of its values.
     text: the help text.
     resume: FIXED, SAVED or CALL.
     schedule: the schedules that read the setting; (): it does not depend on the schedule.
+    data_mode: the values of `data_mode` with which it has an effect; (): with all.
     """
-    only = {"schedule": schedule} if schedule else {}
+    only = {name: words for name, words in (("schedule", schedule), ("data_mode", data_mode)) if words}
     return field(default=default, metadata={"type": kind, "help": text, "resume": resume, "only": only})
 
 
@@ -86,6 +98,12 @@ class Config:
     validation_labels: str | tuple[str, ...] | None = _setting(None, ARRAYS, "the validation labels")
     layout: str | None = _setting(None, Layout(), "the axes of the images as they are stored, such as NHWC")
     map_labels: bool = _setting(False, Flag(), "make a class of each value of the labels")
+    data_mode: str = _setting(
+        AUTO, DATA_MODE, "where images are: auto streams those of more than 4 GiB from the file", FIXED
+    )
+    window: int = _setting(
+        2**27, Whole(1, 2**40), "bytes that are shuffled together, over all ranks", FIXED, (), (AUTO, STREAM)
+    )
     epochs: int = _setting(10, Whole(1), "passes over the training data")
     batch_size: int = _setting(128, Whole(1), "samples of a step, over all ranks together", FIXED)
 
@@ -207,7 +225,7 @@ def resumed(request: Request, saved: Config) -> Config:
 
     Raises ConfigError if a given setting would change bits. `data` is compared by content, when it is loaded.
     """
-    given = [name for name in SETTINGS if name in request.given]
+    given = [name for name in SETTINGS if name in request.given and not _leaves_open(request.config, name)]
     for name in given:
         asked, found = getattr(request.config, name), getattr(saved, name)
         if name == "model":
@@ -219,6 +237,11 @@ def resumed(request: Request, saved: Config) -> Config:
             )
     of_this_call = [name for name in SETTINGS if SETTINGS[name].metadata["resume"] == CALL]
     return replace(saved, **{name: getattr(request.config, name) for name in given + of_this_call})
+
+
+def _leaves_open(config: Config, name: str) -> bool:
+    """Return whether a setting that changes bits is given as AUTO, so that the run's value stands."""
+    return SETTINGS[name].metadata["resume"] == FIXED and getattr(config, name) == AUTO
 
 
 def validated(name: str, value: Any, where: str) -> Any:

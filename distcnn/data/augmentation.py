@@ -63,7 +63,7 @@ class Augmentation:
         scale, shift: float32 [c]; each pixel is multiplied by scale, then shift is added.
         x: float32 [1, c, h, w, 16], overwritten.
         """
-        self._samples[:] = block.index
+        self._samples[:] = block.sample
         self._pack(block.images, block.index, *self._unchanged, self._inside)
         for kernel, arguments in self._calls:
             kernel(*arguments)

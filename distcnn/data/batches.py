@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from distcnn.data.dataset import Split
 from distcnn.data.order import epoch_order
-from distcnn.errors import LaunchError
+from distcnn.data.splits import Split
+from distcnn.errors import DataError, LaunchError
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from distcnn.parallel.partition import block_range
@@ -29,6 +29,8 @@ class Batches:
     most: the largest number of these blocks that can have samples.
     length: the number of batches of an epoch.
     share: the positions that this rank computes.
+    failure: why the samples of a step cannot be read, or None. This rank then takes part in the step without blocks, so
+        that all ranks learn of it.
 
     Raises LaunchError if there are more ranks than groups of blocks.
     """
@@ -37,6 +39,7 @@ class Batches:
         self, split: Split, batch_size: int, seed: int, rank: int, size: int, group: int = 1
     ) -> None:
         self.split, self.batch_size, self.seed = split, batch_size, seed
+        self.failure: DataError | None = None
         self.positions = -(-batch_size // LANES)
         self.most = -(-min(batch_size, len(split.labels)) // LANES)
         self.length = -(-len(split.labels) // batch_size)
@@ -58,6 +61,12 @@ class Batches:
         order = epoch_order(self.seed, epoch, len(self.split.labels))
         for start in range(first * self.batch_size, len(order), self.batch_size):
             yield blocks_of(self.split, order[start : start + self.batch_size], self.share)
+
+    def require_memory(self) -> None:
+        """Raise DataError if reading ahead needs too much memory; in memory nothing is read ahead."""
+
+    def close(self) -> None:
+        """End whatever reads ahead; in memory nothing does."""
 
 
 def blocks_of(split: Split, samples: np.ndarray, share: range) -> list[Block]:

@@ -1,23 +1,28 @@
-"""A dataset in memory: one read-only copy per node, which all ranks of the node share."""
+"""A dataset: streamed, or in memory, with one read-only copy per node, which all ranks of the node share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distcnn.config.types import AUTO, STREAM
 from distcnn.data.classes import numbered
 from distcnn.data.describe import describe
 from distcnn.data.description import Description
 from distcnn.data.fingerprint import REMEDY, digest, seal
 from distcnn.data.hdf5_file import DIGITS
+from distcnn.data.mode import mode_of
 from distcnn.data.picture_record import text_of
-from distcnn.data.reading import read_split
+from distcnn.data.reading import fill_labels, read_split
 from distcnn.data.split import move_to_end, test_mask, validation_mask
+from distcnn.data.splits import Dataset, Split
+from distcnn.data.stream.loading import Described, load_streamed
+from distcnn.data.stream.source import parts_of
 from distcnn.data.wanted import Wanted, files_of
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all, on_root
@@ -30,34 +35,6 @@ DIGEST = "sha256"  # the name of the shared array that contains the fingerprint
 
 Arrays = dict[str, np.ndarray]  # by name: "train/images", ...
 Fields = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type, by name
-
-
-@dataclass(frozen=True)
-class Split:
-    """Samples for one purpose: training, validation or test."""
-
-    images: np.ndarray  # uint8 or float32 [n, c, h, w]
-    labels: np.ndarray  # int32 [n]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """All samples of a dataset."""
-
-    name: str
-    fingerprint: str  # SHA-256, in hex, over all arrays: name, type, shape, values
-    classes: tuple[str, ...]
-    train: Split
-    test: Split | None
-    validation: Split | None = None
-    pixels: str | None = None  # the stored type that says what pixels mean; None: that of the images
-    description: Description | None = None  # the files that hold it; None: it was made in memory
-    pictures: str = ""  # how image files became these images, see `picture_record`
-
-    @property
-    def scale(self) -> str:
-        """The name of the type that says what the values of pixels mean, such as "uint8", "float32" or "uint16"."""
-        return self.pixels or self.train.images.dtype.name
 
 
 @dataclass(frozen=True)
@@ -86,6 +63,7 @@ def load(
     seed: int = 0,
     test: float = 0.0,
     wanted: Wanted | None = None,
+    mode: str = AUTO,
 ) -> Dataset:
     """Read and check a dataset on all ranks of `comm` together.
 
@@ -95,6 +73,7 @@ def load(
     seed: determines which samples these are.
     test: the fraction of the training samples that becomes the test split.
     wanted: which arrays of the files hold what; None: they are found.
+    mode: MEMORY, STREAM or AUTO, which streams only what has more than MEMORY_LIMIT bytes.
 
     Raises the same DataError on every rank.
     """
@@ -103,6 +82,8 @@ def load(
     found = on_root(comm, describe, files, wanted)
     fractions = Fractions(validation, test, seed)
     on_all(comm, _check_fractions, found, fractions)
+    if mode_of(mode, _image_bytes(found)) == STREAM:
+        return _streamed(found, comm, fractions)
     masks = on_all(comm, fractions.masks, len(found.splits["train"]))
     fields = _fields(found)
     shared = share(comm, list(fields.values()), partial(_fill, found, wanted, masks))
@@ -115,10 +96,53 @@ def load(
     for name, mask in zip(("test", "validation"), masks, strict=True):
         splits["train"], cut = _cut(splits["train"], int(mask.sum()))
         splits |= {name: cut} if cut else {}
-    name, scale = Path(found.first.file).stem, found.first.scale
+    name = Path(found.first.file).stem
     three = splits["train"], splits.get("test"), splits.get("validation")
-    pictures = on_root(comm, text_of, files[0])
-    return Dataset(name, fingerprint, classes, *three, scale, found, pictures)
+    data_of_files = Dataset(name, fingerprint, classes, *three)
+    return _with_origin(data_of_files, found, comm)
+
+
+def _with_origin(data: Dataset, found: Description, comm: Comm) -> Dataset:
+    """Return a dataset that knows where it comes from. Collective."""
+    pictures = on_root(comm, text_of, found.files[0])
+    return replace(data, pixels=found.first.scale, description=found, pictures=pictures)
+
+
+def _streamed(found: Description, comm: Comm, fractions: Fractions) -> Dataset:
+    """Return a dataset whose images stay in the files. Collective."""
+    on_all(comm, _check_streamed, found, fractions)
+    first, coding = found.first, found.coding
+    parts = {name: parts_of(found.splits[name].images) for name in _trained(found)}
+    name, path, classes = Path(first.file).stem, Path(found.files[0]), coding.classes if coding else None
+    labels = partial(_labels, found)
+    described = Described(name, path, parts, first.image, first.becomes, labels, classes, found.seal)
+    return _with_origin(load_streamed(described, comm, fractions.validation, fractions.seed), found, comm)
+
+
+def _check_streamed(found: Description, fractions: Fractions) -> None:
+    """Raise DataError if a test split is to be cut off images that are streamed."""
+    if fractions.test:
+        images, (labels, *_) = found.first, found.splits["train"].labels
+        start, stop = images.start, images.stop
+        cut = stop - max(1, int((stop - start) * fractions.test + 0.5))
+        train = f"--images '{images.path}[{start}:{cut}]' --labels '{labels.path}[{start}:{cut}]'"
+        test = f"--test-images '{images.path}[{cut}:{stop}]' --test-labels '{labels.path}[{cut}:{stop}]'"
+        remedy = f"in place of --test-split, name the rows of both splits, such as {train} {test}"
+        raise DataError(
+            f"{images.file}: images that are streamed are not cut into training and test: {remedy}"
+        )
+
+
+def _labels(found: Description, split: str) -> np.ndarray:
+    """Return the labels of a split, int32 [n], and check their values."""
+    labels = np.empty(len(found.splits[split]), np.int32)
+    fill_labels(found, split, labels)
+    return labels
+
+
+def _image_bytes(found: Description) -> int:
+    """Return the number of bytes that all images take in memory."""
+    return sum(each.nbytes for name in _trained(found) for each in found.splits[name].images)
 
 
 def file_names(data: str | Path | Sequence[str] | None, wanted: Wanted) -> tuple[str, ...]:

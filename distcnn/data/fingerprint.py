@@ -1,6 +1,7 @@
 """The fingerprint of a dataset, a SHA-256 over its arrays, and the seal, which proves that a file has not changed."""
 
 import hashlib
+from collections.abc import Iterable
 
 import h5py
 import numpy as np
@@ -10,12 +11,23 @@ from distcnn.errors import DataError
 REMEDY = "copy the file again, or, if it was changed on purpose, remove that attribute"
 
 
+Piecewise = tuple[
+    str, np.dtype, tuple[int, ...], Iterable[np.ndarray]
+]  # an array: name, type, shape, its rows in pieces
+
+
 def digest(arrays: dict[str, np.ndarray]) -> bytes:
     """Return the SHA-256 over the names, types, shapes and values (little-endian) of arrays, in their order."""
+    return digest_of((name, array.dtype, array.shape, [array]) for name, array in arrays.items())
+
+
+def digest_of(arrays: Iterable[Piecewise]) -> bytes:
+    """Return the digest of arrays that come in pieces, which may be too large for memory."""
     total = hashlib.sha256()
-    for name, array in arrays.items():
-        total.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        total.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
+    for name, dtype, shape, pieces in arrays:
+        total.update(f"{name} {dtype.name} {shape}\n".encode())
+        for piece in pieces:
+            total.update(np.ascontiguousarray(piece, dtype.newbyteorder("<")).data)
     return total.digest()
 
 

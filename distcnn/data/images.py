@@ -6,19 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distcnn.data.description import Description
+from distcnn.config.types import AUTO, STREAM
+from distcnn.data.description import Description, SplitArrays
 from distcnn.data.expected import Expected
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.mode import mode_of
 from distcnn.data.names import role_of
-from distcnn.data.reading import read_split
-from distcnn.data.schema import MEMORY_LIMIT
+from distcnn.data.reading import fill_labels, read_split
+from distcnn.data.stream.images import StreamedImages
+from distcnn.data.stream.source import parts_of
+from distcnn.data.stream.survey import survey
 from distcnn.errors import DataError
-from distcnn.parallel.collective import on_root
+from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.shared_memory import share
 
 if TYPE_CHECKING:
@@ -31,7 +35,7 @@ BARE = "images"  # stands for the split where a file has none
 class Images:
     """Images to predict."""
 
-    images: np.ndarray  # uint8 or float32 [n, c, h, w]
+    images: Any  # uint8 or float32 [n, c, h, w]: an array, or a StreamedImages
     labels: np.ndarray | None  # int32 [n]
     classes: tuple[str, ...] | None  # the names in the file
     name: str  # the name of the file, for messages
@@ -45,6 +49,7 @@ def load_images(
     comm: Comm,
     split: str | None = None,
     expected: Expected | None = None,
+    mode: str = AUTO,
 ) -> Images:
     """Read and check images on all ranks of `comm` together.
 
@@ -52,16 +57,38 @@ def load_images(
     comm: the communicator; the function is collective.
     split: the name of a split; None for the test split, or for the images of a file without splits.
     expected: what the net that predicts says of the images.
+    mode: MEMORY, STREAM or AUTO; what does not fit into memory is streamed in any mode.
 
     Raises the same DataError on every rank.
     """
     found, split = on_root(comm, _inspect, data, split, expected or Expected())
     arrays = found.splits["train" if split == BARE else split]
-    fields = [((len(arrays), *arrays.images[0].image), arrays.images[0].becomes), ((len(arrays),), np.int32)]
-    shared = share(comm, fields[: 1 + bool(arrays.labels)], partial(_fill, found, split))
-    labels = shared[1] if len(shared) > 1 else None
+    size = sum(each.nbytes for each in arrays.images)
+    read = _stream if STREAM in (mode, mode_of(AUTO, size)) else _read
+    images, labels = read(comm, found, arrays)
     classes = found.coding.classes if found.coding else None
-    return Images(shared[0], labels, classes, Path(found.files[0]).stem, split, arrays.images[0].scale)
+    return Images(images, labels, classes, Path(found.files[0]).stem, split, arrays.images[0].scale)
+
+
+def _read(comm: Comm, found: Description, arrays: SplitArrays) -> tuple[Any, np.ndarray | None]:
+    """Return the images of the only split of a description, and its labels, if it has any, in memory. Collective."""
+    first = arrays.images[0]
+    fields = [((len(arrays), *first.image), np.dtype(first.becomes)), ((len(arrays),), np.dtype(np.int32))]
+    shared = share(comm, fields[: 1 + bool(arrays.labels)], partial(_fill, found))
+    return shared[0], shared[1] if len(shared) > 1 else None
+
+
+def _stream(comm: Comm, found: Description, arrays: SplitArrays) -> tuple[Any, np.ndarray | None]:
+    """Do the same as `_read`, but leave the images in their files. Collective."""
+    first = arrays.images[0]
+    parts = on_all(comm, parts_of, arrays.images)
+    images = on_all(comm, StreamedImages.of_parts, parts, first.image, np.dtype(first.becomes))
+    if images.dtype.kind == "f":
+        survey(images, comm)  # checks every pixel
+    if not arrays.labels:
+        return images, None
+    fields = [((len(arrays),), np.dtype(np.int32))]
+    return images, share(comm, fields, partial(_fill_labels, found))[0]
 
 
 def _inspect(
@@ -72,7 +99,8 @@ def _inspect(
     name = _default(found, split)
     if not name:
         raise DataError(f"{found.files[0]}: {_missing(found.files[0], split)}")
-    return _with_few(found, name), name
+    chosen = "train" if name == BARE else name
+    return replace(found, splits={chosen: found.splits[chosen]}), name
 
 
 def _missing(path: str, split: str | None) -> str:
@@ -97,18 +125,11 @@ def _default(found: Description, split: str | None) -> str:
     return BARE if bare else ""
 
 
-def _with_few(found: Description, split: str) -> Description:
-    """Return the description of one split; raise DataError if its images cannot be read into memory."""
-    name = "train" if split == BARE else split
-    images = found.splits[name].images
-    size = sum(each.nbytes for each in images)
-    if size > MEMORY_LIMIT:
-        raise DataError(
-            f"{found.files[0]}: {images[0].path} has {size / 2**30:.1f} GiB; at most 4 GiB: cut it"
-        )
-    return replace(found, splits={name: found.splits[name]})
-
-
-def _fill(found: Description, split: str, images: np.ndarray, labels: np.ndarray | None = None) -> None:
+def _fill(found: Description, images: np.ndarray, labels: np.ndarray | None = None) -> None:
     """Read the files into the shared arrays of a node, and check every value."""
-    read_split(found, "train" if split == BARE else split, images, labels)
+    read_split(found, next(iter(found.splits)), images, labels)
+
+
+def _fill_labels(found: Description, labels: np.ndarray) -> None:
+    """Read the labels alone into the shared array of a node, and check every value."""
+    fill_labels(found, next(iter(found.splits)), labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 import h5py
@@ -10,7 +9,6 @@ import numpy as np
 
 from distcnn.data.description import Array, Description, ImageArray
 from distcnn.data.hdf5_file import open_hdf5
-from distcnn.data.labels import Coding
 from distcnn.data.schema import pixel_value_problem
 from distcnn.errors import DataError
 
@@ -36,13 +34,14 @@ def read_split(found: Description, split: str, images: np.ndarray, labels: np.nd
             raise DataError(f"{array.file}: {problem}")
         start += len(array)
     if labels is not None and found.coding is not None:
-        _fill_labels(found.coding, found.splits[split].labels, labels)
+        fill_labels(found, split, labels)
 
 
-def _fill_labels(coding: Coding, arrays: Sequence[Array], labels: np.ndarray) -> None:
-    """Read the numbers of classes in arrays, one after the other, into labels, int32 [n]."""
-    start = 0
-    for array in arrays:
+def fill_labels(found: Description, split: str, labels: np.ndarray) -> None:
+    """Read the numbers of classes of a split, which has some, into labels, int32 [n], and check every value."""
+    start, coding = 0, found.coding
+    assert coding is not None
+    for array in found.splits[split].labels:
         try:
             labels[start : start + len(array)] = coding.numbers(array.path, read_labels(array), len(array))
         except DataError as error:

@@ -20,7 +20,9 @@ import numpy as np
 from distcnn.data.description import FLOATS, INTEGERS, ImageArray, SplitArrays
 from distcnn.data.survey import OBJECTS, TEXT, type_of
 
-MEMORY_LIMIT = 4 * 2**30  # bytes of decoded samples
+# Bytes of decoded images that are read into memory. It must never change, as larger files are streamed, which gives
+# another order of samples.
+MEMORY_LIMIT = 4 * 2**30
 
 
 def image_problem(name: str, split: str, images: h5py.Dataset) -> str | None:
@@ -42,7 +44,7 @@ def image_problem(name: str, split: str, images: h5py.Dataset) -> str | None:
 
 
 def consistency_problems(splits: dict[str, SplitArrays]) -> Iterator[str]:
-    """Yield which arrays are not consistent with each other, and whether all of them are too large for memory."""
+    """Yield which arrays are not consistent with each other."""
     for split, arrays in splits.items():
         labels = sum(map(len, arrays.labels))
         if arrays.labels and arrays.images and len(arrays) != labels:
@@ -59,10 +61,6 @@ def consistency_problems(splits: dict[str, SplitArrays]) -> Iterator[str]:
             found = f"{names[0]} are {_kind_of(first)}, {names[1]} {_kind_of(each)}"
             yield f"{found}: store both with one type and shape"
             break
-    size = sum(each.nbytes for _, each in images)
-    if size > MEMORY_LIMIT:
-        limit = f"{MEMORY_LIMIT / 2**30:.0f} GiB"
-        yield f"{size / 2**30:.1f} GiB of samples; at most {limit}: larger files cannot be streamed yet"
 
 
 def _kind_of(images: ImageArray) -> str:
@@ -70,8 +68,12 @@ def _kind_of(images: ImageArray) -> str:
     return f"{images.pixels} {' x '.join(map(str, images.image))}"
 
 
-def pixel_value_problem(name: str, images: np.ndarray) -> str | None:
-    """Return what is wrong with the pixels of images [n, c, h, w], or None."""
+def pixel_value_problem(name: str, images: np.ndarray, number: int = 0) -> str | None:
+    """Return what is wrong with the pixels of images [n, c, h, w], or None.
+
+    name: the path of the dataset, for the message.
+    number: that of the first of the images in the dataset.
+    """
     if images.dtype.kind != "f":
         return None
     extremes = [images.min(), images.max()]  # both are NaN if any pixel is
@@ -79,5 +81,5 @@ def pixel_value_problem(name: str, images: np.ndarray) -> str | None:
         return None
     first, image = next((i, image) for i, image in enumerate(images) if not np.isfinite(image).all())
     value = image[~np.isfinite(image)][0]
-    found = f"{name}[{first}] has a pixel that is {value}"
+    found = f"{name}[{number + first}] has a pixel that is {value}"
     return f"{found}; wanted finite numbers: repair or leave out such images"

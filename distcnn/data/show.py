@@ -11,7 +11,8 @@ import numpy as np
 
 from distcnn.config.augment_spec import NONE, Augment, read
 from distcnn.data.augmentation import Augmentation
-from distcnn.data.dataset import Dataset, Split, load
+from distcnn.data.dataset import load
+from distcnn.data.splits import Dataset, Split
 from distcnn.data.wanted import Wanted
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES, aligned
@@ -61,7 +62,8 @@ def distorted(split: Split, samples: np.ndarray, augment: Augment, epochs: Itera
     """
     shape, context = split.images.shape[1:], BlockContext(0)
     augmentation = Augmentation(augment, shape, split.images.dtype, context)
-    block, x = Block.of(split.images, split.labels, samples), aligned((1, *shape, LANES))
+    block = Block.of(split.images[samples], split.labels, samples, np.arange(len(samples)))
+    x = aligned((1, *shape, LANES))
     unchanged = np.ones(shape[0], np.float32), np.zeros(shape[0], np.float32)
     seen = []
     for epoch in epochs:

@@ -35,15 +35,26 @@ def _mask(n: int, fraction: float, seed: int, which: int, name: str) -> np.ndarr
     which: VALIDATION or TEST.
     name: of the split, for messages.
     """
-    count = int(n * fraction + 0.5)
-    if fraction and not 0 < count < n:
-        found = f"a {name} split of {fraction} takes {count} of {counted(n, 'training image')}"
-        raise DataError(f"{found}; wanted some, and not all")
+    count = _count(n, fraction, name)
     mask = np.zeros(n, bool)
     if count:
         words = random.words(seed, random.VALIDATION, which, n)
         mask[np.argsort(words, kind="stable")[:count]] = True
     return mask
+
+
+def validation_count(n: int, fraction: float) -> int:
+    """Return how many of `n` training samples are for validation; the arguments are those of `validation_mask`."""
+    return _count(n, fraction, "validation")
+
+
+def _count(n: int, fraction: float, name: str) -> int:
+    """Return how many of `n` samples belong to a split; name: of the split, for messages."""
+    count = int(n * fraction + 0.5)
+    if fraction and not 0 < count < n:
+        found = f"a {name} split of {fraction} takes {count} of {counted(n, 'training image')}"
+        raise DataError(f"{found}; wanted some, and not all")
+    return count
 
 
 def move_to_end(array: np.ndarray, mask: np.ndarray) -> None:

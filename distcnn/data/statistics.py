@@ -21,31 +21,50 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     images: uint8 or float32 [n, c, h, w].
     """
-    mean, variance = (_of_bytes if images.dtype == np.uint8 else _of_floats)(images)
+    return from_moments(moments(images), images[:, 0].size)
+
+
+def moments(images: np.ndarray) -> np.ndarray:
+    """Return two numbers for each channel, [2, c], from which `from_moments` computes its statistics.
+
+    Of uint8 images these are the sum and the sum of squares, int64, which can be added up over images; of float32
+    images the mean and the sum of squared differences from the mean, float64.
+    """
+    return np.stack((_of_bytes if images.dtype == np.uint8 else _of_floats)(images))
+
+
+def from_moments(found: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the standard deviation of each channel, float64 [c] each; 1 for a constant channel.
+
+    found: as `moments` returns it, [2, c].
+    n: the number of pixels of a channel.
+    """
+    if found.dtype == np.int64:
+        # Integers of Python are exact, so that each division below rounds once.
+        totals, squares = found.tolist()
+        mean = np.array([t / n for t in totals])
+        variance = np.array([(n * q - t * t) / n**2 for t, q in zip(totals, squares, strict=True)])
+    else:
+        mean, variance = found[0], found[1] / n
     std = np.sqrt(variance)  # correctly rounded in IEEE 754
     return mean, np.where(std > 0, std, 1.0)
 
 
 def _of_bytes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and variance, float64 [c] each, of uint8 images."""
+    """Return sum and sum of squares, int64 [c] each, of uint8 images."""
     total = square = np.zeros(images.shape[1], np.int64)
     for some in _pieces(images, most=2**16):  # so that a sum of squares is below 2**32
         wide = some.astype(np.uint32)
         total = total + wide.sum(axis=0, dtype=np.uint32).sum(axis=(1, 2), dtype=np.int64)
         square = square + (wide * wide).sum(axis=0, dtype=np.uint32).sum(axis=(1, 2), dtype=np.int64)
-    n = images[:, 0].size
-    # Integers of Python are exact, so that each division below rounds once.
-    totals, squares = total.tolist(), square.tolist()
-    variance = [(n * q - t * t) / n**2 for t, q in zip(totals, squares, strict=True)]
-    return np.array([t / n for t in totals]), np.array(variance)
+    return total, square
 
 
 def _of_floats(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and variance, float64 [c] each, of float32 images."""
-    n = images[:, 0].size
-    mean = _sum(some.astype(np.float64) for some in _pieces(images)) / n
+    """Return mean and sum of squared differences from it, float64 [c] each, of float32 images."""
+    mean = _sum(some.astype(np.float64) for some in _pieces(images)) / images[:, 0].size
     means = mean[:, None, None]
-    return mean, _sum((some - means) ** 2 for some in _pieces(images)) / n
+    return mean, _sum((some - means) ** 2 for some in _pieces(images))
 
 
 def _pieces(images: np.ndarray, most: int = PIECE) -> Iterator[np.ndarray]:

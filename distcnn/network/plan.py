@@ -29,30 +29,42 @@ Slots = tuple[list[buffer_sharing.Slot], list[buffer_sharing.Slot]]  # of values
 class Block(NamedTuple):
     """Up to sixteen samples, one in each lane.
 
-    images: [n, c, h, w] uint8 or float32, all images of the dataset or batch.
+    images: [n, c, h, w] uint8 or float32, all images of the dataset or batch, or those of a window of it.
     index: [16] int64, the index into `images` of the sample in each lane; any valid index in an empty lane.
     label: [16], the label of each lane's sample.
     weight: [16] float32, 1 for each sample, 0 in an empty lane.
+    sample: [16] int64, the number of each lane's sample in its split, on which its random numbers depend.
     """
 
     images: np.ndarray
     index: np.ndarray  # type: ignore[assignment]  # not the method of a tuple
     label: np.ndarray
     weight: np.ndarray
+    sample: np.ndarray
 
     @classmethod
-    def of(cls, images: np.ndarray, labels: np.ndarray, samples: np.ndarray) -> "Block":
+    def of(
+        cls, images: np.ndarray, labels: np.ndarray, samples: np.ndarray, rows: np.ndarray | None = None
+    ) -> "Block":
         """Return a block of 1 to 16 samples; empty lanes repeat the first one.
 
-        images: [n, c, h, w], all images.
-        labels: [n], all labels.
-        samples: the indices of the samples of the block.
+        images: [n, c, h, w], all images, or some of them.
+        labels: [n], the labels of all samples.
+        samples: the numbers of the samples of the block, which are indices into `labels`.
+        rows: the indices into `images` of these samples; None: their numbers.
         """
-        index = np.ascontiguousarray(samples, np.int64)
-        if len(samples) < LANES:
-            index = np.full(LANES, samples[0], np.int64)
-            index[: len(samples)] = samples
-        return cls(images, index, labels.take(index), _WEIGHTS[len(samples)])
+        sample = _sixteen(samples)
+        index = sample if rows is None else _sixteen(rows)
+        return cls(images, index, labels.take(sample), _WEIGHTS[len(samples)], sample)
+
+
+def _sixteen(numbers: np.ndarray) -> np.ndarray:
+    """Return 1 to 16 numbers as int64 [16]; the first one fills the array up."""
+    if len(numbers) == LANES:
+        return np.ascontiguousarray(numbers, np.int64)
+    filled = np.full(LANES, numbers[0], np.int64)
+    filled[: len(numbers)] = numbers
+    return filled
 
 
 _WEIGHTS = np.tri(LANES + 1, LANES, -1, dtype=np.float32)  # row n: n ones
@@ -126,7 +138,7 @@ class ForwardPlan:
         augmentation: distorts the images before; None for no distortion.
         """
         self._label[:], self.context.weights[:] = block.label, block.weight
-        self.context.samples[:] = block.index
+        self.context.samples[:] = block.sample
         if augmentation:
             augmentation.load(block, scale, shift, self.x.inside)
         else:

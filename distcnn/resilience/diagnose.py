@@ -71,7 +71,7 @@ def block_names(blocks: Sequence[Block], position: int) -> str:
 def sample_names(blocks: Sequence[Block], lanes: np.ndarray | None = None) -> str:
     """Return the names of the samples of some blocks; lanes: bool [blocks, 16], the samples to name, None for all."""
     chosen = np.array([block.weight > 0 for block in blocks])
-    numbers = np.array([block.index for block in blocks])[chosen if lanes is None else lanes & chosen]
+    numbers = np.array([block.sample for block in blocks])[chosen if lanes is None else lanes & chosen]
     return f"{plural(len(numbers), 'sample')} {', '.join(map(str, numbers))}"
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from distcnn.data.dataset import Split
+from distcnn.data.blocks import blocks_in_order
+from distcnn.data.splits import Split
 from distcnn.errors import LOWER_RATE, Diverged
 from distcnn.lanes import LANES
-from distcnn.network.plan import Block
 from distcnn.network.worker import Worker
 from distcnn.numerics.fixed_point import HEAD, Counters, Totals
-from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.collective import mark_collective, on_all
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import EVALUATING, WAITING, Heartbeat
 from distcnn.parallel.partition import block_range
@@ -39,11 +39,16 @@ def evaluate(
     """
     positions = -(-len(split.labels) // LANES)
     share = block_range(positions, comm.rank, comm.size)
-    sums = np.zeros(HEAD + len(METRICS), object)  # whole numbers without a limit
-    for first in range(0, len(share), ROUND):
-        sums += _round(pool, split, share[first : first + ROUND], min(positions, ROUND), heartbeat, right)
-    if heartbeat:
-        heartbeat.beat(WAITING)
+
+    def local_sums() -> np.ndarray:
+        """Return the sums over this rank's blocks."""
+        rounds = [share[first : first + ROUND] for first in range(0, len(share), ROUND)]
+        sums = [_round(pool, split, some, min(positions, ROUND), heartbeat, right) for some in rounds]
+        if heartbeat:
+            heartbeat.beat(WAITING)
+        return np.sum([_no_sums(), *sums], axis=0)
+
+    sums = on_all(comm, local_sums)  # a file that is streamed may have become unreadable
     if right is not None:
         right[:] = np.sum(comm.allgather(right), axis=0)
     sums = np.sum([np.array(each, object) for each in comm.allgather(sums.tolist())], axis=0)
@@ -51,6 +56,11 @@ def evaluate(
     counts = zip(METRICS, sums[HEAD:], strict=True)
     more = {name: count / max(totals.samples, 1) for name, count in counts}
     return {"loss": totals.mean_loss, "accuracy": totals.accuracy} | more
+
+
+def _no_sums() -> np.ndarray:
+    """Return zeros for the counters and the counts of the metrics: whole numbers without a limit."""
+    return np.zeros(HEAD + len(METRICS), object)
 
 
 def _round(
@@ -72,12 +82,13 @@ def _round(
 
     def work(k: int, worker: Worker) -> None:
         worker.start_evaluation(most)
-        for i in block_range(len(positions), k, pool.threads):
+        mine = block_range(len(positions), k, pool.threads)
+        for block in blocks_in_order(split, positions[mine.start : mine.stop]):
             if heartbeat:
                 heartbeat.beat(EVALUATING)
-            block, labels = _block(split, positions[i])
             worker.evaluate_block(block)
             if METRICS or right is not None:
+                labels = block.label[block.weight > 0]
                 logits = worker.inference.y.samples(len(labels))
                 counts[k] += [int(count(logits, labels)) for count in METRICS.values()]
                 if right is not None:
@@ -97,13 +108,6 @@ def right_by_class(logits: np.ndarray, labels: np.ndarray, classes: int) -> np.n
     labels: int [n].
     """
     return np.bincount(labels[np.argmax(logits, axis=1) == labels], minlength=classes)
-
-
-def _block(split: Split, position: int) -> tuple[Block, np.ndarray]:
-    """Return the block at a position of a split in the order of the file, and the labels of its samples."""
-    start = LANES * position
-    numbers = np.arange(start, min(start + LANES, len(split.labels)))
-    return Block.of(split.images, split.labels, numbers), split.labels[numbers]
 
 
 def checked_totals(counters: Counters, when: str) -> Totals:

@@ -11,6 +11,7 @@ import numpy as np
 from distcnn.config.parser import Parser
 from distcnn.config.settings import Config
 from distcnn.config.toml import from_toml
+from distcnn.config.types import AUTO
 from distcnn.data.dataset import Dataset, Split, load
 from distcnn.data.expected import Expected
 from distcnn.data.wanted import Wanted
@@ -194,10 +195,13 @@ def load_other(config: Config, state: State, comm: Comm, data: Sequence[str]) ->
     """Return the dataset in other files than those of the training, which may hold the same data. Collective."""
     expected = expected_by(config, state)
     wanted, _ = on_root(comm, expected.way, data, lambda found: "train" in found.splits)
-    dataset = load(data, comm, wanted=wanted)
     cuts = config.validation_split or config.test_split
+    mode = (
+        config.data_mode if cuts else AUTO
+    )  # other data may need the other mode; only what is cut depends on it
+    dataset = load(data, comm, wanted=wanted, mode=mode)
     if cuts and dataset.fingerprint == state.data_fingerprint:  # of other data, training has used nothing
-        dataset = load(data, comm, config.validation_split, config.seed, config.test_split, wanted)
+        dataset = load(data, comm, config.validation_split, config.seed, config.test_split, wanted, mode)
     return dataset
 
 

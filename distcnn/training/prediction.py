@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from distcnn.data.blocks import blocks_in_order
+from distcnn.data.splits import Split
 from distcnn.errors import Diverged
 from distcnn.lanes import LANES
-from distcnn.network.plan import Block
 from distcnn.network.worker import Worker
-from distcnn.parallel.collective import mark_collective
+from distcnn.parallel.collective import mark_collective, on_all
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.partition import block_range
 from distcnn.training.workers import WorkerPool
 
 
-def predict(pool: WorkerPool, images: np.ndarray, comm: Comm) -> tuple[Any, Any]:
+def predict(pool: WorkerPool, images: Any, comm: Comm) -> tuple[Any, Any]:
     """Return on rank 0 the classes, int32 [n], and probabilities, float32 [n, classes], of images [n, c, h, w].
 
     The class is the one with the largest output of the last layer, the first of several; the probabilities are the
@@ -28,17 +29,18 @@ def predict(pool: WorkerPool, images: np.ndarray, comm: Comm) -> tuple[Any, Any]
     first, last = (min(LANES * position, len(images)) for position in (share.start, share.stop))
     classes = np.empty(last - first, np.int32)
     probabilities = np.empty((last - first, pool.net.shapes[-1][0]), np.float32)
-    no_labels = np.zeros(len(images), np.int8)
+    split = Split(images, np.zeros(len(images), np.int8))  # without labels
 
     def work(k: int, worker: Worker) -> None:
         worker.start_evaluation(1)
-        for i in block_range(len(share), k, pool.threads):
-            samples = np.arange(LANES * share[i], min(LANES * share[i] + LANES, last))
-            y, p = worker.predict_block(Block.of(images, no_labels, samples))
+        mine = block_range(len(share), k, pool.threads)
+        for block in blocks_in_order(split, share[mine.start : mine.stop]):
+            samples = block.sample[block.weight > 0]
+            y, p = worker.predict_block(block)
             classes[samples - first] = np.argmax(y.samples(len(samples)), axis=1)
             probabilities[samples - first] = p.samples(len(samples))
 
-    pool.map(work)
+    on_all(comm, pool.map, work)  # a file that is streamed may have become unreadable
     pieces = comm.gather((classes, probabilities))
     if not all(comm.allgather(bool(np.isfinite(probabilities).all()))):
         raise mark_collective(

@@ -11,6 +11,8 @@ import numpy as np
 from distcnn.data.expected import Expected
 from distcnn.data.images import BARE, Images, load_images
 from distcnn.data.importers.unlabeled import Unlabeled, expanded, holds_pictures, read_pictures
+from distcnn.data.stream.images import StreamedImages
+from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.run.state import State
@@ -41,6 +43,9 @@ def load_sources(
             parts += [_of_file(comm, state, where, path, options.split, expected) for path in some]
     if len(parts) == 1:
         return parts[0]
+    for part in parts:
+        if isinstance(part.images, StreamedImages):
+            raise DataError(f"{part.name} has more than 4 GiB of images: predict it without other sources")
     images = np.concatenate([part.images for part in parts])
     names = tuple(name for part in parts for name in _names(part))
     return Images(images, None, None, _title(paths), BARE, parts[0].scale, names)

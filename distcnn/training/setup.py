@@ -8,10 +8,12 @@ import numpy as np
 
 from distcnn.config import augment_spec
 from distcnn.config.settings import Config
+from distcnn.config.types import STREAM
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import Dataset, load
 from distcnn.data.statistics import channel_statistics
+from distcnn.data.stream.batches import StreamedBatches
 from distcnn.data.wanted import Wanted, words_of
 from distcnn.errors import ConfigError
 from distcnn.layers import Layer
@@ -30,13 +32,17 @@ Saved = tuple[str, str]  # a network in its notation, and the name of its checkp
 def load_data(config: Config, comm: Comm) -> Dataset:
     """Return the dataset that the settings name, with the splits that are cut off its training samples. Collective."""
     data, wanted = words_of(config.data) or None, Wanted.of(config)
-    return load(data, comm, config.validation_split, config.seed, config.test_split, wanted)
+    splits = config.validation_split, config.seed, config.test_split
+    return load(data, comm, *splits, wanted, config.data_mode)
 
 
 def make_batches(config: Config, dataset: Dataset, comm: Comm) -> Batches:
     """Return the batches of the training split, partitioned among the ranks of `comm`."""
     unit = partition_unit(config.norm_group)
-    return Batches(dataset.train, config.batch_size, config.seed, comm.rank, comm.size, unit)
+    numbers = config.batch_size, config.seed, comm.rank, comm.size, unit
+    if dataset.mode == STREAM:
+        return StreamedBatches(dataset.train, *numbers, window=config.window, epochs=config.epochs)
+    return Batches(dataset.train, *numbers)
 
 
 def most_workers(config: Config, batches: Batches) -> int:
@@ -65,12 +71,13 @@ def find_network(
 def require_memory(
     config: Config, dataset: Dataset, layers: list[Layer], batches: Batches, workers: int, ranks: int
 ) -> None:
-    """Raise NetError unless this node has enough memory to train the network; the net is not made for this check.
+    """Raise NetError or DataError unless there is enough memory for net and batches; the net is not made for this.
 
     layers: of the network.
     workers: the number of threads of this rank.
     ranks: the number of ranks on this node.
     """
+    batches.require_memory()
     slots = len(OPTIMIZERS[config.optimizer].slot_names) + bool(config.ema_decay)
     blocks = _blocks_in_memory(config, batches, workers)
     check_memory(layers, dataset.train.images.shape[1:], workers, slots, ranks, blocks)
@@ -113,7 +120,7 @@ def normalization(config: Config, dataset: Dataset) -> tuple[np.ndarray, np.ndar
     """
     images = dataset.train.images
     if config.normalize == "channel":
-        mean, std = channel_statistics(images)
+        mean, std = dataset.statistics or channel_statistics(images)
         return mean.astype(np.float32), std.astype(np.float32)
     zeros = np.zeros(images.shape[1], np.float32)
     return zeros, zeros + np.float32(255 if images.dtype == np.uint8 else 1)

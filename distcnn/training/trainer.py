@@ -56,8 +56,8 @@ class Trainer:
     pool: the workers of this rank.
     heartbeat: of this rank.
 
-    The constructor takes a network; without one, it makes the one that the settings name. It raises ConfigError or
-    NetError, the same on every rank.
+    The constructor takes a network; without one, it makes the one that the settings name. It raises ConfigError,
+    NetError or DataError, the same on every rank.
     """
 
     def __init__(self, config: Config, dataset: Dataset, comm: Comm, network: Network | None = None):
@@ -209,6 +209,7 @@ class Trainer:
 
     def repartition(self) -> None:
         """Partition the blocks of every batch among the ranks that `comm` has now."""
+        self.batches.close()
         self.batches = make_batches(self.config, self.dataset, self.comm)
 
     # ---- inside ----
@@ -224,11 +225,21 @@ class Trainer:
         self.heartbeat.beat(COMPUTING)
 
     def _require_all(self, samples: int) -> None:
-        """Raise RuntimeError unless a sum covers the whole batch, as a faulty MPI might leave a rank out."""
+        """Raise an exception, on all ranks, unless a sum covers the whole batch.
+
+        It is the DataError of a rank that could not read its samples, or RuntimeError: a faulty MPI might leave out a
+        rank.
+        """
         size, step = self.config.batch_size, self.steps - self.progress.epoch * self.batches.length
         wanted = min(size, len(self.dataset.train.labels) - step * size)
         if samples != wanted:
+            on_all(self.comm, self._require_data)
             raise RuntimeError(f"a sum over {samples} samples, wanted {wanted}")
+
+    def _require_data(self) -> None:
+        """Raise DataError if this rank could not read its samples."""
+        if self.batches.failure:
+            raise self.batches.failure
 
     def _compile(self) -> object:
         """Return everything that needs compiled kernels, which this compiles or loads."""

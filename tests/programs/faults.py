@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from distcnn import train
+from distcnn.data.stream import units
+from distcnn.data.stream.images import StreamedImages
 from distcnn.network.net import Net
 from distcnn.parallel import world
 from distcnn.parallel.allreduce import GradientAllreduce
@@ -167,7 +169,17 @@ def freeze_once():
         freeze()
 
 
-EVERYWHERE = "nan_weights", "huge_weights", "poison", "failing", "log_step"
+def small_units():
+    """Files are streamed in units of 1 KiB, on all ranks, so that a small file has many."""
+    units.TARGET = 2**10
+
+
+def truncate():
+    """The file of the data is cut."""
+    os.truncate(NOW["trainer"].config.data, 2**14)
+
+
+EVERYWHERE = "small_units", "nan_weights", "huge_weights", "poison", "failing", "log_step"
 ALWAYS = "slow", "log_step", "spurious_always"
 STEPPED = "step", "block", "exchange", "allreduce", "repartition"  # places that belong to a step
 PLACES = {  # before which function it happens, and, if not always, when
@@ -190,6 +202,7 @@ PLACES = {  # before which function it happens, and, if not always, when
     "data": (train, "load_data"),
     "create": (run_folder, "create"),
     "compile": (Trainer, "compile"),
+    "read": (StreamedImages, "read_unit"),
     "finish": (Recorder, "finish"),
     "leave": (world, "_leave"),
 }

@@ -1,0 +1,1 @@
+"""Stream mode: train on files that are larger than memory, of which each rank holds two windows at a time."""

@@ -1,0 +1,47 @@
+"""The memory that the windows of a rank need, and what to do if that is too much."""
+
+from __future__ import annotations
+
+from distcnn.data.stream.images import StreamedImages
+from distcnn.data.stream.order import LEAST
+from distcnn.errors import DataError
+from distcnn.lanes import LANES
+
+WINDOWS = 2  # of each position that are in memory
+LIMIT = 2**30  # bytes of all windows of a rank
+
+
+def require_memory(images: StreamedImages, share: int, positions: int, units: int) -> None:
+    """Raise DataError, with a remedy, if the windows of a rank need more memory than LIMIT.
+
+    share: the block positions of this rank.
+    positions: those of a batch.
+    units: of a window.
+    """
+    row = images.image_bytes
+    unit = row * images.units.largest
+    total = share * WINDOWS * units * unit
+    if total > LIMIT:
+        needed = f"{WINDOWS} windows of {units} units of {unit / 2**20:.1f} MiB for each of {share} blocks"
+        remedy = _remedy(share, positions, unit, row)
+        path = images.source.parts[0].path
+        raise DataError(f"{path}: streaming needs {needed}, {total / 2**30:.1f} GiB on a rank: {remedy}")
+
+
+def _remedy(share: int, positions: int, unit: int, row: int) -> str:
+    """Return how to come below the limit.
+
+    share, positions: as of `require_memory`.
+    unit: bytes of the largest unit.
+    row: bytes of an image.
+    """
+    most = LIMIT // (WINDOWS * LEAST * unit)  # blocks of a rank, with the smallest windows
+    if share <= most:
+        return f"use --window {positions * unit * (LIMIT // (WINDOWS * share * unit))} or less"
+    if most:
+        ranks = f"start at least {-(-positions // most)} ranks"
+        return f"{ranks}, or use --batch-size {LANES * most} or less"
+    rows = LIMIT // (WINDOWS * LEAST * row)
+    if rows:
+        return f"store the images in chunks of at most {rows}, with chunks=({rows}, ...) of h5py's create_dataset"
+    return "use --data-mode memory, or smaller images"
