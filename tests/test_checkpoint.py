@@ -127,7 +127,7 @@ def length_of(number):
         (b"\x89HDF\r\n\x1a\n" + bytes(2000), "not a checkpoint"),
         (b"distcnn checkpoint 2\n", "damaged at its beginning"),
         (b"distcnn checkpoint 3" + signed(b"later")[20:], "format 3"),
-        (length_of(10**18 - 1).ljust(512, b"\0"), "wanted 1000000000000000511"),
+        (length_of(10**18 - 1).ljust(512, b"\0"), "wanted 1,000,000,000,000,000,511"),
         (length_of(10**30).ljust(512, b"\0"), "damaged at its beginning"),
         (signed(b""), "not the state of a run"),
         (signed(b"not HDF5"), "not the state of a run"),

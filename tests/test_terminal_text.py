@@ -88,7 +88,7 @@ def test_commands_print_only_text(tmp_path, run, trained, command, encoding):
     said = done.stdout + done.stderr
     assert "Traceback" not in said
     assert printable(said, lines=True) == said
-    assert ("\\x1b" in said) == (command in ("info", "predict", "missing"))
+    assert ("\\x1b" in said) == (command in ("info", "predict", "evaluate", "missing"))
     assert ("\\u4e8c" if encoding == "ascii" else "二") in said
 
 

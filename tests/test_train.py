@@ -84,6 +84,7 @@ def test_a_run_shows_and_writes_its_course(train):
         "config.toml",
         "curves.png",
         "metrics.jsonl",
+        "network.txt",
     }
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
