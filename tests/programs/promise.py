@@ -31,7 +31,7 @@ from tests.helpers.processors import AVX2
 from tests.programs import aarch64, environments
 from tests.programs.environments import ROOT, Unavailable
 
-SECONDS = 600  # the limit of each way, its installation included
+SECONDS = 600  # the limit of each way, its installation included, and of all emulated ways together
 VERIFY = "-m", "distcnn.verify", "--self"
 FACTS = """
 import platform, distcnn, numba, numpy
@@ -129,16 +129,22 @@ def arm(folder):
     return str(aarch64.install(folder))
 
 
-def attempt(way):
-    """Train in one way, and print its row of the table; return the verdict."""
+def attempt(way, emulation_ends):
+    """Train in one way, and print its row of the table; return the verdict.
+
+    emulation_ends: when emulated ways are given up, by time.monotonic().
+    """
     begin = time.monotonic()
+    end = min(begin + SECONDS, emulation_ends) if way.emulated else begin + SECONDS
     try:
+        if end < begin:
+            raise subprocess.TimeoutExpired(way.name, end - begin)
         python = way.python()
-        verdict, about = (run_tests if way.tests else train)(way, python, begin + SECONDS)
+        verdict, about = (run_tests if way.tests else train)(way, python, end)
     except Unavailable as error:
         verdict, about = SKIPPED, f"not possible here: {error}"
     except subprocess.TimeoutExpired:
-        verdict, about = SKIPPED if way.emulated else FAILED, f"not done within {SECONDS} s"
+        verdict, about = SKIPPED if way.emulated else FAILED, f"not done within {max(0, end - begin):.0f} s"
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         verdict, about = FAILED, str(error)
     print(f"{way.name:<30} {verdict:<10} {time.monotonic() - begin:5.0f} s  {about}", flush=True)
@@ -186,11 +192,15 @@ def main(argv):
         "--venv", default=ROOT / ".venv", type=Path, help="the environment with MPICH [.venv]"
     )
     parser.add_argument("--only", default="", help="only the ways whose names contain this")
+    text = f"the time for all emulated ways together, in seconds [{SECONDS}]"
+    parser.add_argument("--emulation", metavar="SECONDS", default=SECONDS, type=float, help=text)
     options = parser.parse_args(argv)
+    emulation_ends = time.monotonic() + options.emulation
     lists = [[way for way in each if options.only in way.name] for each in ways(options.venv.absolute())]
     print(f"numerics {NUMERICS} promises {PROMISED[NUMERICS]}", flush=True)
+    run = partial(attempt, emulation_ends=emulation_ends)
     with ThreadPoolExecutor(len(lists)) as cores:
-        verdicts = list(chain.from_iterable(cores.map(lambda some: [attempt(way) for way in some], lists)))
+        verdicts = list(chain.from_iterable(cores.map(lambda some: list(map(run, some)), lists)))
     passed = sum(verdict in (SAME, PASSED) for verdict in verdicts)
     failed = sum(verdict in (OTHER, FAILED) for verdict in verdicts)
     print(f"{passed} passed, {failed} failed, {verdicts.count(SKIPPED)} skipped")
