@@ -61,7 +61,7 @@ _DATA = "there is none, because the data determine it"
 _HDF5 = "--test-images and --validation-images name arrays, --data all files of the dataset"
 _INIT = "there is none, because every layer initializes its own weights, from --seed"
 _LOG = "there is none, because every run writes metrics.jsonl and curves.png into its folder"
-_READERS = "there is none, because every rank reads its own samples from memory; --threads is for computing"
+_READERS = "there is none, because every rank reads its own samples by itself; --threads is for computing"
 _MPI = "there is none, because ranks find each other through MPI"
 
 # Advice on names for which distcnn has another option or none; commands give it only if they have the options in it.
