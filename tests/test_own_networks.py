@@ -192,7 +192,8 @@ def test_a_checkpoint_cannot_name_code_to_run(tmp_path, monkeypatch):
 
 MISTAKES = {
     "nonet": "unknown model 'nonet'; wanted one of: alexnet",
-    "lenet": "did you mean lenet5",
+    "lenet": "wanted lenet5",
+    "lenet6": "did you mean lenet5",
     "mynet.py": "names no function; wanted mynet.py:FUNCTION, its functions are .*plain, own",
     "mynet.py:nothing": "has no function nothing; wanted one of its functions: .*plain, own",
     "missing.py:net": "missing.py: No such file or directory; wanted a Python file",
