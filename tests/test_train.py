@@ -166,13 +166,13 @@ def check_refused(done, words, before=()):
 
 
 BAD_DATA = {
-    "channels last": (
-        replaced("train/images", np.zeros((40, 28, 28, 1), np.uint8)),
-        ["channels last", "transpose"],
+    "channels last, which are not known to be channels": (
+        replaced("train/images", np.zeros((40, 28, 28, 13), np.uint8)),
+        ["(40, 28, 28, 13)", "--layout NHWC"],
     ),
-    "16 bits": (
-        replaced("train/images", np.zeros((40, 1, 28, 28), np.uint16)),
-        ["uint16", "uint8 or float32"],
+    "complex": (
+        replaced("train/images", np.zeros((40, 1, 28, 28), np.complex64)),
+        ["complex64", "whole numbers or floats"],
     ),
     "nan": (replaced("train/images", np.full((40, 1, 28, 28), np.nan, np.float32)), ["nan", "finite"]),
     "counts": (replaced("train/labels", np.zeros(39, int)), ["40 images", "39 labels"]),
