@@ -62,6 +62,17 @@ def checkpoints():
     return sorted(Path("a/checkpoints").glob("step-*.h5"))
 
 
+def stop(pid):
+    """Stop a process, and wait until all of its threads have stopped."""
+    os.kill(pid, signal.SIGSTOP)
+    jobs.wait_until(lambda: states(pid) == {"T"})
+
+
+def states(pid):
+    """Return the states of a process's threads, as in `ps`."""
+    return {path.read_text().rpartition(") ")[2][0] for path in Path(f"/proc/{pid}/task").glob("*/stat")}
+
+
 def trainers(job):
     """Return the processes of training that a job has started, in order of their numbers."""
     return [pid for pid in jobs.members(job.name) if b"--epochs" in Path(f"/proc/{pid}/cmdline").read_bytes()]
@@ -95,7 +106,7 @@ def test_the_second_job_is_refused_in_one_line_and_has_changed_nothing():
     os.mkdir("link")
     with started(*TRAIN, *LONG) as job:
         (pid,) = trainers(job)
-        os.kill(pid, signal.SIGSTOP)  # it lives, but changes nothing
+        stop(pid)  # it lives, but changes nothing
         before, since = contents(), json.loads(LOCK.read_text())["since"]
         for words in (*SECOND.values(), [*TRAIN, "--resume", checkpoints()[0]]):
             line = refusal(jobs.run(*words))
@@ -279,7 +290,7 @@ def test_a_job_that_has_lost_the_lock_stops_without_writing(request, ranks):
     words = [jobs.launcher(), "-n", ranks] if ranks else []
     with started(*words, *TRAIN, *LONG) as job:
         for pid in trainers(job):
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
         lock_file.replace(LOCK, other)
         before = contents()
         for pid in trainers(job):

@@ -310,16 +310,17 @@ def test_what_is_not_a_file_is_never_replaced(tmp_path, monkeypatch, make):
 @pytest.mark.parametrize(
     "words",
     [
-        ("distcnn.data", "show", "some.h5", "out.h5", "--force"),
+        ("distcnn.data", "show", "some.h5", "out.png", "--force"),
         ("distcnn.data", "import", "src", "out.h5", "--force"),
         ("distcnn.predict", "run", "--out", "out.h5", "--force"),
     ],
     ids=["show", "import", "predict"],
 )
 def test_commands_refuse_it_in_one_line(run, tmp_path, words):
-    os.mkfifo(tmp_path / "out.h5")
+    out = next(word for word in words if word.startswith("out."))
+    os.mkfifo(tmp_path / out)
     done = run("python", "-m", *words, cwd=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert "out.h5: exists and is not a regular file" in line
-    assert stat.S_ISFIFO((tmp_path / "out.h5").stat().st_mode)
+    assert f"{out}: exists and is not a regular file" in line
+    assert stat.S_ISFIFO((tmp_path / out).stat().st_mode)
