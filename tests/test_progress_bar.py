@@ -9,6 +9,7 @@ import pytest
 
 from distcnn.run.progress_bar import Bar, Lines, Quiet, epoch_line, progress
 from distcnn.system import terminal
+from distcnn.system.terminal_text import ERASE_BELOW
 from tests.helpers import jobs
 
 RECORD = {
@@ -88,8 +89,8 @@ def test_on_a_terminal_there_are_a_bar_and_lines_that_clear_it(screen):
     show("auto", stdout=writer, stderr=writer)
     text = shown()
     assert "epoch 1/2  loss 0.5000  accuracy 75.00%   50%|" in text
-    assert "\x1b[Jepoch 2/2  loss 0.5000  9 samples/s\r\n" in text
-    assert text.endswith("\x1b[Jweights_sha256 abc\r\n")
+    assert ERASE_BELOW + "epoch 2/2  loss 0.5000  9 samples/s\r\n" in text
+    assert text.endswith(ERASE_BELOW + "weights_sha256 abc\r\n")
 
 
 def test_lines_in_a_file_are_plain_with_a_bar_on_the_terminal(screen, tmp_path):
@@ -113,7 +114,7 @@ def test_behind_a_launcher_at_a_terminal_there_is_a_bar(screen, launcher):
     show("auto", launcher, stdout=writer, stderr=writer)
     text = shown()
     assert "50%|" in text
-    assert "\x1b[Jweights_sha256 abc\r\n" in text
+    assert ERASE_BELOW + "weights_sha256 abc\r\n" in text
 
 
 def test_behind_a_launcher_whose_output_is_a_file_there_are_lines(launcher, tmp_path):

@@ -81,6 +81,10 @@ def test_only_commands_lie_loose():
         assert not COMMANDS & set(imports(module)), f"{module} imports a command"
 
 
+def test_no_module_is_long():
+    assert {name for name, path in MODULES.items() if len(path.read_text().splitlines()) > 300} == set()
+
+
 @pytest.mark.parametrize(
     ("who", "never"),
     [

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from distcnn.system.terminal_text import ERASE_BELOW
 from tests.helpers import jobs
 from tests.helpers.screen import Screen
 from tests.helpers.terminals import Terminal
@@ -70,7 +71,7 @@ def test_every_line_stays_when_the_window_is_resized(mpirun, tmp_path, reflows, 
         events = []
         for pause, size in zip(pauses, sizes, strict=True):
             # when the bar below the line of that epoch is drawn:
-            events += [(text, None) for text in (f"\x1b[Jepoch {pause}/", "\x1b[?7l")]
+            events += [(text, None) for text in (f"{ERASE_BELOW}epoch {pause}/", "\x1b[?7l")]
             events += [("\x1b[A", lambda pause=pause, size=size: resized(pause, size))]
         assert terminal.run(*command(3), *pauses, cwd=tmp_path, events=events) == 0, terminal.written
     require_lines(terminal.screen.text(), 3)
@@ -252,6 +253,11 @@ def test_the_emulated_screen_wraps_scrolls_and_reflows():
     screen.feed("\x1b[A\r\x1b[Jx\x1b")
     screen.feed("Dy\x1b[2D\x1b[Az")
     assert screen.text() == ["abcdefg", "hi", "z", " y"]
+    home = Screen(2, 4)
+    home.feed("a\r\nb\x1b[A\r\x1b[J")  # erased from the first corner on
+    assert home.text() == ["a", "b"]
+    home.feed(f"a\r\nb\x1b[A\r{ERASE_BELOW}c")
+    assert home.text() == ["a", "b", "c"]
     cut = Screen(2, 6)
     cut.feed("abcdef")
     cut.resize(2, 3)

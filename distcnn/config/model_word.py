@@ -6,8 +6,7 @@ import os
 import re
 from typing import NamedTuple
 
-FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")  # the name of a function or of a module
 
 
 class ModelWord(NamedTuple):
@@ -41,6 +40,6 @@ class ModelWord(NamedTuple):
 def parse(word: str) -> ModelWord:
     """Return a word for `--model`, taken apart; whether what it names exists is not looked at."""
     source, colon, function = word.rpartition(":")
-    if colon and FUNCTION.fullmatch(function) and (source.endswith(".py") or MODULE.fullmatch(source)):
+    if colon and DOTTED.fullmatch(function) and (source.endswith(".py") or DOTTED.fullmatch(source)):
         return ModelWord(source, function)
     return ModelWord(word)

@@ -137,7 +137,7 @@ def _errors_located(source: str) -> Iterator[None]:
     try:
         yield
     except (Exception, SystemExit) as error:
-        located = user_files.blame(error)
+        located = user_files.as_user_error(error)
         if isinstance(located, ConfigError):
             raise located from None
         raise ConfigError(f"{source}: {type(error).__name__}: {' '.join(str(error).split())}") from None

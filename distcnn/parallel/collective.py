@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from distcnn import errors
 from distcnn.parallel.comm import Comm
-from distcnn.system.user_files import blame
+from distcnn.system.user_files import as_user_error
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 20e-6, 10e-3  # seconds between two checks by a waiting rank
 GROWTH = 1.03  # of the pauses, so that a rank wakes late by at most 3 % of its wait, which delays all ranks
@@ -49,7 +49,7 @@ def on_root(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
         comm.bcast((result, None))  # a result that cannot be pickled raises here, before anything is sent
         return result
     except (Exception, SystemExit) as error:
-        failure = blame(error)
+        failure = as_user_error(error)
         comm.bcast((None, _portable(failure)))
         raise mark_collective(failure) from error.__cause__
 
@@ -65,7 +65,7 @@ def on_all(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
     try:
         result = function(*arguments)
     except Exception as error:
-        failure = blame(error)
+        failure = as_user_error(error)
         if not isinstance(failure, errors.UserError):
             raise
     barrier(comm)

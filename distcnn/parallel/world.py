@@ -33,7 +33,7 @@ from distcnn.system import job_status
 from distcnn.system.hidden_modules import USAGE_ERROR, explanation
 from distcnn.system.signals import INTERRUPTED, interrupts_raise
 from distcnn.system.terminal_text import printable, say
-from distcnn.system.user_files import blame
+from distcnn.system.user_files import as_user_error
 
 __all__ = ["barrier", "mark_collective", "on_all", "on_root", "run", "world"]
 
@@ -117,7 +117,7 @@ def run(main: Callable[[Comm], int | None]) -> NoReturn:
     except failures(comm) as error:
         _end(comm, 1, f"distcnn: {rank_name(comm)} ends, as another rank has died or failed: {error}")
     except BaseException as error:
-        together, cause = comm.size == 1 or collective_rank(error) is not None, blame(_cause(error))
+        together, cause = comm.size == 1 or collective_rank(error) is not None, as_user_error(_cause(error))
         if not (together and isinstance(cause, DistcnnError | SystemExit)):
             _fail(comm, cause, is_remote(error))
         code, message = _verdict(cause)

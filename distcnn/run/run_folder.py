@@ -5,28 +5,26 @@ makes sure that no other job uses the folder, and `create` locks it, and fails i
 """
 
 import os
-import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
 
 from distcnn.config import model_word
 from distcnn.config.settings import Config, Request, option, resumed, validated
 from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
-from distcnn.data.settings import first_file, with_absolute_paths
+from distcnn.data.settings import with_absolute_paths
 from distcnn.errors import CheckpointError, OutputError
 from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint
+from distcnn.run.folder_names import free_folders, holds_run, latest_folder
 from distcnn.run.state import State
 from distcnn.run.trained_data import with_data
 from distcnn.system import job_status
 from distcnn.system.atomic_files import remove_temporaries, write_whole
 from distcnn.system.regular_files import TooLarge, read_regular
 
-TRACES = ("config.toml", "metrics.jsonl", "checkpoints")  # a folder that has any of these holds a run
 FILES = ("config.toml", "metrics.jsonl", "curves.png")  # that are replaced as a whole
 
 Warn = Callable[[str], None]  # called with a message for the user
@@ -93,18 +91,18 @@ def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) ->
 def _new_run(config: Config, require_free: Guard) -> Run:
     """Return a new run, in a folder that holds no run."""
     if config.out is None:
-        return Run(next(_free_folders(config)), config, named=False)
+        return Run(next(free_folders(config)), config, named=False)
     if os.path.isdir(config.out):
         require_free(Path(config.out))
-    if _holds_run(config.out):
+    if holds_run(config.out):
         raise _occupied(config.out)
     return Run(Path(config.out), config)
 
 
 def _resumed_run(request: Request, warn: Warn, require_free: Guard) -> Run:
     """Return the run in --out, or the latest run with this model and data, with its newest good checkpoint."""
-    folder = request.config.out or _latest_folder(request.config)
-    if folder is None or not _holds_run(folder):
+    folder = request.config.out or latest_folder(request.config)
+    if folder is None or not holds_run(folder):
         return _new_run(request.config, require_free)
     require_free(Path(folder))
     steps = checkpoint.steps(Path(folder, "checkpoints"))
@@ -120,7 +118,7 @@ def _resumed_run(request: Request, warn: Warn, require_free: Guard) -> Run:
 def _run_of_checkpoint(request: Request, path: Path, require_free: Guard) -> Run:
     """Return the run to which a checkpoint belongs, or a new run if there is none or --out names another folder."""
     out, home = request.config.out, path.resolve().parent
-    own = home.parent if home.name == "checkpoints" and _holds_run(home.parent) else None
+    own = home.parent if home.name == "checkpoints" and holds_run(home.parent) else None
     if own and (out is None or os.path.realpath(out) == str(own)):
         folder = Path(out or own)
         require_free(folder)
@@ -225,7 +223,7 @@ def _make_folder(run: Run) -> Path:
         run.folder.mkdir(parents=True, exist_ok=True)
         return run.folder
     run.folder.parent.mkdir(parents=True, exist_ok=True)
-    return next(folder for folder in _free_folders(run.config) if _is_made_here(folder))
+    return next(folder for folder in free_folders(run.config) if _is_made_here(folder))
 
 
 def _is_made_here(folder: Path) -> bool:
@@ -248,39 +246,6 @@ def _require_writable(run: Run) -> None:
                 pass
         except OSError as error:
             raise _unwritable(folder, error) from None
-
-
-# ---- names of folders: runs/MODEL-DATA, runs/MODEL-DATA-2, runs/MODEL-DATA-3, ... ----
-
-
-def _name(config: Config) -> str:
-    """Return the name of the first run's folder for this model and data."""
-    return f"{model_word.parse(config.model).title}-{Path(first_file(config) or 'digits').stem}"
-
-
-def _numbered_folders(config: Config) -> list[tuple[int, Path]]:
-    """Return (number, folder) of the existing folders for this model and data: runs/NAME is 1, runs/NAME-2 is 2, ..."""
-    pattern = re.compile(re.escape(_name(config)) + r"(?:-([1-9]\d{0,8}))?")
-    found = [(pattern.fullmatch(path.name), path) for path in Path("runs").glob("*")]
-    return [(int(match[1] or 1), path) for match, path in found if match]
-
-
-def _latest_folder(config: Config) -> Path | None:
-    """Return the folder of the latest run with this model and data, or None."""
-    runs = [(number, path) for number, path in _numbered_folders(config) if _holds_run(path)]
-    return max(runs)[1] if runs else None
-
-
-def _free_folders(config: Config) -> Iterator[Path]:
-    """Yield the paths of folders, without end, after the last folder that exists for this model and data."""
-    last = max((number for number, _ in _numbered_folders(config)), default=0)
-    for number in count(last + 1):
-        yield Path("runs", _name(config) + (f"-{number}" if number > 1 else ""))
-
-
-def _holds_run(folder: str | Path) -> bool:
-    """Return whether a folder holds a run."""
-    return any(os.path.lexists(Path(folder, trace)) for trace in TRACES)
 
 
 def _occupied(folder: str | Path) -> OutputError:

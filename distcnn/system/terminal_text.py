@@ -23,7 +23,10 @@ CONTROLS = (
     "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f\ud800-\udfff"
 )
-ERASE_BELOW = "\x1b[J"  # erases from the cursor on, where at most the progress bar can be
+# Erases from the cursor on, where at most the progress bar can be. All but the cursor's own line is erased from its
+# second column, as erasing everything from the first corner moves the window's lines into the scrollback in some
+# terminals, such as screen and tmux.
+ERASE_BELOW = "\x1b[K\x1b[C\x1b[J\x1b[D"
 UNPRINTABLE = re.compile(f"[{CONTROLS}]")
 UNPRINTABLE_IN_LINES = re.compile(f"(?!\n)[{CONTROLS}]")
 

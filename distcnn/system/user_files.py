@@ -15,7 +15,7 @@ def register(path: str) -> None:
     _files.add(os.path.abspath(path))
 
 
-def blame(error: BaseException) -> BaseException:
+def as_user_error(error: BaseException) -> BaseException:
     """Return a ConfigError that names file and line if an error comes from a file of the user's, else the error itself.
 
     Errors of distcnn itself, such as a layer's about its arguments, are given the place, too, where the user's file

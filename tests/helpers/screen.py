@@ -104,8 +104,13 @@ class Screen:
         match (sequence["private"] or "") + (sequence["final"] or sequence["single"]):
             case "A":
                 self.row = max(0, self.row - max(1, number))
+            case "J" if not number and (self.row, self.column) == (0, 0):  # as GNU screen and tmux do
+                self.lines += [[] for _ in range(self.rows)]
+                self.wrapped += [False] * self.rows
             case "J" | "K" as final if not number:
                 self._erase(at, range(at + 1, len(self.lines)) if final == "J" else ())
+            case "C":
+                self.column = min(self.columns - 1, self.column + max(1, number))
             case "D" if sequence["single"]:
                 self._down()
             case "D":
