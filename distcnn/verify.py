@@ -136,17 +136,20 @@ def verify_promise(comm: Comm) -> int:
     summary, promised = promise.summary(found), promise.PROMISED[NUMERICS]
     if comm.rank == 0:
         print(f"{'all':<12} {summary}")
-        say(
-            f"numerics {NUMERICS}, {counted(comm.size, 'rank')}, {instructions()}: {_judgment(summary, promised)}"
-        )
-    return int(summary != promised)
+        judged = _judgment(found, promised)
+        say(f"numerics {NUMERICS}, {counted(comm.size, 'rank')}, {instructions()}: {judged}")
+    return int(found != promised)
 
 
-def _judgment(summary: str, promised: str) -> str:
-    """Return what the digest over all networks means."""
-    if summary == promised:
+def _judgment(found: dict[str, str], promised: dict[str, str]) -> str:
+    """Return what the digests of all networks mean."""
+    if found == promised:
         return "the bits are those that this version promises"
-    return f"DIFFERENT: this version promises {promised}; please report it with what distcnn --show-versions prints"
+    differ = ", ".join(name for name in found if found[name] != promised.get(name))
+    return (
+        f"DIFFERENT: this version promises {promise.summary(promised)}, and other bits of {differ}; "
+        f"please report it with what distcnn --show-versions prints"
+    )
 
 
 def verify(comm: Comm, options: argparse.Namespace) -> int:
