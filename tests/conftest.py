@@ -10,6 +10,7 @@ marks are pytest-mpi's.
 """
 
 import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -85,6 +86,7 @@ def pytest_addoption(parser):
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     """Take pytest-mpi's place, which would skip what is started here; let only rank 0 print."""
+    _heed_interrupts()
     config.addinivalue_line("markers", "mpirun: a test that starts a job of several ranks")
     config.addinivalue_line("markers", "once: a test of ranks that `make test` runs under one MPI only")
     config.addinivalue_line("markers", "mpi(ranks=(1, 2, 3), timeout=60): a test for any number of ranks")
@@ -190,6 +192,12 @@ def pytest_sessionfinish(session, exitstatus):
     if session.config.option.with_mpi and exitstatus:
         _abort(session.config, "")
     return result
+
+
+def _heed_interrupts():
+    """Let what tests start heed Ctrl-C, also if a shell has made this process ignore it, as in a script's background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _abort(config, message):

@@ -162,3 +162,21 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(run):
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(pid)
+
+
+INTERRUPTED = """
+import subprocess, sys
+HEEDS = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+
+def test_what_is_started_heeds_ctrl_c():
+    assert subprocess.check_output([sys.executable, "-c", HEEDS]) == b"True\\n"
+"""
+
+
+def test_what_tests_start_heeds_ctrl_c(run, planted):
+    """Also if this process ignores it, as in the background of a script."""
+    folder = planted("pass")
+    (folder / "test_planted.py").write_text(INTERRUPTED)
+    words = "sh", "-c", 'trap "" INT; exec "$0" -m pytest', "python"
+    done = run(*words, cwd=folder)
+    assert "1 passed" in done.stdout, jobs.show(done)

@@ -15,22 +15,20 @@ if __name__ == "__main__":
     begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser, add_setting
+from distcnn.config.subcommand import subcommand_main
 from distcnn.data import import_command
 from distcnn.errors import ConfigError, DataError, OutputError
-from distcnn.parallel.world import on_root, run
+from distcnn.parallel.world import run
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say
 
-if TYPE_CHECKING:
-    from distcnn.parallel.comm import Comm
 
-
-def parse(words: list[str]) -> argparse.Namespace:
+def parse(words: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line; its attribute `command` is the function to call with it."""
     description = "Make the file of a dataset, or show what a file contains."
     parser = Parser("python -m distcnn.data", description=description)
@@ -102,16 +100,7 @@ def show(arguments: argparse.Namespace) -> None:
     say(f"wrote {arguments.out}")
 
 
-def main(comm: Comm) -> None:
-    """Run the command on rank 0."""
-
-    def work() -> None:
-        """Parse the command line and call its command."""
-        arguments = parse(sys.argv[1:])
-        arguments.command(arguments)
-
-    on_root(comm, work)
-
+main = subcommand_main(parse)
 
 if __name__ == "__main__":
     run(main)

@@ -8,9 +8,10 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from distcnn.errors import ConfigError, NetError
+from distcnn.errors import NetError
 from distcnn.exchange.onnx_graph import Graph
 from distcnn.exchange.onnx_layers import Arrays, layer_value
+from distcnn.exchange.optional_packages import require_package
 from distcnn.layers import Conv2D, Dense, Flatten
 from distcnn.network.net import Net
 
@@ -86,14 +87,6 @@ def difference(content: bytes, net: Net, softmax: bool, normalize: str) -> float
         powers = np.exp((ours - ours.max(axis=1, keepdims=True)).astype(np.float64))
         ours = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
     return float(np.abs(theirs - ours).max() / max(np.abs(ours).max(), 1e-30))
-
-
-def require_package(name: str) -> None:
-    """Raise ConfigError unless a package is installed."""
-    if find_spec(name) is None:
-        raise ConfigError(
-            f"the package {name} is not installed, which this file needs: pip install 'distcnn[export]'"
-        )
 
 
 def _arrays(net: Net, number: int) -> Arrays:

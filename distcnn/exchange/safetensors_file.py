@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distcnn.exchange.onnx_file import require_package
+from distcnn.exchange.optional_packages import require_package
 from distcnn.layers import BatchNorm2D
 from distcnn.network.net import Net
 
