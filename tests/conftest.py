@@ -195,7 +195,7 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 def _heed_interrupts():
-    """Let what tests start heed Ctrl-C, also if a shell has made this process ignore it, as in a script's background."""
+    """Let what tests start heed Ctrl-C, also if this process ignores it, as in the background of a script."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
