@@ -293,6 +293,50 @@ wrong.compiled
     assert "distcnn: warning" not in done.stderr
 
 
+# ---- the key ----
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Copy distcnn elsewhere; return the folder that holds the copy."""
+    leave_out = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(kernel_cache.PACKAGE, tmp_path / "elsewhere/distcnn", ignore=leave_out)
+    return tmp_path / "elsewhere"
+
+
+def test_a_copy_of_distcnn_uses_the_same_files(run, sound, copied, tmp_path):
+    saved = files(tmp_path / "cache", "*.nb?")
+    before = [path.stat().st_mtime_ns for path in saved]
+    env = {"XDG_CACHE_HOME": tmp_path / "cache", "PYTHONPATH": copied}
+    code = f"import distcnn\nassert distcnn.__file__.startswith({str(copied)!r})\n{COMPUTE}"
+    done = run("python", "-c", code, env=env, cwd=copied)
+    assert (done.stdout, done.stderr) == (sound[0], ""), jobs.show(done)
+    assert files(tmp_path / "cache", "*.nb?") == saved
+    assert [path.stat().st_mtime_ns for path in saved] == before
+
+
+@pytest.mark.parametrize("name", ["kernels/matmul.py", "lanes/sums.py", "numerics/random.py"])
+def test_a_copy_with_another_source_has_a_key_of_its_own(copied, monkeypatch, name):
+    """Also if the same text stands in a file of another name."""
+
+    def key():
+        kernel_cache.sources.cache_clear()
+        return kernel_cache._own_key.__wrapped__()
+
+    monkeypatch.setattr(kernel_cache, "PACKAGE", copied / "distcnn")
+    path = copied / "distcnn" / name
+    try:
+        keys = [key()]
+        path.write_text(path.read_text() + "\n")
+        keys.append(key())
+        path.rename(path.with_name(f"z{path.name}"))
+        keys.append(key())
+    finally:
+        monkeypatch.undo()
+        assert key() == kernel_cache._own_key() == keys[0]
+    assert len(set(keys)) == len(keys)
+
+
 # ---- kernels of a user's own file ----
 
 OWN_KERNEL = """

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import distcnn
+from distcnn.kernels import kernel_cache
 
 pytestmark = pytest.mark.check
 
@@ -103,6 +104,14 @@ def test_what_must_not_know_what(who, never):
             for imported in imports(module):
                 assert imported not in never, f"{module} imports {imported}"
                 assert folder(imported) not in never, f"{module} imports {imported}"
+
+
+def test_the_kernel_cache_knows_all_sources_that_kernels_use():
+    """A kernel's constants and functions come from folders whose files are in the cache's key."""
+    for module in MODULES:
+        if folder(module) in kernel_cache.FOLDERS:
+            for imported in imports(module):
+                assert folder(imported) in {*kernel_cache.FOLDERS, "system", "errors"}, module
 
 
 def test_only_the_world_names_comm_world():
