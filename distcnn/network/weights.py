@@ -8,6 +8,7 @@ import numpy as np
 
 from distcnn.config.types import GLOBAL
 from distcnn.errors import NetError
+from distcnn.kernels.float_mode import ieee_mode, in_ieee_mode
 from distcnn.lanes import aligned
 from distcnn.layers.base import Layer
 from distcnn.layers.declarations import Shape
@@ -54,7 +55,8 @@ class Weights:
         self.arrays = self.layout.views(self.flat)
         names = list(self.arrays)[: self.layout.count]
         self.parameters: Mapping[str, np.ndarray] = MappingProxyType({k: self.arrays[k] for k in names})
-        self.layout.initialize(self.arrays, seed)
+        with ieee_mode():
+            self.layout.initialize(self.arrays, seed)
         self.scale, self.shift = np.ones((2, self.shapes[0][0]), np.float32)
         self.shift[:] = 0
         self.label_smoothing = 0.0
@@ -64,6 +66,7 @@ class Weights:
         """The SHA-256, in hex, of `flat` as little-endian float32."""
         return hashlib.sha256(self.flat.astype("<f4").tobytes()).hexdigest()
 
+    @in_ieee_mode
     def normalize(self, mean: np.ndarray, std: np.ndarray) -> None:
         """Set scale and shift so that they compute (image - mean) / std; mean, std: (c,)."""
         mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)

@@ -16,6 +16,7 @@ from distcnn.data.statistics import channel_statistics
 from distcnn.data.stream.batches import StreamedBatches
 from distcnn.data.wanted import Wanted, words_of
 from distcnn.errors import ConfigError
+from distcnn.kernels.float_mode import compile_kernels, ieee_mode
 from distcnn.layers import Layer
 from distcnn.models.base import Network
 from distcnn.models.networks import check_memory, network_text, read_layers
@@ -24,6 +25,7 @@ from distcnn.network.group_plan import partition_unit
 from distcnn.network.net import Net
 from distcnn.parallel.collective import mark_collective, on_all, on_root
 from distcnn.parallel.comm import Comm
+from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.training.optimizers import OPTIMIZERS
 
 Saved = tuple[str, str]  # a network in its notation, and the name of its checkpoint, for messages
@@ -33,7 +35,9 @@ def load_data(config: Config, comm: Comm) -> Dataset:
     """Return the dataset that the settings name, with the splits that are cut off its training samples. Collective."""
     data, wanted = words_of(config.data) or None, Wanted.of(config)
     splits = config.validation_split, config.seed, config.test_split
-    return load(data, comm, *splits, wanted, config.data_mode)
+    compile_in_turns(comm, compile_kernels)
+    with ieee_mode():
+        return load(data, comm, *splits, wanted, config.data_mode)
 
 
 def make_batches(config: Config, dataset: Dataset, comm: Comm) -> Batches:

@@ -14,6 +14,7 @@ from distcnn.config.types import GLOBAL
 from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged
 from distcnn.kernels import float_mode
+from distcnn.kernels.float_mode import each_in_ieee_mode, in_ieee_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
@@ -47,6 +48,8 @@ T = TypeVar("T")
 class Trainer:
     """Trains a replica. The constructor, `compile`, `step`, `evaluations` and `recompute` are collective.
 
+    Whatever computes with floats, in Python and NumPy too, does so in IEEE arithmetic: see kernels/float_mode.
+
     config: the settings.
     network: the network that is trained.
     dataset: the data; its training split is trained on.
@@ -60,6 +63,7 @@ class Trainer:
     NetError or DataError, the same on every rank.
     """
 
+    @in_ieee_mode
     def __init__(self, config: Config, dataset: Dataset, comm: Comm, network: Network | None = None):
         self.config, self.dataset, self.comm = config, dataset, comm
         sources = code_sources(config.model, config.layers)
@@ -118,8 +122,9 @@ class Trainer:
         """Yield this rank's blocks of every remaining batch; the caller calls `next_epoch` after each epoch."""
         while not self.finished:
             epoch = self.progress.epoch
-            yield from self.batches.epoch(epoch, self.steps - epoch * self.batches.length)
+            yield from each_in_ieee_mode(self.batches.epoch(epoch, self.steps - epoch * self.batches.length))
 
+    @in_ieee_mode
     def step(self, blocks: Sequence[Block], stop: bool = False) -> None:
         """Train on a batch.
 
@@ -147,6 +152,7 @@ class Trainer:
         self.replica.next_epoch()
         self.heartbeat.waited = 0.0
 
+    @in_ieee_mode
     def evaluations(self) -> dict[str, dict[str, float]]:
         """Return the metrics over the validation and test splits, if they exist, by the name of the split."""
         when = f"after step {self.steps}"
