@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from distcnn.system.temporary_folder import same_folder, temporary_folder
 FILE = "arrays.h5"
 NAMES = {split: (f"x_{split}", f"y_{split}") for split in SPLITS}
 
-Pair = tuple[Any, Any]  # images and labels
+Pair = Sequence[Any]  # images and labels
 
 
 def is_pair(data: Any) -> bool:

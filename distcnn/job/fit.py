@@ -27,8 +27,6 @@ from distcnn.models.catalog import MODELS
 from distcnn.network.net import Net
 from distcnn.parallel.collective import CollectiveError, on_root
 from distcnn.parallel.comm import Comm
-from distcnn.run.metrics_log import Metrics
-from distcnn.system.temporary_folder import temporary_folder
 
 LAYERS = "layers"  # stands for a network without a name
 
@@ -77,18 +75,15 @@ def fit(
     Raises the exceptions of `distcnn.errors`, the same on every rank.
     """
     comm = ranks()
-    given = {"epochs": epochs, "out": out and os.fspath(out)} | settings
+    given = {"epochs": epochs, "out": out} | settings
     layers_of = None if isinstance(model, str) else _maker(model)
     given["model"] = _word(model)
     with ExitStack() as stack:
         try:
             sources = {"train": data, "validation": validation, "test": test}
             given |= stack.enter_context(_data(comm, sources, given))
-            if not out:
-                given["out"] = on_root(comm, lambda: str(stack.enter_context(temporary_folder()) / "run"))
-            job = Job(request_of(given), layers_of, callback=callback)
-            ended = run_job(comm, job)
-            return _result(comm, ended, bool(out))
+            job = Job(request_of(given), layers_of, callback=callback, writes=out is not None)
+            return _result(run_job(comm, job))
         except CollectiveError as error:
             cause: Any = error.cause
             cause.collective_rank, cause.is_remote = error.collective_rank, error.is_remote
@@ -143,14 +138,12 @@ def _data(comm: Comm, data: Mapping[str, Any], given: Mapping[str, Any]) -> Iter
         yield on_root(comm, named, sources, wanted)
 
 
-def _result(comm: Comm, ended: Ended, has_folder: bool) -> TrainedRun:
-    """Return the result of a job that has ended. Collective."""
+def _result(ended: Ended) -> TrainedRun:
+    """Return the result of a job that has ended."""
     trainer, run = ended.trainer, ended.run
-    history = on_root(comm, Metrics(run.metrics).records)
-    config = run.config
-    shape = trainer.net.input_shape
+    config, shape = run.config, trainer.net.input_shape
     net = Net(trainer.network.layers, shape, config.seed, config.conv, config.norm_group)
     net.weights[:] = trainer.replica.ema.result
     net.normalize(trainer.replica.mean, trainer.replica.std)
-    folder = run.folder if has_folder else None
-    return TrainedRun(net, history, trainer.digest, trainer.dataset.classes, folder, ended.stopped)
+    folder = run.folder if run.written else None
+    return TrainedRun(net, ended.history, trainer.digest, trainer.dataset.classes, folder, ended.stopped)

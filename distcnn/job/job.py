@@ -38,6 +38,7 @@ class Job:
     layers_of: makes the layers of the network, on every rank; None: the settings name the network.
     start: the weights to begin with; None: those that the seed gives.
     callback: called after each epoch, on every rank.
+    writes: whether there is a run's folder; otherwise nothing is written.
     is_command: whether a command runs it, whose last line is the digest.
     """
 
@@ -45,4 +46,5 @@ class Job:
     layers_of: LayersOf | None = None
     start: Start | None = None
     callback: Callback | None = None
+    writes: bool = True
     is_command: bool = False

@@ -55,7 +55,10 @@ def find(comm: Comm, job: Job, require_free: Guard = leave_unguarded) -> tuple[R
     request = job.request
     if not job.layers_of:
         on_root(comm, models.check, request.config.model)
-    run = on_root(comm, run_folder.find, request, warn, require_free)
+    if job.writes:
+        run = on_root(comm, run_folder.find, request, warn, require_free)
+    else:
+        run = on_root(comm, run_folder.unwritten, request)
     on_root(comm, check_consistency, run.config)
     dataset = load_data(run.config, comm)
     run = replace(run, config=replace(run.config, data_mode=dataset.mode))
@@ -83,7 +86,9 @@ def network_of(comm: Comm, job: Job, run: Run, dataset: Dataset) -> Network:
 
 
 def create(comm: Comm, run: Run, network: str, lock: RunLock) -> Run:
-    """Make the run's folder, and return the Run; if ranks fail meanwhile, repeat it with the others."""
+    """Make the run's folder, if there is to be one, and return the Run; if ranks fail meanwhile, the others repeat it."""
+    if not run.written:
+        return run
     attempts = count()
 
     def attempt() -> Run:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from distcnn.config import model_word
 from distcnn.config.settings import Config
 from distcnn.data.summary import understood
-from distcnn.job.callback import EpochCallback
+from distcnn.job.callback import EpochCallback, Record
 from distcnn.job.job import Job
 from distcnn.job.loop import enough_steps, train
 from distcnn.job.prepare import create, make_lock, prepare
@@ -19,6 +19,7 @@ from distcnn.parallel.retry import retry_on_rank_failure
 from distcnn.resilience.recovery import Recovery
 from distcnn.resilience.replica_check import Replicas
 from distcnn.resilience.watchdog import Watchdog
+from distcnn.run.metrics_log import Metrics
 from distcnn.run.recorder import Recorder
 from distcnn.run.run_folder import Run
 from distcnn.run.run_lock import RunLock
@@ -34,12 +35,14 @@ class Ended:
 
     run: its folder and settings.
     trainer: holds the trained net.
-    stopped: whether a request has stopped it before the last epoch.
+    history: the records of its metrics, the same on every rank.
+    stopped: whether a request, or the callback, has stopped it before the last epoch.
     """
 
     run: Run
     trainer: Trainer
-    stopped: bool
+    history: list[Record]
+    stopped: bool = False
 
 
 def run_job(comm: Comm, job: Job) -> Ended:
@@ -48,17 +51,17 @@ def run_job(comm: Comm, job: Job) -> Ended:
         run, trainer = retry_on_rank_failure(comm, prepare, comm, job, lock)
         if trainer.finished or enough_steps(trainer, run.config):
             report_finished(run, trainer, job)
-            return Ended(run, trainer, stopped=False)
+            return Ended(run, trainer, on_root(comm, Metrics(run.metrics).records))
         run = create(comm, run, trainer.network.text, lock)
         trainer.repartition()  # as ranks may have failed since the trainer was made
         try:
-            return Ended(run, trainer, train_in(run, trainer, lock, job))
+            return train_in(run, trainer, lock, job)
         finally:
             trainer.close()
 
 
-def train_in(run: Run, trainer: Trainer, lock: RunLock, job: Job) -> bool:
-    """Train and write to the run's folder, with recovery from failures; return whether a request stopped training."""
+def train_in(run: Run, trainer: Trainer, lock: RunLock, job: Job) -> Ended:
+    """Train and write to the run's folder, with recovery from failures; return what has become of the job."""
     comm, heartbeat, data = trainer.comm, trainer.heartbeat, trainer.dataset
     watchdog, replicas = (
         Watchdog(heartbeat, comm.size, hang_timeout(run.config, job, comm)),
@@ -67,19 +70,20 @@ def train_in(run: Run, trainer: Trainer, lock: RunLock, job: Job) -> bool:
     callback = EpochCallback(comm, heartbeat, job.callback)
     recorder = Recorder(run, comm, heartbeat, lock, data.name, len(data.train.labels), trainer.progress)
 
-    def work() -> bool:
+    def work() -> Ended:
         heartbeat.beat(IDLE)
         trainer.compile()
         barrier(comm)  # waits for the ranks that still load kernels
         recorder.start()
-        stop_requested = train(trainer, replicas, recorder, stop, callback)
+        stopped = train(trainer, replicas, recorder, stop, callback)
         heartbeat.beat(WRITING)
         recorder.finish()
         if job.is_command:
             print_digest(trainer)
         heartbeat.beat(WAITING)
         on_root(comm, recorder.require_saved)
-        return stop_requested
+        history = [] if job.is_command else on_root(comm, recorder.metrics.records)
+        return Ended(run, trainer, history, stopped)
 
     with StopRequest(run.config.max_time).listening() as stop, watchdog.watching():
         try:
@@ -117,10 +121,11 @@ def title(run: Run, trainer: Trainer) -> str:
     model = model_word.parse(run.config.model).title
     images, classes = trainer.dataset.train.images, counted(len(trainer.dataset.classes), "class")
     shape, ranks = " x ".join(map(str, images.shape[1:])), counted(trainer.comm.size, "rank")
-    where = f"from step {trainer.steps} in {run.folder}" if trainer.steps else f"in {run.folder}"
+    since = f", from step {trainer.steps}" if trainer.steps else ","
+    where = f"{since} in {run.folder}" if run.written else ""
     return (
         f"{model}, {counted(trainer.net.trained, 'parameter')}, on {trainer.dataset.name}: "
-        f"{counted(len(images), 'image')} {shape}, {classes}; {ranks}, {where}"
+        f"{counted(len(images), 'image')} {shape}, {classes}; {ranks}{where}"
     )
 
 
