@@ -8,7 +8,7 @@ from distcnn.data.expected import Expected
 from distcnn.data.images import Images, load_images
 from distcnn.data.splits import Split
 from distcnn.errors import DataError, NetError
-from distcnn.job.call import called
+from distcnn.job.call import call
 from distcnn.job.sources import in_files
 from distcnn.network.net import Net
 from distcnn.parallel.collective import mark_collective, on_all
@@ -36,7 +36,12 @@ def measure(net: Net, data: Any, seen: Seen) -> dict[str, float]:
     data: arrays (x, y), or paths of files.
     seen: the images on which the net was trained.
     """
-    with called() as comm, in_files(comm, {"test": data}) as sources:
+    return call(_measure, net, data, seen)
+
+
+def _measure(comm: Comm, net: Net, data: Any, seen: Seen) -> dict[str, float]:
+    """Do what `measure` says."""
+    with in_files(comm, {"test": data}) as sources:
         _require_same(comm, net)
         expected = Expected(shape=seen.input_shape, classes=seen.classes or None)
         images = load_images(sources["test"], comm, None, expected)

@@ -13,7 +13,7 @@ from distcnn.data.wanted import OPTIONS, Wanted
 from distcnn.errors import DataError
 from distcnn.job.arrays import is_pair, written
 from distcnn.job.request import request_of
-from distcnn.parallel.collective import on_all, on_root
+from distcnn.parallel.collective import mark_collective, on_all, on_root
 from distcnn.parallel.comm import Comm
 
 Sources = dict[str, tuple[str, ...]]  # the paths of files by split
@@ -41,6 +41,8 @@ def in_files(comm: Comm, data: Mapping[str, Any]) -> Iterator[Sources]:
     """
     pairs = {split: each for split, each in data.items() if is_pair(each)}
     others = {split: each for split, each in data.items() if each is not None and split not in pairs}
+    if any(each != [*pairs] for each in comm.allgather([*pairs])):
+        raise mark_collective(DataError("some ranks have arrays, others paths: give the same on every rank"))
     sources = on_all(comm, lambda: {split: paths_of(each) for split, each in others.items()})
     if not pairs:
         yield sources
