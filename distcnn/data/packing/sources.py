@@ -48,7 +48,7 @@ def _is_read_in_place(path: str) -> bool:
     """Return whether a source is an HDF5 file, but not of MATLAB, nor of images that are encoded one by one."""
     if not os.path.isfile(path) or path.lower().endswith(".mat") or not h5py.is_hdf5(path):
         return False
-    images = [each for each in candidates(path) if each.kind == IMAGES]
+    images = [each for each in candidates(path, has_names=True) if each.kind == IMAGES]
     encoded = [each for each in images if each.found.dtype in (TEXT, OBJECTS)]
     return not encoded or len(encoded) < len(images)
 
