@@ -1,6 +1,7 @@
 """The command `python -m distcnn.data`: make the file of a dataset, or show what a file contains.
 
 python -m distcnn.data import SOURCE OUT.h5    from a folder or an archive; --help lists the formats
+python -m distcnn.data pack SOURCE... OUT.h5   in chunks that suit streaming; mpirun -n 8 does it on eight ranks
 python -m distcnn.data info FILE.h5 [...]      exit code 2 if something is wrong with the files
 python -m distcnn.data show FILE.h5 OUT.png    samples and their classes; with --augment LIST as training distorts them
 """
@@ -19,9 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distcnn.config.augment_spec import NONE, read
-from distcnn.config.parser import Parser, add_setting
+from distcnn.config.parser import Parser
 from distcnn.config.subcommand import subcommand_main
-from distcnn.data import import_command
+from distcnn.data import import_command, pack_command
+from distcnn.data.data_options import add_data_options
 from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import run
 from distcnn.system.counts import counted
@@ -32,8 +34,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line; its attribute `command` is the function to call with it."""
     description = "Make the file of a dataset, or show what a file contains."
     parser = Parser("python -m distcnn.data", description=description)
-    commands = parser.add_subparsers(required=True, metavar="import|info|show")
+    commands = parser.add_subparsers(required=True, metavar="import|pack|info|show")
     import_command.add(commands)
+    pack_command.add(commands)
     _add_info(commands)
     _add_show(commands)
     return parser.parse_args(words)
@@ -42,17 +45,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
 def _add_info(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("info", help="print what a file contains and what is wrong with it")
     command.add_argument("files", metavar="FILE.h5", nargs="+", help="the files of a dataset")
-    _add_data_options(command)
+    add_data_options(command)
     command.set_defaults(command=info)
-
-
-def _add_data_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that say which arrays of the files hold what, as training has them."""
-    for split in ("", "test_", "validation_"):
-        for kind in ("images", "labels"):
-            add_setting(command, f"{split}{kind}", f"the {split.replace('_', ' ') or 'training '}{kind}")
-    add_setting(command, "layout", "the axes of the images as they are stored, such as NHWC")
-    add_setting(command, "map_labels", "make a class of each value of the labels")
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:
@@ -64,7 +58,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     augment = "also draw the samples as training with this option distorts them"
     command.add_argument("--augment", metavar="LIST", default=NONE, help=augment)
     command.add_argument("--force", action="store_true", help="replace OUT.png if it exists")
-    _add_data_options(command)
+    add_data_options(command)
     command.set_defaults(command=show)
 
 

@@ -60,9 +60,22 @@ def read_images(array: ImageArray, target: np.ndarray) -> None:
         step = _step(dataset, array.axes.sample)
         for start in range(array.start, array.stop, step):
             stop = min(start + step, array.stop)
-            index = [slice(None)] * len(array.shape)
-            index[array.axes.sample] = slice(start, stop)
-            target[start - array.start : stop - array.start] = array.rows(dataset[tuple(index)])
+            target[start - array.start : stop - array.start] = array.rows(
+                dataset[_samples(array, start, stop)]
+            )
+
+
+def read_stored(array: ImageArray) -> np.ndarray:
+    """Return an array of images, or the rows of one, as they are stored, all at once."""
+    with open_hdf5(array.file, (array.path,)) as file:
+        return file[array.path][_samples(array, array.start, array.stop)]
+
+
+def _samples(array: ImageArray, start: int, stop: int) -> tuple[slice, ...]:
+    """Return the index of samples [start, stop) in an array as it is stored."""
+    index = [slice(None)] * len(array.shape)
+    index[array.axes.sample] = slice(start, stop)
+    return tuple(index)
 
 
 def read_labels(array: Array) -> np.ndarray:

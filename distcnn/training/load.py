@@ -12,9 +12,10 @@ import numpy as np
 from distcnn.config.parser import Parser
 from distcnn.config.settings import Config
 from distcnn.config.toml import from_toml
-from distcnn.config.types import AUTO
+from distcnn.config.types import AUTO, STREAM
 from distcnn.data.dataset import Dataset, Split, load
 from distcnn.data.expected import Expected
+from distcnn.data.stream.source import can_be_streamed
 from distcnn.data.wanted import Wanted
 from distcnn.errors import CheckpointError, ConfigError, DataError
 from distcnn.kernels import float_mode
@@ -204,11 +205,13 @@ def load_split(
 def load_other(config: Config, state: State, comm: Comm, data: Sequence[str]) -> Dataset:
     """Return the dataset in other files than those of the training, which may hold the same data. Collective."""
     expected = expected_by(config, state)
-    wanted, _ = on_root(comm, expected.way, data, lambda found: "train" in found.splits)
+    wanted, found = on_root(comm, expected.way, data, lambda found: "train" in found.splits)
     cuts = config.validation_split or config.test_split
-    mode = (
-        config.data_mode if cuts else AUTO
-    )  # other data may need the other mode; only what is cut depends on it
+    # Other data may need the other mode. Only what is cut off the data of the training depends on it.
+    streamed = (
+        on_root(comm, can_be_streamed, found.splits["train"].images) if "train" in found.splits else True
+    )
+    mode = config.data_mode if cuts and (config.data_mode != STREAM or streamed) else AUTO
     dataset = load(data, comm, wanted=wanted, mode=mode)
     if cuts and dataset.fingerprint == state.data_fingerprint:  # of other data, training has used nothing
         dataset = load(data, comm, config.validation_split, config.seed, config.test_split, wanted, mode)

@@ -35,7 +35,7 @@ def write(path: str | Path, samples: Samples) -> None:
 
     The arrays are contiguous and not compressed, so that reading MNIST takes 30 ms.
     """
-    _check_classes(samples.classes)
+    check_classes(samples.classes)
     with atomic_file(path) as whole, h5py.File(whole, "w") as file:
         file.attrs["classes"] = samples.classes
         for name, text in samples.attributes.items():
@@ -44,21 +44,21 @@ def write(path: str | Path, samples: Samples) -> None:
             file[f"{split}/images"] = images
             if labels is not None:
                 file[f"{split}/labels"] = labels
-        if (sealed := _sealed(samples)) is not None:
-            file["train"].attrs["seal"] = seal(digest(sealed).hex(), samples.classes)
+        if (sealed := seal_of(samples)) is not None:
+            file["train"].attrs["seal"] = sealed
 
 
-def _sealed(samples: Samples) -> dict[str, np.ndarray] | None:
-    """Return the arrays that the seal covers, which are those that training reads; None if it reads others, too."""
+def seal_of(samples: Samples) -> str | None:
+    """Return the seal of samples, over the arrays that training reads; None if it reads others, too."""
     arrays: dict[str, np.ndarray] = {}
     for split, (images, labels) in samples.splits.items():
         if split not in SEALED or labels is None:
             return None
         arrays |= {f"{split}/images": images, f"{split}/labels": labels.astype(np.int32)}
-    return arrays
+    return seal(digest(arrays).hex(), samples.classes)
 
 
-def _check_classes(classes: tuple[str, ...]) -> None:
+def check_classes(classes: tuple[str, ...]) -> None:
     """Raise DataError for a name that HDF5 cannot hold: not in UTF-8, as surrogates say, or with a null character."""
     for name in classes:
         if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):
