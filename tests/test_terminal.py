@@ -160,6 +160,10 @@ def test_inside_tmux(mpirun, tmp_path):
         finished(*server, "resize-window", "-x", 40, "-y", 8)
         (tmp_path / "20").touch()
         finished(*server, "wait-for", "ended")
+        count = sum(len(spoken(rank)) for rank in range(3))
+        jobs.wait_until(
+            lambda: len(finished(*capture).rstrip().splitlines()) >= count
+        )  # it may show more later
         shown = finished(*capture).rstrip().splitlines()
     finally:
         finished(*server, "kill-server")
@@ -171,7 +175,12 @@ def test_inside_screen(mpirun, tmp_path):
     shown, folder = tmp_path / "shown", tmp_path / "sockets"
     folder.mkdir(mode=0o700)
     (tmp_path / "rc").write_text("defscrollback 1000\n")
-    (tmp_path / "script").write_text(f"{typed(3)}\n{screen} -X hardcopy -h {shown}\n")
+    count = sum(len(spoken(rank)) for rank in range(3))
+    copied = (
+        f"{screen} -X hardcopy -h {shown}; [ -e {shown} ] && [ $(grep -c . {shown}) -ge {count} ] && break"
+    )
+    # screen obeys later, perhaps after the end of the script, or before it has shown everything:
+    (tmp_path / "script").write_text(f"{typed(3)}\nfor k in {{1..999}}; do {copied}; sleep 0.05; done\n")
     words = screen, "-D", "-m", "-c", tmp_path / "rc", "bash", tmp_path / "script"
     done = jobs.run(*words, env={"SCREENDIR": folder, "TERM": "xterm"})
     assert done.returncode == 0, jobs.show(done)
