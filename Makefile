@@ -3,6 +3,7 @@
 # make test:  install and run all tests, under MPICH and under Open MPI.
 # make promise: train in every way that this machine can, on both MPIs, on AArch64, with the oldest and newest
 #             dependencies and more, and print a table of whether the bits are the same.
+# make promise-aarch64: the part of it that is emulated, with a low priority.
 # make test-oldest: the tests of make check with the lowest versions that pyproject.toml allows.
 # make bench: install and measure, compared with PyTorch and ONNX Runtime; results go to benchmarks/results.
 #             python benchmarks/draw.py then renews docs/benchmarks.md and the rows in README.md.

@@ -123,7 +123,7 @@ def installed(tmp_path_factory, request):
     for name in ("pyproject.toml", "README.md", "LICENSE", "distcnn"):
         (clone / name).symlink_to(jobs.ROOT / name)
     done = subprocess.run(
-        [sys.executable, "-c", wheel, folder], cwd=clone, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", wheel, folder], cwd=clone, capture_output=True, text=True, timeout=jobs.LIMIT
     )
     assert done.returncode == 0, done.stderr
     site = next(folder.glob("lib/python3*/site-packages"))

@@ -75,7 +75,7 @@ def alive(pid: str) -> bool:
 def test_failure_of_one_rank_is_reported(run, mpirun, planted, name):
     body, report = FAILURES[name]
     folder = planted(body, timeout=2 if name == "hang" else 60)
-    done = run("python", "-m", "pytest", "-k", "2-ranks", cwd=folder, timeout=90)
+    done = run("python", "-m", "pytest", "-k", "2-ranks", cwd=folder)
     assert done.returncode == 1, done.stdout
     assert report in done.stdout
     assert "1 failed" in done.stdout
@@ -96,7 +96,7 @@ def test_a_failure_in_a_batch_is_that_of_one_test(run, mpirun, planted):
     """A test that ends the job fails; those before it have passed, those after it run in another job."""
     folder = planted("pass")
     (folder / "test_planted.py").write_text(SEVERAL)
-    done = run("python", "-m", "pytest", "-v", "-rN", cwd=folder, timeout=60)
+    done = run("python", "-m", "pytest", "-v", "-rN", cwd=folder)
     assert "3 failed, 3 passed, 1 skipped" in done.stdout, done.stdout
     found = {
         "FAILED": ("death", "hang", "failure"),

@@ -77,7 +77,7 @@ class Reader:
         module = CALLED.get(" ".join(words[:3]))
         if module and not self.package and "--version" not in words:
             return self.here(module, *words[3:])
-        return self.run(*words, cwd=self.folder, env=self.env, timeout=240)
+        return self.run(*words, cwd=self.folder, env=self.env)
 
     def text(self, block):
         """Compare a block of text with what the last block of commands has printed."""
@@ -91,7 +91,7 @@ class Reader:
         if self.package:
             snippet = self.folder / f"line_{block.line}.py"
             snippet.write_text(block.text)
-            done = self.run("python", snippet, cwd=self.folder, env=self.env, timeout=240)
+            done = self.run("python", snippet, cwd=self.folder, env=self.env)
             assert done.returncode == 0, f"{block}:\n{done.stdout}\n{done.stderr}"
         else:
             exec(compile(block.text, str(block), "exec"), self.names)

@@ -34,7 +34,7 @@ runpy.run_module("distcnn.verify", run_name="__main__")
 @pytest.mark.slow
 def test_the_promise_is_kept(run, request, ranks):
     mpirun = request.getfixturevalue("mpirun") if ranks else None
-    done = mpirun(ranks, *VERIFY, timeout=300) if ranks else run(*VERIFY, timeout=300)
+    done = mpirun(ranks, *VERIFY) if ranks else run(*VERIFY)
     assert done.returncode == 0, jobs.show(done)
     *lines, last = done.stdout.splitlines()
     found = dict(line.split() for line in lines)
@@ -46,7 +46,7 @@ def test_the_promise_is_kept(run, request, ranks):
 
 
 def test_other_bits_are_told(run):
-    done = run("python", "-c", BROKEN, "--self", timeout=180)
+    done = run("python", "-c", BROKEN, "--self")
     assert done.returncode == 1, jobs.show(done)
     promised = summary({"lenet5": "0" * 64})
     words = f"DIFFERENT: this version promises {promised}, and other bits of lenet5; "

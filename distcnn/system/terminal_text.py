@@ -3,7 +3,7 @@
 Class names come from datasets, file names from archives, host names from other machines. A terminal obeys control
 characters in them: it could clear the screen, forge a line, or fill the clipboard.
 
-Lines go directly to the terminal that shows them, if there is one, in one write each, as the progress bar does: see
+Lines go directly to the terminal that shows them, if there is one, each as a whole, as the progress bar does: see
 `terminal`.
 """
 
@@ -71,7 +71,7 @@ def _on_terminal(text: str, stream: TextIO) -> str:
     stream.flush()  # what was printed before
     encoding = stream.encoding or "utf-8"
     try:
-        return terminal.write(found, (ERASE_BELOW + text).encode(encoding)).decode(encoding, "replace")
+        return terminal.write_whole(found, (ERASE_BELOW + text).encode(encoding)).decode(encoding, "replace")
     finally:
         os.close(found)
 

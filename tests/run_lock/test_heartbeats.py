@@ -78,3 +78,20 @@ def test_an_error_of_the_disk_is_one_warning(monkeypatch):
         (warning,) = one.warnings
         assert "Input/output error" in warning
         assert "training continues" in warning
+
+
+def test_a_lock_that_another_job_gets_during_a_beat_is_lost_and_not_touched(monkeypatch):
+    """The holder was stopped between reading its lock and giving it a new time."""
+    utime, path = os.utime, Path("a", NAME)
+
+    def late(*arguments, **keywords):
+        monkeypatch.setattr(os, "utime", utime)
+        lock_file.replace(path, record(elsewhere()))
+        utime(path, (5, 5))
+        utime(*arguments, **keywords)
+
+    with lock() as one:
+        one.hold("a")
+        monkeypatch.setattr(os, "utime", late)
+        assert not one.check()
+        assert os.stat(path).st_mtime == 5
