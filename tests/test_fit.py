@@ -22,8 +22,8 @@ from tests.helpers.digests import digest
 
 LAYERS = [MaxPool2D(2), Flatten(), Dense(12), ReLU(), Dense(3)]
 NETWORK = "MaxPool2D(2)\nFlatten()\nDense(12)\nReLU()\nDense(3)\n"
-SHORT = {"epochs": 3, "batch_size": 32, "progress": "none"}
-WORDS = "--epochs", 3, "--batch-size", 32, "--progress", "none", "--model", "network.txt"
+SHORT = {"epochs": 3, "batch_size": 48, "progress": "none"}
+WORDS = "--epochs", 3, "--batch-size", 48, "--progress", "none", "--model", "network.txt"
 NAMES = np.array(["ant", "bee", "cat"])
 
 
@@ -73,7 +73,7 @@ def test_arrays_files_and_the_command_line_have_one_digest(comm, call, folder):
         assert Path("made/network.txt").read_text() == NETWORK
         named = distcnn.fit("network.txt", data=["data.h5"], out="named", **SHORT)
         assert [each.pop("samples_per_second") > 0 for each in named.history] == [True] * 3
-        assert [each["step"] for each in named.history] == [4, 8, 12]
+        assert [each["step"] for each in named.history] == [3, 6, 9]
         assert named.digest == wanted
     assert sorted(os.listdir()) == sorted(
         ["command", "data.h5", "network.txt", *["made", "named"] * (comm.size == 1)]
@@ -121,7 +121,7 @@ def test_ranks_with_different_arguments_are_found(comm):
         with pytest.raises(UserError, match=message):
             fit(**arguments)
     with pytest.raises(ConfigError, match="the model on rank 1 is not that on rank 0"):
-        distcnn.fit([*LAYERS[:1], *LAYERS[1 + 2 * comm.rank :]], data=(X, Y))
+        distcnn.fit([*LAYERS[:3], *LAYERS[3 + comm.rank :]], data=(X, Y))
     net = Net(LAYERS, (3, 8, 8), seed=comm.rank)
     for use in net.evaluate, net.fit:
         with pytest.raises(ConfigError, match=r"weights is .* on rank 1, but .* on rank 0"):
@@ -139,8 +139,8 @@ def test_a_net_is_trained_in_place_and_evaluated(comm):
     right = NAMES[net.predict(XV.transpose(0, 3, 1, 2)).argmax(1)] == YV
     assert found["accuracy"] == right.mean()
     scale = net.scale.copy()
-    again = net.fit(X + 1, Y, **SHORT)
-    assert again[0]["train_loss"] < first[0]["train_loss"] / 2
+    again = net.fit(X + 0.1, Y, **SHORT)
+    assert again[0]["train_loss"] < first[-1]["train_loss"]
     assert (net.scale == scale).all()
 
 
@@ -240,11 +240,11 @@ def test_splits_come_from_paths_and_arrays_in_any_mixture(tmp_path, monkeypatch)
 def test_a_run_in_a_folder_is_resumed_with_the_same_arrays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     wanted = fit(data=(X, Y)).digest
-    stopped = fit(data=(X, Y), out="run", max_steps=6)
+    stopped = fit(data=(X, Y), out="run", max_steps=5)
     assert not stopped.stopped
     resumed = fit(data=(X, Y), out=Path("run"), resume="auto")
     assert resumed.digest == wanted
-    assert [each["step"] for each in resumed.history] == [4, 6, 8, 12]
+    assert [each["step"] for each in resumed.history] == [3, 5, 6, 9]
     finished = fit(data=(X, Y), out="run", resume="auto")
     assert (finished.digest, finished.history) == (wanted, resumed.history)
 

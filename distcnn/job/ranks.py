@@ -21,7 +21,8 @@ from distcnn.system.terminal_text import printable, say
 
 # The variables in which launchers, known to `world` or not, say that they have started a process.
 LAUNCHED = re.compile("(PMI|PMIX|PALS|FLUX|MV2|ALPS|MPI|OMPI_COMM_WORLD|SLURM_STEP)_.*")
-PAUSE = 2.0  # seconds that a rank waits for the one that prints an exception which both have
+PAUSE = 2.0  # seconds that a rank waits for rank 0, which may have the same exception, and prints it
+LONG_PAUSE = 60.0  # seconds that a rank waits for the one that has this exception for sure, and prints it
 
 
 @cache
@@ -53,7 +54,7 @@ def end_program(
     code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
     origin = collective_rank(error)
     if comm.rank != (origin or 0):
-        time.sleep(PAUSE)
+        time.sleep(PAUSE if origin is None else LONG_PAUSE)
     what = "" if code == INTERRUPTED else "".join(traceback.format_exception(kind, error, place))
     message = what + printable(f"distcnn: {rank_name(comm)} failed")
     if isinstance(comm, UlfmComm) and origin is None:  # the others go on without this rank
