@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +19,11 @@ from distcnn.data.wanted import Wanted, words_of
 from distcnn.errors import ConfigError
 from distcnn.layers import Layer
 from distcnn.models.base import Network
-from distcnn.models.networks import check_memory, network_text, read_layers
+from distcnn.models.networks import check_memory, network_of, network_text, read_layers
 from distcnn.models.user_code import source_hashes
 from distcnn.network.group_plan import partition_unit
 from distcnn.network.net import Net
-from distcnn.parallel.collective import mark_collective, on_all, on_root
+from distcnn.parallel.collective import mark_collective, on_all, on_root, together
 from distcnn.parallel.comm import Comm
 from distcnn.training.optimizers import OPTIMIZERS
 
@@ -66,6 +67,21 @@ def find_network(
         found = f"the code of {', '.join(hashes)} differs between nodes"
         raise mark_collective(ConfigError(f"{found}: put one copy where all nodes can read it"))
     return Network(text, layers, hashes)
+
+
+def given_network(layers_of: Callable[..., Any], dataset: Dataset, comm: Comm) -> Network:
+    """Return the network of layers that every rank makes in its own process. Collective.
+
+    layers_of: called with the shape (c, h, w) of the images and the number of classes.
+    """
+    shape, classes = dataset.train.images.shape[1:], len(dataset.classes)
+    network = on_all(comm, network_of, together(comm, layers_of, shape, classes), shape, classes)
+    found = comm.allgather((network.text, network.user_code))
+    other = next((rank for rank, each in enumerate(found) if each != found[0]), None)
+    if other is not None:
+        what = f"the model on rank {other} is not that on rank 0"
+        raise mark_collective(ConfigError(f"{what}: make the same one on every rank"))
+    return network
 
 
 def require_memory(

@@ -212,6 +212,11 @@ class Trainer:
         self.batches.close()
         self.batches = make_batches(self.config, self.dataset, self.comm)
 
+    def close(self) -> None:
+        """End the threads of this rank's workers and of its batches; the net stays."""
+        self.pool.close()
+        self.batches.close()
+
     # ---- inside ----
 
     def _before_group(self, blocks: Sequence[Block]) -> None:
