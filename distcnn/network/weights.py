@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -50,14 +51,27 @@ class Weights:
         memory.require(self.layers, memory.of_net(counts, self.shapes))
         self.layers = [layer.using(conv) for layer in self.layers]
         self.layout = ParameterLayout(self.layers, self.shapes, parameter_specs, statistic_specs)
-        self.flat = aligned((self.layout.size,))
-        self.arrays = self.layout.views(self.flat)
-        names = list(self.arrays)[: self.layout.count]
-        self.parameters: Mapping[str, np.ndarray] = MappingProxyType({k: self.arrays[k] for k in names})
+        self._allocate()
         self.layout.initialize(self.arrays, seed)
         self.scale, self.shift = np.ones((2, self.shapes[0][0]), np.float32)
         self.shift[:] = 0
         self.label_smoothing = 0.0
+
+    def _allocate(self) -> None:
+        """Allocate the flat buffer, and make the views of it."""
+        self.flat = aligned((self.layout.size,))
+        self.arrays = self.layout.views(self.flat)
+        names = list(self.arrays)[: self.layout.count]
+        self.parameters: Mapping[str, np.ndarray] = MappingProxyType({k: self.arrays[k] for k in names})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for pickle and copy, without the views."""
+        return {name: value for name, value in vars(self).items() if name not in ("arrays", "parameters")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._allocate()
+        self.flat[:] = state["flat"]
 
     @property
     def digest(self) -> str:

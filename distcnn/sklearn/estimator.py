@@ -23,7 +23,13 @@ from distcnn.training.workers import WorkerPool
 
 PIXELS = [np.float32, np.uint8]  # the types of images; other types are converted to the first
 SEEDS = 2**31  # a RandomState draws a seed below
-OWN = {"image_shape", "layout", "random_state", "settings", "verbose"}  # parameters that `distcnn.fit` does not have
+OWN = {
+    "image_shape",
+    "layout",
+    "random_state",
+    "settings",
+    "verbose",
+}  # parameters that `distcnn.fit` does not have
 
 
 class CNN(BaseEstimator):
@@ -108,7 +114,12 @@ class CNN(BaseEstimator):
         """Return the arguments of `fit` but for the data; raise ConfigError if `settings` has one of them already."""
         parameters = self.get_params(deep=False)
         made = {name: value for name, value in parameters.items() if name not in OWN}
-        made |= {"seed": self._seed(), "layout": "NCHW", "progress": "auto" if self.verbose else "none", **given}
+        made |= {
+            "seed": self._seed(),
+            "layout": "NCHW",
+            "progress": "auto" if self.verbose else "none",
+            **given,
+        }
         further = dict(self.settings or {})
         twice = sorted({"data", *made} & {*further})
         if twice:

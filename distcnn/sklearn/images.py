@@ -44,9 +44,7 @@ def flattened(X: Any) -> tuple[Any, Shape]:
     return table, shape[1:]
 
 
-def find_format(
-    samples: int, sample: Shape, image_shape: Sequence[int] | None, layout: str | None
-) -> Format:
+def find_format(samples: int, sample: Shape, image_shape: Sequence[int] | None, layout: str | None) -> Format:
     """Return how samples are images; raise ValueError, with what to choose from, if that is open.
 
     samples: their number.
@@ -70,8 +68,10 @@ def _folded(sample: Shape, image_shape: Sequence[int]) -> Shape:
         found = np.empty(prod(sample), np.bool_).reshape(image_shape).shape
     except (TypeError, ValueError):
         found = ()
-    if not found or len(sample) > 1 and found != sample:
-        wanted = f"wanted the sizes of an image's axes, whose product is {prod(sample)}, as (h, w) or (c, h, w)"
+    if not found or (len(sample) > 1 and found != sample):
+        wanted = (
+            f"wanted the sizes of an image's axes, whose product is {prod(sample)}, as (h, w) or (c, h, w)"
+        )
         raise ValueError(
             f"image_shape {image_shape!r} does not fit X, whose samples have shape {sample}: {wanted}"
         )
