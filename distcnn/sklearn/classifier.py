@@ -31,7 +31,7 @@ class CNNClassifier(ClassifierMixin, CNN):
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y has 1 class, {self.classes_[0]!r}; wanted two or more")
+            raise ValueError(f"y has 1 class, {labels.tolist()[0]!r}; wanted two or more")
         self._train(images, numbers)
         return self
 

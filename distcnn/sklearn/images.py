@@ -79,8 +79,11 @@ def _folded(sample: Shape, image_shape: Sequence[int]) -> Shape:
 
 
 def _parsed(layout: str) -> Axes:
-    """Return the axes that a text names; raise DataError if it is not valid."""
+    """Return the axes that a text names; raise DataError if it is not valid or samples do not come first."""
     try:
-        return parse_axes(layout)
+        axes = parse_axes(layout)
     except (AttributeError, ValueError) as error:
         raise DataError(f"layout: {error}") from None
+    if axes.sample:
+        raise DataError(f"layout {axes} does not begin with N, but samples come first here: transpose X")
+    return axes
