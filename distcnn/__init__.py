@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from distcnn import layers
     from distcnn.config.versions import show_versions
     from distcnn.job.fit import fit
-    from distcnn.network.net import Net
+    from distcnn.job.net import Net
 
 __version__ = "0.1.0"
 __all__ = ["Net", "fit", "layers", "show_versions"]
@@ -19,7 +19,7 @@ __all__ = ["Net", "fit", "layers", "show_versions"]
 threads.limit_threads()  # before anything imports NumPy
 
 # The modules that define public names:
-MODULES = {"Net": "network.net", "fit": "job.fit", "show_versions": "config.versions"}
+MODULES = {"Net": "job.net", "fit": "job.fit", "show_versions": "config.versions"}
 
 
 def __getattr__(name: str) -> object:

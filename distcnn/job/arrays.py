@@ -13,7 +13,7 @@ import numpy as np
 from distcnn.data.description import SPLITS
 from distcnn.data.fingerprint import digest
 from distcnn.data.hdf5_file import trusted
-from distcnn.errors import DataError, OutputError
+from distcnn.errors import DataError, OutputError, UserError
 from distcnn.parallel.collective import mark_collective, on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.node import node
@@ -47,7 +47,11 @@ def written(comm: Comm, pairs: Mapping[str, Pair]) -> Iterator[str]:
         path = f"{folder}/{FILE}"
         on_all(comm, _write, path, arrays if here.first else {})
         folders.enter_context(trusted(path))
-        yield path
+        try:
+            yield path
+        except UserError as error:
+            error.args = (str(error).replace(path, "the arrays"),)
+            raise
 
 
 def _made(folders: ExitStack) -> str:

@@ -18,13 +18,14 @@ class EpochCallback:
 
     comm: the communicator of all ranks.
     heartbeat: of this rank.
-    function: the user's; None if there is none.
+    function: the user's; None if this rank has none.
+    is_asked: whether any rank may have one.
 
     stops: whether training has been asked to stop, the same on all ranks.
     """
 
-    def __init__(self, comm: Comm, heartbeat: Heartbeat, function: Callback | None = None):
-        self.comm, self.heartbeat, self.function = comm, heartbeat, function
+    def __init__(self, comm: Comm, heartbeat: Heartbeat, function: Callback | None, is_asked: bool):
+        self.comm, self.heartbeat, self.function, self.is_asked = comm, heartbeat, function, is_asked
         self.stops = False
         self._step, self._asks = -1, False  # of the last call: the number of finished steps, and the answer
 
@@ -34,7 +35,7 @@ class EpochCallback:
         After a recovery this is called again for the same epoch; the function is not. An exception of the function on
         some rank is raised on all ranks.
         """
-        if self.function is None or record is None:
+        if not self.is_asked or record is None:
             return False
         self.heartbeat.beat(IDLE)  # the function may take as long as it likes
         asks = together(self.comm, self._answer, record)

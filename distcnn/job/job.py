@@ -22,12 +22,14 @@ class Start:
     """Weights to begin with in place of those that the seed gives.
 
     weights: float32, all parameters in declaration order, then the running statistics.
-    mean, std: float32 [c], by which images are normalized; None: as the settings say.
+    input_shape: (c, h, w) of the images for which they are.
+    normalization: the mean and the standard deviation of each channel, float32 [c], by which images are normalized;
+        None: as the settings say.
     """
 
     weights: np.ndarray
-    mean: np.ndarray | None = None
-    std: np.ndarray | None = None
+    input_shape: tuple[int, ...]
+    normalization: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

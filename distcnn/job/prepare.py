@@ -9,7 +9,8 @@ from distcnn import models
 from distcnn.config.checks import check_consistency
 from distcnn.data.dataset import Dataset
 from distcnn.data.settings import with_findings
-from distcnn.job.job import Job
+from distcnn.errors import DataError
+from distcnn.job.job import Job, Start
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_all, on_root
@@ -41,10 +42,19 @@ def prepare(comm: Comm, job: Job, lock: RunLock) -> tuple[Run, Trainer]:
     config = with_findings(run.config, dataset.description)
     trainer = Trainer(config, dataset, comm, network)
     if job.start:
-        on_all(comm, trainer.replica.begin_with, job.start.weights, job.start.mean, job.start.std)
+        on_all(comm, begin_with, trainer, job.start)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
     return replace(run, config=config), trainer
+
+
+def begin_with(trainer: Trainer, start: Start) -> None:
+    """Set a trainer to weights to begin with; raise DataError if its images are not those for which they are."""
+    shape = trainer.net.input_shape
+    if shape != start.input_shape:
+        found = f"the images are {shape}, but the net takes {start.input_shape}"
+        raise DataError(f"{found}: bring them to its shape, or make another net")
+    trainer.replica.begin_with(start.weights, start.normalization)
 
 
 def find(comm: Comm, job: Job, require_free: Guard = leave_unguarded) -> tuple[Run, Dataset, Network]:
@@ -86,7 +96,7 @@ def network_of(comm: Comm, job: Job, run: Run, dataset: Dataset) -> Network:
 
 
 def create(comm: Comm, run: Run, network: str, lock: RunLock) -> Run:
-    """Make the run's folder, if there is to be one, and return the Run; if ranks fail meanwhile, the others repeat it."""
+    """Make the run's folder, if there is to be one; return the Run. If ranks fail meanwhile, the others repeat it."""
     if not run.written:
         return run
     attempts = count()

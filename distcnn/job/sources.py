@@ -1,17 +1,54 @@
-"""The data that `fit` is given, paths or arrays for each split, as settings that name files and arrays in them."""
+"""The data that a user's program gives, paths or arrays for each split, as settings that name files and arrays."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from distcnn.data.choice import Chosen, choose
 from distcnn.data.dataset import file_names
 from distcnn.data.wanted import OPTIONS, Wanted
 from distcnn.errors import DataError
+from distcnn.job.arrays import is_pair, written
+from distcnn.job.request import request_of
+from distcnn.parallel.collective import mark_collective, on_all, on_root
+from distcnn.parallel.comm import Comm
 
 Sources = dict[str, tuple[str, ...]]  # the paths of files by split
+
+
+@contextmanager
+def data_settings(comm: Comm, data: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the settings that name the data of all splits. Collective.
+
+    data: by split: paths, arrays (x, y), which are in a file inside the block, or None.
+    given: all other settings.
+    """
+    wanted = Wanted.of(on_all(comm, request_of, given).config)
+    with in_files(comm, data) as sources:
+        if all(is_pair(data[split]) for split in sources) and "train" in sources:
+            sources = {"train": sources["train"]}  # a file in which each split has its usual name
+        yield on_root(comm, named, sources, wanted)
+
+
+@contextmanager
+def in_files(comm: Comm, data: Mapping[str, Any]) -> Iterator[Sources]:
+    """Yield the paths of the files that hold the data of each split. Collective.
+
+    data: by split: paths, arrays (x, y), which are in one file inside the block, or None.
+    """
+    pairs = {split: each for split, each in data.items() if is_pair(each)}
+    others = {split: each for split, each in data.items() if each is not None and split not in pairs}
+    if any(each != [*pairs] for each in comm.allgather([*pairs])):
+        raise mark_collective(DataError("some ranks have arrays, others paths: give the same on every rank"))
+    sources = on_all(comm, lambda: {split: paths_of(each) for split, each in others.items()})
+    if not pairs:
+        yield sources
+        return
+    with written(comm, pairs) as path:
+        yield sources | dict.fromkeys(pairs, (path,))
 
 
 def paths_of(data: Any) -> tuple[str, ...]:
@@ -23,15 +60,17 @@ def paths_of(data: Any) -> tuple[str, ...]:
         raise DataError(f"data are {type(data).__name__}; wanted paths of files, or arrays (x, y)") from None
 
 
-def named(sources: Mapping[str, Sequence[str]], wanted: Wanted) -> dict[str, Any]:
+def named(sources: Sources, wanted: Wanted) -> dict[str, Any]:
     """Return the settings that name the data of all splits.
 
     sources: the files of each split; a file of the training data may hold other splits, too, which those that have
         files of their own replace.
     wanted: what the user says of the files of the training data.
     """
-    if set(sources) <= {"train"}:
-        return {"data": tuple(sources["train"])} if sources else {}
+    if not sources:
+        return {}
+    if set(sources) == {"train"}:
+        return {"data": sources["train"]}
     files = file_names(sources.get("train"), wanted)
     chosen = choose(files, wanted).splits
     for split in set(sources) - {"train"}:

@@ -67,7 +67,7 @@ def train_in(run: Run, trainer: Trainer, lock: RunLock, job: Job) -> Ended:
         Watchdog(heartbeat, comm.size, hang_timeout(run.config, job, comm)),
         Replicas(comm, heartbeat),
     )
-    callback = EpochCallback(comm, heartbeat, job.callback)
+    callback = EpochCallback(comm, heartbeat, job.callback, is_asked=not job.is_command)
     recorder = Recorder(run, comm, heartbeat, lock, data.name, len(data.train.labels), trainer.progress)
 
     def work() -> Ended:

@@ -32,8 +32,8 @@ class Net(Worker):
 
     def __init__(
         self,
-        layers: Sequence[Layer],
-        input_shape: Shape,
+        layers: Sequence[Layer] = (),
+        input_shape: Shape = (),
         seed: int = 0,
         conv: str = "winograd",
         norm_group: int | str = 1,

@@ -23,6 +23,7 @@ class Weights:
     layers: the layers.
     shapes: the shapes between the layers, beginning with the shape of the input.
     seed: determines the initial parameters and all random numbers.
+    conv: the algorithm of convolutions, as in `Net`.
     norm_group: over how many blocks of sixteen samples batch norms compute their statistics, or "global" for the whole
         batch.
     layout: where each parameter lies.
@@ -31,6 +32,7 @@ class Weights:
         all layers.
     parameters: like `arrays`, without the running statistics.
     scale, shift: (c,) float32; images are multiplied by scale, then shift is added; 1 and 0 until they are set.
+    normalization: the mean and the standard deviation of each channel that have set them, or None.
     label_smoothing: the fraction of a training target that is spread evenly over all classes; 0 until it is set.
     """
 
@@ -44,7 +46,7 @@ class Weights:
     ) -> None:
         """Allocate and initialize the parameters; arguments as in `Net`."""
         _check(seed, conv, norm_group)
-        self.seed, self.norm_group = seed, norm_group
+        self.seed, self.conv, self.norm_group = seed, conv, norm_group
         self.layers = as_list(layers)
         self.shapes, parameter_specs, statistic_specs = infer_shapes(self.layers, input_shape)
         counts = parameter_counts(parameter_specs, statistic_specs)
@@ -55,6 +57,7 @@ class Weights:
         self.layout.initialize(self.arrays, seed)
         self.scale, self.shift = np.ones((2, self.shapes[0][0]), np.float32)
         self.shift[:] = 0
+        self.normalization: tuple[np.ndarray, np.ndarray] | None = None
         self.label_smoothing = 0.0
 
     def _allocate(self) -> None:
@@ -80,6 +83,7 @@ class Weights:
 
     def normalize(self, mean: np.ndarray, std: np.ndarray) -> None:
         """Set scale and shift so that they compute (image - mean) / std; mean, std: (c,)."""
+        self.normalization = mean, std
         mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
         self.scale[:], self.shift[:] = 1 / std, -mean / std
 

@@ -160,7 +160,7 @@ class Worker:
     def _require_logits(self) -> None:
         """Raise NetError unless the last layer gives logits, one per class."""
         layers, shapes = self.shared.layers, self.shared.shapes
-        if isinstance(layers[-1], Softmax):
+        if layers and isinstance(layers[-1], Softmax):
             remedy = "leave out the final Softmax()"
             raise NetError(f"the loss takes logits and computes the softmax itself: {remedy}")
         if len(shapes[-1]) != 1:

@@ -131,14 +131,20 @@ def mark_collective(error: BaseException, rank: int = 0, remote: bool = False) -
     return error
 
 
+def marked(error: BaseException, like: errors.DistcnnError) -> BaseException:
+    """Return an exception, which need not be distcnn's, after noting that all ranks raise it as they raise `like`."""
+    vars(error).update(collective_rank=like.collective_rank, is_remote=like.is_remote)
+    return error
+
+
 def collective_rank(error: BaseException) -> int | None:
     """Return the rank on which a collective exception happened, or None if only this rank raises the exception."""
-    return error.collective_rank if isinstance(error, errors.DistcnnError) else None
+    return getattr(error, "collective_rank", None)
 
 
 def is_remote(error: BaseException) -> bool:
     """Return whether the exception happened on another rank."""
-    return isinstance(error, errors.DistcnnError) and error.is_remote
+    return getattr(error, "is_remote", False)
 
 
 def _portable(error: BaseException) -> Portable:

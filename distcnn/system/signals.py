@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,8 +64,14 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Handle the signals inside the block, and restore their handlers after it."""
-        previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        """Handle the signals inside the block, and restore their handlers after it.
+
+        Only the main thread can: elsewhere, as in a thread pool of the user's, signals are left alone. So are those
+        whose handlers another language has installed, as they could not be restored.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        mine = [number for number in SIGNALS if main and signal.getsignal(number) is not None]
+        previous = {number: signal.signal(number, self._handle) for number in mine}
         try:
             yield self
         finally:

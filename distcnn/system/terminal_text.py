@@ -64,8 +64,8 @@ def warn(text: object) -> None:
 
 def _on_terminal(text: str, stream: TextIO) -> str:
     """Write a text directly to the terminal that shows a stream; return what is left, all of it without a terminal."""
-    descriptor = _descriptor(stream)
-    found = terminal.open_terminal(descriptor) if descriptor else None
+    number = descriptor(stream)
+    found = terminal.open_terminal(number) if number else None
     if found is None:
         return text
     stream.flush()  # what was printed before
@@ -76,10 +76,10 @@ def _on_terminal(text: str, stream: TextIO) -> str:
         os.close(found)
 
 
-def _descriptor(stream: TextIO) -> int | None:
+def descriptor(stream: TextIO | None) -> int | None:
     """Return the file descriptor of stdout or stderr, or None for another stream."""
     try:
-        number = stream.fileno()
+        number = stream.fileno() if stream else None
     except (OSError, AttributeError, ValueError):  # a stream in memory, or a closed one
         return None
     return number if number in (1, 2) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -156,6 +157,15 @@ def load_pool(
     changed = changed_code(state, on_all(comm, source_hashes, net.layers))
     if changed and comm.rank == 0:
         warn(changed)
+    return evaluation_pool(comm, net, images, threads)
+
+
+def evaluation_pool(comm: Comm, net: Net, images: Any, threads: int = 0) -> WorkerPool:
+    """Return workers for a net, with all kernels that evaluation needs compiled. Collective.
+
+    images: the images to evaluate; only their dtype matters.
+    threads: how many workers; 0: as many as this rank has cores.
+    """
     pool = WorkerPool(net, threads or share_of_cores(comm))
     needed = pack(images.dtype.name), *float_mode.kernels(), softmax_forward
 
@@ -210,12 +220,28 @@ def expected_by(config: Config, state: State) -> Expected:
     return Expected(Wanted.of(config), tuple(state.input_shape), tuple(state.classes))
 
 
+class Trained(Protocol):
+    """What a State, or a net, says of the images on which it was trained.
+
+    input_shape: (c, h, w).
+    classes: the names of the classes.
+    dtype: the name of the type that says what pixels mean; "" if that is not known.
+    """
+
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+
+
 def check_images(
     name: str,
     images: np.ndarray,
     scale: str,
     classes: Sequence[str] | None,
-    state: State,
+    state: Trained,
     where: str | Path,
 ) -> None:
     """Raise DataError unless the images' shape, dtype and classes are those on which the state was trained.

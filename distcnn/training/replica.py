@@ -118,17 +118,17 @@ class Replica:
             epoch_sums=self.progress.totals.plain(),
         )
 
-    def begin_with(self, weights: np.ndarray, mean: np.ndarray | None, std: np.ndarray | None) -> None:
+    def begin_with(self, weights: np.ndarray, normalization: tuple[np.ndarray, np.ndarray] | None) -> None:
         """Replace the initial weights, and the normalization unless that is None, before the first step.
 
         weights: float32, all parameters in declaration order, then the running statistics.
-        mean, std: of each channel, float32 [c].
+        normalization: the mean and the standard deviation of each channel, float32 [c].
         """
         for array in (self.net.weights, self.ema.result):
             array[:] = weights
-        if mean is not None and std is not None:
-            self.mean, self.std = mean, std
-            self.net.normalize(mean, std)
+        if normalization:
+            self.mean, self.std = normalization
+            self.net.normalize(self.mean, self.std)
 
     def restore(self, state: State, where: str | Path) -> None:
         """Set weights, auxiliary state, progress and normalization to those of a state.

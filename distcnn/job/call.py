@@ -1,0 +1,61 @@
+"""What all functions that a user's program calls do around their work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from distcnn.errors import ConfigError, UserError
+from distcnn.job.job import Job
+from distcnn.job.ranks import ranks
+from distcnn.job.request import request_of
+from distcnn.job.sources import data_settings
+from distcnn.job.work import Ended, run_job
+from distcnn.parallel.collective import CollectiveError, mark_collective, marked
+from distcnn.parallel.comm import Comm
+
+T = TypeVar("T")
+
+
+def call(function: Callable[..., T], *arguments: Any) -> T:
+    """Return function(comm, *arguments), where `comm` is the communicator of all ranks.
+
+    An exception of the user's own, as in a callback, is raised as the user has raised it.
+    """
+    failure: BaseException
+    try:
+        return function(ranks(), *arguments)
+    except UserError as error:
+        failure = error.with_traceback(None)  # what counts is which call of the user's it is
+    except CollectiveError as error:
+        failure = marked(error.cause, error)
+    raise failure from None
+
+
+def train(sources: Mapping[str, Any], given: Mapping[str, Any], job: Callable[..., Job]) -> Ended:
+    """Train as a user's program asks, on all ranks together.
+
+    sources: the data of each split: paths, arrays or None.
+    given: the settings by name.
+    job: makes the Job from its Request.
+    """
+    return call(_train, sources, given, job)
+
+
+def _train(
+    comm: Comm, sources: Mapping[str, Any], given: Mapping[str, Any], job: Callable[..., Job]
+) -> Ended:
+    """Do what `train` says."""
+    _require_alike(comm, given)
+    with data_settings(comm, sources, given) as named:
+        return run_job(comm, job(request_of({**given, **named})))
+
+
+def _require_alike(comm: Comm, given: Mapping[str, Any]) -> None:
+    """Raise ConfigError on every rank if ranks were given other settings than rank 0. Collective."""
+    found = comm.allgather({name: repr(value) for name, value in given.items()})
+    for rank, other in enumerate(found):
+        name = next((each for each in {**found[0], **other} if found[0].get(each) != other.get(each)), None)
+        if name:
+            what = f"{name} is {other.get(name)} on rank {rank}, but {found[0].get(name)} on rank 0"
+            raise mark_collective(ConfigError(f"{what}: give the same on every rank"))
