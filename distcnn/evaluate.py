@@ -21,7 +21,7 @@ from distcnn.system.counts import counted, plural
 from distcnn.system.terminal_text import say, warn
 from distcnn.training.evaluation import evaluate
 from distcnn.training.load import SPLITS, find, load_pool, load_split, parser
-from distcnn.training.metrics import METRICS
+from distcnn.training.metrics import METRICS_OF
 
 MOST_NAMED = 10  # classes that a warning names
 
@@ -75,7 +75,7 @@ def main(comm: Comm) -> None:
     elif comm.rank == 0:
         images = counted(len(split.labels), f"{options.split} image")
         say(f"{path}, step {state.step}, on {images} of {dataset.name}")
-        more = "".join(f"  {name} {measured[name]:.4g}" for name in METRICS)
+        more = "".join(f"  {name} {measured[name]:.4g}" for name in METRICS_OF[pool.net.task.name])
         print(f"loss {measured['loss']:.4f}  accuracy {measured['accuracy']:.2%}{more}")
         print(f"weights_sha256 {pool.net.digest}")
 
