@@ -246,7 +246,7 @@ def test_progress_is_shown_only_if_asked_for(capfd):
 @pytest.mark.mpi(ranks=(2,))
 def test_ranks_train_together_and_predict_alone(comm):
     pixels, labels = images()
-    fitted = classifier(epochs=2).fit(pixels, labels)
+    fitted = classifier(epochs=2, batch_size=32).fit(pixels, labels)
     found = fitted.digest_, fitted.predict_proba(pixels).tobytes()
     assert set(comm.allgather(found)) == {found}
     assert fitted.history_[-1]["ranks"] == comm.size

@@ -13,13 +13,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from distcnn.errors import ConfigError
 from distcnn.job.fit import fit
 from distcnn.job.job import LayersOf
+from distcnn.job.net import Net
 from distcnn.layers import Layer
-from distcnn.network.net import Net
-from distcnn.parallel.node import share_of_cores
 from distcnn.parallel.serial import SerialComm
 from distcnn.sklearn.images import Format, find_format, flattened
+from distcnn.training.load import evaluation_pool
 from distcnn.training.prediction import predict
-from distcnn.training.workers import WorkerPool
 
 PIXELS = [np.float32, np.uint8]  # the types of images; other types are converted to the first
 SEEDS = 2**31  # a RandomState draws a seed below
@@ -140,7 +139,11 @@ class CNN(BaseEstimator):
         Under mpirun each rank predicts all images by itself, as only some ranks may ask for it.
         """
         images, alone = self._images(X), SerialComm()
-        return predict(WorkerPool(self.net_, self.threads or share_of_cores(alone)), images, alone)
+        pool = evaluation_pool(alone, self.net_, images, self.threads)
+        try:
+            return predict(pool, images, alone)
+        finally:
+            pool.close()
 
     def _images(self, X: Any) -> np.ndarray:
         """Return images [n, c, h, w] to predict; raise an exception unless the estimator is fitted and they fit it."""

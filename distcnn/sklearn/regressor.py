@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 
+from distcnn.config.types import REGRESS
 from distcnn.sklearn.estimator import CNN
 
 
@@ -28,7 +29,7 @@ class CNNRegressor(RegressorMixin, CNN):
         """
         images, targets = self._read(X, y, multi_output=True, y_numeric=True)
         self._is_row = targets.ndim == 1
-        self._train(images, targets.astype(np.float32), task="regress")
+        self._train(images, targets.astype(np.float32), task=REGRESS)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
