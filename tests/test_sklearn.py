@@ -261,7 +261,7 @@ def test_regression_in_the_unit_of_the_targets():
     pixels, _ = images()
     sums = pixels.sum(axis=(1, 2, 3))
     for y in (1e4 * sums, (1e4 * sums)[:, None], np.stack([1e4 * sums, 1e-3 * pixels[:, 0, 0, 0]], axis=1)):
-        fitted = CNNRegressor(net, epochs=30, batch_size=16, learning_rate=0.1).fit(pixels, y)
+        fitted = CNNRegressor(net, epochs=30, batch_size=16, learning_rate=0.01).fit(pixels, y)
         found = fitted.predict(pixels)
         assert found.shape == y.shape
         assert found.dtype == np.float64
