@@ -16,6 +16,8 @@ from distcnn.parallel.comm import Comm
 
 T = TypeVar("T")
 
+JobOf = Callable[..., Job]  # makes a Job from its Request
+
 
 def call(function: Callable[..., T], *arguments: Any) -> T:
     """Return function(comm, *arguments), where `comm` is the communicator of all ranks.
@@ -32,27 +34,20 @@ def call(function: Callable[..., T], *arguments: Any) -> T:
     raise failure from None
 
 
-def train(sources: Mapping[str, Any], given: Mapping[str, Any], job: Callable[..., Job]) -> Ended:
+def train(comm: Comm, sources: Mapping[str, Any], given: Mapping[str, Any], job_of: JobOf) -> Ended:
     """Train as a user's program asks, on all ranks together.
 
     sources: the data of each split: paths, arrays or None.
     given: the settings by name.
-    job: makes the Job from its Request.
+    job_of: makes the Job.
     """
-    return call(_train, sources, given, job)
-
-
-def _train(
-    comm: Comm, sources: Mapping[str, Any], given: Mapping[str, Any], job: Callable[..., Job]
-) -> Ended:
-    """Do what `train` says."""
-    _require_alike(comm, given)
+    require_alike(comm, given)
     with data_settings(comm, sources, given) as named:
-        return run_job(comm, job(request_of({**given, **named})))
+        return run_job(comm, job_of(request_of({**given, **named})))
 
 
-def _require_alike(comm: Comm, given: Mapping[str, Any]) -> None:
-    """Raise ConfigError on every rank if ranks were given other settings than rank 0. Collective."""
+def require_alike(comm: Comm, given: Mapping[str, Any]) -> None:
+    """Raise ConfigError on every rank if ranks were given other things, by name, than rank 0. Collective."""
     found = comm.allgather({name: repr(value) for name, value in given.items()})
     for rank, other in enumerate(found):
         name = next((each for each in {**found[0], **other} if found[0].get(each) != other.get(each)), None)

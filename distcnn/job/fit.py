@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distcnn.job.call import train
+from distcnn.job.call import call, train
 from distcnn.job.callback import Callback, Record
 from distcnn.job.job import Job, LayersOf
 from distcnn.job.net import Net
@@ -65,7 +65,7 @@ def fit(
     given = settings | {"model": word_of(model), "epochs": epochs, "out": out}
     writes = out is not None
     job = partial(Job, layers_of=maker_of(model), callback=callback, writes=writes)
-    return _result(train(sources, given, job))
+    return _result(call(train, sources, given, job))
 
 
 def _result(ended: Ended) -> TrainedRun:

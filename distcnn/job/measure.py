@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 from distcnn.data.expected import Expected
 from distcnn.data.images import Images, load_images
 from distcnn.data.splits import Split
-from distcnn.errors import DataError, NetError
-from distcnn.job.call import call
+from distcnn.data.wanted import Wanted
+from distcnn.errors import DataError
+from distcnn.job.call import require_alike
 from distcnn.job.sources import in_files
 from distcnn.network.net import Net
-from distcnn.parallel.collective import mark_collective, on_all
+from distcnn.parallel.collective import on_all
 from distcnn.parallel.comm import Comm
 from distcnn.training.evaluation import evaluate
 from distcnn.training.load import check_images, evaluation_pool
@@ -23,27 +24,24 @@ class Seen(NamedTuple):
     input_shape: (c, h, w).
     classes: the names of the classes; () if they are not known.
     dtype: the name of the type that says what pixels mean; "" if that is not known.
+    layout: the axes of the arrays in which they were, such as "NHWC"; None if that is not known.
     """
 
     input_shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     dtype: str = ""
+    layout: str | None = None
 
 
-def measure(net: Net, data: Any, seen: Seen) -> dict[str, float]:
+def measure(comm: Comm, net: Net, data: Any, seen: Seen) -> dict[str, float]:
     """Return the metrics of a net over images and labels, by name, the same on every rank. Collective.
 
     data: arrays (x, y), or paths of files.
     seen: the images on which the net was trained.
     """
-    return call(_measure, net, data, seen)
-
-
-def _measure(comm: Comm, net: Net, data: Any, seen: Seen) -> dict[str, float]:
-    """Do what `measure` says."""
     with in_files(comm, {"test": data}) as sources:
-        _require_same(comm, net)
-        expected = Expected(shape=seen.input_shape, classes=seen.classes or None)
+        require_alike(comm, {"weights": net.digest})
+        expected = Expected(Wanted(layout=seen.layout), seen.input_shape, seen.classes or None)
         images = load_images(sources["test"], comm, None, expected)
         split = on_all(comm, _checked, net, images, seen)
         pool = evaluation_pool(comm, net, images.images)
@@ -51,15 +49,6 @@ def _measure(comm: Comm, net: Net, data: Any, seen: Seen) -> dict[str, float]:
             return evaluate(pool, split, comm)
         finally:
             pool.close()
-
-
-def _require_same(comm: Comm, net: Net) -> None:
-    """Raise NetError on every rank if ranks have different weights. Collective."""
-    found = comm.allgather(net.digest)
-    other = next((rank for rank, each in enumerate(found) if each != found[0]), None)
-    if other is not None:
-        what = f"the weights on rank {other} are not those on rank 0"
-        raise mark_collective(NetError(f"{what}: do the same on every rank"))
 
 
 def _checked(net: Net, images: Images, seen: Seen) -> Split:

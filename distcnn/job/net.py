@@ -26,10 +26,12 @@ class Net(Computing):
 
     classes: the names of the classes on which the net was trained; None if it was not, or if that is not known.
     pixels: the name of the type that says what the pixels of these images mean, such as "uint8"; None likewise.
+    layout: the axes of the arrays in which these images were, such as "NHWC"; None likewise.
     """
 
     classes: tuple[str, ...] | None = None
     pixels: str | None = None
+    layout: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"classes": self.classes, "pixels": self.pixels}
@@ -73,7 +75,7 @@ class Net(Computing):
         callback: as in `distcnn.fit`.
         settings: the options of `distcnn train`, as in batch_size=64; `seed` is that of the net by default.
         """
-        from distcnn.job.call import train
+        from distcnn.job.call import call, require_alike, train
         from distcnn.job.job import Job, Start
 
         _require_settings(settings)
@@ -86,7 +88,8 @@ class Net(Computing):
         }
         start = Start(self.weights.copy(), self.input_shape, self.shared.normalization)
         job = partial(Job, layers_of=lambda *_: self.layers, start=start, callback=callback, writes=False)
-        ended = train({"train": _data(x, y), "validation": validation, "test": test}, given, job)
+        call(require_alike, {"weights": self.digest})
+        ended = call(train, {"train": _data(x, y), "validation": validation, "test": test}, given, job)
         self._take(ended.trainer)
         return ended.history
 
@@ -97,9 +100,11 @@ class Net(Computing):
 
         x, y: as in `fit`; of a file, its test split is evaluated, or the only split that it has.
         """
+        from distcnn.job.call import call
         from distcnn.job.measure import Seen, measure
 
-        return measure(self, _data(x, y), Seen(self.input_shape, self.classes or (), self.pixels or ""))
+        seen = Seen(self.input_shape, self.classes or (), self.pixels or "", self.layout)
+        return call(measure, self, _data(x, y), seen)
 
     @classmethod
     def of(cls, trainer: Trainer) -> Net:
@@ -118,6 +123,7 @@ class Net(Computing):
         self.normalize(replica.mean, replica.std)
         self.targets.set(*replica.targets)
         self.classes, self.pixels = data.classes, data.scale
+        self.layout = data.description.settings.get("layout") if data.description else None
 
 
 def _data(x: Any, y: Any) -> Any:
