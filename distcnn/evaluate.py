@@ -21,7 +21,7 @@ from distcnn.system.counts import counted, plural
 from distcnn.system.terminal_text import say, warn
 from distcnn.training.evaluation import evaluate
 from distcnn.training.load import SPLITS, find, load_pool, load_split, parser
-from distcnn.training.metrics import METRICS
+from distcnn.training.metrics import METRICS_OF
 
 MOST_NAMED = 10  # classes that a warning names
 
@@ -63,20 +63,22 @@ def main(comm: Comm) -> None:
     path, state = on_root(comm, find, options.checkpoint)
     dataset, split = load_split(comm, state, path, options.split, options.data)
     pool = load_pool(comm, state, path, split.images, options.threads, code_sources(None, options.layers))
-    right = np.zeros(len(state.classes), np.int64)
+    task = pool.net.task
+    right = None if task.has_rows else np.zeros(len(state.classes), np.int64)
     measured = evaluate(pool, split, comm, right=right)
-    if comm.rank == 0:
+    if comm.rank == 0 and right is not None:
         warn_of_classes(split.labels, right, state.classes, options.split)
     record = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": dataset.name}
-    record |= {"split": options.split, "samples": len(split.labels), **measured}
+    record |= {"task": task.name, "split": options.split, "samples": len(split.labels), **measured}
     record["weights_sha256"] = pool.net.digest
     if comm.rank == 0 and options.json:
         print(json.dumps(record))
     elif comm.rank == 0:
         images = counted(len(split.labels), f"{options.split} image")
         say(f"{path}, step {state.step}, on {images} of {dataset.name}")
-        more = "".join(f"  {name} {measured[name]:.4g}" for name in METRICS)
-        print(f"loss {measured['loss']:.4f}  accuracy {measured['accuracy']:.2%}{more}")
+        more = "".join(f"  {name} {measured[name]:.4g}" for name in METRICS_OF[task.name])
+        right_answers = f"  accuracy {measured['accuracy']:.2%}" if task.has_accuracy else ""
+        print(f"loss {measured['loss']:.4f}{right_answers}{more}")
         print(f"weights_sha256 {pool.net.digest}")
 
 

@@ -121,10 +121,10 @@ def test_only_the_world_names_comm_world():
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import distcnn", {"numpy", "numba", "mpi4py.MPI"}),
+        ("import distcnn", {"numpy", "numba", "mpi4py.MPI", "sklearn"}),
         ("import distcnn.__main__, distcnn.config.parser", {"numpy", "numba", "mpi4py", "h5py"}),
         ("from distcnn import Net, layers", {"mpi4py.MPI", "h5py", "matplotlib"}),
-        ("import distcnn.train", {"mpi4py.MPI", "matplotlib", "tqdm", "tomli_w", "torch"}),
+        ("import distcnn.train", {"mpi4py.MPI", "matplotlib", "tqdm", "tomli_w", "torch", "sklearn"}),
     ],
 )
 def test_imports_are_cheap(run, statement, absent):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from distcnn.config.parser import add_setting
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import AUTO
 
 SPLITS = {"": "training", "test_": "test", "validation_": "validation"}  # by the beginnings of settings
 ARRAYS = {
@@ -20,3 +22,5 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         add_setting(command, name, text)
     add_setting(command, "layout", "the axes of the images as they are stored, such as NHWC")
     add_setting(command, "map_labels", "make a class of each value of the labels")
+    task = "what the labels are for [auto: as their values show]"
+    command.add_argument("--task", choices=(AUTO, *TASKS), default=AUTO, help=task)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distcnn.config.augment_spec import NONE, Augment, read
+from distcnn.config.types import CLASSIFY, MULTILABEL, REGRESS
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.dataset import load
 from distcnn.data.splits import Dataset, Split
@@ -87,13 +88,13 @@ def _of_splits(data: Dataset) -> Figure:
         part.suptitle(f"{name}: {len(split.labels):,} images", fontsize=8)
         places = part.subplots(down, ACROSS, squeeze=False)
         _draw(places, split.images[samples], limits)
-        _name(places.flat, data.classes, split.labels[samples])
+        _name(places.flat, data, split.labels[samples])
     return figure
 
 
 def _spread(labels: np.ndarray, most: int) -> np.ndarray:
     """Return the numbers of samples in the order of their classes, at equal distances, int64 [up to most]."""
-    order = np.argsort(labels, kind="stable")
+    order = np.argsort(labels, kind="stable") if labels.ndim == 1 else np.lexsort(labels.T[::-1])
     return order[np.unique(np.linspace(0, len(labels) - 1, most).astype(np.int64))]
 
 
@@ -107,7 +108,7 @@ def _of_epochs(data: Dataset, augment: Augment) -> Figure:
     _draw(
         places, np.stack(columns, axis=1).reshape(-1, *split.images.shape[1:]), _range(split.images[samples])
     )
-    _name(places[:, 0], data.classes, split.labels[samples])
+    _name(places[:, 0], data, split.labels[samples])
     for k, axes in enumerate(places[0, 1:], 1):
         axes.set_title(f"epoch {k}", fontsize=7, pad=2)
     return figure
@@ -129,10 +130,19 @@ def _draw(places: np.ndarray, images: np.ndarray, limits: tuple[float, float]) -
         axes.imshow(_pixels(image, *limits), cmap="gray", vmin=0, vmax=1)
 
 
-def _name(places: Iterable[Axes], classes: Sequence[str], labels: np.ndarray) -> None:
-    """Write the names of classes above images."""
+def _name(places: Iterable[Axes], data: Dataset, labels: np.ndarray) -> None:
+    """Write the names of classes or labels above images, or their targets."""
     for axes, label in zip(places, labels, strict=False):
-        axes.set_title(printable(classes[label])[:LONGEST], fontsize=7, pad=2, parse_math=False)
+        text = printable(TITLES[data.task](data.classes, label))
+        axes.set_title(text[:LONGEST], fontsize=7, pad=2, parse_math=False)
+
+
+# By task: what is written above an image, from the names of the outputs and its labels.
+TITLES: dict[str, Callable[[Sequence[str], Any], str]] = {
+    CLASSIFY: lambda classes, label: classes[label],
+    MULTILABEL: lambda classes, row: ", ".join(classes[int(k)] for k in np.flatnonzero(row)) or "-",
+    REGRESS: lambda classes, row: ", ".join(f"{number:.4g}" for number in row),
+}
 
 
 def _range(images: np.ndarray) -> tuple[float, float]:

@@ -33,13 +33,16 @@ class Net(Computing):
     pixels: str | None = None
     layout: str | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"classes": self.classes, "pixels": self.pixels}
+
     def add(self, layer: Layer) -> None:
         """Append a layer; weights that have been changed since they were initialized stay as they are.
 
         Raises NetError if the layer does not fit; then the net stays as it is.
         """
         before = self.shared
-        arguments = self.input_shape, before.seed, before.conv, before.norm_group
+        arguments = self.input_shape, before.seed, before.conv, before.norm_group, before.task.name
         after, initial = Weights([*before.layers, layer], *arguments), Weights(before.layers, *arguments)
         for name, array in before.arrays.items():
             if not np.array_equal(array, initial.arrays[name], equal_nan=True):
@@ -108,7 +111,8 @@ class Net(Computing):
         """Return the net that a trainer has trained."""
         config = trainer.config
         shape = trainer.net.input_shape
-        net = cls(trainer.network.layers, shape, config.seed, config.conv, config.norm_group)
+        task = trainer.dataset.task
+        net = cls(trainer.network.layers, shape, config.seed, config.conv, config.norm_group, task)
         net._take(trainer)
         return net
 
@@ -117,6 +121,7 @@ class Net(Computing):
         replica, data = trainer.replica, trainer.dataset
         self.weights[:] = replica.ema.result
         self.normalize(replica.mean, replica.std)
+        self.targets.set(*replica.targets)
         self.classes, self.pixels = data.classes, data.scale
         self.layout = data.description.settings.get("layout") if data.description else None
 

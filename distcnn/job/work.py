@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from distcnn.config import model_word
 from distcnn.config.settings import Config
+from distcnn.config.tasks import TASKS
 from distcnn.data.summary import understood
 from distcnn.job.callback import EpochCallback, Record
 from distcnn.job.job import Job
@@ -119,12 +120,13 @@ def print_digest(trainer: Trainer) -> None:
 def title(run: Run, trainer: Trainer) -> str:
     """Return a line that describes the run: model, data, ranks and folder."""
     model = model_word.parse(run.config.model).title
-    images, classes = trainer.dataset.train.images, counted(len(trainer.dataset.classes), "class")
+    dataset = trainer.dataset
+    images, classes = dataset.train.images, counted(len(dataset.classes), TASKS[dataset.task].output)
     shape, ranks = " x ".join(map(str, images.shape[1:])), counted(trainer.comm.size, "rank")
     since = f", from step {trainer.steps}" if trainer.steps else ","
     where = f"{since} in {run.folder}" if run.written else ""
     return (
-        f"{model}, {counted(trainer.net.trained, 'parameter')}, on {trainer.dataset.name}: "
+        f"{model}, {counted(trainer.net.trained, 'parameter')}, on {dataset.name}: "
         f"{counted(len(images), 'image')} {shape}, {classes}; {ranks}{where}"
     )
 

@@ -101,6 +101,7 @@ class Layer:
     saves_as: the name under which later layers can read y; None for no name.
     reads: the name of the saved output that this layer reads; None if it reads none.
     rejection_logit: the logit of one further class, to which no sample belongs, in the loss after this layer.
+    by_position: the arguments that were given without their names, if `layers.argument_order` looks at these.
     """
 
     fusion = Fusion()
@@ -110,6 +111,7 @@ class Layer:
     saves_as: str | None = None
     reads: str | None = None
     rejection_logit: float = -math.inf
+    by_position: tuple[Any, ...] = ()
 
     # ---- notation ----
 

@@ -8,11 +8,13 @@ import numpy as np
 from distcnn.kernels import batchnorm as kernels
 from distcnn.kernels.program import SyncPoint
 from distcnn.lanes import LANES
+from distcnn.layers.argument_order import refuse_as_pytorch, remember_positions
 from distcnn.layers.base import Layer, LayerBuffers
 from distcnn.layers.checks import check_image, check_positive
 from distcnn.layers.declarations import NORM, RELU, Call, Fusion, Parameter, Shape
 
 
+@remember_positions
 @dataclass(frozen=True)
 class BatchNorm2D(Layer):
     """y = (x - mean) / sqrt(variance + eps) * weight + bias for each channel (PyTorch's BatchNorm2d).
@@ -33,6 +35,8 @@ class BatchNorm2D(Layer):
 
     def __post_init__(self) -> None:
         check_positive(self, eps=self.eps)
+        if self.by_position and self.eps >= 1:
+            refuse_as_pytorch(self, "the channels of the input", f"BatchNorm2D(), or {self} if you mean that")
 
     def output_shape(self, shape: Shape) -> Shape:
         return check_image(self, shape)

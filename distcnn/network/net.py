@@ -2,21 +2,25 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from distcnn.config.tasks import Task
+from distcnn.config.types import CLASSIFY
 from distcnn.errors import Diverged, NetError
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.layers.base import Layer
 from distcnn.layers.declarations import Shape
 from distcnn.network.group_plan import Group
+from distcnn.network.label_checks import checked_labels
 from distcnn.network.plan import Block
 from distcnn.network.summary import summary
+from distcnn.network.targets import Targets
 from distcnn.network.weights import Weights
 from distcnn.network.worker import Worker
 from distcnn.numerics.fixed_point import HEAD, QUANTUM
-from distcnn.system.counts import counted
 
 
 class Net(Worker):
@@ -36,6 +40,7 @@ class Net(Worker):
         seed: int = 0,
         conv: str = "winograd",
         norm_group: int | str = 1,
+        task: str = CLASSIFY,
     ) -> None:
         """Allocate the parameters, and initialize them by the seed as described in `ParameterLayout.initialize`.
 
@@ -48,8 +53,9 @@ class Net(Worker):
             "direct" for the formula everywhere, which rounds a little less.
         norm_group: over how many blocks of sixteen samples batch norms compute their statistics, or "global" for the
             whole batch. All blocks of a group are in memory at the same time.
+        task: "classify", "multilabel" or "regress", which determines the loss.
         """
-        super().__init__(Weights(layers, input_shape, seed, conv, norm_group))
+        super().__init__(Weights(layers, input_shape, seed, conv, norm_group, task))
 
     # ---- the weights ----
 
@@ -126,6 +132,16 @@ class Net(Worker):
         self.shared.normalize(mean, std)
 
     @property
+    def task(self) -> Task:
+        """What the net learns."""
+        return self.shared.task
+
+    @property
+    def targets(self) -> Targets:
+        """The standardization of what the net predicts, if its task is to predict numbers."""
+        return self.shared.targets
+
+    @property
     def label_smoothing(self) -> float:
         """The fraction of a training target that is spread evenly over all classes; 0 until it is set."""
         return self.shared.label_smoothing
@@ -139,6 +155,14 @@ class Net(Worker):
         """The gradients of the last `backward`, summed over its samples, float32, by the keys of `parameters`."""
         views = self.shared.layout.views((self.sums[HEAD:] * QUANTUM).astype(np.float32))
         return {key: views[key] for key in self.parameters}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for pickle and copy: the weights and all that belongs to them, without plans and sums."""
+        return {"shared": self.shared}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__init__(state.pop("shared"))
+        vars(self).update(state)
 
     def __repr__(self) -> str:
         """Return the call that makes the net, but for its seed and its weights."""
@@ -222,22 +246,18 @@ class Net(Worker):
     def loss_and_gradients(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[float, dict[str, np.ndarray]]:
-        """Return the mean softmax cross-entropy of a batch, and its gradients, float32, by the keys of `parameters`.
+        """Return the mean loss of a batch, and its gradients, float32, by the keys of `parameters`.
 
         images: float32 (n, c, h, w).
-        labels: integers (n,), the class of each image.
+        labels: what the task of the net takes: integers (n,), the class of each image; 0 and 1 (n, outputs), whether
+            an image has a label; or numbers (n, outputs), the targets of each image.
 
-        Raises NetError if the last layer does not give logits or a label is not a class, and Diverged if a value is NaN
-        or beyond the range of the exact sums.
+        Raises NetError if the last layer does not give what the loss takes or a label is not valid, and Diverged if a
+        value is NaN or beyond the range of the exact sums.
         """
-        self._require_logits()
-        images, labels, (classes,) = self._checked(images), np.asarray(labels), self.shapes[-1]
-        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-            wanted = f"wanted {counted(len(images), 'integer')}"
-            raise NetError(f"labels have shape {labels.shape} of {labels.dtype}; {wanted}")
-        if labels.size and not (0 <= labels.min() and labels.max() < classes):
-            found = f"labels go from {labels.min()} to {labels.max()}"
-            raise NetError(f"{found}; the net has classes 0 to {classes - 1}")
+        self._require_outputs()
+        images = self._checked(images)
+        labels = checked_labels(self.task, labels, len(images), *self.shapes[-1])
         self._begin_anew(self.group, len(images))
         with ieee_mode():
             for blocks in self.groups(_blocks(images, labels)):

@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
-from distcnn.config.types import GLOBAL
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import CLASSIFY, GLOBAL
 from distcnn.errors import NetError
 from distcnn.kernels.float_mode import ieee_mode, in_ieee_mode
 from distcnn.lanes import aligned
@@ -15,6 +17,7 @@ from distcnn.layers.declarations import Shape
 from distcnn.network import memory
 from distcnn.network.parameters import ParameterLayout
 from distcnn.network.shapes import as_list, infer_shapes, parameter_counts
+from distcnn.network.targets import Targets
 
 
 class Weights:
@@ -34,6 +37,8 @@ class Weights:
     scale, shift: (c,) float32; images are multiplied by scale, then shift is added; 1 and 0 until they are set.
     normalization: the mean and the standard deviation of each channel that have set them, or None.
     label_smoothing: the fraction of a training target that is spread evenly over all classes; 0 until it is set.
+    task: what the net learns.
+    targets: the standardization of targets.
     """
 
     def __init__(
@@ -43,9 +48,11 @@ class Weights:
         seed: int,
         conv: str,
         norm_group: int | str,
+        task: str = CLASSIFY,
     ) -> None:
         """Allocate and initialize the parameters; arguments as in `Net`."""
-        _check(seed, conv, norm_group)
+        _check(seed, conv, norm_group, task)
+        self.task = TASKS[task]
         self.seed, self.conv, self.norm_group = seed, conv, norm_group
         self.layers = as_list(layers)
         self.shapes, parameter_specs, statistic_specs = infer_shapes(self.layers, input_shape)
@@ -53,16 +60,30 @@ class Weights:
         memory.require(self.layers, memory.of_net(counts, self.shapes))
         self.layers = [layer.using(conv) for layer in self.layers]
         self.layout = ParameterLayout(self.layers, self.shapes, parameter_specs, statistic_specs)
-        self.flat = aligned((self.layout.size,))
-        self.arrays = self.layout.views(self.flat)
-        names = list(self.arrays)[: self.layout.count]
-        self.parameters: Mapping[str, np.ndarray] = MappingProxyType({k: self.arrays[k] for k in names})
+        self._allocate()
         with ieee_mode():
             self.layout.initialize(self.arrays, seed)
         self.scale, self.shift = np.ones((2, self.shapes[0][0]), np.float32)
         self.shift[:] = 0
         self.normalization: tuple[np.ndarray, np.ndarray] | None = None
         self.label_smoothing = 0.0
+        self.targets = Targets(self.task, self.shapes[-1][0])
+
+    def _allocate(self) -> None:
+        """Allocate the flat buffer, and make the views of it."""
+        self.flat = aligned((self.layout.size,))
+        self.arrays = self.layout.views(self.flat)
+        names = list(self.arrays)[: self.layout.count]
+        self.parameters: Mapping[str, np.ndarray] = MappingProxyType({k: self.arrays[k] for k in names})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for pickle and copy, without the views."""
+        return {name: value for name, value in vars(self).items() if name not in ("arrays", "parameters")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._allocate()
+        self.flat[:] = state["flat"]
 
     @property
     def digest(self) -> str:
@@ -77,8 +98,10 @@ class Weights:
         self.scale[:], self.shift[:] = 1 / std, -mean / std
 
 
-def _check(seed: int, conv: str, norm_group: int | str) -> None:
+def _check(seed: int, conv: str, norm_group: int | str, task: str) -> None:
     """Raise NetError unless these arguments of `Net` are valid."""
+    if task not in TASKS:
+        raise NetError(f"task is {task!r}; wanted {', '.join(TASKS)}")
     if conv not in ("winograd", "direct"):
         raise NetError(f"conv is {conv!r}; wanted winograd or direct")
     if norm_group != GLOBAL and not (type(norm_group) is int and norm_group > 0):

@@ -33,12 +33,12 @@ class Lines:
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
-    def step(self, epoch: int, loss: float, accuracy: float, samples: int) -> None:
+    def step(self, epoch: int, loss: float, accuracy: float | None, samples: int) -> None:
         """Show a finished step.
 
         epoch: its number, from 1.
         loss: the mean over the epoch so far.
-        accuracy: likewise.
+        accuracy: likewise; None if the task has none.
         samples: how many samples the step has.
         """
 
@@ -145,7 +145,7 @@ class Bar(Lines):
         pace = {"miniters": 1, "mininterval": 0.2, "smoothing": 0.1}
         self.bar = TextBar(total=samples, initial=done, leave=False, file=self.screen, **form, **pace)
 
-    def step(self, epoch: int, loss: float, accuracy: float, samples: int) -> None:
+    def step(self, epoch: int, loss: float, accuracy: float | None, samples: int) -> None:
         """Move the bar by the samples of a finished step; see `Lines.step`."""
         self.bar.ncols = self.screen.size.columns
         self.bar.desc = step_text(epoch, self.epochs, loss, accuracy) + " "
@@ -183,7 +183,7 @@ class NotebookBar(Lines):
         super().__init__(epochs)
         self.bar = widget(total=samples, initial=done, leave=False, unit=" samples", unit_scale=True)
 
-    def step(self, epoch: int, loss: float, accuracy: float, samples: int) -> None:
+    def step(self, epoch: int, loss: float, accuracy: float | None, samples: int) -> None:
         """Move the bar by the samples of a finished step; see `Lines.step`."""
         self.bar.set_description_str(step_text(epoch, self.epochs, loss, accuracy), refresh=False)
         self.bar.update(samples)
@@ -235,18 +235,23 @@ def _has_terminal() -> bool:
     return on_terminal and not is_read_elsewhere(STDOUT)
 
 
-def step_text(epoch: int, epochs: int, loss: float, accuracy: float) -> str:
+def step_text(epoch: int, epochs: int, loss: float, accuracy: float | None) -> str:
     """Return what a bar says of the step that was finished last; the arguments are as in `Lines.step`."""
-    return f"epoch {epoch}/{epochs}  loss {loss:.4f}  accuracy {accuracy:.2%}"
+    right = "" if accuracy is None else f"  accuracy {accuracy:.2%}"
+    return f"epoch {epoch}/{epochs}  loss {loss:.4f}{right}"
 
 
 def epoch_line(record: dict, epochs: int) -> str:
     """Return the record of an epoch as a line to read; epochs: of the whole run."""
     fields = [f"epoch {record['epoch']:{len(str(epochs))}}/{epochs}", f"loss {record['train_loss']:.4f}"]
-    if "validation_accuracy" in record:
+    if record.get("validation_accuracy") is not None:
         fields += [f"validation accuracy {record['validation_accuracy']:.2%}"]
+    elif record.get("validation_loss") is not None:
+        fields += [f"validation loss {record['validation_loss']:.4f}"]
+    if record["test_loss"] is not None:
+        fields += [f"test loss {record['test_loss']:.4f}"]
     if record["test_accuracy"] is not None:
-        fields += [f"test loss {record['test_loss']:.4f}", f"test accuracy {record['test_accuracy']:.2%}"]
+        fields += [f"test accuracy {record['test_accuracy']:.2%}"]
     if record["samples_per_second"] is not None:
         fields += [f"{record['samples_per_second']:,.0f} samples/s"]
     return "  ".join(fields)

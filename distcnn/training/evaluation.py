@@ -14,7 +14,7 @@ from distcnn.parallel.collective import mark_collective, on_all
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import EVALUATING, WAITING, Heartbeat
 from distcnn.parallel.partition import block_range
-from distcnn.training.metrics import METRICS
+from distcnn.training.metrics import METRICS_OF
 from distcnn.training.workers import WorkerPool
 
 ROUND = 4096  # blocks of one exact sum; a split of more blocks has several sums, so that their range does not limit it
@@ -28,7 +28,9 @@ def evaluate(
     heartbeat: Heartbeat | None = None,
     right: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Return the mean loss, the accuracy and all `METRICS` over a split, by name: the same on every rank. Collective.
+    """Return the mean loss, the accuracy and all metrics over a split, by name: the same on every rank. Collective.
+
+    A task without right and wrong answers has no accuracy.
 
     pool: the workers of this rank; their weights are evaluated.
     when: a phrase for error messages, if this is an evaluation of a net in training: "after step 7".
@@ -37,6 +39,7 @@ def evaluate(
 
     Raises Diverged on every rank if a loss is NaN or out of range.
     """
+    task, metrics = pool.net.task, METRICS_OF[pool.net.task.name]
     positions = -(-len(split.labels) // LANES)
     share = block_range(positions, comm.rank, comm.size)
 
@@ -46,21 +49,16 @@ def evaluate(
         sums = [_round(pool, split, some, min(positions, ROUND), heartbeat, right) for some in rounds]
         if heartbeat:
             heartbeat.beat(WAITING)
-        return np.sum([_no_sums(), *sums], axis=0)
+        return np.sum([np.zeros(HEAD + len(metrics), object), *sums], axis=0)  # whole numbers without a limit
 
     sums = on_all(comm, local_sums)  # a file that is streamed may have become unreadable
     if right is not None:
         right[:] = np.sum(comm.allgather(right), axis=0)
     sums = np.sum([np.array(each, object) for each in comm.allgather(sums.tolist())], axis=0)
     totals = checked_totals(Counters(sums), when)
-    counts = zip(METRICS, sums[HEAD:], strict=True)
+    counts = zip(metrics, sums[HEAD:], strict=True)
     more = {name: count / max(totals.samples, 1) for name, count in counts}
-    return {"loss": totals.mean_loss, "accuracy": totals.accuracy} | more
-
-
-def _no_sums() -> np.ndarray:
-    """Return zeros for the counters and the counts of the metrics: whole numbers without a limit."""
-    return np.zeros(HEAD + len(METRICS), object)
+    return {"loss": totals.mean_loss} | ({"accuracy": totals.accuracy} if task.has_accuracy else {}) | more
 
 
 def _round(
@@ -77,7 +75,8 @@ def _round(
     most: an upper limit of the number of blocks over all ranks.
     right: to which this rank's right answers of each class are added; None: they are not counted.
     """
-    counts = np.zeros((pool.threads, len(METRICS)), object)
+    metrics = METRICS_OF[pool.net.task.name]
+    counts = np.zeros((pool.threads, len(metrics)), object)
     rights = np.zeros((pool.threads, 0 if right is None else len(right)), np.int64)
 
     def work(k: int, worker: Worker) -> None:
@@ -87,12 +86,12 @@ def _round(
             if heartbeat:
                 heartbeat.beat(EVALUATING)
             worker.evaluate_block(block)
-            if METRICS or right is not None:
+            if metrics or right is not None:
                 labels = block.label[block.weight > 0]
-                logits = worker.inference.y.samples(len(labels))
-                counts[k] += [int(count(logits, labels)) for count in METRICS.values()]
+                outputs = pool.net.targets.predictions(worker.inference.y.samples(len(labels)))
+                counts[k] += [int(count(outputs, labels)) for count in metrics.values()]
                 if right is not None:
-                    rights[k] += right_by_class(logits, labels, len(right))
+                    rights[k] += right_by_class(outputs, labels, len(right))
 
     pool.map(work)
     if right is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from distcnn.config.parser import Parser
 from distcnn.config.settings import Config
+from distcnn.config.tasks import task_of
 from distcnn.config.toml import from_toml
 from distcnn.config.types import AUTO, STREAM
 from distcnn.data.dataset import Dataset, Split, load
@@ -19,12 +20,12 @@ from distcnn.data.stream.source import can_be_streamed
 from distcnn.data.wanted import Wanted
 from distcnn.errors import CheckpointError, ConfigError, DataError
 from distcnn.kernels import float_mode
-from distcnn.kernels.activations import softmax_forward
 from distcnn.kernels.pointwise import pack
 from distcnn.models.base import Network
 from distcnn.models.catalog import MODELS
 from distcnn.models.networks import check_outputs, network_text, read_layers
 from distcnn.models.user_code import source_hashes
+from distcnn.network.losses import LOSSES
 from distcnn.network.net import Net
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -130,12 +131,14 @@ def load_net(state: State, where: str | Path, sources: Sequence[str] = ()) -> Ne
     sources: the user's files and modules that define layers of the net.
     """
     config = from_toml(state.config_toml, where)
+    task = task_of(config.task).name
     layers = read_layers(network_in(state, where), str(where), sources)
-    check_outputs(layers, str(where), state.input_shape, len(state.classes))
-    net = Net(layers, state.input_shape, config.seed, config.conv)
+    check_outputs(layers, str(where), state.input_shape, len(state.classes), task)
+    net = Net(layers, state.input_shape, config.seed, config.conv, task=task)
     require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
     net.weights[:] = state.result
     net.normalize(state.mean, state.std)
+    net.targets.set(state.target_mean, state.target_std)
     return net
 
 
@@ -168,7 +171,8 @@ def evaluation_pool(comm: Comm, net: Net, images: Any, threads: int = 0) -> Work
     threads: how many workers; 0: as many as this rank has cores.
     """
     pool = WorkerPool(net, threads or share_of_cores(comm))
-    needed = pack(images.dtype.name), *float_mode.kernels(), softmax_forward
+    probabilities = LOSSES[net.task.name].probabilities
+    needed = [pack(images.dtype.name), *float_mode.kernels(), *([probabilities] if probabilities else [])]
 
     def compile_all() -> object:
         return [worker.inference for worker in pool.workers], [kernel.compiled for kernel in needed]
@@ -197,6 +201,7 @@ def load_split(
             what = NO_VALIDATION if name == "validation" else f"/{name}"
             raise DataError(f"{dataset.name} has no {what}; choose another split (--split)")
         check_images(dataset.name, split.images, dataset.scale, dataset.classes, state, where)
+        check_task(dataset.name, dataset.task, config, where)
 
     on_all(comm, check)
     return dataset, split
@@ -264,6 +269,21 @@ def check_images(
         raise DataError(
             f"{name} has images of {scale}, but {where} was trained on {state.dtype}, which has another range "
             f"of values: convert the images"
+        )
+
+
+def check_task(name: str, task: str, config: Config, where: str | Path) -> None:
+    """Raise DataError unless labels are for the task for which a net was trained.
+
+    name: of the file, for messages.
+    task: what its labels are for.
+    config: the settings of the net.
+    where: the name of its state in error messages.
+    """
+    trained = task_of(config.task).name
+    if task != trained:
+        raise DataError(
+            f"{name} has labels for {task}, but {where} was trained for {trained}: name other data (--data)"
         )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distcnn.errors import NetError
+from distcnn.layers.argument_order import remember_positions
 from distcnn.layers.base import LayerBuffers
 from distcnn.layers.checks import check_whole
 from distcnn.layers.convolution import matmul, winograd, winograd_rows
@@ -27,6 +28,7 @@ class Algorithms(NamedTuple):
     data: Algorithm
 
 
+@remember_positions
 @dataclass(frozen=True)
 class Conv2D(Filters2D):
     """y[o] = bias[o] + sum over c of the cross-correlation of x[c] with weight[o, c] (PyTorch's Conv2d).

@@ -101,8 +101,8 @@ class TableConv2D(Layer):
     @cached_property
     def _whole(self) -> Conv2D:
         """The Conv2D of all pairs of maps."""
-        window = self.kernel_size, self.stride, self.padding, self.dilation
-        return Conv2D(len(self.connections), *window, bias=self.bias, conv=self.conv)
+        names = "kernel_size", "stride", "padding", "dilation", "bias", "conv"
+        return Conv2D(len(self.connections), **{name: getattr(self, name) for name in names})
 
     @cached_property
     def _pairs(self) -> np.ndarray:
