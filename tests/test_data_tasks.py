@@ -10,6 +10,7 @@ import pytest
 
 from distcnn.config.types import AUTO, CLASSIFY, MULTILABEL, REGRESS
 from distcnn.data.dataset import load
+from distcnn.data.describe import describe
 from distcnn.data.label_task import MANY, understand_task
 from distcnn.data.statistics import target_statistics
 from distcnn.data.wanted import Wanted
@@ -180,6 +181,12 @@ def test_names_in_a_file(tmp_path):
     with h5py.File(measures, "a") as file:
         del file.attrs["classes"]
     assert loaded(measures).task == REGRESS
+
+
+def test_a_run_s_names_are_those_of_columns_without_names(tmp_path):
+    path = str(write(tmp_path / "a.h5", NORMAL))
+    assert describe((path,), names=["width", "height"]).coding.classes == ("width", "height")
+    assert describe((path,), names=["width"]).coding.classes == ("0", "1")
 
 
 @pytest.mark.parametrize("labels", [SEVERAL, NORMAL], ids=["answers", "measures"])
