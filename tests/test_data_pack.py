@@ -93,6 +93,20 @@ def test_a_packed_file_has_the_same_samples(here, layout, options):
         assert found.compression == ("gzip" if options else None)
 
 
+@pytest.mark.parametrize(
+    ("labels", "task"),
+    [(RANDOM.integers(0, 2, (N, 4)), "multilabel"), (RANDOM.normal(size=(N, 2)), "regress")],
+)
+def test_labels_of_every_task_stay_what_they_are(here, labels, task):
+    write("a.h5", COLOR, labels)
+    done = here(DATA, "pack", "a.h5", "b.h5", "--task", task)
+    assert done.returncode == 0, done.stderr
+    (before, _), (after, _) = samples("a.h5", task=task), samples("b.h5")
+    assert after.task == before.task == task
+    assert after.fingerprint == before.fingerprint
+    assert np.array_equal(after.train.labels, before.train.labels)
+
+
 def test_streaming_a_packed_file_is_streaming_a_contiguous_one(here):
     write("a.h5", COLOR.transpose(0, 3, 1, 2).copy())
     for name, *options in (("b.h5",), ("c.h5", "--gzip", 9)):

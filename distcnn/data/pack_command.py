@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from distcnn.parallel.comm import Comm
 
 LARGEST_CHUNK = 2**26  # bytes; larger ones are refused when the file is read
-SHARED = ("--images", "--labels", "--layout", "--map-labels")  # options that an import and training have
+SHARED = (
+    "--images",
+    "--labels",
+    "--layout",
+    "--map-labels",
+    "--task",
+)  # options that an import and training have
 
 
 def add(commands: argparse._SubParsersAction) -> None:

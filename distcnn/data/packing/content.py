@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from distcnn.config.types import CLASSIFY
 from distcnn.data.description import FLOATS, ImageArray
 from distcnn.data.reading import read_stored
 from distcnn.data.schema import pixel_value_problem
@@ -42,13 +43,14 @@ class Rows(Protocol):
 class Content:
     """All that is packed.
 
-    splits: (images, labels) of each split, train first; labels are int32 [n], or None if they are not known.
+    splits: (images, labels) of each split, train first; labels are those of the task, or None if they are not known.
     classes: the names of the classes, or None to leave them numbers.
     attributes: further attributes of the file.
     seal: of the source, see `fingerprint`, which holds for the same samples wherever they lie; None if it has none.
     files: those that must not change meanwhile.
     is_costly: whether reading takes so long that several processes pay.
     notes: lines for the user, on what is not used and the like.
+    task: the name of the task that the labels are for.
     """
 
     splits: Mapping[str, tuple[Rows, np.ndarray | None]]
@@ -58,6 +60,7 @@ class Content:
     files: tuple[str, ...] = ()
     is_costly: bool = False
     notes: tuple[str, ...] = ()
+    task: str = CLASSIFY
 
 
 @dataclass(frozen=True)

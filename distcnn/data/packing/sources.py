@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import h5py
 import numpy as np
 
+from distcnn.config.types import CLASSIFY
 from distcnn.data.contents import candidates
 from distcnn.data.dataset import file_names
 from distcnn.data.describe import describe
@@ -63,24 +64,25 @@ def content_of_files(words: Sequence[str], wanted: Wanted) -> Content:
     splits = {
         name: (FileRows(split.images), _labels(found, name, split)) for name, split in found.splits.items()
     }
-    classes = found.coding.classes if found.coding else None
+    classes, task = (found.coding.classes, found.coding.task) if found.coding else (None, CLASSIFY)
     arrays = [each for split in found.splits.values() for each in split.images]
     files = tuple(dict.fromkeys([*found.files, *(each.file for each in arrays)]))
     is_costly = any(not each.is_plain or _is_packed(each.file, each.path) for each in arrays)
-    return Content(splits, classes, _attributes(found.files[0]), found.seal, files, is_costly, found.notes)
+    known = _attributes(found.files[0])
+    return Content(splits, classes, known, found.seal, files, is_costly, found.notes, task)
 
 
 def content_of_samples(samples: Samples) -> Content:
     """Return what an import has read."""
     splits = {name: (MemoryRows(images), labels) for name, (images, labels) in samples.splits.items()}
-    return Content(splits, samples.classes, samples.attributes, seal_of(samples))
+    return Content(splits, samples.classes, samples.attributes, seal_of(samples), task=samples.task)
 
 
 def _labels(found: Description, name: str, split: SplitArrays) -> np.ndarray | None:
-    """Return the numbers of the classes of a split, int32 [n], or None if it has no labels."""
-    if not split.labels:
+    """Return the labels of a split as training sees them, or None if it has none."""
+    if not split.labels or found.coding is None:
         return None
-    labels = np.empty(len(split), np.int32)
+    labels = np.empty(*found.coding.array(len(split)))
     fill_labels(found, name, labels)
     return labels
 

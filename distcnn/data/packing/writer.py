@@ -10,6 +10,7 @@ from types import TracebackType
 import h5py
 import numpy as np
 
+from distcnn.config.types import CLASSIFY
 from distcnn.data.packing.content import Content, Rows
 from distcnn.data.packing.encoding import Chunks, Storage
 from distcnn.errors import DataError
@@ -42,6 +43,8 @@ class Writer:
         self._file = self._stack.enter_context(h5py.File(whole, "w"))
         if content.classes is not None:
             self._file.attrs["classes"] = content.classes
+        if content.task != CLASSIFY:
+            self._file.attrs["task"] = content.task
         for name, text in content.attributes.items():
             self._file.attrs[name] = text
         for split, (_, labels) in content.splits.items():
