@@ -2,9 +2,11 @@
 
 import io
 import os
+import pickle
 import signal
 import sys
 import threading
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from distcnn import Net
 from distcnn.errors import ConfigError, DataError, NetError, UserError
 from distcnn.layers import Dense, Flatten, MaxPool2D, ReLU
 from distcnn.run import progress_bar
+from distcnn.system import signals
 from tests.helpers.digests import digest
 
 LAYERS = [MaxPool2D(2), Flatten(), Dense(12), ReLU(), Dense(3)]
@@ -60,7 +63,7 @@ def folder(comm, shared_path, monkeypatch):
 # ---- on any number of ranks ----
 
 
-@pytest.mark.mpi
+@pytest.mark.mpi(timeout=180)
 def test_arrays_files_and_the_command_line_have_one_digest(comm, call, folder):
     wanted = digest(call("distcnn.train", *WORDS, "--data", "data.h5", "--out", "command"))
     arrays = fit(data=(X, Y), validation=(XV, YV))
@@ -341,6 +344,23 @@ def test_a_net_grows_by_add():
     assert (net.parameters["2.weight"] == trained).all()
     assert (net.scale == scale).all()
     assert net.predict(images).shape == (40, 2)
+
+
+def test_a_copy_of_a_net_is_another_net():
+    net = fit(data=(X, Y)).net
+    images, before = XV.transpose(0, 3, 1, 2), net.digest
+    wanted = net.predict(images)
+    for copy in pickle.loads(pickle.dumps(net)), deepcopy(net):
+        assert (copy.predict(images) == wanted).all()
+        assert (copy.digest, copy.classes, copy.layout) == (before, net.classes, "NHWC")
+        copy.weights[:] = 0
+    assert net.digest == before
+
+
+def test_a_limit_of_time_counts_from_the_call(monkeypatch):
+    monkeypatch.setattr(signals, "_age", lambda: 1e9)
+    assert not fit(data=(X, Y), max_time=1e6).stopped
+    assert fit(data=(X, Y), max_time=0).stopped
 
 
 def test_a_net_without_layers_says_so():

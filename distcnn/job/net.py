@@ -106,6 +106,29 @@ class Net(Computing):
         seen = Seen(self.input_shape, self.classes or (), self.pixels or "", self.layout)
         return call(measure, self, _data(x, y), seen)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy of this net needs, also one in another process."""
+        shared, names = self.shared, ("classes", "pixels", "layout", "label_smoothing")
+        arguments = shared.layers, self.input_shape, shared.seed, shared.conv, shared.norm_group
+        known = {name: getattr(self, name) for name in names}
+        return {
+            "arguments": arguments,
+            "weights": self.weights,
+            "normalization": shared.normalization,
+            **known,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make this net a copy of that which has given the state."""
+        state = dict(state)
+        arguments, weights, normalization = map(state.pop, ("arguments", "weights", "normalization"))
+        super().__init__(*arguments)
+        self.weights[:] = weights
+        if normalization:
+            self.normalize(*normalization)
+        for name, value in state.items():
+            setattr(self, name, value)
+
     @classmethod
     def of(cls, trainer: Trainer) -> Net:
         """Return the net that a trainer has trained."""
