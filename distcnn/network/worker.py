@@ -126,6 +126,11 @@ class Worker:
             self.inference.forward()
             return self.inference.y, self.inference.softmax()
 
+    def probabilities(self) -> Value:
+        """Return the softmax of the output for the block that was evaluated last."""
+        with ieee_mode():
+            return self.inference.softmax()
+
     # ---- plans ----
 
     @cached_property

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from distcnn.errors import OutputError
+from distcnn.errors import DataError, OutputError
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import WRITING, Heartbeat
+from distcnn.reports import files as report_files
+from distcnn.reports.report import Report
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter, Score
 from distcnn.run.curves import Curves
@@ -164,6 +166,12 @@ class Recorder:
             self.score = None
         self._since = time.perf_counter()
 
+    def report(self, report: Report) -> None:
+        """Write the report on the test split; its pictures are drawn with the curves."""
+        self.heartbeat.beat(WRITING)
+        if self.is_writer:
+            self._unless_disk_fails(self._report, report)
+
     def finish(self) -> None:
         """Wait until all checkpoints are written and the curves are drawn, and remove the progress bar.
 
@@ -219,6 +227,13 @@ class Recorder:
                 self.progress.epoch(record)
             self.metrics.append(record)
 
+    def _report(self, report: Report) -> None:
+        """Write the report, and keep the images that its pictures show."""
+        images = report.images
+        report_files.write(self.run.report, report.record)
+        self.curves.report = self.run.report, images
+        self._undrawn = True
+
     def _draw(self) -> None:
         """Start to draw the curves."""
         if self.lock.check():
@@ -244,7 +259,7 @@ class Recorder:
             return
         try:
             write(*arguments)
-        except (OutputError, OSError) as error:
+        except (OutputError, DataError, OSError) as error:
             self.warn(f"{error} {CONTINUES}")
 
 

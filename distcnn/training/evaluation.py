@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from threading import Lock
+
 import numpy as np
 
 from distcnn.data.blocks import blocks_in_order
@@ -14,10 +17,12 @@ from distcnn.parallel.collective import mark_collective, on_all
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import EVALUATING, WAITING, Heartbeat
 from distcnn.parallel.partition import block_range
-from distcnn.training.metrics import METRICS
+from distcnn.training.metrics import METRICS, Collector
 from distcnn.training.workers import WorkerPool
 
 ROUND = 4096  # blocks of one exact sum; a split of more blocks has several sums, so that their range does not limit it
+
+Take = Callable[..., None]
 
 
 def evaluate(
@@ -26,31 +31,32 @@ def evaluate(
     comm: Comm,
     when: str = "",
     heartbeat: Heartbeat | None = None,
-    right: np.ndarray | None = None,
+    collector: Collector | None = None,
 ) -> dict[str, float]:
     """Return the mean loss, the accuracy and all `METRICS` over a split, by name: the same on every rank. Collective.
 
     pool: the workers of this rank; their weights are evaluated.
     when: a phrase for error messages, if this is an evaluation of a net in training: "after step 7".
     heartbeat: of this rank.
-    right: int64 [classes], zeros, to which the right answers of each class are added; None: they are not counted.
+    collector: collects what a report needs, from all samples; None: there is no report.
 
     Raises Diverged on every rank if a loss is NaN or out of range.
     """
     positions = -(-len(split.labels) // LANES)
     share = block_range(positions, comm.rank, comm.size)
+    take = _in_turns(collector) if collector else None
 
     def local_sums() -> np.ndarray:
         """Return the sums over this rank's blocks."""
         rounds = [share[first : first + ROUND] for first in range(0, len(share), ROUND)]
-        sums = [_round(pool, split, some, min(positions, ROUND), heartbeat, right) for some in rounds]
+        sums = [_round(pool, split, some, min(positions, ROUND), heartbeat, take) for some in rounds]
         if heartbeat:
             heartbeat.beat(WAITING)
         return np.sum([_no_sums(), *sums], axis=0)
 
     sums = on_all(comm, local_sums)  # a file that is streamed may have become unreadable
-    if right is not None:
-        right[:] = np.sum(comm.allgather(right), axis=0)
+    if collector:
+        collector.merge(comm)
     sums = np.sum([np.array(each, object) for each in comm.allgather(sums.tolist())], axis=0)
     totals = checked_totals(Counters(sums), when)
     counts = zip(METRICS, sums[HEAD:], strict=True)
@@ -69,16 +75,15 @@ def _round(
     positions: range,
     most: int,
     heartbeat: Heartbeat | None,
-    right: np.ndarray | None,
+    take: Take | None,
 ) -> np.ndarray:
     """Return the counters, then the counts of the metrics, over blocks of a split on this rank.
 
     positions: of the blocks.
     most: an upper limit of the number of blocks over all ranks.
-    right: to which this rank's right answers of each class are added; None: they are not counted.
+    take: called with what the collector adds, of each block; None: there is no collector.
     """
     counts = np.zeros((pool.threads, len(METRICS)), object)
-    rights = np.zeros((pool.threads, 0 if right is None else len(right)), np.int64)
 
     def work(k: int, worker: Worker) -> None:
         worker.start_evaluation(most)
@@ -87,27 +92,28 @@ def _round(
             if heartbeat:
                 heartbeat.beat(EVALUATING)
             worker.evaluate_block(block)
-            if METRICS or right is not None:
+            if METRICS or take:
                 labels = block.label[block.weight > 0]
                 logits = worker.inference.y.samples(len(labels))
                 counts[k] += [int(count(logits, labels)) for count in METRICS.values()]
-                if right is not None:
-                    rights[k] += right_by_class(logits, labels, len(right))
+                if take and not worker.counters.overflows:  # which end the evaluation, as values are NaN
+                    probabilities = worker.probabilities().samples(len(labels))
+                    take(logits, probabilities, labels, block.sample[block.weight > 0])
 
     pool.map(work)
-    if right is not None:
-        right += rights.sum(axis=0)
     counters = sum(worker.sums[:HEAD].astype(object) for worker in pool.workers)
     return np.concatenate([counters, counts.sum(axis=0)])
 
 
-def right_by_class(logits: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return how many samples of each class are right, int64 [classes]: the largest logit, the first of several.
+def _in_turns(collector: Collector) -> Take:
+    """Return the method `add` of a collector, which one thread calls at a time."""
+    lock = Lock()
 
-    logits: float32 [n, classes].
-    labels: int [n].
-    """
-    return np.bincount(labels[np.argmax(logits, axis=1) == labels], minlength=classes)
+    def add(*found: np.ndarray) -> None:
+        with lock:
+            collector.add(*found)
+
+    return add
 
 
 def checked_totals(counters: Counters, when: str) -> Totals:

@@ -14,6 +14,7 @@ from distcnn.config.types import GLOBAL
 from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged
 from distcnn.kernels import float_mode
+from distcnn.kernels.activations import softmax_forward
 from distcnn.kernels.pointwise import pack
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
@@ -25,10 +26,12 @@ from distcnn.parallel.comm import Comm
 from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.heartbeat import COMPUTING, WAITING, Heartbeat
 from distcnn.parallel.node import node, share_of_cores
+from distcnn.reports.report import Report
 from distcnn.run.state import State
 from distcnn.run.training_progress import TrainingProgress
 from distcnn.training.evaluation import evaluate
 from distcnn.training.replica import Replica
+from distcnn.training.report import report_on
 from distcnn.training.schedule import learning_rate
 from distcnn.training.setup import (
     find_network,
@@ -158,6 +161,25 @@ class Trainer:
                 if split
             }
 
+    def report(self, checkpoint: str) -> Report | None:
+        """Return the report on the test split, on rank 0; None on the others, or without a test split. Collective.
+
+        checkpoint: the path of the last one.
+        """
+        data, epoch = self.dataset, self.progress.epoch
+        if not data.test:
+            return None
+        about = {
+            "checkpoint": checkpoint,
+            "epoch": epoch,
+            "step": self.steps,
+            "data": data.name,
+            "split": "test",
+        }
+        when = f"after step {self.steps}"
+        with self.replica.ema.in_use():
+            return report_on(self.pool, data.test, data.classes, about, self.comm, when, self.heartbeat)
+
     def recompute(self, blocks: Sequence[Block], examine: Callable[..., T]) -> T:
         """Return examine(net, blocks, positions, epoch, allgather) for the batch of a step that has failed. Collective.
 
@@ -245,5 +267,6 @@ class Trainer:
         """Return everything that needs compiled kernels, which this compiles or loads."""
         needed = [pack(self.dataset.train.images.dtype.name), *float_mode.kernels(), *self.replica.kernels]
         needed += self.net.augmentation.kernels if self.net.augmentation else []
+        needed += [softmax_forward] if self.dataset.test else []  # for the report
         self.pool.compile()
         return [kernel.compiled for kernel in needed]
