@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from distcnn.config.augment_spec import NONE, Augment, read
-from distcnn.data import contact_sheet
+from distcnn.data import pixels
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.dataset import load
 from distcnn.data.splits import Dataset, Split
@@ -23,6 +23,7 @@ from distcnn.parallel.serial import SerialComm
 from distcnn.system.terminal_text import printable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 EPOCHS = 9  # how many augmented versions of each sample a picture shows
@@ -80,14 +81,14 @@ def _of_splits(data: Dataset) -> Figure:
     splits = {name: split for name, split in found.items() if split is not None}
     rows = {name: _spread(split.labels, ACROSS * DOWN) for name, split in splits.items()}
     heights = [-(-len(samples) // ACROSS) for samples in rows.values()]
-    shape, limits = data.train.images.shape[1:], contact_sheet.limits_of(data.train.images[rows["train"]])
-    figure = contact_sheet.empty(ACROSS, sum(heights), shape, 0.3 * len(splits))
+    shape, limits = data.train.images.shape[1:], pixels.limits_of(data.train.images[rows["train"]])
+    figure = _figure(ACROSS, sum(heights), shape, 0.3 * len(splits))
     parts = figure.subfigures(len(splits), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, (name, split), samples, down in zip(parts, splits.items(), rows.values(), heights, strict=True):
         part.suptitle(f"{name}: {len(split.labels):,} images", fontsize=8)
         places = part.subplots(down, ACROSS, squeeze=False)
-        contact_sheet.draw(places, split.images[samples], limits)
-        contact_sheet.name(places.flat, _named(data.classes, split.labels[samples]))
+        _draw(places, split.images[samples], limits)
+        _name(places.flat, data.classes, split.labels[samples])
     return figure
 
 
@@ -102,16 +103,33 @@ def _of_epochs(data: Dataset, augment: Augment) -> Figure:
     split = data.train
     samples = np.unique(np.linspace(0, len(split.labels) - 1, LANES).astype(np.int64))
     columns = [split.images[samples].astype(np.float32), *distorted(split, samples, augment, range(EPOCHS))]
-    shape, limits = split.images.shape[1:], contact_sheet.limits_of(split.images[samples])
-    figure = contact_sheet.empty(len(columns), len(samples), shape, 0)
+    figure = _figure(len(columns), len(samples), split.images.shape[1:], 0)
     places = figure.subplots(len(samples), len(columns), squeeze=False)
-    contact_sheet.draw(places, np.stack(columns, axis=1).reshape(-1, *shape), limits)
-    contact_sheet.name(places[:, 0], _named(data.classes, split.labels[samples]))
+    images, limits = np.stack(columns, axis=1), pixels.limits_of(split.images[samples])
+    _draw(places, images.reshape(-1, *split.images.shape[1:]), limits)
+    _name(places[:, 0], data.classes, split.labels[samples])
     for k, axes in enumerate(places[0, 1:], 1):
         axes.set_title(f"epoch {k}", fontsize=7, pad=2)
     return figure
 
 
-def _named(classes: Sequence[str], labels: np.ndarray) -> Iterator[str]:
-    """Yield the names of the classes of samples, shortened."""
-    return (printable(classes[label])[:LONGEST] for label in labels)
+def _figure(across: int, down: int, shape: tuple[int, ...], more: float) -> Figure:
+    """Return an empty figure for so many images of a shape (c, h, w); more: inches for other text."""
+    from matplotlib.figure import Figure
+
+    size = across * 0.9, down * 0.9 * shape[1] / shape[2] + down * 0.2 + more
+    return Figure(figsize=size, dpi=130, layout="constrained")
+
+
+def _draw(places: np.ndarray, images: np.ndarray, limits: tuple[float, float]) -> None:
+    """Draw images [n, c, h, w] into places, which may be more; limits: the values to be shown as black and as white."""
+    for axes in places.flat:
+        axes.set_axis_off()
+    for axes, image in zip(places.flat, images, strict=False):
+        axes.imshow(pixels.shown(image, *limits), cmap="gray", vmin=0, vmax=1)
+
+
+def _name(places: Iterable[Axes], classes: Sequence[str], labels: np.ndarray) -> None:
+    """Write the names of classes above images."""
+    for axes, label in zip(places, labels, strict=False):
+        axes.set_title(printable(classes[label])[:LONGEST], fontsize=7, pad=2, parse_math=False)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from distcnn.reports import calibration_picture, confusion_picture, mistakes_picture
+from distcnn.reports.figures import labels_of
 from distcnn.system.atomic_files import remove_temporaries, write_whole
 
 JSON = "report.json"
@@ -43,7 +44,17 @@ def draw(folder: Path, record: Record, images: np.ndarray) -> None:
     pictures: dict[str, Callable[[], bytes]] = {
         "confusion.png": lambda: confusion_picture.draw(record, f"{title}: {record['accuracy']:.2%} correct"),
         "calibration.png": lambda: calibration_picture.draw(record, title),
-        "mistakes.png": lambda: mistakes_picture.draw(record, images, title),
+        "mistakes.png": lambda: _mistakes(record, images, title),
     }
     for name, made in pictures.items():
         write_whole(folder / name, made())
+
+
+def _mistakes(record: Record, images: np.ndarray, title: str) -> bytes:
+    """Return the bytes of a picture of the worst mistakes: what is predicted, how probable it is, and what is right."""
+    names, fonts = labels_of(record["classes"])
+    rows = record["mistakes"]
+    above = (f"{names[row['predicted']]}  {row['probability']:.0%}\nis {names[row['label']]}" for row in rows)
+    texts = [(text, f"no. {row['sample']}") for text, row in zip(above, rows, strict=True)]
+    found = f"the {len(rows)} worst mistakes" if rows else "no mistakes"
+    return mistakes_picture.draw(images, texts, fonts, f"{found} on {title}")

@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from distcnn.data import contact_sheet
-from distcnn.reports.figures import GRAY, labels_of, png
+from distcnn.data import pixels
+from distcnn.reports.figures import GRAY, png
 
-ACROSS = 6
-WIDTH = 1.35  # inches of an image
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-Record = dict[str, Any]
+ACROSS = 6  # images in a row
+SIDE, GAP = 1.3, 0.12  # inches: the longer side of an image, and the space between two
+TITLE, ABOVE, BELOW = 0.36, 0.28, 0.14  # inches of text: of the picture, above and below each image
+SHORTEST = 0.25  # of the shorter side of an image, as a fraction of the longer one
 
 
-def draw(record: Record, images: np.ndarray, title: str) -> bytes:
+def draw(images: np.ndarray, texts: Sequence[tuple[str, str]], fonts: list[str], title: str) -> bytes:
     """Return the bytes of a PNG file.
 
-    record: as `Classification.record` returns it.
-    images: of its mistakes, [n, c, h, w].
+    images: [n, c, h, w].
+    texts: the lines above and below each image.
+    fonts: for the lines above.
     """
-    names, fonts = labels_of(record["classes"])
-    rows = record["mistakes"]
-    down = max(-(-len(rows) // ACROSS), 1)
-    figure = contact_sheet.empty(ACROSS, down, images.shape[1:], 0.3 * down + 0.3, WIDTH)
-    figure.suptitle(title, fontsize=10, parse_math=False)
-    places = figure.subplots(down, ACROSS, squeeze=False)
-    contact_sheet.draw(places, images, contact_sheet.limits_of(images) if len(images) else (0, 1))
-    for axes, row in zip(places.flat, rows, strict=False):
-        found = f"{names[row['predicted']]}  {row['probability']:.0%}"
-        truth = f"is {names[row['label']]}"
-        axes.set_title(f"{found}\n{truth}", fontsize=6.5, pad=2, parse_math=False, fontfamily=fonts)
-        place = {"transform": axes.transAxes, "ha": "center", "va": "top"}
-        axes.text(0.5, -0.02, f"no. {row['sample']}", fontsize=5.5, color=GRAY, **place)
+    from matplotlib.figure import Figure
+
+    height, width = _size(*images.shape[2:])
+    across, down = width + GAP, height + ABOVE + BELOW + GAP
+    size = ACROSS * across + GAP, max(-(-len(images) // ACROSS), 1) * down + TITLE
+    figure = Figure(figsize=size, dpi=130)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, size[0]), ylim=(size[1], 0))
+    axes.set_axis_off()
+    axes.text(size[0] / 2, TITLE / 2, title, fontsize=10, ha="center", va="center", parse_math=False)
+    limits = pixels.limits_of(images)
+    for k, (image, lines) in enumerate(zip(images, texts, strict=True)):
+        left, top = GAP + k % ACROSS * across, TITLE + k // ACROSS * down + ABOVE
+        shown = pixels.shown(image, *limits)
+        place = left, left + width, top + height, top
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, extent=place, aspect="auto")
+        _name(axes, left + width / 2, (top, top + height), lines, fonts)
+    axes.set(xlim=(0, size[0]), ylim=(size[1], 0))
     return png(figure)
+
+
+def _size(height: int, width: int) -> tuple[float, float]:
+    """Return height and width of an image in inches."""
+    longer = max(height, width)
+    return max(height / longer, SHORTEST) * SIDE, max(width / longer, SHORTEST) * SIDE
+
+
+def _name(axes: Axes, x: float, edges: tuple[float, float], lines: tuple[str, str], fonts: list[str]) -> None:
+    """Write lines above and below an image; x: its middle; edges: its upper and its lower one."""
+    (top, bottom), (above, below) = edges, lines
+    same: dict[str, Any] = {"ha": "center", "parse_math": False}
+    axes.text(x, top - 0.03, above, fontsize=6.5, va="bottom", fontfamily=fonts, linespacing=1.1, **same)
+    axes.text(x, bottom + 0.03, below, fontsize=5.5, va="top", color=GRAY, **same)
