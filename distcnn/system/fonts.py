@@ -45,9 +45,11 @@ def shown(names: Sequence[str], fonts: Fonts) -> list[str]:
 
 def _characters(path: str | None) -> set[str]:
     """Return the characters of a font; none if its file cannot be read."""
+    if path is None:
+        return set()
     from matplotlib.ft2font import FT2Font
 
     try:
-        return set(map(chr, FT2Font(path).get_charmap())) if path else set()
+        return set(map(chr, FT2Font(path).get_charmap()))
     except (OSError, RuntimeError):
         return set()
