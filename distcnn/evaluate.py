@@ -9,28 +9,29 @@ if __name__ == "__main__":
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distcnn.config.types import MULTILABEL
 from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
-from distcnn.reports.files import FILES, draw, write
+from distcnn.reports.files import FILES, draw, names_of, write
+from distcnn.reports.kinds import KINDS
 from distcnn.reports.report import Report
-from distcnn.reports.text import lines_of
 from distcnn.system import atomic_files
 from distcnn.system.counts import counted, plural
 from distcnn.system.terminal import columns
 from distcnn.system.terminal_text import say, warn
 from distcnn.training.load import SPLITS, find, load_pool, load_split, parser
-from distcnn.training.metrics import METRICS
 from distcnn.training.report import report_on
 
-MOST_NAMED = 10  # classes that a warning names
+MOST_NAMED = 10  # classes or labels that a warning names
+FRACTIONS = "accuracy", "f1", "precision"  # the last words of metrics from 0 to 1
 STDOUT = 1
 WIDTH = 100  # columns of the table where no terminal shows it
 
@@ -46,25 +47,38 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return made.parse_args(argv)
 
 
-def warn_of_classes(record: dict[str, Any]) -> None:
-    """Warn if classes have no image in a split, or images but no right answer, which the accuracy may not show.
+def warnings_of(record: dict[str, Any]) -> Iterator[str]:
+    """Yield a warning if classes or labels have no image in a split, or images but no right answer.
+
+    The mean over all images may not show either.
 
     record: the report on the split.
     """
+    if "support" not in record:  # of a net that predicts numbers
+        return
     images, recall = np.array(record["support"]), record["recall"]
-    classes, split = record["classes"], record["split"]
+    split, rows = record["split"], record["task"] == MULTILABEL
     missing, wrong = ([k for k, share in enumerate(recall) if share == value] for value in (None, 0))
     if missing:
-        warn(f"no {split} image is of {_named(missing, classes)}, which the accuracy leaves out")
+        named = _named(missing, record, "label" if rows else "class")
+        yield f"no {split} image {f'has {named}' if rows else f'is of {named}, which the accuracy leaves out'}"
     if wrong:
-        found = f"no {split} image of {_named(wrong, classes)} is classified correctly"
-        warn(f"{found}, of {counted(int(images[wrong].sum()), 'image')}")
+        named = _named(wrong, record, "label" if rows else "class")
+        found = f"no {split} image of {named} is {'found' if rows else 'classified correctly'}"
+        yield f"{found}, of {counted(int(images[wrong].sum()), 'image')}"
 
 
-def _named(numbers: Sequence[int], classes: Sequence[str]) -> str:
-    """Return the number of some classes and the names of the first of them."""
-    names = ", ".join(repr(classes[number]) for number in numbers[:MOST_NAMED])
-    return f"{plural(len(numbers), 'class')} {names}" + (", ..." if len(numbers) > MOST_NAMED else "")
+def _named(numbers: Sequence[int], record: dict[str, Any], kind: str) -> str:
+    """Return the number of some classes or labels and the names of the first of them; kind: the noun for one."""
+    names = ", ".join(repr(record["classes"][number]) for number in numbers[:MOST_NAMED])
+    return f"{plural(len(numbers), kind)} {names}" + (", ..." if len(numbers) > MOST_NAMED else "")
+
+
+def shown(name: str, value: float | None) -> str:
+    """Return a metric as it is printed, fractions in percent; a dash if it is not defined."""
+    if value is None:
+        return "-"
+    return f"{value:.2%}" if name.endswith(FRACTIONS) else f"{value:.4g}"
 
 
 def require_free(folder: Path, force: bool) -> None:
@@ -76,7 +90,8 @@ def require_free(folder: Path, force: bool) -> None:
 def publish(report: Report, options: argparse.Namespace) -> None:
     """Write a report to the folder that the options name, if any, and print it."""
     record, folder = report.record, options.report
-    warn_of_classes(record)
+    for line in warnings_of(record):
+        warn(line)
     if folder:
         write(Path(folder), record)
         draw(Path(folder), record, report.images)
@@ -85,10 +100,10 @@ def publish(report: Report, options: argparse.Namespace) -> None:
         return
     images = counted(record["samples"], f"{record['split']} image")
     say(f"{record['checkpoint']}, step {record['step']}, on {images} of {record['data']}")
-    more = "".join(f"  {name} {record[name]:.4g}" for name in METRICS)
-    print(f"loss {record['loss']:.4f}  accuracy {record['accuracy']:.2%}{more}")
-    written = [f"wrote {', '.join(FILES)} to {folder}"] if folder else []
-    for line in [*lines_of(record, columns(STDOUT) or WIDTH), *written]:
+    metrics = (f"  {name} {shown(name, value)}" for name, value in report.measured.items() if name != "loss")
+    print(f"loss {record['loss']:.4f}{''.join(metrics)}")
+    written = [f"wrote {', '.join(names_of(record))} to {folder}"] if folder else []
+    for line in [*KINDS[record["task"]].lines(record, columns(STDOUT) or WIDTH), *written]:
         say(line)
     print(f"weights_sha256 {record['weights_sha256']}")
 

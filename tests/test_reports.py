@@ -11,6 +11,7 @@ from distcnn.layers import Dense, Flatten
 from distcnn.parallel.serial import SerialComm
 from distcnn.reports import classification, confusion, mistakes, text
 from distcnn.reports.classification import Classification, places
+from distcnn.reports.subject import Subject
 from distcnn.training.report import report_on
 from distcnn.training.workers import WorkerPool
 from tests.helpers.arrays import normal
@@ -31,9 +32,14 @@ def outputs(samples=SAMPLES, classes=CLASSES):
     return logits, powers / powers.sum(axis=1, keepdims=True), labels.astype(np.int32)
 
 
+def subject(outputs=CLASSES):
+    """Return what a report is about: classes with their numbers as names."""
+    return Subject([str(k) for k in range(outputs)], SAMPLES, np.float32([[0] * outputs, [1] * outputs]))
+
+
 def collected(logits, probabilities, labels, size=16):
     """Return what is collected of samples, `size` at a time."""
-    made = Classification([str(k) for k in range(logits.shape[1])])
+    made = Classification(subject(logits.shape[1]))
     for start in range(0, len(labels), size):
         part = slice(start, start + size)
         made.add(logits[part], probabilities[part], labels[part], np.arange(len(labels))[part])
@@ -124,7 +130,7 @@ def test_order_and_size_of_parts_change_nothing(monkeypatch):
     monkeypatch.setattr(confusion, "PENDING", 3)
     assert collected(*given, size=7).record == wanted
     backwards = np.arange(SAMPLES)[::-1]
-    made = Classification([str(k) for k in range(CLASSES)])
+    made = Classification(subject())
     for k in backwards:
         made.add(*(each[k : k + 1] for each in (*given, np.arange(SAMPLES))))
     made.merge(SerialComm())
@@ -139,8 +145,8 @@ def test_many_classes_have_no_matrix(monkeypatch):
     assert record.pop("confusion") is None
     assert record == {key: value for key, value in wanted.items() if key != "confusion"}
     shown = [
-        " ".join(text.lines_of({**record, "confusion": None}, 100)),
-        " ".join(text.lines_of(wanted, 100)),
+        " ".join(text.of_classes({**record, "confusion": None}, 100)),
+        " ".join(text.of_classes(wanted, 100)),
     ]
     assert shown[0] == shown[1]  # the pairs of few classes are all among the most frequent ones
 
@@ -177,7 +183,7 @@ def record_of(classes, samples=400):
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_the_table_is_short_and_narrow(width):
-    lines = list(text.lines_of(record_of(100), width))
+    lines = list(text.of_classes(record_of(100), width))
     assert len(lines) == 2 + text.ROWS + 1
     assert lines[-1] == "... and 80 more classes"
     assert max(map(text.columns, lines[1:])) <= width
@@ -186,7 +192,7 @@ def test_the_table_is_short_and_narrow(width):
 def test_the_worst_classes_come_first():
     given = outputs()
     record = collected(*given).record
-    lines = list(text.lines_of(record, 100))[2:]
+    lines = list(text.of_classes(record, 100))[2:]
     assert [line.split()[0] for line in lines][-1] == str(ABSENT)
     f1 = [line.split()[3] for line in lines[:-1]]
     assert f1 == sorted(f1, key=lambda cell: float(cell.strip("%")))
@@ -201,7 +207,7 @@ def test_names_in_any_script_stay_in_their_columns():
     record = collected(*outputs()).record | {
         "classes": ["飛行機", "e\u0301te\u0301", "\x1b[2Jx", "y" * 99, "z"]
     }
-    head, *lines = list(text.lines_of(record, 200))[1:]
+    head, *lines = list(text.of_classes(record, 200))[1:]
     end = text.columns(head[: head.index("precision") + len("precision")])
     for line in lines:
         (cut,) = (line[:k] for k in range(len(line)) if text.columns(line[:k]) == end and line[k] == " ")

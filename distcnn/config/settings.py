@@ -7,6 +7,7 @@ from typing import Any
 
 from distcnn.config import model_word
 from distcnn.config.hints import value_hint
+from distcnn.config.tasks import TASKS
 from distcnn.config.types import (
     AUTO,
     MODES,
@@ -51,9 +52,13 @@ SCHEDULE = Choice(("constant", "cosine", "step", "one-cycle", "polynomial"))
 DECAY = Choice(("all", "weights"))
 NORMALIZE = Choice(("channel", "none"))
 DATA_MODE = Choice(MODES)
+TASK = Choice((AUTO, *TASKS))
 CONV = Choice(("winograd", "direct"))
 REDUCTION = Choice(("exact", "float32"))
 PROGRESS = Choice(("auto", "bar", "lines", "none"))
+
+# The tasks whose targets may be smoothed; AUTO, as long as the labels have not been looked at.
+SMOOTHED = (AUTO, *(name for name, task in TASKS.items() if task.smooths))
 
 # The schedules that end at a fraction of the learning rate.
 DECREASING = ("cosine", "one-cycle", "polynomial")
@@ -66,6 +71,7 @@ def _setting(
     resume: str = SAVED,
     schedule: tuple[str, ...] = (),
     data_mode: tuple[str, ...] = (),
+    task: tuple[str, ...] = (),
 ) -> Any:
     """Return a field of Config.
 
@@ -74,8 +80,10 @@ def _setting(
     resume: FIXED, SAVED or CALL.
     schedule: the schedules that read the setting; (): it does not depend on the schedule.
     data_mode: the values of `data_mode` with which it has an effect; (): with all.
+    task: likewise of `task`.
     """
-    only = {name: words for name, words in (("schedule", schedule), ("data_mode", data_mode)) if words}
+    needed = {"schedule": schedule, "data_mode": data_mode, "task": task}
+    only = {name: words for name, words in needed.items() if words}
     return field(default=default, metadata={"type": kind, "help": text, "resume": resume, "only": only})
 
 
@@ -98,6 +106,7 @@ class Config:
     validation_labels: str | tuple[str, ...] | None = _setting(None, ARRAYS, "the validation labels")
     layout: str | None = _setting(None, Layout(), "the axes of the images as they are stored, such as NHWC")
     map_labels: bool = _setting(False, Flag(), "make a class of each value of the labels")
+    task: str = _setting(AUTO, TASK, "what the net learns: auto follows from the labels", FIXED)
     data_mode: str = _setting(
         AUTO, DATA_MODE, "where images are: auto streams those of more than 4 GiB from the file", FIXED
     )
@@ -142,7 +151,9 @@ class Config:
     ema_decay: float = _setting(
         0.0, FRACTION, "decay per step of the EMA of weights, which is evaluated; 0: no EMA", FIXED
     )
-    label_smoothing: float = _setting(0.0, FRACTION, "the share of a target that all classes share", FIXED)
+    label_smoothing: float = _setting(
+        0.0, FRACTION, "the share of a target that all classes share", FIXED, task=SMOOTHED
+    )
 
     seed: int = _setting(0, Whole(0, 2**63 - 1), "the seed of all random numbers", FIXED)
     normalize: str = _setting("channel", NORMALIZE, "how images are normalized", FIXED)

@@ -15,6 +15,11 @@ from distcnn.config import augment_spec, axes_spec
 
 GLOBAL = "global"
 AUTO, MEMORY, STREAM = MODES = "auto", "memory", "stream"  # where images are while they are used
+CLASSIFY, MULTILABEL, REGRESS = (
+    "classify",
+    "multilabel",
+    "regress",
+)  # the tasks, which `config.tasks` declares
 MAX_COUNT = 2**31 - 1  # the largest count, so that a product of two counts fits into int64
 MAX_REAL = 2.0**1023  # above it, a whole number may not convert to a float
 PLAIN = re.compile("[-+.0-9A-Za-z]+")

@@ -8,14 +8,18 @@ from typing import Any
 from distcnn.config import model_word
 from distcnn.config.hints import model_hint
 from distcnn.config.model_word import ModelWord
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import CLASSIFY
 from distcnn.errors import ConfigError, NetError
 from distcnn.layers import Layer
 from distcnn.models import notation, user_code
 from distcnn.models.base import Shape
 from distcnn.models.catalog import MODELS
 from distcnn.network import memory
+from distcnn.network.losses import check_last
 from distcnn.network.net import Net
 from distcnn.network.shapes import infer_shapes, parameter_counts
+from distcnn.system.counts import counted
 from distcnn.system.regular_files import read_regular
 
 
@@ -28,13 +32,16 @@ def check(word: str) -> None:
         _maker(parsed)
 
 
-def network_text(word: str, input_shape: Shape, outputs: int, sources: Iterable[str] = ()) -> str:
+def network_text(
+    word: str, input_shape: Shape, outputs: int, sources: Iterable[str] = (), task: str = CLASSIFY
+) -> str:
     """Return a network in the notation of `models.notation`; run the user's function if the word names one.
 
     word: a word for `--model`.
     input_shape: (c, h, w) of the images.
-    outputs: the number of classes.
+    outputs: the number of classes, labels or targets.
     sources: the user's files and modules that define layers, for a word that names a text file.
+    task: what the net is to learn.
 
     Raises ConfigError or NetError, which name the user's file and line, if the network cannot be made.
     """
@@ -43,7 +50,7 @@ def network_text(word: str, input_shape: Shape, outputs: int, sources: Iterable[
         layers = read_layers(_read(parsed.source), parsed.source, sources)
     else:
         layers = _layers(_maker(parsed), word, input_shape, outputs)
-    check_outputs(layers, f"--model {word}", input_shape, outputs)
+    check_outputs(layers, f"--model {word}", input_shape, outputs, task)
     return notation.write(layers)
 
 
@@ -65,19 +72,25 @@ def code_sources(word: str | None, layers: str | None) -> list[str]:
     return [*([parsed.source] if parsed and parsed.function else []), *([layers] if layers else [])]
 
 
-def check_outputs(layers: Sequence[Layer], where: str, input_shape: Shape, outputs: int) -> None:
-    """Raise NetError unless layers fit the images and end in as many outputs as there are classes.
+def check_outputs(
+    layers: Sequence[Layer], where: str, input_shape: Shape, outputs: int, task: str = CLASSIFY
+) -> None:
+    """Raise NetError unless layers fit the images and end in what a task wants.
 
     where: what the layers were read from, for messages.
     input_shape: (c, h, w) of the images.
-    outputs: the number of classes.
+    outputs: the number of classes, labels or targets.
+    task: what the net is to learn.
     """
     try:
         shapes, _, _ = infer_shapes(layers, input_shape)
+        if shapes[-1] == (outputs,):
+            check_last(TASKS[task], layers[-1], shapes[-1])
     except NetError as error:
         raise NetError(f"{where}: {error}") from None
     if shapes[-1] != (outputs,):
-        found = f"{where} ends in an output of shape {shapes[-1]}, but the data have {outputs} classes"
+        wanted = counted(outputs, TASKS[task].output)
+        found = f"{where} ends in an output of shape {shapes[-1]}, but the data have {wanted}"
         raise NetError(f"{found}: end it in Dense({outputs})")
 
 

@@ -10,7 +10,6 @@ from functools import cached_property
 
 import numpy as np
 
-from distcnn.kernels.activations import softmax_forward
 from distcnn.lanes import aligned
 from distcnn.layers.base import Layer, LayerBuffers
 from distcnn.layers.context import BlockContext
@@ -18,6 +17,7 @@ from distcnn.layers.declarations import Call, Shape
 from distcnn.layers.values import Scratch, Value, allocate_arrays
 from distcnn.network import buffer_sharing, passes
 from distcnn.network.buffer_sharing import is_view
+from distcnn.network.losses import LOSSES
 from distcnn.network.passes import Node
 from distcnn.network.plan import ForwardPlan, NetArrays
 
@@ -45,6 +45,7 @@ class InferencePlan(ForwardPlan):
             if node.layer.saves_as:
                 saved[node.layer.saves_as] = buffers.y
         self._set_calls(prepare, forward)
+        self._make_probabilities = LOSSES[arrays.task.name].probabilities
         if len(shapes[-1]) == 1:
             unused = aligned(self.y.array.shape)  # the gradient of the loss
             self._set_loss(layers[-1], unused, arrays)
@@ -79,9 +80,11 @@ class InferencePlan(ForwardPlan):
     def _probabilities(self) -> Value:
         return Value(self.y.shape)
 
-    def softmax(self) -> Value:
-        """Compute and return the softmax of y; the next call overwrites it."""
-        softmax_forward(self.y.channels, self._probabilities.channels)
+    def probabilities(self) -> Value | None:
+        """Compute and return the probabilities of y, None if the task has none; the next call overwrites them."""
+        if self._make_probabilities is None:
+            return None
+        self._make_probabilities(self.y.channels, self._probabilities.channels)
         return self._probabilities
 
 

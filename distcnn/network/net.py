@@ -5,18 +5,21 @@ from functools import cached_property
 
 import numpy as np
 
+from distcnn.config.tasks import Task
+from distcnn.config.types import CLASSIFY
 from distcnn.errors import Diverged, NetError
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.layers.base import Layer
 from distcnn.layers.declarations import Shape
 from distcnn.network.group_plan import Group
+from distcnn.network.label_checks import checked_labels
 from distcnn.network.plan import Block
 from distcnn.network.summary import summary
+from distcnn.network.targets import Targets
 from distcnn.network.weights import Weights
 from distcnn.network.worker import Worker
 from distcnn.numerics.fixed_point import HEAD, QUANTUM
-from distcnn.system.counts import counted
 
 
 class Net(Worker):
@@ -36,6 +39,7 @@ class Net(Worker):
         seed: int = 0,
         conv: str = "winograd",
         norm_group: int | str = 1,
+        task: str = CLASSIFY,
     ) -> None:
         """Allocate the parameters, and initialize them by the seed as described in `ParameterLayout.initialize`.
 
@@ -48,8 +52,9 @@ class Net(Worker):
             "direct" for the formula everywhere, which rounds a little less.
         norm_group: over how many blocks of sixteen samples batch norms compute their statistics, or "global" for the
             whole batch. All blocks of a group are in memory at the same time.
+        task: "classify", "multilabel" or "regress", which determines the loss.
         """
-        super().__init__(Weights(layers, input_shape, seed, conv, norm_group))
+        super().__init__(Weights(layers, input_shape, seed, conv, norm_group, task))
 
     # ---- the weights ----
 
@@ -124,6 +129,16 @@ class Net(Worker):
         mean, std: (c,), the mean and the standard deviation of each channel.
         """
         self.shared.normalize(mean, std)
+
+    @property
+    def task(self) -> Task:
+        """What the net learns."""
+        return self.shared.task
+
+    @property
+    def targets(self) -> Targets:
+        """The standardization of what the net predicts, if its task is to predict numbers."""
+        return self.shared.targets
 
     @property
     def label_smoothing(self) -> float:
@@ -222,22 +237,18 @@ class Net(Worker):
     def loss_and_gradients(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[float, dict[str, np.ndarray]]:
-        """Return the mean softmax cross-entropy of a batch, and its gradients, float32, by the keys of `parameters`.
+        """Return the mean loss of a batch, and its gradients, float32, by the keys of `parameters`.
 
         images: float32 (n, c, h, w).
-        labels: integers (n,), the class of each image.
+        labels: what the task of the net takes: integers (n,), the class of each image; 0 and 1 (n, outputs), whether
+            an image has a label; or numbers (n, outputs), the targets of each image.
 
-        Raises NetError if the last layer does not give logits or a label is not a class, and Diverged if a value is NaN
-        or beyond the range of the exact sums.
+        Raises NetError if the last layer does not give what the loss takes or a label is not valid, and Diverged if a
+        value is NaN or beyond the range of the exact sums.
         """
-        self._require_logits()
-        images, labels, (classes,) = self._checked(images), np.asarray(labels), self.shapes[-1]
-        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
-            wanted = f"wanted {counted(len(images), 'integer')}"
-            raise NetError(f"labels have shape {labels.shape} of {labels.dtype}; {wanted}")
-        if labels.size and not (0 <= labels.min() and labels.max() < classes):
-            found = f"labels go from {labels.min()} to {labels.max()}"
-            raise NetError(f"{found}; the net has classes 0 to {classes - 1}")
+        self._require_outputs()
+        images = self._checked(images)
+        labels = checked_labels(self.task, labels, len(images), *self.shapes[-1])
         self._begin_anew(self.group, len(images))
         with ieee_mode():
             for blocks in self.groups(_blocks(images, labels)):

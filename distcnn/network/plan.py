@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from distcnn.kernels.loss import softmax_cross_entropy
+from distcnn.config.tasks import Task
 from distcnn.kernels.pointwise import pack
 from distcnn.kernels.program import Program
 from distcnn.lanes import LANES, aligned
@@ -21,6 +21,7 @@ from distcnn.layers.declarations import Call, Shape
 from distcnn.layers.values import Scratch, Value, allocate_arrays
 from distcnn.network import buffer_sharing, passes
 from distcnn.network.buffer_sharing import is_view
+from distcnn.network.losses import LOSSES, LossArrays
 from distcnn.network.passes import Node
 
 Slots = tuple[list[buffer_sharing.Slot], list[buffer_sharing.Slot]]  # of values and of gradients
@@ -31,7 +32,7 @@ class Block(NamedTuple):
 
     images: [n, c, h, w] uint8 or float32, all images of the dataset or batch, or those of a window of it.
     index: [16] int64, the index into `images` of the sample in each lane; any valid index in an empty lane.
-    label: [16], the label of each lane's sample.
+    label: [16] or, if the task has rows of labels, [16, outputs]: the label or row of each lane's sample.
     weight: [16] float32, 1 for each sample, 0 in an empty lane.
     sample: [16] int64, the number of each lane's sample in its split, on which its random numbers depend.
     """
@@ -49,13 +50,13 @@ class Block(NamedTuple):
         """Return a block of 1 to 16 samples; empty lanes repeat the first one.
 
         images: [n, c, h, w], all images, or some of them.
-        labels: [n], the labels of all samples.
+        labels: [n] or [n, outputs], the labels of all samples.
         samples: the numbers of the samples of the block, which are indices into `labels`.
         rows: the indices into `images` of these samples; None: their numbers.
         """
         sample = _sixteen(samples)
         index = sample if rows is None else _sixteen(rows)
-        return cls(images, index, labels.take(sample), _WEIGHTS[len(samples)], sample)
+        return cls(images, index, labels.take(sample, 0), _WEIGHTS[len(samples)], sample)
 
 
 def _sixteen(numbers: np.ndarray) -> np.ndarray:
@@ -91,12 +92,16 @@ class NetArrays(NamedTuple):
     sums: for each layer, the exact sums of its parameters and running statistics by name, int64.
     head: the counters at the beginning of the exact sums, see distcnn.numerics.fixed_point.
     guard: int64 [2], see distcnn.lanes.sums.
+    task: what the net learns.
+    targets: [2, outputs], mean and standard deviation of the targets.
     """
 
     parameters: list[dict[str, np.ndarray]]
     sums: list[dict[str, np.ndarray]]
     head: np.ndarray
     guard: np.ndarray
+    task: Task
+    targets: np.ndarray
 
 
 class ForwardPlan:
@@ -117,8 +122,12 @@ class ForwardPlan:
         self._prepare, self.forward_program = Program(prepare), Program(forward)
 
     def _set_loss(self, last: Layer, dy: np.ndarray, arrays: NetArrays) -> None:
-        inputs = self.y.array, self._label, self.context.weights, last.rejection_logit
-        self._loss = softmax_cross_entropy.compiled, inputs, (dy, arrays.head, arrays.guard)
+        (outputs,), task, weights = self.y.shape, arrays.task, self.context.weights
+        self._label = aligned((*task.label_shape(outputs), LANES))
+        results = dy, arrays.head, arrays.guard
+        rejection, targets = last.rejection_logit, arrays.targets
+        of_block = LossArrays(self.y.array, self._label, weights, rejection, targets, results)
+        self._loss = LOSSES[task.name].bind(of_block)
 
     def prepare(self) -> None:
         """Transform the parameters into the form that kernels read; call this before the first block of each batch."""
@@ -137,7 +146,7 @@ class ForwardPlan:
         scale, shift: [c] float32; each pixel is multiplied by scale, then shift is added.
         augmentation: distorts the images before; None for no distortion.
         """
-        self._label[:], self.context.weights[:] = block.label, block.weight
+        self._label[:], self.context.weights[:] = block.label.T, block.weight
         self.context.samples[:] = block.sample
         if augmentation:
             augmentation.load(block, scale, shift, self.x.inside)
@@ -150,8 +159,7 @@ class ForwardPlan:
 
     def loss(self, smoothing: float = 0.0) -> None:
         """Add the loss and the counts of the block to the counters, and compute dy; smoothing: label smoothing."""
-        kernel, inputs, outputs = self._loss
-        kernel(*inputs, smoothing, *outputs)
+        self._loss(smoothing)
 
 
 class Plan(ForwardPlan):

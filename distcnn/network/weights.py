@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from distcnn.config.types import GLOBAL
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import CLASSIFY, GLOBAL
 from distcnn.errors import NetError
 from distcnn.lanes import aligned
 from distcnn.layers.base import Layer
@@ -14,6 +15,7 @@ from distcnn.layers.declarations import Shape
 from distcnn.network import memory
 from distcnn.network.parameters import ParameterLayout
 from distcnn.network.shapes import as_list, infer_shapes, parameter_counts
+from distcnn.network.targets import Targets
 
 
 class Weights:
@@ -31,6 +33,8 @@ class Weights:
     parameters: like `arrays`, without the running statistics.
     scale, shift: (c,) float32; images are multiplied by scale, then shift is added; 1 and 0 until they are set.
     label_smoothing: the fraction of a training target that is spread evenly over all classes; 0 until it is set.
+    task: what the net learns.
+    targets: the standardization of targets.
     """
 
     def __init__(
@@ -40,9 +44,11 @@ class Weights:
         seed: int,
         conv: str,
         norm_group: int | str,
+        task: str = CLASSIFY,
     ) -> None:
         """Allocate and initialize the parameters; arguments as in `Net`."""
-        _check(seed, conv, norm_group)
+        _check(seed, conv, norm_group, task)
+        self.task = TASKS[task]
         self.seed, self.norm_group = seed, norm_group
         self.layers = as_list(layers)
         self.shapes, parameter_specs, statistic_specs = infer_shapes(self.layers, input_shape)
@@ -58,6 +64,7 @@ class Weights:
         self.scale, self.shift = np.ones((2, self.shapes[0][0]), np.float32)
         self.shift[:] = 0
         self.label_smoothing = 0.0
+        self.targets = Targets(self.task, self.shapes[-1][0])
 
     @property
     def digest(self) -> str:
@@ -70,8 +77,10 @@ class Weights:
         self.scale[:], self.shift[:] = 1 / std, -mean / std
 
 
-def _check(seed: int, conv: str, norm_group: int | str) -> None:
+def _check(seed: int, conv: str, norm_group: int | str, task: str) -> None:
     """Raise NetError unless these arguments of `Net` are valid."""
+    if task not in TASKS:
+        raise NetError(f"task is {task!r}; wanted {', '.join(TASKS)}")
     if conv not in ("winograd", "direct"):
         raise NetError(f"conv is {conv!r}; wanted winograd or direct")
     if norm_group != GLOBAL and not (type(norm_group) is int and norm_group > 0):

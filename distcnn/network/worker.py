@@ -5,15 +5,14 @@ from functools import cached_property
 
 import numpy as np
 
-from distcnn.errors import NetError
 from distcnn.kernels.batchnorm import update_running_stats
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import aligned
-from distcnn.layers import Softmax
 from distcnn.layers.context import BlockContext
 from distcnn.layers.values import Value
 from distcnn.network.group_plan import Allgather, Group
 from distcnn.network.inference_plan import InferencePlan
+from distcnn.network.losses import check_last
 from distcnn.network.plan import Augmentation, Block, NetArrays, Plan
 from distcnn.network.weights import Weights
 from distcnn.numerics.fixed_point import HEAD, QUANTUM, Counters
@@ -108,7 +107,7 @@ class Worker:
 
     def start_evaluation(self, blocks: int) -> None:
         """Begin an evaluation, between two batches of training; blocks: how many blocks all ranks evaluate at most."""
-        self._require_logits()
+        self._require_outputs()
         self._begin(self.inference, blocks)
 
     def evaluate_block(self, block: Block) -> None:
@@ -119,24 +118,27 @@ class Worker:
             self.inference.loss()
         self.counters.overflows = self.guard.overflows
 
-    def predict_block(self, block: Block) -> tuple[Value, Value]:
-        """Return the output of the last layer for a block, and its softmax; call `start_evaluation` before."""
+    def predict_block(self, block: Block) -> tuple[Value, Value | None]:
+        """Return the output of the last layer for a block, and its probabilities, None if the task has none.
+
+        Call `start_evaluation` before.
+        """
         with ieee_mode():
             self.inference.load(block, self.shared.scale, self.shared.shift)
             self.inference.forward()
-            return self.inference.y, self.inference.softmax()
+            return self.inference.y, self.inference.probabilities()
 
-    def probabilities(self) -> Value:
-        """Return the softmax of the output for the block that was evaluated last."""
+    def probabilities(self) -> Value | None:
+        """Return the probabilities for the block that was evaluated last, None if the task has none."""
         with ieee_mode():
-            return self.inference.softmax()
+            return self.inference.probabilities()
 
     # ---- plans ----
 
     @cached_property
     def group(self) -> Group:
         """The plans for training, made (and compiled) on first use."""
-        self._require_logits()
+        self._require_outputs()
         return self._group(input_gradient=False)
 
     @cached_property
@@ -153,7 +155,10 @@ class Worker:
         layout = self.shared.layout
         parameters = layout.by_layer(self.shared.arrays)
         sums = layout.by_layer(layout.views(self.sums[HEAD:]))
-        return NetArrays(parameters, sums, self.sums[:HEAD], self.guard.array)
+        shared = self.shared
+        return NetArrays(
+            parameters, sums, self.sums[:HEAD], self.guard.array, shared.task, shared.targets.array
+        )
 
     def _begin(self, plan: Group | InferencePlan, blocks: int, epoch: int = 0) -> None:
         self.context.epoch = epoch
@@ -162,12 +167,6 @@ class Worker:
         with ieee_mode():
             plan.prepare()
 
-    def _require_logits(self) -> None:
-        """Raise NetError unless the last layer gives logits, one per class."""
-        layers, shapes = self.shared.layers, self.shared.shapes
-        if isinstance(layers[-1], Softmax):
-            remedy = "leave out the final Softmax()"
-            raise NetError(f"the loss takes logits and computes the softmax itself: {remedy}")
-        if len(shapes[-1]) != 1:
-            wanted = "wanted one number per class: end with Dense"
-            raise NetError(f"the last layer gives shape {shapes[-1]}; {wanted}")
+    def _require_outputs(self) -> None:
+        """Raise NetError unless the last layer gives what the loss takes."""
+        check_last(self.shared.task, self.shared.layers[-1], self.shared.shapes[-1])

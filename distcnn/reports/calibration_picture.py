@@ -10,8 +10,20 @@ from distcnn.reports.figures import GRAY, RIGHT, WRONG, plain, png
 Record = dict[str, Any]
 
 
-def draw(record: Record, title: str) -> bytes:
-    """Return the bytes of a PNG file; record: with `calibration` and `calibration_error`."""
+def of_classes(record: Record, title: str) -> bytes:
+    """Return the bytes of a PNG file for predicted classes; record: with `calibration` and `calibration_error`."""
+    return _draw(
+        record, title, ("probability of the predicted class", "fraction that is right", "predictions")
+    )
+
+
+def of_labels(record: Record, title: str) -> bytes:
+    """Return the bytes of a PNG file for all labels of all images."""
+    return _draw(record, title, ("probability of a label", "fraction that has it", "images and labels"))
+
+
+def _draw(record: Record, title: str, words: tuple[str, str, str]) -> bytes:
+    """Return the bytes of a PNG file; words: for the axes, to the right, and up in both diagrams."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6, 5.6), dpi=130, layout="constrained")
@@ -22,7 +34,7 @@ def draw(record: Record, title: str) -> bytes:
     filled = [k for k in range(BINS) if bins["samples"][k]]
     diagram.plot((0, 1), (0, 1), color=GRAY, linestyle="--", linewidth=1, label="perfectly calibrated")
     right = [bins["accuracy"][k] for k in filled]
-    diagram.bar([centers[k] for k in filled], right, width=0.9 / BINS, color=RIGHT, label="fraction right")
+    diagram.bar([centers[k] for k in filled], right, width=0.9 / BINS, color=RIGHT, label=words[1])
     at = [bins["probability"][k] for k in filled]
     for x, low, high in zip(at, right, at, strict=True):
         diagram.plot((x, x), (low, high), color=WRONG, linewidth=2, solid_capstyle="butt")
@@ -30,14 +42,14 @@ def draw(record: Record, title: str) -> bytes:
     if error is not None:
         text = f"expected calibration error {error:.2%}"
         diagram.set_title(text, fontsize=9)
-    diagram.set_ylabel("fraction that is right")
+    diagram.set_ylabel(words[1])
     diagram.set_xlim(0, 1)
     diagram.set_ylim(0, 1.02)
     diagram.legend(frameon=False, fontsize=8, loc="upper left")
     plain(diagram)
     histogram.bar(centers, bins["samples"], width=0.9 / BINS, color=GRAY)
-    histogram.set_xlabel("probability of the prediction")
-    histogram.set_ylabel("predictions")
+    histogram.set_xlabel(words[0])
+    histogram.set_ylabel(words[2])
     histogram.set_yscale("symlog", linthresh=1)
     plain(histogram)
     return png(figure)

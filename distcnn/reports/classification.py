@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from distcnn.parallel.comm import Comm
 from distcnn.reports.calibration import Calibration
-from distcnn.reports.confusion import Confusion, mean, scores
+from distcnn.reports.confusion import Confusion, Number, mean, scores
 from distcnn.reports.mistakes import Worst
+from distcnn.reports.subject import Subject
 
 TOP = (1, 2, 3, 5, 10)  # of how many of the most probable classes one is the right one
 LARGEST = 1000  # classes; the confusion matrix of more is left out
@@ -18,33 +18,25 @@ PAIRS = 20  # of classes that are most often confused, which are listed
 
 
 class Classification:
-    """Collects what the report on a net that classifies needs; a rank has one, which its threads use in turns.
+    """Collects what the report on such a net needs."""
 
-    classes: the names of the classes.
-    """
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.classes = classes
+    def __init__(self, subject: Subject) -> None:
+        self.classes = classes = subject.names
         self.confusion, self.calibration = Confusion(len(classes)), Calibration()
         self.worst = Worst("label", "predicted", "probability", "label_probability")
         self._places = np.zeros(len(classes), np.int64)  # how many samples have their label at this place
 
     def add(
-        self, logits: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, samples: np.ndarray
+        self, outputs: np.ndarray, probabilities: np.ndarray | None, labels: np.ndarray, samples: np.ndarray
     ) -> None:
-        """Take some samples into account.
-
-        logits: float32 [n, classes]; the largest one, and the first of several, is the predicted class.
-        probabilities: their softmax.
-        labels: int [n].
-        samples: the numbers of the samples, int64 [n].
-        """
-        rows, predicted = np.arange(len(labels)), np.argmax(logits, axis=1)
+        """Take some samples into account; see `training.metrics.Collector`."""
+        assert probabilities is not None
+        rows, predicted = np.arange(len(labels)), np.argmax(outputs, axis=1)
         sure, hoped = probabilities[rows, predicted], probabilities[rows, labels]
         wrong = predicted != labels
         self.confusion.add(labels, predicted)
         self.calibration.add(sure, ~wrong)
-        self._places += np.bincount(places(logits, labels), minlength=len(self.classes))
+        self._places += np.bincount(places(outputs, labels), minlength=len(self.classes))
         values = labels, predicted, sure, hoped
         self.worst.add(-hoped[wrong], samples[wrong], *(each[wrong] for each in values))
 
@@ -53,6 +45,11 @@ class Classification:
         for each in (self.confusion, self.calibration, self.worst):
             each.merge(comm)
         comm.Allreduce(None, self._places)
+
+    @property
+    def numbers(self) -> dict[str, Number]:
+        """Nothing beyond loss, accuracy and the counted metrics."""
+        return {}
 
     @property
     def record(self) -> dict[str, Any]:

@@ -30,7 +30,9 @@ def draw(record: Record, title: str) -> bytes:
     side = min(max(SMALLEST, CELL * len(names)), LARGEST)
     widths = [side + 1.2] * has_matrix + [3.4] * has_list
     figure = Figure(figsize=(sum(widths), side + 1.3), dpi=130, layout="constrained")
-    figure.suptitle(title, fontsize=10, parse_math=False, fontfamily=fonts)
+    figure.suptitle(
+        f"{title}: {record['accuracy']:.2%} correct", fontsize=10, parse_math=False, fontfamily=fonts
+    )
     places = iter(figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0])
     if has_matrix:
         _matrix(next(places), np.array(record["confusion"]), names, fonts)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from distcnn.reports import calibration_picture, confusion_picture, mistakes_picture
-from distcnn.reports.figures import labels_of
+from distcnn.reports.kinds import KINDS
 from distcnn.system.atomic_files import remove_temporaries, write_whole
+from distcnn.system.counts import counted
+from distcnn.system.terminal_text import printable
 
 JSON = "report.json"
-PICTURES = ("confusion.png", "calibration.png", "mistakes.png")
-FILES = (JSON, *PICTURES)
+FILES = (JSON, *sorted({name for kind in KINDS.values() for name in kind.pictures}))  # of any report
 
 Record = dict[str, Any]
+
+
+def names_of(record: Record) -> list[str]:
+    """Return the names of the files of a report."""
+    return [JSON, *KINDS[record["task"]].pictures]
 
 
 def write(folder: Path, record: Record) -> None:
@@ -40,21 +44,6 @@ def draw(folder: Path, record: Record, images: np.ndarray) -> None:
 
     images: those of the worst mistakes, [n, c, h, w].
     """
-    title = f"{record['samples']:,} {record['split']} images of {record['data']}"
-    pictures: dict[str, Callable[[], bytes]] = {
-        "confusion.png": lambda: confusion_picture.draw(record, f"{title}: {record['accuracy']:.2%} correct"),
-        "calibration.png": lambda: calibration_picture.draw(record, title),
-        "mistakes.png": lambda: _mistakes(record, images, title),
-    }
-    for name, made in pictures.items():
-        write_whole(folder / name, made())
-
-
-def _mistakes(record: Record, images: np.ndarray, title: str) -> bytes:
-    """Return the bytes of a picture of the worst mistakes: what is predicted, how probable it is, and what is right."""
-    names, fonts = labels_of(record["classes"])
-    rows = record["mistakes"]
-    above = (f"{names[row['predicted']]}  {row['probability']:.0%}\nis {names[row['label']]}" for row in rows)
-    texts = [(text, f"no. {row['sample']}") for text, row in zip(above, rows, strict=True)]
-    found = f"the {len(rows)} worst mistakes" if rows else "no mistakes"
-    return mistakes_picture.draw(images, texts, fonts, f"{found} on {title}")
+    title = printable(f"{counted(record['samples'], record['split'] + ' image')} of {record['data']}")
+    for name, picture in KINDS[record["task"]].pictures.items():
+        write_whole(folder / name, picture(record, images, title))

@@ -17,10 +17,12 @@ class Report:
     """What an evaluation has found.
 
     record: an object for JSON; its `mistakes` have the numbers of the worst samples.
+    measured: loss and metrics, which the record has, too.
     split: the samples.
     """
 
     record: dict[str, Any]
+    measured: dict[str, float | None]
     split: Split
 
     @property

@@ -1,9 +1,9 @@
-"""The report on a net that classifies, as lines to read."""
+"""Reports as lines to read."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from distcnn.reports.confusion import Number
@@ -17,24 +17,75 @@ OTHERS = 3  # classes for which the images of a class are most often taken, whic
 Record = dict[str, Any]
 
 
-def lines_of(record: Record, width: int) -> Iterator[str]:
+def of_classes(record: Record, width: int) -> Iterator[str]:
     """Yield a line of further numbers, then a table of the classes, those with the lowest F1 first.
 
     record: as `Classification.record` returns it.
     width: of the terminal, in columns.
     """
-    top = (f"top-{k} {share(found)}" for k, found in record["top_accuracy"].items() if k != "1")
-    numbers = {
-        "balanced accuracy": record["balanced_accuracy"],
-        "macro F1": record["macro_f1"],
-        "calibration error": record["calibration_error"],
-    }
-    yield "  ".join([*(f"{name} {share(found)}" for name, found in numbers.items()), *top])
-    worst = sorted(range(len(record["classes"])), key=lambda k: _badness(record, k))
-    rows = [_row(record, k) for k in worst[:ROWS]]
-    yield from table(("class", "precision", "recall", "F1", "images", "taken for"), rows, width)
+    top = {f"top-{k}": found for k, found in record["top_accuracy"].items() if k != "1"}
+    yield _numbers(
+        {
+            "balanced accuracy": record["balanced_accuracy"],
+            "macro F1": record["macro_f1"],
+            "calibration error": record["calibration_error"],
+            **top,
+        }
+    )
+    head = "class", "precision", "recall", "F1", "images", "taken for"
+    yield from _worst(head, record, record["f1"], lambda k: _of_class(record, k), width)
+
+
+def of_labels(record: Record, width: int) -> Iterator[str]:
+    """Yield a line of further numbers, then a table of the labels, those with the lowest average precision first.
+
+    record: as `Multilabel.record` returns it.
+    width: of the terminal, in columns.
+    """
+    yield _numbers({"calibration error": record["calibration_error"]})
+    head = "label", "average precision", "precision", "recall", "F1", "images", ""
+    yield from _worst(head, record, record["average_precision"], lambda k: _of_label(record, k), width)
+
+
+def of_targets(record: Record, width: int) -> Iterator[str]:
+    """Yield a table of the targets, in their order.
+
+    record: as `Regression.record` returns it.
+    width: of the terminal, in columns.
+    """
+    found, names = record["by_target"], record["targets"]
+    rows = []
+    for k in range(min(len(names), ROWS)):
+        errors = (f"{found[name][k]:.4g}" for name in ("mean_absolute_error", "root_mean_squared_error"))
+        r2 = found["r2"][k]
+        rows.append((name_of(names, k), *errors, "-" if r2 is None else f"{r2:.4f}", ""))
+    yield from table(("target", "mean absolute error", "root mean squared error", "R2", ""), rows, width)
+    if len(names) > ROWS:
+        yield f"{DOTS} and {len(names) - ROWS:,} more targets"
+
+
+def _numbers(found: dict[str, Number]) -> str:
+    """Return a line of fractions with their names."""
+    return "  ".join(f"{name} {share(value)}" for name, value in found.items())
+
+
+def _worst(
+    head: tuple[str, ...],
+    record: Record,
+    values: list[Number],
+    row: Callable[[int], tuple[str, ...]],
+    width: int,
+) -> Iterator[str]:
+    """Yield a table of the classes or labels for which a value is lowest; those without samples come last."""
+
+    def badness(k: int) -> tuple[bool, float, int]:
+        return not record["support"][k], values[k] or 0.0, k
+
+    worst = sorted(range(len(values)), key=badness)
+    yield from table(head, [row(k) for k in worst[:ROWS]], width)
     if len(worst) > ROWS:
-        yield f"... and {len(worst) - ROWS:,} more classes"
+        kind = "classes" if head[0] == "class" else "labels"
+        yield f"{DOTS} and {len(worst) - ROWS:,} more {kind}"
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], width: int) -> Iterator[str]:
@@ -79,18 +130,17 @@ def _padded(cell: str, width: int, left: bool) -> str:
     return cell + spaces if left else spaces + cell
 
 
-def _badness(record: Record, k: int) -> tuple[bool, float, int]:
-    """Return by what classes are sorted: those without samples come last, the others by F1."""
-    f1 = record["f1"][k]
-    return not record["support"][k], 0.0 if f1 is None else f1, k
-
-
-def _row(record: Record, k: int) -> tuple[str, ...]:
+def _of_class(record: Record, k: int) -> tuple[str, ...]:
     """Return the cells of the row on class k."""
-    name = name_of(record["classes"], k)
     fractions = (share(record[each][k]) for each in ("precision", "recall", "f1"))
     others = (f"{name_of(record['classes'], other)} ({count:,})" for other, count in _taken_for(record, k))
-    return (name, *fractions, f"{record['support'][k]:,}", ", ".join(others))
+    return (name_of(record["classes"], k), *fractions, f"{record['support'][k]:,}", ", ".join(others))
+
+
+def _of_label(record: Record, k: int) -> tuple[str, ...]:
+    """Return the cells of the row on label k."""
+    fractions = (share(record[each][k]) for each in ("average_precision", "precision", "recall", "f1"))
+    return (name_of(record["classes"], k), *fractions, f"{record['support'][k]:,}", "")
 
 
 def name_of(classes: list[str], k: int) -> str:

@@ -119,7 +119,7 @@ class Recorder:
     def epoch(
         self,
         done: TrainingProgress,
-        evaluations: dict[str, dict[str, float]],
+        evaluations: dict[str, dict[str, float | None]],
         waited: list[float],
         digest: str,
     ) -> None:
@@ -269,7 +269,7 @@ def score(record: Record) -> Score | None:
     return None if accuracy is None or loss is None else (accuracy, -loss)
 
 
-def _metrics(evaluations: dict[str, dict[str, float]], split: str) -> Record:
+def _metrics(evaluations: dict[str, dict[str, float | None]], split: str) -> Record:
     """Return the metrics over a split by their names in a record; without the split, loss and accuracy are None."""
     found: Record = {"loss": None, "accuracy": None} | evaluations.get(split, {})
     return {f"{split}_{name}": value for name, value in found.items()}

@@ -11,18 +11,21 @@ from distcnn.data.blocks import blocks_in_order
 from distcnn.data.splits import Split
 from distcnn.errors import LOWER_RATE, Diverged
 from distcnn.lanes import LANES
+from distcnn.network.net import Net
+from distcnn.network.plan import Block
 from distcnn.network.worker import Worker
 from distcnn.numerics.fixed_point import HEAD, Counters, Totals
 from distcnn.parallel.collective import mark_collective, on_all
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import EVALUATING, WAITING, Heartbeat
 from distcnn.parallel.partition import block_range
-from distcnn.training.metrics import METRICS, Collector
+from distcnn.reports.subject import Subject
+from distcnn.training.metrics import COLLECTORS, Collector, metrics_of
 from distcnn.training.workers import WorkerPool
 
 ROUND = 4096  # blocks of one exact sum; a split of more blocks has several sums, so that their range does not limit it
 
-Take = Callable[..., None]
+Take = Callable[[Worker, Block], None]
 
 
 def evaluate(
@@ -32,19 +35,22 @@ def evaluate(
     when: str = "",
     heartbeat: Heartbeat | None = None,
     collector: Collector | None = None,
-) -> dict[str, float]:
-    """Return the mean loss, the accuracy and all `METRICS` over a split, by name: the same on every rank. Collective.
+) -> dict[str, float | None]:
+    """Return the mean loss, the accuracy and all metrics over a split, by name: the same on every rank. Collective.
+
+    A task without right and wrong answers has no accuracy.
 
     pool: the workers of this rank; their weights are evaluated.
     when: a phrase for error messages, if this is an evaluation of a net in training: "after step 7".
     heartbeat: of this rank.
-    collector: collects what a report needs, from all samples; None: there is no report.
+    collector: collects what a report needs; None: there is no report.
 
     Raises Diverged on every rank if a loss is NaN or out of range.
     """
+    collector = collector or _collector(pool.net, len(split.labels))
+    take, metrics = _taking(collector), metrics_of(pool.net.task, *pool.net.shapes[-1])
     positions = -(-len(split.labels) // LANES)
     share = block_range(positions, comm.rank, comm.size)
-    take = _in_turns(collector) if collector else None
 
     def local_sums() -> np.ndarray:
         """Return the sums over this rank's blocks."""
@@ -52,21 +58,19 @@ def evaluate(
         sums = [_round(pool, split, some, min(positions, ROUND), heartbeat, take) for some in rounds]
         if heartbeat:
             heartbeat.beat(WAITING)
-        return np.sum([_no_sums(), *sums], axis=0)
+        return np.sum([np.zeros(HEAD + len(metrics), object), *sums], axis=0)  # whole numbers without a limit
 
     sums = on_all(comm, local_sums)  # a file that is streamed may have become unreadable
-    if collector:
-        collector.merge(comm)
     sums = np.sum([np.array(each, object) for each in comm.allgather(sums.tolist())], axis=0)
     totals = checked_totals(Counters(sums), when)
-    counts = zip(METRICS, sums[HEAD:], strict=True)
-    more = {name: count / max(totals.samples, 1) for name, count in counts}
-    return {"loss": totals.mean_loss, "accuracy": totals.accuracy} | more
-
-
-def _no_sums() -> np.ndarray:
-    """Return zeros for the counters and the counts of the metrics: whole numbers without a limit."""
-    return np.zeros(HEAD + len(METRICS), object)
+    counts = zip(metrics, sums[HEAD:], strict=True)
+    found: dict[str, float | None] = {"loss": totals.mean_loss}
+    found |= {"accuracy": totals.accuracy} if pool.net.task.has_accuracy else {}
+    found |= {name: count / max(totals.samples, 1) for name, count in counts}
+    if collector:
+        collector.merge(comm)
+        found |= collector.numbers
+    return found
 
 
 def _round(
@@ -81,9 +85,11 @@ def _round(
 
     positions: of the blocks.
     most: an upper limit of the number of blocks over all ranks.
-    take: called with what the collector adds, of each block; None: there is no collector.
+    take: called after each block, with the worker that has evaluated it; None for no calls.
     """
-    counts = np.zeros((pool.threads, len(METRICS)), object)
+    net = pool.net
+    metrics = metrics_of(net.task, *net.shapes[-1])
+    counts = np.zeros((pool.threads, len(metrics)), object)
 
     def work(k: int, worker: Worker) -> None:
         worker.start_evaluation(most)
@@ -92,28 +98,40 @@ def _round(
             if heartbeat:
                 heartbeat.beat(EVALUATING)
             worker.evaluate_block(block)
-            if METRICS or take:
+            if metrics:
                 labels = block.label[block.weight > 0]
-                logits = worker.inference.y.samples(len(labels))
-                counts[k] += [int(count(logits, labels)) for count in METRICS.values()]
-                if take and not worker.counters.overflows:  # which end the evaluation, as values are NaN
-                    probabilities = worker.probabilities().samples(len(labels))
-                    take(logits, probabilities, labels, block.sample[block.weight > 0])
+                outputs = net.targets.predictions(worker.inference.y.samples(len(labels)))
+                counts[k] += [int(count(outputs, labels)) for count in metrics.values()]
+            if take and not worker.counters.overflows:  # which end the evaluation, as values are NaN
+                take(worker, block)
 
     pool.map(work)
     counters = sum(worker.sums[:HEAD].astype(object) for worker in pool.workers)
     return np.concatenate([counters, counts.sum(axis=0)])
 
 
-def _in_turns(collector: Collector) -> Take:
-    """Return the method `add` of a collector, which one thread calls at a time."""
-    lock = Lock()
+def _collector(net: Net, samples: int) -> Collector | None:
+    """Return what collects the metrics of a net that are no means of counts, or None if there are none."""
+    make = COLLECTORS.get(net.task.name)
+    (outputs,) = net.shapes[-1]
+    return make(Subject([*map(str, range(outputs))], samples, net.targets.array)) if make else None
 
-    def add(*found: np.ndarray) -> None:
+
+def _taking(collector: Collector | None) -> Take | None:
+    """Return a function that adds a block to a collector, in one thread at a time; None without a collector."""
+    if collector is None:
+        return None
+    lock, add = Lock(), collector.add
+
+    def take(worker: Worker, block: Block) -> None:
+        samples = block.sample[block.weight > 0]
+        probabilities = worker.probabilities()
+        found = probabilities.samples(len(samples)) if probabilities else None
+        outputs = worker.shared.targets.predictions(worker.inference.y.samples(len(samples)))
         with lock:
-            collector.add(*found)
+            add(outputs, found, block.label[block.weight > 0], samples)
 
-    return add
+    return take
 
 
 def checked_totals(counters: Counters, when: str) -> Totals:

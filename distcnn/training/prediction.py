@@ -1,11 +1,13 @@
-"""Prediction of the classes of images; all ranks and their threads share the work."""
+"""Prediction for images; all ranks and their threads share the work."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from distcnn.config.types import CLASSIFY, MULTILABEL, REGRESS
 from distcnn.data.blocks import blocks_in_order
 from distcnn.data.splits import Split
 from distcnn.errors import Diverged
@@ -16,19 +18,34 @@ from distcnn.parallel.comm import Comm
 from distcnn.parallel.partition import block_range
 from distcnn.training.workers import WorkerPool
 
+Answers = Callable[[np.ndarray], np.ndarray]  # what the outputs of some samples, [n, outputs], say
+
+ANSWERS: dict[str, Answers] = {  # by task
+    CLASSIFY: lambda outputs: np.argmax(outputs, axis=1).astype(np.int32),
+    MULTILABEL: lambda outputs: (outputs > 0).astype(np.uint8),
+    REGRESS: lambda outputs: outputs,
+}
+
 
 def predict(pool: WorkerPool, images: Any, comm: Comm) -> tuple[Any, Any]:
-    """Return on rank 0 the classes, int32 [n], and probabilities, float32 [n, classes], of images [n, c, h, w].
+    """Return on rank 0 the predictions for images [n, c, h, w], and their probabilities; (None, None) on other ranks.
 
-    The class is the one with the largest output of the last layer, the first of several; the probabilities are the
-    softmax of the outputs. Both have the same bits on any number of ranks. Other ranks get (None, None). Collective.
+    Both have the same bits on any number of ranks. Collective. By the task of the net they are:
 
-    Raises Diverged on every rank if a probability is NaN.
+    classify: classes, int32 [n], those with the largest outputs of the last layer, the first of several; the
+        probabilities, float32 [n, classes], are the softmax of the outputs.
+    multilabel: 1 for each label whose probability is above 0.5, else 0, uint8 [n, labels]; the probabilities, float32
+        [n, labels], are the sigmoid of the outputs.
+    regress: numbers in the units of the targets, float32 [n, targets]; no probabilities, None.
+
+    Raises Diverged on every rank if an output is NaN.
     """
     share = block_range(-(-len(images) // LANES), comm.rank, comm.size)
     first, last = (min(LANES * position, len(images)) for position in (share.start, share.stop))
-    classes = np.empty(last - first, np.int32)
-    probabilities = np.empty((last - first, pool.net.shapes[-1][0]), np.float32)
+    net, answers = pool.net, ANSWERS[pool.net.task.name]
+    (width,), mine = net.shapes[-1], last - first
+    none = answers(np.zeros((mine, width), np.float32))
+    found, probabilities = np.empty_like(none), np.empty((mine, width), np.float32)
     split = Split(images, np.zeros(len(images), np.int8))  # without labels
 
     def work(k: int, worker: Worker) -> None:
@@ -37,15 +54,17 @@ def predict(pool: WorkerPool, images: Any, comm: Comm) -> tuple[Any, Any]:
         for block in blocks_in_order(split, share[mine.start : mine.stop]):
             samples = block.sample[block.weight > 0]
             y, p = worker.predict_block(block)
-            classes[samples - first] = np.argmax(y.samples(len(samples)), axis=1)
-            probabilities[samples - first] = p.samples(len(samples))
+            outputs = net.targets.predictions(y.samples(len(samples)))
+            found[samples - first] = answers(outputs)
+            probabilities[samples - first] = outputs if p is None else p.samples(len(samples))
 
     on_all(comm, pool.map, work)  # a file that is streamed may have become unreadable
-    pieces = comm.gather((classes, probabilities))
+    pieces = comm.gather((found, probabilities))
     if not all(comm.allgather(bool(np.isfinite(probabilities).all()))):
         raise mark_collective(
             Diverged("the net outputs NaN for some images: the values of these images may be far too large")
         )
     if pieces is None:
         return None, None
-    return np.concatenate([each[0] for each in pieces]), np.concatenate([each[1] for each in pieces])
+    predicted = np.concatenate([each[0] for each in pieces])
+    return predicted, np.concatenate([each[1] for each in pieces]) if net.task.probabilities else None

@@ -8,8 +8,9 @@ from typing import Any
 from distcnn.data.splits import Split
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import Heartbeat
-from distcnn.reports.classification import Classification
+from distcnn.reports.kinds import KINDS
 from distcnn.reports.report import Report
+from distcnn.reports.subject import Subject
 from distcnn.training.evaluation import evaluate
 from distcnn.training.workers import WorkerPool
 
@@ -17,7 +18,7 @@ from distcnn.training.workers import WorkerPool
 def report_on(
     pool: WorkerPool,
     split: Split,
-    classes: Sequence[str],
+    names: Sequence[str],
     about: dict[str, Any],
     comm: Comm,
     when: str = "",
@@ -25,13 +26,14 @@ def report_on(
 ) -> Report | None:
     """Return the report on a split, on rank 0; None on the others. Collective.
 
-    classes: the names of the classes.
+    names: of the classes, labels or targets.
     about: what the report begins with: checkpoint, epoch, step, data, split.
     pool, comm, when, heartbeat: as `evaluate` takes them.
     """
-    collector = Classification(classes)
+    task, subject = pool.net.task.name, Subject(names, len(split.labels), pool.net.targets.array)
+    collector = KINDS[task].collect(subject)
     measured = evaluate(pool, split, comm, when, heartbeat, collector)
     if comm.rank > 0:
         return None
-    found = {"samples": len(split.labels), **measured, "weights_sha256": pool.net.digest}
-    return Report(about | found | collector.record, split)
+    found = {"task": task, "samples": len(split.labels), **measured, "weights_sha256": pool.net.digest}
+    return Report(about | found | collector.record, measured, split)

@@ -14,10 +14,10 @@ from distcnn.config.types import GLOBAL
 from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged
 from distcnn.kernels import float_mode
-from distcnn.kernels.activations import softmax_forward
 from distcnn.kernels.pointwise import pack
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
+from distcnn.network.losses import LOSSES
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import Counters
 from distcnn.parallel.allreduce import GradientAllreduce
@@ -150,7 +150,7 @@ class Trainer:
         self.replica.next_epoch()
         self.heartbeat.waited = 0.0
 
-    def evaluations(self) -> dict[str, dict[str, float]]:
+    def evaluations(self) -> dict[str, dict[str, float | None]]:
         """Return the metrics over the validation and test splits, if they exist, by the name of the split."""
         when = f"after step {self.steps}"
         splits = {"validation": self.dataset.validation, "test": self.dataset.test}
@@ -267,6 +267,7 @@ class Trainer:
         """Return everything that needs compiled kernels, which this compiles or loads."""
         needed = [pack(self.dataset.train.images.dtype.name), *float_mode.kernels(), *self.replica.kernels]
         needed += self.net.augmentation.kernels if self.net.augmentation else []
-        needed += [softmax_forward] if self.dataset.test else []  # for the report
+        probabilities = LOSSES[self.net.task.name].probabilities  # for the report
+        needed += [probabilities] if probabilities and self.dataset.test else []
         self.pool.compile()
         return [kernel.compiled for kernel in needed]

@@ -1,0 +1,85 @@
+"""The kernels of each task: its loss, and what makes probabilities of a net's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from distcnn.config.tasks import Task
+from distcnn.config.types import CLASSIFY, MULTILABEL, REGRESS
+from distcnn.errors import NetError
+from distcnn.kernels.activations import sigmoid_forward, softmax_forward
+from distcnn.kernels.jit import Kernel
+from distcnn.kernels.loss import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from distcnn.layers.base import Layer
+from distcnn.layers.declarations import Shape
+
+Smoothing = float  # of labels
+
+
+class LossArrays(NamedTuple):
+    """What the loss of a block reads and writes.
+
+    z: [1, outputs, 16], the outputs of the net.
+    label: [16] or [outputs, 16], as the task says.
+    weight: [16], 1 for a sample, 0 for an empty lane.
+    rejection: the logit of a class to which no sample belongs, see `kernels.loss`; -inf for none.
+    targets: [2, outputs], mean and standard deviation of the targets.
+    results: dz, the counters and the guard.
+    """
+
+    z: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+    rejection: float
+    targets: np.ndarray
+    results: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class Loss(NamedTuple):
+    """The kernels of a task.
+
+    bind: returns the function that computes the loss of a block, from the arrays of the block; compiles the kernel.
+    probabilities: the kernel that makes probabilities of outputs, [blocks, outputs, 1, 1, 16]; None: there are none.
+    """
+
+    bind: Callable[[LossArrays], Callable[[Smoothing], None]]
+    probabilities: Kernel | None = None
+
+
+def _softmax(arrays: LossArrays) -> Callable[[Smoothing], None]:
+    kernel, (z, label, weight, rejection, _, results) = softmax_cross_entropy.compiled, arrays
+    return lambda smoothing: kernel(z, label, weight, rejection, smoothing, *results)
+
+
+def _sigmoid(arrays: LossArrays) -> Callable[[Smoothing], None]:
+    kernel, (z, label, weight, _, _, results) = sigmoid_cross_entropy.compiled, arrays
+    return lambda smoothing: kernel(z, label, weight, smoothing, *results)
+
+
+def _squares(arrays: LossArrays) -> Callable[[Smoothing], None]:
+    kernel, (z, label, weight, _, (mean, std), results) = squared_error.compiled, arrays
+    return lambda smoothing: kernel(z, label, weight, mean, std, *results)
+
+
+LOSSES = {
+    CLASSIFY: Loss(_softmax, softmax_forward),
+    MULTILABEL: Loss(_sigmoid, sigmoid_forward),
+    REGRESS: Loss(_squares),
+}
+
+
+def check_last(task: Task, last: Layer, shape: Shape) -> None:
+    """Raise NetError unless the last layer of a net gives what the loss of its task takes.
+
+    last: that layer.
+    shape: of its output, without samples.
+    """
+    name = type(last).__name__
+    if name in task.not_last:
+        raise NetError(f"the loss {task.not_last[name]}")
+    if len(shape) != 1:
+        wanted = f"wanted one number per {task.output}: end with Dense"
+        raise NetError(f"the last layer gives shape {shape}; {wanted}")

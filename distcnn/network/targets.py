@@ -1,0 +1,33 @@
+"""The standardization of targets: a net learns them minus their mean over their standard deviation."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from distcnn.config.tasks import Task
+
+
+class Targets:
+    """Mean and standard deviation of what a net predicts.
+
+    array: float32 [2, outputs], the means, then the standard deviations; 0 and 1 until they are set.
+    """
+
+    def __init__(self, task: Task, outputs: int) -> None:
+        self._is_used = task.standardizes
+        self.array = np.repeat(np.array([[0], [1]], np.float32), outputs, axis=1)
+
+    def set(self, mean: npt.ArrayLike, std: npt.ArrayLike) -> None:
+        """Set both, [outputs] each; a task that does not standardize does not use them."""
+        self.array[0], self.array[1] = mean, std
+
+    def predictions(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs of a net in the unit of the targets, float32 [n, outputs]; those of other tasks as they are.
+
+        They are computed in float64 and rounded once, which gives the same bits everywhere.
+        """
+        if not self._is_used:
+            return outputs
+        mean, std = self.array.astype(np.float64)
+        return (outputs * std + mean).astype(np.float32)
