@@ -18,6 +18,7 @@ from distcnn.config import model_word
 from distcnn.config.checks import check_consistency
 from distcnn.config.parser import parse
 from distcnn.config.settings import Config, Request
+from distcnn.config.tasks import TASKS
 from distcnn.data.dataset import Dataset
 from distcnn.data.settings import with_findings
 from distcnn.data.summary import understood
@@ -181,7 +182,8 @@ def print_digest(trainer: Trainer) -> None:
 def title(run: Run, trainer: Trainer) -> str:
     """Return a line that describes the run: model, data, ranks and folder."""
     model = model_word.parse(run.config.model).title
-    images, classes = trainer.dataset.train.images, counted(len(trainer.dataset.classes), "class")
+    dataset = trainer.dataset
+    images, classes = dataset.train.images, counted(len(dataset.classes), TASKS[dataset.task].output)
     shape, ranks = " x ".join(map(str, images.shape[1:])), counted(trainer.comm.size, "rank")
     where = f"from step {trainer.steps} in {run.folder}" if trainer.steps else f"in {run.folder}"
     return (
@@ -218,8 +220,8 @@ def find(comm: Comm, request: Request, require_free: Guard = leave_unguarded) ->
     run = on_root(comm, run_folder.find, request, warn, require_free)
     on_root(comm, check_consistency, run.config)
     dataset = load_data(run.config, comm)
-    run = replace(run, config=replace(run.config, data_mode=dataset.mode))
-    on_root(comm, check_consistency, run.config)  # now that the mode is known
+    run = replace(run, config=replace(run.config, data_mode=dataset.mode, task=dataset.task))
+    on_root(comm, check_consistency, run.config)  # now that mode and task are known
     return run, dataset, network_of(comm, request, run, dataset)
 
 

@@ -19,6 +19,7 @@ OLD_KEYS = {
     "start_fraction": "initial_lr_fraction",
     "validation": "validation_split",
 }
+MISSING = {"task": "classify"}  # what a saved run without a setting means: it is older than the setting
 OLD_VALUES = {"optimizer": {"momentum": "sgd", "adam": "adamw"}}  # by setting
 BRITISH = re.compile("(optimi|normali|standardi|initiali|regulari|synchroni)s(?=e|ation)")
 

@@ -10,6 +10,7 @@ from distcnn.config.hints import value_hint
 from distcnn.config.tasks import TASKS
 from distcnn.config.types import (
     AUTO,
+    CLASSIFY,
     MODES,
     STREAM,
     Augmentations,
@@ -105,7 +106,9 @@ class Config:
     validation_images: str | tuple[str, ...] | None = _setting(None, ARRAYS, "the validation images")
     validation_labels: str | tuple[str, ...] | None = _setting(None, ARRAYS, "the validation labels")
     layout: str | None = _setting(None, Layout(), "the axes of the images as they are stored, such as NHWC")
-    map_labels: bool = _setting(False, Flag(), "make a class of each value of the labels")
+    map_labels: bool = _setting(
+        False, Flag(), "make a class of each value of the labels", task=(AUTO, CLASSIFY)
+    )
     task: str = _setting(AUTO, TASK, "what the net learns: auto follows from the labels", FIXED)
     data_mode: str = _setting(
         AUTO, DATA_MODE, "where images are: auto streams those of more than 4 GiB from the file", FIXED

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from distcnn.config.types import CLASSIFY, MULTILABEL, REGRESS
+from distcnn.config.types import AUTO, CLASSIFY, MULTILABEL, REGRESS
 
 
 @dataclass(frozen=True)
@@ -103,3 +103,8 @@ TASKS = {
         ),
     )
 }
+
+
+def task_of(name: str) -> Task:
+    """Return the task of a setting; AUTO, as long as no labels were looked at, stands for classify."""
+    return TASKS[CLASSIFY if name == AUTO else name]

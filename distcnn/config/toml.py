@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from distcnn.config.hints import key_hint
-from distcnn.config.old_names import modernized
+from distcnn.config.old_names import MISSING, modernized
 from distcnn.config.settings import SETTINGS, Config, saved_settings, validated
 from distcnn.errors import ConfigError
 from distcnn.numerics import NUMERICS
@@ -28,13 +28,13 @@ def to_toml(config: Config) -> str:
 
 
 def from_toml(text: str, where: object) -> Config:
-    """Return the Config in a text of TOML; the caller compares the numerics.
+    """Return the Config of a run in a text of TOML; the caller compares the numerics.
 
     where: the source of the text, which begins the error message.
 
     Raises ConfigError if the text is not TOML or holds unknown keys or invalid values.
     """
-    return Config(**_validated(_table(text, where), where))
+    return Config(**MISSING | _validated(_table(text, where), where))
 
 
 def read_file(name: str) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
             add_setting(command, f"{split}{kind}", f"the {split.replace('_', ' ') or 'training '}{kind}")
     add_setting(command, "layout", "the axes of the images as they are stored, such as NHWC")
     add_setting(command, "map_labels", "make a class of each value of the labels")
+    add_setting(command, "task", "what the labels are for: classify, multilabel or regress")
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distcnn.config.types import AUTO, STREAM
+from distcnn.config.types import AUTO, CLASSIFY, STREAM
 from distcnn.data.classes import numbered
 from distcnn.data.describe import describe
 from distcnn.data.description import Description
@@ -105,7 +105,8 @@ def load(
 def _with_origin(data: Dataset, found: Description, comm: Comm) -> Dataset:
     """Return a dataset that knows where it comes from. Collective."""
     pictures = on_root(comm, text_of, found.files[0])
-    return replace(data, pixels=found.first.scale, description=found, pictures=pictures)
+    task = found.coding.task if found.coding else CLASSIFY
+    return replace(data, pixels=found.first.scale, description=found, pictures=pictures, task=task)
 
 
 def _streamed(found: Description, comm: Comm, fractions: Fractions) -> Dataset:
@@ -113,9 +114,11 @@ def _streamed(found: Description, comm: Comm, fractions: Fractions) -> Dataset:
     on_all(comm, _check_streamed, found, fractions)
     first, coding = found.first, found.coding
     parts = {name: parts_of(found.splits[name].images) for name in _trained(found)}
-    name, path, classes = Path(first.file).stem, Path(found.files[0]), coding.classes if coding else None
+    name, path = Path(first.file).stem, Path(found.files[0])
     labels = partial(_labels, found)
-    described = Described(name, path, parts, first.image, first.becomes, labels, classes, found.seal)
+    assert coding is not None  # as the training split has labels
+    images = first.image, first.becomes
+    described = Described(name, path, parts, *images, labels, coding.array, coding.classes, found.seal)
     return _with_origin(load_streamed(described, comm, fractions.validation, fractions.seed), found, comm)
 
 
@@ -134,8 +137,9 @@ def _check_streamed(found: Description, fractions: Fractions) -> None:
 
 
 def _labels(found: Description, split: str) -> np.ndarray:
-    """Return the labels of a split, int32 [n], and check their values."""
-    labels = np.empty(len(found.splits[split]), np.int32)
+    """Return the labels of a split, [n] or [n, outputs], and check their values."""
+    assert found.coding is not None  # as the split has labels
+    labels = np.empty(*found.coding.array(len(found.splits[split])))
     fill_labels(found, split, labels)
     return labels
 
@@ -175,7 +179,8 @@ def _fields(found: Description) -> Fields:
     for name in _trained(found):
         n = len(found.splits[name])
         fields[f"{name}/images"] = ((n, *found.first.image), np.dtype(found.first.becomes))
-        fields[f"{name}/labels"] = ((n,), np.dtype(np.int32))
+        assert found.coding is not None  # as the split has labels
+        fields[f"{name}/labels"] = found.coding.array(n)
     return fields
 
 

@@ -65,7 +65,7 @@ def describe(
         except (DataError, ValueError) as error:
             report(files[0], str(error))
             return Description(files, {}, None)
-        return Describer(choice, axes, like, report).description(needed, names, wanted.map_labels)
+        return Describer(choice, axes, like, report).description(needed, names, wanted)
 
 
 class Describer:
@@ -81,15 +81,17 @@ class Describer:
         self.choice, self.axes, self.like, self.report = choice, axes, like, report
         self.notes: list[str] = []
 
-    def description(self, needed: Sequence[str], names: Sequence[str] | None, mapped: bool) -> Description:
+    def description(self, needed: Sequence[str], names: Sequence[str] | None, wanted: Wanted) -> Description:
         """Return the Description; see `describe`."""
+        mapped = wanted.map_labels
         files, splits = self.choice.files, {}
         for split, chosen in self.choice.splits.items():
             splits[split] = self._split(split, chosen, must="train" in needed and split == "train")
         for problem in consistency_problems(splits):
             self.report(files[0], problem)
         arrays = [each for split in splits.values() for each in split.labels]
-        coding = LabelReader(files, self.report, self.notes.append).coding(arrays, names, mapped)
+        reader = LabelReader(files, self.report, self.notes.append, wanted.task)
+        coding = reader.coding(arrays, names, mapped)
         seal = (
             read_or_report(files[0], read_seal, self.report) if self.choice.own and len(files) == 1 else None
         )

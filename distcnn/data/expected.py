@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from distcnn.data.dataset import file_names
@@ -49,6 +49,6 @@ class Expected:
     @property
     def ways(self) -> list[Wanted]:
         """The ways to understand data, in the order in which they are tried."""
-        mapped = self.wanted.map_labels
-        layout = Wanted(layout=self.wanted.layout, map_labels=mapped)
-        return list(dict.fromkeys([self.wanted, layout, Wanted(map_labels=mapped)]))
+        labels = Wanted(map_labels=self.wanted.map_labels, task=self.wanted.task)
+        layout = replace(labels, layout=self.wanted.layout)
+        return list(dict.fromkeys([self.wanted, layout, labels]))

@@ -36,8 +36,8 @@ class Images:
     """Images to predict."""
 
     images: Any  # uint8 or float32 [n, c, h, w]: an array, or a StreamedImages
-    labels: np.ndarray | None  # int32 [n]
-    classes: tuple[str, ...] | None  # the names in the file
+    labels: np.ndarray | None  # [n] or [n, outputs], as the task says
+    classes: tuple[str, ...] | None  # the names of classes, labels or targets in the file
     name: str  # the name of the file, for messages
     split: str  # "test", "train", ..., or "images" where the file has no splits
     scale: str  # the name of the type that says what pixels mean, such as "uint8"
@@ -73,8 +73,11 @@ def load_images(
 def _read(comm: Comm, found: Description, arrays: SplitArrays) -> tuple[Any, np.ndarray | None]:
     """Return the images of the only split of a description, and its labels, if it has any, in memory. Collective."""
     first = arrays.images[0]
-    fields = [((len(arrays), *first.image), np.dtype(first.becomes)), ((len(arrays),), np.dtype(np.int32))]
-    shared = share(comm, fields[: 1 + bool(arrays.labels)], partial(_fill, found))
+    fields: list[tuple[tuple[int, ...], np.dtype]]
+    fields = [((len(arrays), *first.image), np.dtype(first.becomes))]
+    if found.coding and arrays.labels:
+        fields.append(found.coding.array(len(arrays)))
+    shared = share(comm, fields, partial(_fill, found))
     return shared[0], shared[1] if len(shared) > 1 else None
 
 
@@ -85,9 +88,9 @@ def _stream(comm: Comm, found: Description, arrays: SplitArrays) -> tuple[Any, n
     images = on_all(comm, StreamedImages.of_parts, parts, first.image, np.dtype(first.becomes))
     if images.dtype.kind == "f":
         survey(images, comm)  # checks every pixel
-    if not arrays.labels:
+    if not (found.coding and arrays.labels):
         return images, None
-    fields = [((len(arrays),), np.dtype(np.int32))]
+    fields = [found.coding.array(len(arrays))]
     return images, share(comm, fields, partial(_fill_labels, found))[0]
 
 

@@ -8,11 +8,14 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import AUTO
 from distcnn.data.classes import class_names, named_classes
 from distcnn.data.description import Array
 from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.label_task import understand_task
 from distcnn.data.label_values import TEXT
-from distcnn.data.labels import MAPPED, Coding, understand
+from distcnn.data.labels import MAPPED, Coding
 from distcnn.data.reading import read_labels
 from distcnn.errors import DataError
 
@@ -32,16 +35,23 @@ def read_or_report(path: str, read: Callable[[h5py.File], T], report: Report) ->
     return None
 
 
+def task_in(file: h5py.File) -> str | None:
+    """Return the task that the attribute `task` of a file names, or None if it names none."""
+    found = file.attrs["task"] if "task" in file.attrs and file.attrs.get_id("task").shape == () else None
+    return found if isinstance(found, str) and found in TASKS else None
+
+
 class LabelReader:
     """Finds out what the labels in some files mean.
 
     files: the paths of the files.
     report: called with each problem.
     note: called with what the user should know.
+    task: what the labels are for, AUTO to infer it.
     """
 
-    def __init__(self, files: tuple[str, ...], report: Report, note: Callable[[str], None]):
-        self.files, self.report, self.note = files, report, note
+    def __init__(self, files: tuple[str, ...], report: Report, note: Callable[[str], None], task: str = AUTO):
+        self.files, self.report, self.note, self.task = files, report, note, task
 
     def coding(self, arrays: Sequence[Array], names: Sequence[str] | None, mapped: bool) -> Coding | None:
         """Return what the labels in arrays mean, or None if there are none or after a report.
@@ -55,10 +65,11 @@ class LabelReader:
         labels = {self._name(each): read_labels(each) for each in arrays}
         counts = {self._name(each): len(each) for each in arrays}
         try:
+            self.task = self._task()
             found = self._fitting(labels, counts, loose, mapped) if strict is None and loose else None
-            found = found or understand(labels, counts, strict, mapped)
+            found = found or understand_task(self.task, labels, counts, strict, mapped)
             if names is not None and found.kind in (TEXT, MAPPED):
-                return understand(labels, counts, names, mapped)
+                return understand_task(self.task, labels, counts, names, mapped)
             return found
         except DataError as error:
             self.report(self.files[0], str(error))
@@ -69,10 +80,18 @@ class LabelReader:
     ) -> Coding | None:
         """Return what the labels mean with names that may be meant for them, or None if they are not."""
         try:
-            return understand(labels, counts, names, mapped)
+            return understand_task(self.task, labels, counts, names, mapped)
         except DataError:
             self.note(f"the {len(names)} names of classes do not fit the labels and are not used")
             return None
+
+    def _task(self) -> str:
+        """Return the task that the user or a file names; raise DataError if they name different ones."""
+        said = {read_or_report(file, task_in, self.report) for file in self.files} - {None}
+        task = next((each for each in sorted(map(str, said)) if each != self.task), self.task)
+        if self.task not in (AUTO, task):
+            raise DataError(f"its attribute task says {task}: leave --task {self.task} out")
+        return task
 
     def _name(self, array: Array) -> str:
         """Return the name of labels in messages, different for all arrays."""

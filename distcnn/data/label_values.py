@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -41,34 +42,44 @@ def label_axis(name: str, shape: Sequence[int], n: int) -> int:
 def flattened(name: str, labels: np.ndarray, n: int) -> np.ndarray:
     """Return labels as [n] or, if a sample has several values, [n, k]; text is of dtype U. Raise DataError otherwise.
 
-    (n, 1), (n, 1, 1, 1) and (1, n) become (n,); (k, n) becomes (n, k).
+    (n, 1), (n, 1, 1, 1) and (1, n) become (n,); (k, n) becomes (n, k). Numbers stay as they are.
     """
     rows = np.moveaxis(labels, label_axis(name, labels.shape, n), 0)
     return _plain(name, rows.reshape(n, *(size for size in rows.shape[1:] if size != 1)))
 
 
 def _plain(name: str, labels: np.ndarray) -> np.ndarray:
-    """Return labels with text as U, and whole floats as int64; raise DataError unless they are numbers or text."""
+    """Return labels with text as U; raise DataError unless they are numbers or text."""
     if labels.dtype.kind in "SUO":
         return _texts(name, labels)
-    if labels.dtype.kind == "f":
-        return _whole(name, labels)
-    if labels.dtype.kind not in "iub":
+    if labels.dtype.kind not in "iubf":
         wanted = "wanted whole numbers, text or true and false"
         raise DataError(f"{name} holds no numbers and no text, but {labels.dtype}; {wanted}")
     return labels
 
 
-def _whole(name: str, labels: np.ndarray) -> np.ndarray:
-    """Return whole floats as int64; raise DataError for other numbers."""
-    with np.errstate(invalid="ignore"):
-        measures = ~(np.isfinite(labels) & (labels == np.rint(labels)) & (np.abs(labels) < EXACT))
+def whole(name: str, plain: np.ndarray) -> np.ndarray:
+    """Return flattened labels with whole floats as int64; raise DataError for other floats, which are no classes."""
+    measures = are_measures(plain)
     if measures.any():
-        first = tuple(map(int, np.argwhere(measures)[0]))
-        place = ", ".join(map(str, first))
-        found = f"{name}[{place}] is {labels[first]:g}, a measure"
-        raise DataError(f"{found}; wanted classes: distcnn has no regression, only classification")
-    return labels.astype(np.int64)
+        place, value = first_of(name, plain, measures)
+        remedy = "say --task regress" if np.isfinite(value) else "leave out the images without a label"
+        raise DataError(f"{place} is {value:g}, a measure; wanted classes: {remedy}")
+    return plain.astype(np.int64) if plain.dtype.kind == "f" else plain
+
+
+def are_measures(plain: np.ndarray) -> np.ndarray:
+    """Return which of flattened labels are floats that are not whole numbers, bool of the same shape."""
+    if plain.dtype.kind != "f":
+        return np.zeros(plain.shape, bool)
+    with np.errstate(invalid="ignore"):
+        return ~(np.isfinite(plain) & (plain == np.rint(plain)) & (np.abs(plain) < EXACT))
+
+
+def first_of(name: str, plain: np.ndarray, chosen: np.ndarray) -> tuple[str, Any]:
+    """Return the place in an array, as text, and the value of the first of the chosen labels; chosen: bool."""
+    first = tuple(map(int, np.argwhere(chosen)[0]))
+    return f"{name}[{', '.join(map(str, first))}]", plain[first]
 
 
 def _texts(name: str, labels: np.ndarray) -> np.ndarray:
@@ -109,11 +120,12 @@ def of_one_hot(name: str, rows: np.ndarray) -> np.ndarray:
     if other.any():
         value = rows[tuple(np.argwhere(other)[0])]
         found = f"{name} has {rows.shape[1]} numbers a sample, such as {value}"
-        raise DataError(f"{found}; wanted one label a sample: store the column that holds it on its own")
+        remedy = "store the column that holds it on its own, or say --task regress to predict them all"
+        raise DataError(f"{found}; wanted one label a sample: {remedy}")
     if (ones != 1).any():
         row = int((ones != 1).argmax())
         found = f"{name} has several labels a sample: row {row} has {ones[row]} ones of {rows.shape[1]}"
-        raise DataError(f"{found}; wanted one class a sample: several at once cannot be trained yet")
+        raise DataError(f"{found}; wanted one class a sample: say --task multilabel")
     return rows.argmax(axis=1)
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import CLASSIFY
 from distcnn.data.label_values import (
     BOOLEAN,
     MAX_CLASSES,
@@ -22,6 +24,7 @@ from distcnn.data.label_values import (
     kind_of,
     label_value_problem,
     of_one_hot,
+    whole,
 )
 from distcnn.errors import DataError
 
@@ -30,16 +33,23 @@ SIGNS, MAPPED = "-1 and 1", "mapped"  # further kinds of numbers
 
 @dataclass(frozen=True)
 class Coding:
-    """How the values of labels become numbers of classes.
+    """How the values of labels become what training sees: here, numbers of classes.
 
     kind: what the values are, one of the constants above.
     classes: the names of the classes, or None if they have only numbers.
     values: for SIGNS, TEXT and MAPPED the value of each class.
+    task: the name of the task that the labels are for.
     """
 
     kind: str
     classes: tuple[str, ...] | None = None
     values: tuple = ()
+    task: str = CLASSIFY
+
+    def array(self, n: int) -> tuple[tuple[int, ...], np.dtype]:
+        """Return the shape and the type of the labels of n samples, as training sees them."""
+        task = TASKS[self.task]
+        return (n, *task.label_shape(len(self.classes or ()))), np.dtype(task.dtype)
 
     def numbers(self, name: str, labels: np.ndarray, n: int) -> np.ndarray:
         """Return the numbers of the classes of n samples, int64 [n].
@@ -47,7 +57,7 @@ class Coding:
         name: of the array, for messages.
         labels: the array as it is stored.
         """
-        plain = flattened(name, labels, n)
+        plain = whole(name, flattened(name, labels, n))
         _require_kind(name, self.kind, kind_of(name, plain))
         if self.kind == ONE_HOT:
             return of_one_hot(name, plain)
@@ -84,7 +94,7 @@ def understand(
     names: the names of the classes, if the source has them.
     mapped: whether each value that is there is a class of its own, in increasing order.
     """
-    plain = {name: flattened(name, array, counts[name]) for name, array in labels.items()}
+    plain = {name: whole(name, flattened(name, array, counts[name])) for name, array in labels.items()}
     kinds = {name: kind_of(name, array) for name, array in plain.items()}
     first, kind = next(iter(kinds.items()))
     for name, other in kinds.items():

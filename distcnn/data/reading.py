@@ -21,7 +21,7 @@ def read_split(found: Description, split: str, images: np.ndarray, labels: np.nd
     found: the description of the dataset.
     split: the name of the split.
     images: uint8 or float32 [n, c, h, w].
-    labels: int32 [n], or None to leave the labels out.
+    labels: [n] or [n, outputs], as the task says, or None to leave the labels out.
 
     Raises DataError, which names the file, for a value that cannot be used.
     """
@@ -38,7 +38,7 @@ def read_split(found: Description, split: str, images: np.ndarray, labels: np.nd
 
 
 def fill_labels(found: Description, split: str, labels: np.ndarray) -> None:
-    """Read the numbers of classes of a split, which has some, into labels, int32 [n], and check every value."""
+    """Read the labels of a split, which has some, into an array, [n] or [n, outputs], and check every value."""
     start, coding = 0, found.coding
     assert coding is not None
     for array in found.splits[split].labels:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from distcnn.config.types import MEMORY
+from distcnn.config.types import CLASSIFY, MEMORY
 from distcnn.data.description import Description
 
 
@@ -16,7 +16,7 @@ class Split:
     """Samples for one purpose: training, validation or test."""
 
     images: Any  # uint8 or float32 [n, c, h, w]: an array, or a StreamedImages in stream mode
-    labels: np.ndarray  # int32 [n]
+    labels: np.ndarray  # int32 [n], or uint8 or float32 [n, outputs], see `config.tasks`
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Dataset:
 
     name: str
     fingerprint: str  # SHA-256, in hex, over all arrays: name, type, shape, values; streamed: and units
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # the names of classes, labels or targets: what the outputs of a net stand for
     train: Split
     test: Split | None
     validation: Split | None = None
@@ -33,6 +33,7 @@ class Dataset:
     statistics: tuple[np.ndarray, np.ndarray] | None = None  # mean and std of each training channel, if known
     pixels: str | None = None  # the stored type that says what pixels mean; None: that of the images
     description: Description | None = None  # the files that hold it; None: it was made in memory
+    task: str = CLASSIFY  # what the labels are for
     pictures: str = ""  # how image files became these images, see `picture_record`
 
     @property

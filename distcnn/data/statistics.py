@@ -5,6 +5,7 @@ vector length of the processor, so this module does not use them. It sums bytes 
 order.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -48,6 +49,21 @@ def from_moments(found: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
         mean, variance = found[0], found[1] / n
     std = np.sqrt(variance)  # correctly rounded in IEEE 754
     return mean, np.where(std > 0, std, 1.0)
+
+
+def target_statistics(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the standard deviation of each target, float64 [k] each; 1 for a constant target.
+
+    Each sum is exact and rounded once (math.fsum), so that neither the order of the samples nor the machine matters.
+
+    targets: float32 [n, k].
+    """
+    n = len(targets)
+    columns = [column.astype(np.float64) for column in targets.T]
+    means = [math.fsum(column) / n for column in columns]
+    squares = [math.fsum((column - mean) ** 2) for column, mean in zip(columns, means, strict=True)]
+    std = np.sqrt(np.array(squares) / n)
+    return np.array(means), np.where(std > 0, std, 1.0)
 
 
 def _of_bytes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

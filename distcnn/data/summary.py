@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from distcnn.config.tasks import TASKS
 from distcnn.data.description import Array, Description, ImageArray, SplitArrays
 from distcnn.data.label_values import NUMBERS
 from distcnn.data.references import short
+from distcnn.system.counts import counted
 from distcnn.system.terminal_text import printable
 
 
@@ -59,5 +61,5 @@ def _labels(found: Description) -> str:
     coding = found.coding
     if coding is None:
         return ""
-    number = "" if coding.classes is None else f", {len(coding.classes)} classes"
-    return f"; labels {coding.kind}{number}"
+    number = "" if coding.classes is None else f", {counted(len(coding.classes), TASKS[coding.task].output)}"
+    return f"; labels {coding.kind}{number}; task {coding.task}"

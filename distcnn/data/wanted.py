@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distcnn.config.types import AUTO
 from distcnn.data.description import SPLITS
 from distcnn.data.names import IMAGES, LABELS
 from distcnn.data.references import expanded, file_of, parse_reference
@@ -20,6 +21,7 @@ class Wanted:
     images, labels, ...: texts that `parse_reference` reads; several are concatenated.
     layout: the axes of the images, as `axes.parse_axes` reads them.
     map_labels: whether each value of the labels is a class of its own.
+    task: the name of the task that the labels are for; AUTO: to be inferred.
     """
 
     images: tuple[str, ...] = ()
@@ -30,13 +32,14 @@ class Wanted:
     validation_labels: tuple[str, ...] = ()
     layout: str | None = None
     map_labels: bool = False
+    task: str = AUTO
 
     @classmethod
     def of(cls, settings: Any) -> Wanted:
         """Return what settings, or the options of a command, say."""
         texts = {f"{begin}{kind}" for begin in OPTIONS.values() for kind in (IMAGES, LABELS)}
         named = {name: words_of(getattr(settings, name)) for name in texts}
-        return cls(**named, layout=settings.layout, map_labels=settings.map_labels)
+        return cls(**named, layout=settings.layout, map_labels=settings.map_labels, task=settings.task)
 
     def texts(self, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the texts that name images and labels of a split."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from distcnn.config.tasks import Task
 
@@ -18,9 +17,10 @@ class Targets:
         self._is_used = task.standardizes
         self.array = np.repeat(np.array([[0], [1]], np.float32), outputs, axis=1)
 
-    def set(self, mean: npt.ArrayLike, std: npt.ArrayLike) -> None:
-        """Set both, [outputs] each; a task that does not standardize does not use them."""
-        self.array[0], self.array[1] = mean, std
+    def set(self, mean: np.ndarray, std: np.ndarray) -> None:
+        """Set both, [outputs] each; [0] stands for 0 and 1, as of a task that does not standardize."""
+        if len(mean):
+            self.array[0], self.array[1] = mean, std
 
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs of a net in the unit of the targets, float32 [n, outputs]; those of other tasks as they are.

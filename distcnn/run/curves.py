@@ -123,23 +123,29 @@ def _bytes(images: np.ndarray) -> bytes:
 
 
 def _png(records: list[dict], title: str) -> bytes:
-    """Return the bytes of a PNG picture: loss on the left, accuracy on the right."""
+    """Return the bytes of a PNG picture: loss on the left, accuracy on the right if it is measured."""
     from matplotlib.figure import Figure  # without pyplot: no display, no global state
 
     by_epoch = {record["epoch"]: record for record in records}  # the last record of each epoch
-    figure = Figure(figsize=(9, 3.6), dpi=130, layout="constrained")
+    has_accuracy = not records or any(record.get("train_accuracy") is not None for record in records)
+    figure = Figure(figsize=(9 if has_accuracy else 5, 3.6), dpi=130, layout="constrained")
     figure.suptitle(title, fontsize=11, parse_math=False)  # a "$" in a name is no formula
-    loss, accuracy = figure.subplots(1, 2)
-    for split, color in COLORS.items():
-        _line(loss, by_epoch, f"{split}_loss", color, f"{split}  {{:.4f}}")
-        _line(accuracy, by_epoch, f"{split}_accuracy", color, f"{split}  {{:.2%}}")
-    _finish(loss, "loss", by_epoch)
-    _finish(accuracy, "accuracy", by_epoch)
-    _scale_loss(loss)
-    accuracy.yaxis.set_major_formatter(lambda value, position: f"{100 * value:.4g}%")
+    panels = figure.subplots(1, 1 + has_accuracy, squeeze=False)[0]
+    _plot(panels[0], by_epoch, "loss", "{:.4f}")
+    _scale_loss(panels[0])
+    if has_accuracy:
+        _plot(panels[1], by_epoch, "accuracy", "{:.2%}")
+        panels[1].yaxis.set_major_formatter(lambda value, position: f"{100 * value:.4g}%")
     image = io.BytesIO()
     figure.savefig(image, format="png")
     return image.getvalue()
+
+
+def _plot(axes: Axes, by_epoch: dict[int, dict], name: str, form: str) -> None:
+    """Plot a number of each split by epoch; form: the format of the last one in the legend."""
+    for split, color in COLORS.items():
+        _line(axes, by_epoch, f"{split}_{name}", color, f"{split}  {form}")
+    _finish(axes, name, by_epoch)
 
 
 def _line(axes: Axes, by_epoch: dict[int, dict], key: str, color: str, label: str) -> None:

@@ -3,6 +3,7 @@
     parameters/NAME   float32, one dataset for each parameter
     averages/NAME     likewise; every other array of the auxiliary state has such a group, too
     mean, std         float32 [c]
+    target_mean, target_std    float32 [outputs]; missing where targets are not standardized
     classes           the classes' names
     network           the layers in the notation of networks, UTF-8 as uint8 [bytes]; missing in early versions
     user_code         the hashes of the user's own layers, a JSON object as uint8 [bytes]; missing if there are none
@@ -32,6 +33,7 @@ INTEGERS = ("numerics", "seed", "epoch", "step")
 SUMS = ("epoch_loss", "epoch_correct", "epoch_samples")  # in decimal digits: a loss may exceed int64
 SUM_DIGITS = 64  # characters of a sum, padded with blanks
 ATTRIBUTES = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "dtype")
+FIXED = ("mean", "std", "target_mean", "target_std")
 CONSTANT = (*ATTRIBUTES, "classes", "network", "user_code", "pictures")
 
 Places = dict[str, list[tuple[int, int]]]  # by name: (offset, size) in bytes of each dataset in the file
@@ -102,10 +104,12 @@ def unpack(image: bytes) -> State:
         fields: dict[str, Any] = {key: _text(_value(file, key, limit)) for key in TEXTS}
         fields |= {key: _whole(_value(file, key, limit)) for key in INTEGERS}
         loss, correct, samples = (int(_text(_value(file, key, limit))) for key in SUMS)
+        classes = plain_hdf5.texts(found["classes"], image)
         return State(
             **fields,
             **_read_input(file, limit),
-            classes=plain_hdf5.texts(found["classes"], image),
+            **_read_targets(found, len(classes)),
+            classes=classes,
             network=_bytes(found, "network").decode(),
             user_code=_user_code(_bytes(found, "user_code")),
             names_and_shapes=names_and_shapes,
@@ -121,7 +125,8 @@ def unpack(image: bytes) -> State:
 def _constants(state: State) -> list:
     """Return all values of a state on which the file's structure and its constant contents depend."""
     plain = [getattr(state, key) for key in CONSTANT]
-    return [state.names_and_shapes, list(state.auxiliary_state), *plain, *map(bytes, _normalization(state))]
+    fixed = [np.asarray(getattr(state, key), "<f4").tobytes() for key in FIXED]
+    return [state.names_and_shapes, list(state.auxiliary_state), *plain, *fixed]
 
 
 def _file_for(state: State) -> tuple[np.ndarray, Places]:
@@ -153,17 +158,14 @@ def _write_constants(file: h5py.File, state: State) -> None:
     if state.pictures:
         file.attrs["pictures"] = state.pictures
     file.create_dataset("classes", data=list(state.classes), dtype=h5py.string_dtype())
-    file["mean"], file["std"] = _normalization(state)
+    for key in FIXED:
+        if len(getattr(state, key)):
+            file[key] = np.asarray(getattr(state, key), "<f4")
 
 
 def _place(dataset: h5py.Dataset) -> tuple[int, int]:
     """Return the offset of a dataset in the file, 0 if it is empty, and its size in bytes."""
     return dataset.id.get_offset() or 0, dataset.nbytes
-
-
-def _normalization(state: State) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation as little-endian float32."""
-    return np.asarray(state.mean, "<f4"), np.asarray(state.std, "<f4")
 
 
 def _changing(state: State) -> dict[str, np.ndarray]:
@@ -212,6 +214,14 @@ def _read_input(file: h5py.File, limit: int) -> dict[str, Any]:
         for key in ("dtype", "pictures")
     }
     return {"input_shape": shape, "mean": mean, "std": std, **texts}
+
+
+def _read_targets(members: dict[str, Any], outputs: int) -> dict[str, Any]:
+    """Return mean and standard deviation of the targets, if there are any."""
+    found = {key: _read_array(members[key]) for key in FIXED[2:] if key in members}
+    if found and [each.shape for each in found.values()] != [(outputs,)] * 2:
+        raise ValueError("mean and standard deviation of the targets do not fit the outputs")
+    return found
 
 
 def _bytes(members: dict[str, Any], key: str) -> bytes:

@@ -33,12 +33,12 @@ class Lines:
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
 
-    def step(self, epoch: int, loss: float, accuracy: float, samples: int) -> None:
+    def step(self, epoch: int, loss: float, accuracy: float | None, samples: int) -> None:
         """Show a finished step.
 
         epoch: its number, from 1.
         loss: the mean over the epoch so far.
-        accuracy: likewise.
+        accuracy: likewise; None if the task has none.
         samples: how many samples the step has.
         """
 
@@ -147,10 +147,11 @@ class Bar(Lines):
         pace = {"miniters": 1, "mininterval": 0.2, "smoothing": 0.1}
         self.bar = tqdm(total=samples, initial=done, leave=False, file=self.screen, **form, **pace)
 
-    def step(self, epoch: int, loss: float, accuracy: float, samples: int) -> None:
+    def step(self, epoch: int, loss: float, accuracy: float | None, samples: int) -> None:
         """Move the bar by the samples of a finished step; see `Lines.step`."""
         self.bar.ncols = self.screen.size.columns
-        self.bar.desc = f"epoch {epoch}/{self.epochs}  loss {loss:.4f}  accuracy {accuracy:.2%} "
+        right = "" if accuracy is None else f"  accuracy {accuracy:.2%}"
+        self.bar.desc = f"epoch {epoch}/{self.epochs}  loss {loss:.4f}{right} "
         self.bar.update(samples)
 
     def say(self, text: str) -> None:
@@ -191,10 +192,14 @@ def progress(mode: str, epochs: int, samples: int, done: int = 0) -> Lines:
 def epoch_line(record: dict, epochs: int) -> str:
     """Return the record of an epoch as a line to read; epochs: of the whole run."""
     fields = [f"epoch {record['epoch']:{len(str(epochs))}}/{epochs}", f"loss {record['train_loss']:.4f}"]
-    if "validation_accuracy" in record:
+    if record.get("validation_accuracy") is not None:
         fields += [f"validation accuracy {record['validation_accuracy']:.2%}"]
+    elif record.get("validation_loss") is not None:
+        fields += [f"validation loss {record['validation_loss']:.4f}"]
+    if record["test_loss"] is not None:
+        fields += [f"test loss {record['test_loss']:.4f}"]
     if record["test_accuracy"] is not None:
-        fields += [f"test loss {record['test_loss']:.4f}", f"test accuracy {record['test_accuracy']:.2%}"]
+        fields += [f"test accuracy {record['test_accuracy']:.2%}"]
     if record["samples_per_second"] is not None:
         fields += [f"{record['samples_per_second']:,.0f} samples/s"]
     return "  ".join(fields)

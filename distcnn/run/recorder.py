@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from distcnn.config.tasks import task_of
 from distcnn.errors import DataError, OutputError
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import WRITING, Heartbeat
@@ -57,6 +58,7 @@ class Recorder:
         self.run, self.comm, self.heartbeat, self.lock = run, comm, heartbeat, lock
         self.record: Record | None = None
         self.metrics, self._epoch_samples = Metrics(run.metrics), samples
+        self._has_accuracy = task_of(run.config.task).has_accuracy
         title, busy = f"{run.config.model} on {dataset}", partial(heartbeat.beat, WRITING)
         self.curves = Curves(run.metrics, run.curves, title, self.warn, busy)
         self.progress: Lines | None = None  # not None on the rank that writes
@@ -114,7 +116,8 @@ class Recorder:
         self._samples, self._counted = self._samples + samples, done.totals.samples
         if self.progress:
             self._show_warnings()
-            self.progress.step(done.epoch + 1, done.totals.mean_loss, done.totals.accuracy, samples)
+            accuracy = done.totals.accuracy if self._has_accuracy else None
+            self.progress.step(done.epoch + 1, done.totals.mean_loss, accuracy, samples)
 
     def epoch(
         self,
@@ -135,7 +138,7 @@ class Recorder:
             "epoch": done.epoch + 1,
             "step": done.steps,
             "train_loss": done.totals.mean_loss,
-            "train_accuracy": done.totals.accuracy,
+            "train_accuracy": done.totals.accuracy if self._has_accuracy else None,
             **_metrics(evaluations, "test"),
             "samples_per_second": self._samples / self._seconds if self._samples else None,
             "ranks": self.comm.size,
@@ -264,9 +267,12 @@ class Recorder:
 
 
 def score(record: Record) -> Score | None:
-    """Return the score of an epoch, the greater the better, or None without a validation split."""
+    """Return the score of an epoch, the greater the better, or None without a validation split.
+
+    Where there is no accuracy, the loss alone decides.
+    """
     accuracy, loss = record.get("validation_accuracy"), record.get("validation_loss")
-    return None if accuracy is None or loss is None else (accuracy, -loss)
+    return None if loss is None else (accuracy or 0.0, -loss)
 
 
 def _metrics(evaluations: dict[str, dict[str, float | None]], split: str) -> Record:

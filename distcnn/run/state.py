@@ -13,6 +13,10 @@ from distcnn.errors import CheckpointError
 Shapes = list[tuple[str, tuple[int, ...]]]  # names and shapes of parameters, in declaration order
 
 
+def _nothing() -> np.ndarray:
+    return np.empty(0, np.float32)
+
+
 @dataclass(eq=False)
 class State:
     """The contents of a checkpoint; a run that resumes from it gets the same bits as one that was never interrupted."""
@@ -21,7 +25,7 @@ class State:
     numerics: int
     seed: int
     data_fingerprint: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # the names of the outputs: classes, labels or targets
     input_shape: tuple[int, int, int]  # c, h, w
     mean: np.ndarray  # float32 [c], of the training images
     std: np.ndarray  # float32 [c]
@@ -35,6 +39,10 @@ class State:
     pictures: str = ""  # how image files became the images, see `picture_record`; "" if that is not known
     network: str = ""  # the layers in their notation; "" in checkpoints of early versions
     user_code: dict[str, str] = field(default_factory=dict)  # SHA-256 of files with layers, by "MODULE:CLASS"
+    target_mean: np.ndarray = field(
+        default_factory=_nothing
+    )  # float32 [outputs], see `network.targets`; [0]: none
+    target_std: np.ndarray = field(default_factory=_nothing)
     digest: str = ""  # of `result`; if empty, it is computed when the state is saved
 
     @property

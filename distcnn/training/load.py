@@ -10,6 +10,7 @@ import numpy as np
 
 from distcnn.config.parser import Parser
 from distcnn.config.settings import Config
+from distcnn.config.tasks import task_of
 from distcnn.config.toml import from_toml
 from distcnn.config.types import AUTO
 from distcnn.data.dataset import Dataset, Split, load
@@ -17,12 +18,12 @@ from distcnn.data.expected import Expected
 from distcnn.data.wanted import Wanted
 from distcnn.errors import CheckpointError, ConfigError, DataError
 from distcnn.kernels import float_mode
-from distcnn.kernels.activations import softmax_forward
 from distcnn.kernels.pointwise import pack
 from distcnn.models.base import Network
 from distcnn.models.catalog import MODELS
 from distcnn.models.networks import check_outputs, network_text, read_layers
 from distcnn.models.user_code import source_hashes
+from distcnn.network.losses import LOSSES
 from distcnn.network.net import Net
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
@@ -128,12 +129,14 @@ def load_net(state: State, where: str | Path, sources: Sequence[str] = ()) -> Ne
     sources: the user's files and modules that define layers of the net.
     """
     config = from_toml(state.config_toml, where)
+    task = task_of(config.task).name
     layers = read_layers(network_in(state, where), str(where), sources)
-    check_outputs(layers, str(where), state.input_shape, len(state.classes))
-    net = Net(layers, state.input_shape, config.seed, config.conv)
+    check_outputs(layers, str(where), state.input_shape, len(state.classes), task)
+    net = Net(layers, state.input_shape, config.seed, config.conv, task=task)
     require_parameters(state, [(name, view.shape) for name, view in net.arrays.items()], where)
     net.weights[:] = state.result
     net.normalize(state.mean, state.std)
+    net.targets.set(state.target_mean, state.target_std)
     return net
 
 
@@ -157,7 +160,8 @@ def load_pool(
     if changed and comm.rank == 0:
         warn(changed)
     pool = WorkerPool(net, threads or share_of_cores(comm))
-    needed = pack(images.dtype.name), *float_mode.kernels(), softmax_forward
+    probabilities = LOSSES[net.task.name].probabilities
+    needed = [pack(images.dtype.name), *float_mode.kernels(), *([probabilities] if probabilities else [])]
 
     def compile_all() -> object:
         return [worker.inference for worker in pool.workers], [kernel.compiled for kernel in needed]

@@ -25,6 +25,9 @@ from distcnn.run.training_progress import TrainingProgress
 from distcnn.training.ema import WeightEMA
 from distcnn.training.optimizers import OPTIMIZERS
 
+Pair = tuple[np.ndarray, np.ndarray]
+NO_TARGETS = np.empty(0, np.float32), np.empty(0, np.float32)  # where targets are not standardized
+
 
 class Replica:
     """A net in training, with optimizer, EMA and progress; its state is the same on all ranks.
@@ -33,14 +36,23 @@ class Replica:
     net: the net; when `update` is called, its sums hold the totals of a batch.
     mean: of each channel, float32 [c], to normalize images.
     std: the standard deviation of each channel, float32 [c].
+    targets: mean and standard deviation of each target, float32 [targets] each; empty if they are not standardized.
     progress: how far training is.
     """
 
     def __init__(
-        self, config: Config, dataset: Dataset, network: Network, net: Net, mean: np.ndarray, std: np.ndarray
+        self,
+        config: Config,
+        dataset: Dataset,
+        network: Network,
+        net: Net,
+        mean: np.ndarray,
+        std: np.ndarray,
+        targets: Pair = NO_TARGETS,
     ):
-        self.net, self.mean, self.std, self._dataset = net, mean, std, dataset
+        self.net, self.mean, self.std, self.targets, self._dataset = net, mean, std, targets, dataset
         net.normalize(mean, std)
+        net.targets.set(*targets)
         self.optimizer = OPTIMIZERS[config.optimizer](net, config)
         self.ema = WeightEMA(net.weights, config.ema_decay)
         self.progress = TrainingProgress()
@@ -111,6 +123,8 @@ class Replica:
             **self._constants,
             mean=self.mean,
             std=self.std,
+            target_mean=self.targets[0],
+            target_std=self.targets[1],
             parameters=self.net.weights.copy(),
             auxiliary_state={name: array.copy() for name, array in self.auxiliary_state.items()},
             epoch=self.progress.epoch,
@@ -135,5 +149,6 @@ class Replica:
             array[:] = state.auxiliary_state[name]
         totals, stop = Totals(*state.epoch_sums), self.progress.stop_requested
         self.progress = TrainingProgress(state.step, state.epoch, totals, stop)
-        self.mean, self.std = state.mean, state.std
+        self.mean, self.std, self.targets = state.mean, state.std, (state.target_mean, state.target_std)
         self.net.normalize(self.mean, self.std)
+        self.net.targets.set(*self.targets)

@@ -8,11 +8,12 @@ import numpy as np
 
 from distcnn.config import augment_spec
 from distcnn.config.settings import Config
+from distcnn.config.tasks import TASKS
 from distcnn.config.types import STREAM
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.batches import Batches
 from distcnn.data.dataset import Dataset, load
-from distcnn.data.statistics import channel_statistics
+from distcnn.data.statistics import channel_statistics, target_statistics
 from distcnn.data.stream.batches import StreamedBatches
 from distcnn.data.wanted import Wanted, words_of
 from distcnn.errors import ConfigError
@@ -59,7 +60,8 @@ def find_network(
     saved: the network in a checkpoint, which is used instead of the one that the settings name.
     """
     shape, classes = dataset.train.images.shape[1:], len(dataset.classes)
-    text, where = saved or (on_root(comm, network_text, config.model, shape, classes, sources), config.model)
+    made = (config.model, shape, classes, sources, dataset.task)
+    text, where = saved or (on_root(comm, network_text, *made), config.model)
     layers = on_all(comm, read_layers, text, where, sources)
     hashes = on_all(comm, source_hashes, layers)
     if any(each != hashes for each in comm.allgather(hashes)):
@@ -100,7 +102,7 @@ def make_net(config: Config, dataset: Dataset, layers: list[Layer]) -> Net:
     """
     images = dataset.train.images
     shape = images.shape[1:]
-    net = Net(layers, shape, config.seed, config.conv, config.norm_group)
+    net = Net(layers, shape, config.seed, config.conv, config.norm_group, dataset.task)
     if config.norm_group != 1 and not any(layer.synchronizes for layer in net.layers):
         raise ConfigError(
             f"--norm-group {config.norm_group} does nothing with --model {config.model}, which has no batch norm: "
@@ -124,3 +126,14 @@ def normalization(config: Config, dataset: Dataset) -> tuple[np.ndarray, np.ndar
         return mean.astype(np.float32), std.astype(np.float32)
     zeros = np.zeros(images.shape[1], np.float32)
     return zeros, zeros + np.float32(255 if images.dtype == np.uint8 else 1)
+
+
+def standardization(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and standard deviation of each target over the training split, float32 [targets].
+
+    Both are empty for a task that does not standardize its targets.
+    """
+    if not TASKS[dataset.task].standardizes:
+        return np.empty(0, np.float32), np.empty(0, np.float32)
+    mean, std = target_statistics(dataset.train.labels)
+    return mean.astype(np.float32), std.astype(np.float32)

@@ -40,6 +40,7 @@ from distcnn.training.setup import (
     most_workers,
     normalization,
     require_memory,
+    standardization,
 )
 from distcnn.training.sync_batchnorm import SyncBatchNorm
 from distcnn.training.workers import StepHooks, WorkerPool
@@ -74,7 +75,8 @@ class Trainer:
         on_all(comm, require_memory, config, dataset, layers, self.batches, workers, ranks)
         self.net = on_all(comm, make_net, config, dataset, layers)
         means = on_root(comm, normalization, config, dataset)
-        self.replica = Replica(config, dataset, self.network, self.net, *means)
+        targets = on_root(comm, standardization, dataset)
+        self.replica = Replica(config, dataset, self.network, self.net, *means, targets)
         self.pool = WorkerPool(self.net, workers)
         # Between two exchanges of batch norms, the final part of the sums differs between ranks.
         overlap = False if config.norm_group == GLOBAL else None

@@ -37,7 +37,8 @@ class Described:
     parts: the datasets of images of each split, by its name; "train" comes first.
     shape: (c, h, w) of an image.
     dtype: of the images, uint8 or float32.
-    labels: labels(split) reads the labels of a split, int32 [n], and raises DataError if one is not valid.
+    labels: labels(split) reads the labels of a split, [n] or [n, outputs], and raises DataError if one is not valid.
+    label_array: label_array(n) returns the shape and the type of the labels of n samples.
     classes: the names of the classes, or None to number them.
     seal: of the file, or None.
     """
@@ -48,6 +49,7 @@ class Described:
     shape: tuple[int, ...]
     dtype: str
     labels: Callable[[str], np.ndarray]
+    label_array: Callable[[int], tuple[tuple[int, ...], np.dtype]]
     classes: tuple[str, ...] | None = None
     seal: str | None = None
 
@@ -93,7 +95,7 @@ def _labels(
     held_out: the units of the validation split, or None.
     """
     fields: list[tuple] = [((DIGEST,), np.dtype(np.uint8))]
-    fields += [((len(each),), np.dtype(np.int32)) for each in images.values()]
+    fields += [found.label_array(len(each)) for each in images.values()]
     file_digest, *labels = share(comm, fields, partial(_fill, found, held_out))
     on_all(comm, _check_same_file, found.path, comm.allgather(file_digest.tobytes()))
     return dict(zip(images, labels, strict=True)), file_digest.tobytes()
@@ -104,7 +106,7 @@ def _fill(found: Described, held_out: Units | None, file_digest: np.ndarray, *la
     total = hashlib.sha256()
     for split, array in zip(found.parts, labels, strict=True):
         array[:] = found.labels(split)
-        total.update(np.ascontiguousarray(array, "<i4").data)
+        total.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
     file_digest[:] = np.frombuffer(total.digest(), np.uint8)
     if held_out:
         move_to_end(labels[0], _mask(len(labels[0]), held_out))
