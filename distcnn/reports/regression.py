@@ -13,7 +13,7 @@ from distcnn.reports.confusion import Number, mean
 from distcnn.reports.mistakes import Worst
 from distcnn.reports.subject import Subject
 
-POINTS, NUMBERS = 2000, 20_000  # samples that the scatter has at most, and numbers, but some samples at least
+POINTS, NUMBERS = 1000, 5000  # samples that the scatter has at most, and numbers, but some samples at least
 FEWEST = 100
 
 # Rows of sums, by target: |error|, error**2, target, target**2.

@@ -39,7 +39,7 @@ def draw(record: Record, title: str) -> bytes:
         _diagram(axes, targets[:, k], predictions[:, k])
         found = {name: values[k] for name, values in record["by_target"].items()}
         r2 = "" if found["r2"] is None else f",  R² {found['r2']:.4f}"
-        text = f"{names[k]}:  mean absolute error {found['mean_absolute_error']:.4g}{r2}"
+        text = f"{names[k]}\nmean absolute error {found['mean_absolute_error']:.4g}{r2}"
         axes.set_title(text, fontsize=8, fontfamily=fonts, parse_math=False)
     return png(figure)
 
