@@ -240,6 +240,7 @@ COMMANDS = {
     "--max-restarts",
     "--start-limit",
     "--top",
+    "--report",
     "--images",
     "--layout",
     "--map-labels",

@@ -29,7 +29,7 @@ def report(task, names, samples=SAMPLES, all_right=False):
         "regress": normal(samples, k, seed=1),
     }[task]
     if all_right:
-        outputs[np.arange(samples), labels] += 99
+        outputs[np.arange(samples), labels] += 30
     made = KINDS[task].collect(Subject(names, samples, np.float32([[0] * k, [1] * k])))
     probabilities = {
         "classify": np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from distcnn.lanes import LANES, aligned
 from distcnn.layers.context import BlockContext
 from distcnn.network.plan import Block
 from distcnn.parallel.serial import SerialComm
+from distcnn.system.fonts import fonts_for
 from distcnn.system.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -130,6 +131,9 @@ def _draw(places: np.ndarray, images: np.ndarray, limits: tuple[float, float]) -
 
 
 def _name(places: Iterable[Axes], classes: Sequence[str], labels: np.ndarray) -> None:
-    """Write the names of classes above images."""
-    for axes, label in zip(places, labels, strict=False):
-        axes.set_title(printable(classes[label])[:LONGEST], fontsize=7, pad=2, parse_math=False)
+    """Write the names of classes above images; in place of one that no font has, its number."""
+    names = [printable(classes[label])[:LONGEST] for label in labels]
+    fonts = fonts_for(names)
+    look: dict[str, Any] = {"fontsize": 7, "pad": 2, "parse_math": False, "fontfamily": fonts.families}
+    for axes, label, name in zip(places, labels, names, strict=False):
+        axes.set_title(f"#{label}" if fonts.missing & set(name) else name, **look)
