@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distcnn.config.parser import Parser
+from distcnn.config.tasks import Task
 from distcnn.errors import ConfigError, DistcnnError
 from distcnn.exchange import onnx_file
 from distcnn.exchange.safetensors_file import safetensors_bytes
@@ -29,7 +30,7 @@ from distcnn.system.terminal_text import say
 from distcnn.training.load import find, load_net
 
 ENDINGS = (".onnx", ".safetensors")
-ONNX_OPTIONS = ("softmax", "normalize")
+ONNX_OPTIONS = ("softmax", "sigmoid", "normalize")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -46,6 +47,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--softmax", action="store_true", help="ONNX: the output is probabilities instead of logits"
     )
+    text = "ONNX: the same for a net that was trained for several labels an image"
+    parser.add_argument("--sigmoid", action="store_true", help=text)
     text = "ONNX: normalize images by operators, by the weights of the first layer, or not at all [graph]"
     choices = (onnx_file.GRAPH, onnx_file.FOLD, onnx_file.NONE)
     parser.add_argument("--normalize", choices=choices, default=onnx_file.GRAPH, help=text)
@@ -54,9 +57,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise ConfigError(
             f"{options.out} names no known kind of file; wanted a name that ends in {' or '.join(ENDINGS)}"
         )
-    unused = [
-        each for each in ONNX_OPTIONS if each in parser.given or (each == "softmax" and options.softmax)
-    ]
+    unused = [each for each in ONNX_OPTIONS if each in parser.given or getattr(options, each) is True]
     if unused and not options.out.lower().endswith(".onnx"):
         raise ConfigError(f"--{unused[0]} does nothing for {options.out}; it is for OUT.onnx: leave it out")
     return options
@@ -77,8 +78,9 @@ def export(options: argparse.Namespace) -> None:
 
 def _onnx(net: Net, state: State, options: argparse.Namespace) -> tuple[bytes, str]:
     """Return the bytes of an ONNX file, and a phrase on the check of its outputs."""
-    content = onnx_file.onnx_bytes(net, state.classes, options.softmax, options.normalize)
-    found = onnx_file.difference(content, net, options.softmax, options.normalize)
+    probabilities = _wants_probabilities(net.task, options)
+    content = onnx_file.onnx_bytes(net, state.classes, probabilities, options.normalize)
+    found = onnx_file.difference(content, net, probabilities, options.normalize)
     if found is None:
         return content, "; not checked, as ONNX Runtime is not installed: pip install onnxruntime"
     if not found <= onnx_file.TOLERANCE:
@@ -86,6 +88,16 @@ def _onnx(net: Net, state: State, options: argparse.Namespace) -> tuple[bytes, s
             f"ONNX Runtime's outputs differ by {found:.1g} of the largest one; nothing was written"
         )
     return content, f"; ONNX Runtime's outputs differ by {found:.0e} of the largest one"
+
+
+def _wants_probabilities(task: Task, options: argparse.Namespace) -> bool:
+    """Return whether the output is to be probabilities; raise ConfigError for those that the task does not have."""
+    asked = [each for each in ("softmax", "sigmoid") if getattr(options, each)]
+    wrong = next((each for each in asked if each != task.probabilities), None)
+    if wrong:
+        remedy = f"say --{task.probabilities}" if task.probabilities else "leave it out"
+        raise ConfigError(f"--{wrong} does not fit a net that was trained for {task.name}: {remedy}")
+    return bool(asked)
 
 
 def main(comm: Comm) -> None:

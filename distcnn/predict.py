@@ -1,4 +1,4 @@
-"""Predict classes: `python -m distcnn.predict CHECKPOINT [SOURCE ...] [--out FILE.h5|FILE.csv] [--json]`."""
+"""Predict for images: `python -m distcnn.predict CHECKPOINT [SOURCE ...] [--out FILE.h5|FILE.csv] [--json]`."""
 
 import sys
 
@@ -18,10 +18,11 @@ from distcnn.data.images import Images, load_images
 from distcnn.data.wanted import Wanted, words_of
 from distcnn.errors import ConfigError
 from distcnn.models.networks import code_sources
-from distcnn.parallel.collective import on_all, on_root
+from distcnn.parallel.collective import mark_collective, on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
 from distcnn.run.predictions import Predictions, describe, require_free, write
+from distcnn.run.row_predictions import PREDICTIONS
 from distcnn.run.state import State
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say
@@ -41,7 +42,7 @@ from distcnn.training.prediction_sources import load_sources
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
-    made = parser("predict", "Predict the classes of images, with or without labels, with a checkpoint.")
+    made = parser("predict", "Predict classes, labels or numbers of images with a checkpoint.")
     text = "image files, folders and archives of them, HDF5 files, or patterns in quotes [the data of the training]"
     made.add_argument("sources", metavar="SOURCE", nargs="*", help=text)
     text = "the split to predict [test, or /images of a file without splits]"
@@ -116,10 +117,14 @@ def main(comm: Comm) -> None:
     path, state = on_root(comm, find, options.checkpoint)
     found = images_of(comm, state, path, options)
     pool = load_pool(comm, state, path, found.images, options.threads, code_sources(None, options.layers))
+    task = pool.net.task
+    if options.top > 1 and task.has_rows:
+        found_task = f"--top {options.top} does nothing, as {path} was trained for {task.name}"
+        raise mark_collective(ConfigError(f"{found_task}: leave it out"))
     predicted, probabilities = predict(pool, found.images, comm)
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": found.name}
-    about |= {"split": found.split, "weights_sha256": pool.net.digest}
-    predictions = Predictions(
+    about |= {"task": task.name, "split": found.split, "weights_sha256": pool.net.digest}
+    predictions = PREDICTIONS[task.name](
         predicted, probabilities, found.labels, state.classes, about, found.names, options.top
     )
     on_root(comm, report, predictions, options)

@@ -43,6 +43,7 @@ OTHER_NAMES = {
     "replica-check-every": "compare-every",
     "hang-timeout": "watchdog-timeout",
     "threads": "num-threads nthreads n-threads cores cpus num-cores intra-op-threads",
+    "task": "problem-type objective task-type problem",
     "progress": "verbose quiet progress-bar enable-progress-bar show-progress",
     "list-models": "list models",
     "split": "part subset",
@@ -55,7 +56,7 @@ SAME = {other: ours for ours, others in OTHER_NAMES.items() for other in others.
 _DEVICE = "there is none, because distcnn computes on CPUs; mpirun -n N starts N ranks"
 _RANKS = "there is none, because mpirun -n N starts N ranks"
 _FLOAT = "there is none, because weights are float32 and gradients are added exactly"
-_LOSS = "there is none, because the loss is the cross-entropy of a softmax"
+_LOSS = "--task says what the net learns, and so the loss: classify, multilabel or regress"
 _STOPPING = "there is no early stopping yet; --validation-split keeps the best checkpoint too"
 _DATA = "there is none, because the data determine it"
 _HDF5 = "--test-images and --validation-images name arrays, --data all files of the dataset"

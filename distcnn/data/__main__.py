@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
 from distcnn.config.parser import Parser, add_setting
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import AUTO
 from distcnn.data import import_command
 from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
@@ -55,7 +57,8 @@ def _add_data_options(command: argparse.ArgumentParser) -> None:
             add_setting(command, f"{split}{kind}", f"the {split.replace('_', ' ') or 'training '}{kind}")
     add_setting(command, "layout", "the axes of the images as they are stored, such as NHWC")
     add_setting(command, "map_labels", "make a class of each value of the labels")
-    add_setting(command, "task", "what the labels are for: classify, multilabel or regress")
+    text = "what the labels are for [auto: as their values show]"
+    command.add_argument("--task", choices=(AUTO, *TASKS), default=AUTO, help=text)
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 import h5py
 import numpy as np
 
+from distcnn.config.tasks import TASKS
 from distcnn.data import schema
 from distcnn.data.checks import Checks
 from distcnn.data.dataset import file_names, load
 from distcnn.data.describe import describe
 from distcnn.data.description import Array, Description
 from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.labels import Coding
 from distcnn.data.reading import read_images, read_labels
-from distcnn.data.statistics import channel_statistics
+from distcnn.data.statistics import channel_statistics, target_statistics
 from distcnn.data.summary import is_plain, line
 from distcnn.data.survey import type_of
 from distcnn.data.wanted import Wanted
@@ -60,8 +62,8 @@ def report(words: Sequence[str], wanted: Wanted | None = None) -> Findings:
         findings.lines.append(f"data: {line(found)}")
     counts = _report_arrays(found, findings)
     classes = found.coding.classes if found.coding else None
-    if counts or found.coding:
-        findings.lines += _class_lines(classes, counts)
+    if found.coding and not TASKS[found.coding.task].standardizes:
+        findings.lines += _class_lines(classes, counts, TASKS[found.coding.task].output)
     if not findings.wrong:
         findings.lines.append(f"fingerprint  {load(files, SerialComm(), wanted=wanted).fingerprint}")
     findings.odd += found.notes
@@ -95,11 +97,25 @@ def _report_arrays(found: Description, findings: Findings) -> Counts:
             findings.lines.append(_array_line(labels, found.files))
             if found.coding:
                 numbers.append(found.coding.numbers(labels.path, read_labels(labels), len(labels)))
-        if numbers:
-            least = len(found.coding.classes or ()) if found.coding else 0
-            counts[name] = np.bincount(np.concatenate(numbers), minlength=least)
-    checks.classes(counts)
+        if numbers and found.coding:
+            counts[name] = _counts(np.concatenate(numbers), found.coding, findings)
+    if found.coding and not TASKS[found.coding.task].has_rows:
+        checks.classes(counts)
     return counts
+
+
+def _counts(labels: np.ndarray, coding: Coding, findings: Findings) -> np.ndarray:
+    """Return how many samples have each class or label; of measures, add lines to the findings, and return [0]."""
+    if labels.ndim == 1:
+        return np.bincount(labels, minlength=len(coding.classes or ()))
+    if not TASKS[coding.task].standardizes:
+        return labels.sum(axis=0, dtype=np.int64)
+    for name, column, mean, std in zip(
+        coding.classes or (), labels.T, *target_statistics(labels), strict=True
+    ):
+        found = f"from {column.min():g} to {column.max():g}, mean {mean:g}, standard deviation {std:g}"
+        findings.lines.append(f"    target {printable(name)}: {found}")
+    return np.zeros(0, np.int64)
 
 
 def _array_line(array: Array, files: Sequence[str]) -> str:
@@ -128,14 +144,14 @@ def _pixel_lines(images: np.ndarray) -> Iterator[str]:
         yield f"    channel {channel}: mean {mean:g}, standard deviation {std:g}"
 
 
-def _class_lines(classes: Classes, counts: Counts) -> Iterator[str]:
-    """Yield lines on how many samples of each class the splits hold."""
+def _class_lines(classes: Classes, counts: Counts, noun: str) -> Iterator[str]:
+    """Yield lines on how many samples of each class the splits hold; noun: what classes are called."""
     number = len(classes) if classes else max(map(len, counts.values()), default=0)
-    yield counted(number, "class") + ("" if classes else ", by number, as the attribute classes is missing")
+    yield counted(number, noun) + ("" if classes else ", by number, as the attribute classes is missing")
     rows = {split: np.pad(count, (0, number - len(count))) for split, count in counts.items()}
     if number > MANY_CLASSES:
         for split, row in rows.items():
-            yield f"    {split}: {row.min()} to {row.max()} samples per class"
+            yield f"    {split}: {row.min()} to {row.max()} samples per {noun}"
         return
     for label in range(number if rows else 0):
         each = ", ".join(f"{row[label]} {split}" for split, row in rows.items())

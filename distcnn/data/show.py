@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distcnn.config.augment_spec import NONE, Augment, read
+from distcnn.config.types import CLASSIFY, MULTILABEL, REGRESS
 from distcnn.data import pixels
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.dataset import load
@@ -20,7 +21,7 @@ from distcnn.lanes import LANES, aligned
 from distcnn.layers.context import BlockContext
 from distcnn.network.plan import Block
 from distcnn.parallel.serial import SerialComm
-from distcnn.system.fonts import fonts_for
+from distcnn.system.fonts import fonts_for, shown
 from distcnn.system.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -89,13 +90,13 @@ def _of_splits(data: Dataset) -> Figure:
         part.suptitle(f"{name}: {len(split.labels):,} images", fontsize=8)
         places = part.subplots(down, ACROSS, squeeze=False)
         _draw(places, split.images[samples], limits)
-        _name(places.flat, data.classes, split.labels[samples])
+        _name(places.flat, data, split.labels[samples])
     return figure
 
 
 def _spread(labels: np.ndarray, most: int) -> np.ndarray:
     """Return the numbers of samples in the order of their classes, at equal distances, int64 [up to most]."""
-    order = np.argsort(labels, kind="stable")
+    order = np.argsort(labels, kind="stable") if labels.ndim == 1 else np.lexsort(labels.T[::-1])
     return order[np.unique(np.linspace(0, len(labels) - 1, most).astype(np.int64))]
 
 
@@ -108,7 +109,7 @@ def _of_epochs(data: Dataset, augment: Augment) -> Figure:
     places = figure.subplots(len(samples), len(columns), squeeze=False)
     images, limits = np.stack(columns, axis=1), pixels.limits_of(split.images[samples])
     _draw(places, images.reshape(-1, *split.images.shape[1:]), limits)
-    _name(places[:, 0], data.classes, split.labels[samples])
+    _name(places[:, 0], data, split.labels[samples])
     for k, axes in enumerate(places[0, 1:], 1):
         axes.set_title(f"epoch {k}", fontsize=7, pad=2)
     return figure
@@ -130,10 +131,19 @@ def _draw(places: np.ndarray, images: np.ndarray, limits: tuple[float, float]) -
         axes.imshow(pixels.shown(image, *limits), cmap="gray", vmin=0, vmax=1)
 
 
-def _name(places: Iterable[Axes], classes: Sequence[str], labels: np.ndarray) -> None:
-    """Write the names of classes above images; in place of one that no font has, its number."""
-    names = [printable(classes[label])[:LONGEST] for label in labels]
+def _name(places: Iterable[Axes], data: Dataset, labels: np.ndarray) -> None:
+    """Write the names of classes or labels above images, or their targets; the number of a name that no font has."""
+    names = [printable(name) for name in data.classes]
     fonts = fonts_for(names)
-    look: dict[str, Any] = {"fontsize": 7, "pad": 2, "parse_math": False, "fontfamily": fonts.families}
-    for axes, label, name in zip(places, labels, names, strict=False):
-        axes.set_title(f"#{label}" if fonts.missing & set(name) else name, **look)
+    names = shown(names, fonts)
+    for axes, label in zip(places, labels, strict=False):
+        text = TITLES[data.task](names, label)[:LONGEST]
+        axes.set_title(text, fontsize=7, pad=2, parse_math=False, fontfamily=fonts.families)
+
+
+# By task: what is written above an image, from the names of the outputs and its labels.
+TITLES: dict[str, Callable[[Sequence[str], Any], str]] = {
+    CLASSIFY: lambda classes, label: classes[label],
+    MULTILABEL: lambda classes, row: ", ".join(classes[int(k)] for k in np.flatnonzero(row)) or "-",
+    REGRESS: lambda classes, row: ", ".join(f"{number:.4g}" for number in row),
+}

@@ -20,12 +20,12 @@ PROTOBUF_LIMIT = 2**31 - 2**20  # bytes of a model in one file
 IMAGES = 5  # of the check
 
 
-def onnx_bytes(net: Net, classes: Sequence[str], softmax: bool, normalize: str) -> bytes:
+def onnx_bytes(net: Net, classes: Sequence[str], probabilities: bool, normalize: str) -> bytes:
     """Return the bytes of an ONNX file.
 
     net: the net, with the normalization of its images.
-    classes: the names of the classes, which the file holds as a property, in JSON.
-    softmax: whether the output is probabilities instead of logits.
+    classes: the names of the outputs, which the file holds as a property, in JSON.
+    probabilities: whether the output is probabilities instead of logits, by the softmax or the sigmoid of the task.
     normalize: "graph" for operators that normalize images, "fold" for weights of the first layer that do so, "none" if
         the images that the model gets are normalized already.
 
@@ -49,23 +49,41 @@ def onnx_bytes(net: Net, classes: Sequence[str], softmax: bool, normalize: str) 
     saved: dict = {}
     for layer, shape, own in zip(net.layers, net.shapes, arrays, strict=False):
         x = layer_value(graph, layer, x, shape, own, saved)
-    if softmax:
-        x = graph.node("Softmax", x, axis=1)
-    names = "images", "probabilities" if softmax else "logits"
-    properties = {"classes": json.dumps(list(classes)), "weights_sha256": net.digest}
+    x = _result(graph, net, x, probabilities)
+    names = "images", _output_name(net, probabilities)
+    about = {"classes": json.dumps(list(classes)), "task": net.task.name}
+    properties = about | {"weights_sha256": net.digest}
     model = graph.model(x, names, (net.input_shape, net.shapes[-1]), properties)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 
 
-def difference(content: bytes, net: Net, softmax: bool, normalize: str) -> float | None:
+def _output_name(net: Net, probabilities: bool) -> str:
+    if net.task.standardizes:
+        return "predictions"
+    return "probabilities" if probabilities else "logits"
+
+
+def _result(graph: Graph, net: Net, x: str, probabilities: bool) -> str:
+    """Return the value that the model gives, for the output x of the net: in the unit of the targets if it has some."""
+    if net.task.standardizes:
+        mean, std = net.targets.array
+        return graph.node("Add", graph.node("Mul", x, graph.constant(std[None])), graph.constant(mean[None]))
+    if not probabilities:
+        return x
+    return (
+        graph.node("Softmax", x, axis=1) if net.task.probabilities == "softmax" else graph.node("Sigmoid", x)
+    )
+
+
+def difference(content: bytes, net: Net, probabilities: bool, normalize: str) -> float | None:
     """Return how much the outputs of ONNX Runtime differ from those of the net, relative to the largest output.
 
     Return None if ONNX Runtime is not installed.
 
     content: the bytes of the ONNX file.
     net: the net.
-    softmax, normalize: as in `onnx_bytes`.
+    probabilities, normalize: as in `onnx_bytes`.
     """
     if find_spec("onnxruntime") is None:
         return None
@@ -82,10 +100,22 @@ def difference(content: bytes, net: Net, softmax: bool, normalize: str) -> float
         [session.run(None, {"images": given[:1]})[0], session.run(None, {"images": given[1:]})[0]]
     )
     ours = net.predict(images)
-    if softmax:
-        powers = np.exp((ours - ours.max(axis=1, keepdims=True)).astype(np.float64))
-        ours = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    ours = net.targets.predictions(ours)
+    if probabilities:
+        ours = PROBABILITIES[net.task.probabilities](ours.astype(np.float64)).astype(np.float32)
     return float(np.abs(theirs - ours).max() / max(np.abs(ours).max(), 1e-30))
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-logits))
+
+
+PROBABILITIES = {"softmax": _softmax, "sigmoid": _sigmoid}
 
 
 def require_package(name: str) -> None:

@@ -19,7 +19,7 @@ def safetensors_bytes(net: Net, classes: Sequence[str], network: str) -> bytes:
     "0.weight"; the number counts all layers. A batch norm also has its number of batches, as PyTorch's does.
 
     net: the net.
-    classes: the names of the classes, in the file's metadata in JSON.
+    classes: the names of the outputs, in the file's metadata in JSON.
     network: the layers in the notation of networks, in the metadata.
     """
     require_package("safetensors")
@@ -31,9 +31,13 @@ def safetensors_bytes(net: Net, classes: Sequence[str], network: str) -> bytes:
             tensors[f"{number}.num_batches_tracked"] = np.zeros((), np.int64)
     metadata = {
         "classes": json.dumps(list(classes)),
+        "task": net.task.name,
         "network": network,
         "weights_sha256": net.digest,
         "scale": json.dumps(net.scale.tolist()),
         "shift": json.dumps(net.shift.tolist()),
     }
+    if net.task.standardizes:
+        mean, std = net.targets.array.tolist()
+        metadata |= {"target_mean": json.dumps(mean), "target_std": json.dumps(std)}
     return save(tensors, metadata)

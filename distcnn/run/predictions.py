@@ -1,8 +1,8 @@
-"""Predictions: writing them to files, and describing them in text."""
+"""Predictions: writing them to files, and describing them in text; `row_predictions` has those of other tasks."""
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,33 @@ class Predictions:
             found["top"] = [[[self.classes[k], float(row[k])] for k in best] for best, row in rows]
         return found
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a .h5 file holds of the images, by name."""
+        found = {"predicted": self.predicted, "probabilities": self.probabilities}
+        return found | ({"top": self.best.astype(np.int32)} if self.top > 1 else {})
+
+    def table(self) -> tuple[list[str], Callable[[int], list]]:
+        """Return the head of a table of the images, and a function that returns the cells of image k.
+
+        A row has the label if known, the predicted class's number, name and probability, the names of the next classes
+        if they were asked for, and the probabilities of all classes.
+        """
+        best = self.best
+        more = [f"class {k}" for k in range(2, best.shape[1] + 1)]
+        head = [*["label"] * (self.labels is not None), "predicted", "class", "probability", *more]
+        return [*head, *map(cell, self.classes)], lambda k: _cells(self, k, best[k])
+
+    def lines(self) -> Iterator[str]:
+        """Yield lines to read: the accuracy, then one for each image if there are few, otherwise for each class."""
+        number, labels = len(self.predicted), self.labels
+        if labels is not None:
+            correct = int((self.predicted == labels).sum())
+            are = "is" if correct == 1 else "are"
+            yield f"accuracy {self.accuracy:.2%}: {correct:,} of {number:,} {are} correct"
+        is_listed = number <= FEW_IMAGES or self.top > 1
+        yield from _images(self) if is_listed else _classes(self)
+
 
 # ---- files ----
 
@@ -89,14 +116,13 @@ def _hdf5(predictions: Predictions) -> Iterator[memoryview]:
 
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
-        file["predicted"], file["probabilities"] = predictions.predicted, predictions.probabilities
+        for name, array in predictions.arrays.items():
+            file[name] = array
         if predictions.labels is not None:
             file["labels"] = predictions.labels
         if predictions.names is not None:
             names = [printable(name) for name in predictions.names]
             file.create_dataset("names", data=names, dtype=h5py.string_dtype())
-        if predictions.top > 1:
-            file["top"] = predictions.best.astype(np.int32)
         file.attrs["classes"] = [_utf8(name) for name in predictions.classes]
         for key, value in predictions.about.items():
             file.attrs[key] = _utf8(value) if isinstance(value, str) else value
@@ -111,29 +137,25 @@ def _utf8(text: str) -> str:
 def _csv(predictions: Predictions) -> Iterator[bytes]:
     """Yield the bytes of a CSV file, some lines at a time.
 
-    A line has the name of the image, or its number, its label if known, the predicted class's number, name and
-    probability, the names of the next classes if they were asked for, and the probabilities of all classes.
+    A line has the name of the image, or its number, then the cells of `Predictions.table`.
     """
-    known = predictions.labels is not None
-    names = map(_cell, predictions.classes)
-    best = predictions.best
-    more = [f"class {k}" for k in range(2, best.shape[1] + 1)]
-    yield _lines([["image", *["label"] * known, "predicted", "class", "probability", *more, *names]])
+    head, cells = predictions.table()
+    names = predictions.names
+    yield _lines([["image", *head]])
     for start in range(0, len(predictions.predicted), ROWS):
         stop = min(start + ROWS, len(predictions.predicted))
-        yield _lines(_row(predictions, k, best[k]) for k in range(start, stop))
+        yield _lines([k if names is None else cell(names[k]), *cells(k)] for k in range(start, stop))
 
 
-def _row(predictions: Predictions, k: int, best: np.ndarray) -> list:
-    """Return the fields of the line on image k; best: its most probable classes."""
+def _cells(predictions: Predictions, k: int, best: np.ndarray) -> list:
+    """Return the cells of image k; best: its most probable classes."""
     found, row = int(predictions.predicted[k]), predictions.probabilities[k]
     label = [] if predictions.labels is None else [int(predictions.labels[k])]
-    name = k if predictions.names is None else _cell(predictions.names[k])
-    first, *more = (_cell(predictions.classes[number]) for number in best)
-    return [name, *label, found, first, f"{row[found]:.9g}", *more, *(f"{x:.9g}" for x in row)]
+    first, *more = (cell(predictions.classes[number]) for number in best)
+    return [*label, found, first, f"{row[found]:.9g}", *more, *(f"{x:.9g}" for x in row)]
 
 
-def _cell(name: str) -> str:
+def cell(name: str) -> str:
     """Return a name as a cell: printable, and behind an apostrophe if a spreadsheet would carry it out."""
     return printable(f"'{name}" if name.startswith(FORMULA) else name)
 
@@ -149,14 +171,8 @@ def _lines(rows: Iterable[list]) -> bytes:
 
 
 def describe(predictions: Predictions) -> Iterator[str]:
-    """Yield lines to read: the accuracy, then a line for each image if there are few, otherwise for each class."""
-    number, labels = len(predictions.predicted), predictions.labels
-    if labels is not None:
-        correct = int((predictions.predicted == labels).sum())
-        are = "is" if correct == 1 else "are"
-        yield f"accuracy {predictions.accuracy:.2%}: {correct:,} of {number:,} {are} correct"
-    is_listed = number <= FEW_IMAGES or predictions.top > 1
-    yield from _images(predictions) if is_listed else _classes(predictions)
+    """Yield lines to read."""
+    yield from predictions.lines()
 
 
 def _images(predictions: Predictions) -> Iterator[str]:

@@ -190,6 +190,7 @@ def load_split(
             what = NO_VALIDATION if name == "validation" else f"/{name}"
             raise DataError(f"{dataset.name} has no {what}; choose another split (--split)")
         check_images(dataset.name, split.images, dataset.scale, dataset.classes, state, where)
+        check_task(dataset.name, dataset.task, config, where)
 
     on_all(comm, check)
     return dataset, split
@@ -239,6 +240,21 @@ def check_images(
         raise DataError(
             f"{name} has images of {scale}, but {where} was trained on {state.dtype}, which has another range "
             f"of values: convert the images"
+        )
+
+
+def check_task(name: str, task: str, config: Config, where: str | Path) -> None:
+    """Raise DataError unless labels are for the task for which a net was trained.
+
+    name: of the file, for messages.
+    task: what its labels are for.
+    config: the settings of the net.
+    where: the name of its state in error messages.
+    """
+    trained = task_of(config.task).name
+    if task != trained:
+        raise DataError(
+            f"{name} has labels for {task}, but {where} was trained for {trained}: name other data (--data)"
         )
 
 

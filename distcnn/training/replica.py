@@ -58,7 +58,7 @@ class Replica:
         self.progress = TrainingProgress()
         # Fields that every state has; they are made once, because making them takes longer than copying a small net.
         self._constants: dict[str, Any] = {
-            "config_toml": to_toml(config),
+            "config_toml": to_toml(replace(config, task=dataset.task)),
             "network": network.text,
             "user_code": network.user_code,
             "numerics": NUMERICS,

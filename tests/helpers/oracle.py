@@ -109,6 +109,19 @@ def softmax_cross_entropy(logits, labels, rejection=None, smoothing=0.0):
     return -(target * logarithms).sum(axis=1).mean(), (np.exp(logarithms) - target) / len(labels)
 
 
+def sigmoid_cross_entropy(logits, labels, smoothing=0.0):
+    """Return the mean loss over samples and labels, and its gradient with respect to the logits."""
+    logits, target = logits.astype(np.float64), (1 - smoothing) * labels + smoothing / 2
+    losses = target * np.logaddexp(0, -logits) + (1 - target) * np.logaddexp(0, logits)
+    return losses.mean(), (sigmoid(logits) - target) / logits.size
+
+
+def squared_error(outputs, targets, mean, std):
+    """Return the mean loss over samples and standardized targets, and its gradient with respect to the outputs."""
+    difference = outputs.astype(np.float64) - (targets - mean) / std
+    return (difference**2).mean(), 2 * difference / outputs.size
+
+
 def weighted_pool(x, kernel_size, stride, padding, ceil_mode, weigh):
     """Sum every window with weights, which weigh(rows, columns) gives for the places of its part inside the image."""
     x = x.astype(np.float64)
