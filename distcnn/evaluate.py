@@ -20,10 +20,9 @@ from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.world import run as run_command
-from distcnn.reports.files import FILES, draw, names_of, write
+from distcnn.reports.files import draw, names_of, require_free, write
 from distcnn.reports.kinds import KINDS
 from distcnn.reports.report import Report
-from distcnn.system import atomic_files
 from distcnn.system.counts import counted, plural
 from distcnn.system.terminal import columns
 from distcnn.system.terminal_text import say, warn
@@ -79,12 +78,6 @@ def shown(name: str, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.2%}" if name.endswith(FRACTIONS) else f"{value:.4g}"
-
-
-def require_free(folder: Path, force: bool) -> None:
-    """Raise OutputError unless a report may be written to a folder; force: whether its files may be replaced."""
-    for name in FILES:
-        atomic_files.require_free(folder / name, force)
 
 
 def publish(report: Report, options: argparse.Namespace) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from distcnn.errors import OutputError
 from distcnn.reports.kinds import KINDS
+from distcnn.system import atomic_files
 from distcnn.system.atomic_files import remove_temporaries, write_whole
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import printable
@@ -25,13 +28,32 @@ def names_of(record: Record) -> list[str]:
 
 
 def write(folder: Path, record: Record) -> None:
-    """Write a report as JSON, atomically; raise OutputError or OSError if that fails.
+    """Write a report as JSON, atomically; raise OutputError if that fails.
 
     The folder is made if it does not exist; only this process may write reports there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(folder, FILES)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(folder, FILES)
+    except OSError as error:
+        raise _unwritable(folder, error.strerror) from None
     write_whole(folder / JSON, json.dumps(record, allow_nan=False).encode() + b"\n")
+
+
+def require_free(folder: Path, force: bool) -> None:
+    """Raise OutputError unless a report may be written to a folder; force: whether its files may be replaced."""
+    place = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+    if not os.path.isdir(place):
+        raise _unwritable(folder, f"{place} is not a folder")
+    if not os.access(place, os.W_OK):
+        raise _unwritable(folder, f"{place} may not be written to")
+    for name in FILES:
+        atomic_files.require_free(folder / name, force)
+
+
+def _unwritable(folder: Path, reason: str) -> OutputError:
+    """Return the exception for a folder that cannot be written."""
+    return OutputError(f"{folder}: no report can be written there: {reason}; choose another folder")
 
 
 def redraw(folder: Path, images: np.ndarray) -> None:
