@@ -37,7 +37,7 @@ from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.resilience.recovery import Recovery
 from distcnn.resilience.replica_check import Replicas
 from distcnn.resilience.watchdog import Watchdog
-from distcnn.run import checkpoint, run_folder
+from distcnn.run import run_folder
 from distcnn.run.recorder import Recorder
 from distcnn.run.run_folder import Guard, Run, leave_unguarded
 from distcnn.run.run_lock import RunLock, job_token
@@ -45,6 +45,7 @@ from distcnn.system.counts import counted
 from distcnn.system.processes import this_process
 from distcnn.system.signals import StopRequest
 from distcnn.system.terminal_text import say, warn
+from distcnn.training.final_report import write_report
 from distcnn.training.load import network_in, require_same_network
 from distcnn.training.setup import find_network, load_data
 from distcnn.training.trainer import Trainer
@@ -104,16 +105,6 @@ def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> bool
     return over or trainer.finished
 
 
-def report(trainer: Trainer, recorder: Recorder) -> None:
-    """Evaluate the test split once more, for the report on it; the run has ended well even if that cannot be read."""
-    try:
-        made = trainer.report(str(recorder.run.checkpoints / checkpoint.name(trainer.steps)))
-    except DataError as error:
-        return recorder.warn(f"no report: {error}")
-    if made:
-        recorder.report(made)
-
-
 def require_sound(trainer: Trainer, replicas: Replicas) -> None:
     """Raise an exception, on all ranks, if replicas differ or weights are not finite, so that none are saved."""
     replicas.compare(trainer.arrays, trainer.progress)
@@ -155,7 +146,7 @@ def train_in(run: Run, trainer: Trainer, lock: RunLock) -> bool:
         recorder.start()
         stop_requested = train(trainer, replicas, recorder, stop)
         if not stop_requested:
-            report(trainer, recorder)
+            write_report(trainer, recorder)
         heartbeat.beat(WRITING)
         recorder.finish()
         print_digest(trainer)

@@ -51,7 +51,7 @@ def require_free(folder: Path, force: bool) -> None:
         atomic_files.require_free(folder / name, force)
 
 
-def _unwritable(folder: Path, reason: str) -> OutputError:
+def _unwritable(folder: Path, reason: str | None) -> OutputError:
     """Return the exception for a folder that cannot be written."""
     return OutputError(f"{folder}: no report can be written there: {reason}; choose another folder")
 
