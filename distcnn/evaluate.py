@@ -37,7 +37,7 @@ WIDTH = 100  # columns of the table where no terminal shows it
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
-    made = parser("evaluate", "Measure loss and accuracy of a checkpoint on a dataset.")
+    made = parser("evaluate", "Measure how right a checkpoint is on a dataset, as a whole and in detail.")
     text = "the split to evaluate [test]"
     made.add_argument("--split", choices=SPLITS, default="test", help=text)
     text = "write the report to this folder, as JSON and pictures"
