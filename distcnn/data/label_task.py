@@ -41,6 +41,8 @@ def understand_task(
 
     Raises DataError, whose message begins with the name of the array, if the task is open, or the labels do not fit it.
     """
+    if mapped and task not in (AUTO, CLASSIFY):
+        raise DataError(f"--map-labels makes classes of values: leave it out, or --task {task}")
     if mapped or task == CLASSIFY:
         return understand(labels, counts, names, mapped)
     plain = {name: flattened(name, array, counts[name]) for name, array in labels.items()}
