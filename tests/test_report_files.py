@@ -17,6 +17,7 @@ from tests.helpers import datasets, jobs
 from tests.helpers.streams import small_units, write
 
 TRAIN = "--epochs", 1, "--progress", "none", "--model", "mlp"
+SHORT = "--max-steps", 1, "--progress", "none", "--model", "mlp"
 FILES = ["calibration.png", "confusion.png", "mistakes.png", "report.json"]
 
 
@@ -44,35 +45,33 @@ def test_the_end_of_a_training_reports_what_evaluate_does(call, comm):
 
 
 def test_a_training_draws_its_report(run, tmp_path):
-    done = run("python", "-m", "distcnn.train", *TRAIN, "--out", "a", cwd=tmp_path, env=jobs.PICTURES)
+    done = run("python", "-m", "distcnn.train", *SHORT, "--out", "a", cwd=tmp_path, env=jobs.PICTURES)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(os.listdir(tmp_path / "a/report")) == FILES
     for name in FILES[:3]:
         assert (tmp_path / "a/report" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_report_is_not_written_over_another(here):
-    here("distcnn.train", *TRAIN, "--out", "a")
-    before = Path("a/report/report.json").stat().st_mtime_ns
-    done = here("distcnn.evaluate", "a", "--report", "a/report", "--split", "train")
-    assert done.returncode == 2
-    assert done.stderr == (
-        "distcnn: error: a/report/report.json already exists: choose another name, or replace it with --force\n"
+def test_where_a_report_may_be_written(here, monkeypatch):
+    """Not over another one, and not where there is no folder; both are refused before the evaluation."""
+    monkeypatch.setattr("distcnn.evaluate.draw", lambda *arguments: None)
+    here("distcnn.train", *SHORT, "--out", "a")
+    before, evaluate = Path("a/report/report.json").stat().st_mtime_ns, ("distcnn.evaluate", "a", "--report")
+    done = here(*evaluate, "a/report", "--split", "train")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "distcnn: error: a/report/report.json already exists: choose another name, or replace it with --force\n",
     )
     assert Path("a/report/report.json").stat().st_mtime_ns == before
-    done = here("distcnn.evaluate", "a", "--report", "a/report", "--split", "train", "--force")
+    done = here(*evaluate, "a/report", "--split", "train", "--force")
     assert done.returncode == 0, done.stderr
     assert read("a/report")["split"] == "train"
-
-
-def test_a_folder_that_cannot_be_written(here):
-    here("distcnn.train", *TRAIN, "--out", "a")
     Path("file").touch()
-    done = here("distcnn.evaluate", "a", "--report", "file/b")
-    assert done.returncode == 2
-    assert done.stderr == (
+    done = here(*evaluate, "file/b")
+    assert (done.returncode, done.stderr) == (
+        2,
         "distcnn: error: file/b: no report can be written there: "
-        f"{Path('file').absolute()} is not a folder; choose another folder\n"
+        f"{Path('file').absolute()} is not a folder; choose another folder\n",
     )
 
 
@@ -81,7 +80,7 @@ def test_a_report_that_cannot_be_written_does_not_end_a_training(here, monkeypat
     monkeypatch.setattr(curves.Curves, "draw", lambda self: (Path("a/report").touch(), draw(self)))
     made = Trainer.report
     monkeypatch.setattr(Trainer, "report", lambda self, path: (Path("a/report").touch(), made(self, path))[1])
-    done = here("distcnn.train", *TRAIN, "--out", "a")
+    done = here("distcnn.train", *SHORT, "--out", "a")
     assert done.returncode == 0
     assert "weights_sha256" in done.stdout
     assert "a/report" in done.stderr
@@ -93,7 +92,7 @@ def test_a_file_that_cannot_be_read_any_more_does_not_end_a_training(here, monke
         raise DataError("x.h5: was changed")
 
     monkeypatch.setattr(Trainer, "report", fail)
-    done = here("distcnn.train", *TRAIN, "--out", "a")
+    done = here("distcnn.train", *SHORT, "--out", "a")
     assert done.returncode == 0
     assert done.stderr == "distcnn: warning: no report: x.h5: was changed\n"
     assert not Path("a/report").exists()
@@ -101,7 +100,7 @@ def test_a_file_that_cannot_be_read_any_more_does_not_end_a_training(here, monke
 
 def test_a_run_without_test_images_has_no_report(here):
     datasets.write("data.h5", {"test/images": None, "test/labels": None})
-    done = here("distcnn.train", *TRAIN, "--data", "data.h5", "--out", "a")
+    done = here("distcnn.train", *SHORT, "--data", "data.h5", "--out", "a")
     assert done.returncode == 0, done.stderr
     assert not Path("a/report").exists()
 
@@ -122,7 +121,7 @@ def test_the_mistakes_of_a_file_that_is_streamed(here, monkeypatch):
     """They are read again, and are those of memory mode."""
     small_units(monkeypatch)
     path = write("a.h5", "gzip", train=64, test=50)
-    here("distcnn.train", *TRAIN, "--data", path, "--out", "a", "--data-mode", "stream")
+    here("distcnn.train", *SHORT, "--data", path, "--out", "a", "--data-mode", "stream")
     shown = []
     monkeypatch.setattr("distcnn.evaluate.draw", lambda folder, record, images: shown.append(images))
     for name, data in (("stream", ()), ("memory", ("--data", path))):
