@@ -243,6 +243,7 @@ COMMANDS = {
     "--max-restarts",
     "--start-limit",
     "--top",
+    "--report",
     "--images",
     "--layout",
     "--map-labels",

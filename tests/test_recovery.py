@@ -120,6 +120,13 @@ def test_a_death_in_an_evaluation_leaves_the_speed_of_its_epoch(survive, tmp_pat
     assert all(each["samples_per_second"] > 0 for each in records(tmp_path))
 
 
+def test_a_death_before_the_report_leaves_one(survive, tmp_path):
+    survive("death@report:0", ranks=2)
+    report = json.loads((tmp_path / "run/report/report.json").read_text())
+    assert report["weights_sha256"] == GOLDEN[NUMERICS]
+    assert sum(report["support"]) == report["samples"] == 355
+
+
 def test_a_death_before_training_is_reported(survive):
     done = survive("death@prepare:1", ranks=2)
     assert "warning: rank 1 of 2 died before training; 1 of 2 continue" in done.stderr

@@ -85,6 +85,7 @@ def test_a_run_shows_and_writes_its_course(train):
         "curves.png",
         "metrics.jsonl",
         "network.txt",
+        "report",
     }
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]

@@ -11,6 +11,7 @@ import numpy as np
 
 from distcnn.config.augment_spec import NONE, Augment, read
 from distcnn.config.types import CLASSIFY, MULTILABEL, REGRESS
+from distcnn.data import pixels
 from distcnn.data.augmentation import Augmentation
 from distcnn.data.dataset import load
 from distcnn.data.splits import Dataset, Split
@@ -20,6 +21,7 @@ from distcnn.lanes import LANES, aligned
 from distcnn.layers.context import BlockContext
 from distcnn.network.plan import Block
 from distcnn.parallel.serial import SerialComm
+from distcnn.system.fonts import fonts_for, shown
 from distcnn.system.terminal_text import printable
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def _of_splits(data: Dataset) -> Figure:
     splits = {name: split for name, split in found.items() if split is not None}
     rows = {name: _spread(split.labels, ACROSS * DOWN) for name, split in splits.items()}
     heights = [-(-len(samples) // ACROSS) for samples in rows.values()]
-    shape, limits = data.train.images.shape[1:], _range(data.train.images)
+    shape, limits = data.train.images.shape[1:], pixels.limits_of(data.train.images[rows["train"]])
     figure = _figure(ACROSS, sum(heights), shape, 0.3 * len(splits))
     parts = figure.subfigures(len(splits), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, (name, split), samples, down in zip(parts, splits.items(), rows.values(), heights, strict=True):
@@ -105,9 +107,8 @@ def _of_epochs(data: Dataset, augment: Augment) -> Figure:
     columns = [split.images[samples].astype(np.float32), *distorted(split, samples, augment, range(EPOCHS))]
     figure = _figure(len(columns), len(samples), split.images.shape[1:], 0)
     places = figure.subplots(len(samples), len(columns), squeeze=False)
-    _draw(
-        places, np.stack(columns, axis=1).reshape(-1, *split.images.shape[1:]), _range(split.images[samples])
-    )
+    images, limits = np.stack(columns, axis=1), pixels.limits_of(split.images[samples])
+    _draw(places, images.reshape(-1, *split.images.shape[1:]), limits)
     _name(places[:, 0], data, split.labels[samples])
     for k, axes in enumerate(places[0, 1:], 1):
         axes.set_title(f"epoch {k}", fontsize=7, pad=2)
@@ -127,14 +128,17 @@ def _draw(places: np.ndarray, images: np.ndarray, limits: tuple[float, float]) -
     for axes in places.flat:
         axes.set_axis_off()
     for axes, image in zip(places.flat, images, strict=False):
-        axes.imshow(_pixels(image, *limits), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(pixels.shown(image, *limits), cmap="gray", vmin=0, vmax=1)
 
 
 def _name(places: Iterable[Axes], data: Dataset, labels: np.ndarray) -> None:
-    """Write the names of classes or labels above images, or their targets."""
+    """Write the names of classes or labels above images, or their targets; the number of a name that no font has."""
+    names = [printable(name) for name in data.classes]
+    fonts = fonts_for(names)
+    names = shown(names, fonts)
     for axes, label in zip(places, labels, strict=False):
-        text = printable(TITLES[data.task](data.classes, label))
-        axes.set_title(text[:LONGEST], fontsize=7, pad=2, parse_math=False)
+        text = TITLES[data.task](names, label)[:LONGEST]
+        axes.set_title(text, fontsize=7, pad=2, parse_math=False, fontfamily=fonts.families)
 
 
 # By task: what is written above an image, from the names of the outputs and its labels.
@@ -143,14 +147,3 @@ TITLES: dict[str, Callable[[Sequence[str], Any], str]] = {
     MULTILABEL: lambda classes, row: ", ".join(classes[int(k)] for k in np.flatnonzero(row)) or "-",
     REGRESS: lambda classes, row: ", ".join(f"{number:.4g}" for number in row),
 }
-
-
-def _range(images: np.ndarray) -> tuple[float, float]:
-    """Return the pixel values to be shown as black and as white."""
-    return (0, 255) if images.dtype == np.uint8 else (float(images.min()), float(images.max()))
-
-
-def _pixels(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return an image [c, h, w] in the form for Matplotlib: values from 0 to 1, [h, w, 3] if c = 3, else channel 0."""
-    shown = np.clip((image - low) / max(high - low, 1e-30), 0, 1)
-    return shown.transpose(1, 2, 0) if len(image) == 3 else shown[0]

@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     layout: str | None = None
 
 
-def measure(comm: Comm, net: Net, data: Any, seen: Seen) -> dict[str, float]:
+def measure(comm: Comm, net: Net, data: Any, seen: Seen) -> dict[str, float | None]:
     """Return the metrics of a net over images and labels, by name, the same on every rank. Collective.
 
     data: arrays (x, y), or paths of files.

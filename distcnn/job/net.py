@@ -34,7 +34,9 @@ class Net(Computing):
     layout: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"classes": self.classes, "pixels": self.pixels}
+        """Return the state for pickle and copy; see `distcnn.network.net.Net.__getstate__`."""
+        names = "classes", "pixels", "layout"
+        return super().__getstate__() | {name: getattr(self, name) for name in names}
 
     def add(self, layer: Layer) -> None:
         """Append a layer; weights that have been changed since they were initialized stay as they are.
@@ -93,7 +95,7 @@ class Net(Computing):
         self._take(ended.trainer)
         return ended.history
 
-    def evaluate(self, x: Any, y: Any = None) -> dict[str, float]:
+    def evaluate(self, x: Any, y: Any = None) -> dict[str, float | None]:
         """Return the mean loss, the accuracy and other metrics, by name, over images and their labels.
 
         Under mpirun every rank calls this with the same net and arguments; all ranks share the work.
@@ -105,29 +107,6 @@ class Net(Computing):
 
         seen = Seen(self.input_shape, self.classes or (), self.pixels or "", self.layout)
         return call(measure, self, _data(x, y), seen)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy of this net needs, also one in another process."""
-        shared, names = self.shared, ("classes", "pixels", "layout", "label_smoothing")
-        arguments = shared.layers, self.input_shape, shared.seed, shared.conv, shared.norm_group
-        known = {name: getattr(self, name) for name in names}
-        return {
-            "arguments": arguments,
-            "weights": self.weights,
-            "normalization": shared.normalization,
-            **known,
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make this net a copy of that which has given the state."""
-        state = dict(state)
-        arguments, weights, normalization = map(state.pop, ("arguments", "weights", "normalization"))
-        super().__init__(*arguments)
-        self.weights[:] = weights
-        if normalization:
-            self.normalize(*normalization)
-        for name, value in state.items():
-            setattr(self, name, value)
 
     @classmethod
     def of(cls, trainer: Trainer) -> Net:

@@ -28,6 +28,7 @@ from distcnn.run.run_lock import RunLock
 from distcnn.system.counts import counted
 from distcnn.system.signals import StopRequest
 from distcnn.system.terminal_text import say
+from distcnn.training.final_report import write_report
 from distcnn.training.trainer import Trainer
 
 
@@ -74,6 +75,8 @@ def train_in(run: Run, trainer: Trainer, lock: RunLock, job: Job) -> Ended:
         barrier(comm)  # waits for the ranks that still load kernels
         recorder.start()
         stopped = train(trainer, replicas, recorder, stop, callback)
+        if run.written and not stopped:
+            write_report(trainer, recorder)
         heartbeat.beat(WRITING)
         recorder.finish()
         if job.is_command:

@@ -128,6 +128,11 @@ class Worker:
             self.inference.forward()
             return self.inference.y, self.inference.probabilities()
 
+    def probabilities(self) -> Value | None:
+        """Return the probabilities for the block that was evaluated last, None if the task has none."""
+        with ieee_mode():
+            return self.inference.probabilities()
+
     # ---- plans ----
 
     @cached_property

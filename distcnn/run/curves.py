@@ -1,15 +1,22 @@
-"""curves.png: loss and accuracy by epoch, drawn from the metrics; if drawing fails, the run only prints a warning."""
+"""curves.png: loss and accuracy by epoch, drawn from the metrics; if drawing fails, the run only prints a warning.
+
+The same process draws the pictures of the report, when there is one.
+"""
 
 from __future__ import annotations
 
 import io
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
+from distcnn.reports import files as report_files
 from distcnn.run.metrics_log import Metrics
 from distcnn.system.atomic_files import write_whole
 from distcnn.system.python import python
@@ -18,8 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PAUSE = 0.1  # seconds between two signs of life
+NOT_THE_REPORT = 4  # the exit code if the curves are drawn, but not the pictures of the report
 LIMIT = 300  # seconds after which a drawing that does not end is given up
-DRAW = "import sys; sys.path[:] = sys.argv[4:]; from distcnn.run.curves import main; main(*sys.argv[1:4])"
+DRAW = "import sys; sys.path[:] = sys.argv[5:]; from distcnn.run.curves import main; main(*sys.argv[1:5])"
 
 TRAIN, TEST = "#1f6fb4", "#d9690f"  # blue and orange, which differ in any kind of color vision
 VALIDATION = "#8a8a8a"
@@ -37,6 +45,8 @@ class Curves:
     title: a line above the picture.
     warn: called with a message if the picture could not be drawn.
     wait: called again and again while this process waits for the other one, as a sign that it does not hang.
+
+    report: the folder of a report and the images that its pictures show, which the next drawing draws, too; or None.
     """
 
     def __init__(
@@ -50,14 +60,19 @@ class Curves:
         self._arguments = str(metrics), str(path), title
         self._warn, self._wait = warn, wait
         self._process: subprocess.Popen[bytes] | None = None
+        self._input: bytes | None = None  # for the process
+        self.report: tuple[Path, np.ndarray] | None = None
 
     def draw(self) -> None:
         """Start a process that draws the records that the metrics file has now."""
         self.finish()
-        command = [*python(), "-c", DRAW, *self._arguments, *sys.path]
+        folder, images = self.report or ("", None)
+        self._input, self.report = None if images is None else _bytes(images), None
+        command = [*python(), "-c", DRAW, *self._arguments, str(folder), *sys.path]
         none, pipe = subprocess.DEVNULL, subprocess.PIPE
+        source = pipe if self._input else none
         try:
-            self._process = subprocess.Popen(command, stdin=none, stdout=none, stderr=pipe)
+            self._process = subprocess.Popen(command, stdin=source, stdout=none, stderr=pipe)
         except OSError as error:
             self._warn(f"no curves drawn: {error.strerror}")
 
@@ -70,21 +85,41 @@ class Curves:
         if code:
             lines = stderr.decode(errors="replace").splitlines()
             reason = lines[-1] if lines else f"the drawing process ended with exit code {code}"
-            self._warn(f"no curves drawn: {reason}")
+            what = "report" if code == NOT_THE_REPORT else "curves"
+            self._warn(f"no {what} drawn: {reason}")
 
     def _ended(self, process: subprocess.Popen[bytes]) -> bytes:
         """Wait for the end of the process, or kill it; return what it has written on stderr."""
+        source, self._input = self._input, None  # which only the first call takes
         for _ in range(round(LIMIT / PAUSE)):
             with suppress(subprocess.TimeoutExpired):
-                return process.communicate(timeout=PAUSE)[1]
+                return process.communicate(source, timeout=PAUSE)[1]
+            source = None
             self._wait()
         process.kill()
         return process.communicate()[1]
 
 
-def main(metrics: str, path: str, title: str) -> None:
-    """Draw the records of a metrics file into a PNG file."""
+def main(metrics: str, path: str, title: str, report: str = "") -> None:
+    """Draw the records of a metrics file into a PNG file, and the pictures of a report.
+
+    report: the folder of the report, whose images come from stdin; "" if there is none.
+    """
     write_whole(path, _png(Metrics(metrics).records(), title))
+    if report:
+        images = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
+        try:
+            report_files.redraw(Path(report), images)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(NOT_THE_REPORT)
+
+
+def _bytes(images: np.ndarray) -> bytes:
+    """Return images as they go to the process that draws them."""
+    memory = io.BytesIO()
+    np.save(memory, images, allow_pickle=False)
+    return memory.getvalue()
 
 
 def _png(records: list[dict], title: str) -> bytes:

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 from distcnn.config.tasks import task_of
-from distcnn.errors import OutputError
+from distcnn.errors import DataError, OutputError
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import WRITING, Heartbeat
+from distcnn.reports import files as report_files
+from distcnn.reports.report import Report
 from distcnn.run import checkpoint
 from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter, Score
 from distcnn.run.curves import Curves
@@ -121,7 +123,7 @@ class Recorder:
     def epoch(
         self,
         done: TrainingProgress,
-        evaluations: dict[str, dict[str, float]],
+        evaluations: dict[str, dict[str, float | None]],
         waited: list[float],
         digest: str,
     ) -> None:
@@ -169,6 +171,12 @@ class Recorder:
             self.writer.save(state(), self.score)
             self.score = None
         self._since = time.perf_counter()
+
+    def report(self, report: Report) -> None:
+        """Write the report on the test split; its pictures are drawn with the curves."""
+        self.heartbeat.beat(WRITING)
+        if self.is_writer:
+            self._unless_disk_fails(self._report, report)
 
     def finish(self) -> None:
         """Wait until all checkpoints are written and the curves are drawn, and remove the progress bar.
@@ -226,6 +234,13 @@ class Recorder:
                 self.progress.epoch(record)
             self.metrics.append(record)
 
+    def _report(self, report: Report) -> None:
+        """Write the report, and keep the images that its pictures show."""
+        images = report.images
+        report_files.write(self.run.report, report.record)
+        self.curves.report = self.run.report, images
+        self._undrawn = True
+
     def _draw(self) -> None:
         """Start to draw the curves."""
         if self.run.written and self.lock.check():
@@ -251,7 +266,7 @@ class Recorder:
             return
         try:
             write(*arguments)
-        except (OutputError, OSError) as error:
+        except (OutputError, DataError, OSError) as error:
             self.warn(f"{error} {CONTINUES}")
 
 
@@ -264,7 +279,7 @@ def score(record: Record) -> Score | None:
     return None if loss is None else (accuracy or 0.0, -loss)
 
 
-def _metrics(evaluations: dict[str, dict[str, float]], split: str) -> Record:
+def _metrics(evaluations: dict[str, dict[str, float | None]], split: str) -> Record:
     """Return the metrics over a split by their names in a record; without the split, loss and accuracy are None."""
     found: Record = {"loss": None, "accuracy": None} | evaluations.get(split, {})
     return {f"{split}_{name}": value for name, value in found.items()}

@@ -59,6 +59,11 @@ class Run:
         """The path of the picture of the metrics."""
         return self.folder / "curves.png"
 
+    @property
+    def report(self) -> Path:
+        """The path of the folder of the report on the test split."""
+        return self.folder / "report"
+
 
 # ---- choosing the run ----
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from threading import Lock
+
 import numpy as np
 
 from distcnn.data.blocks import blocks_in_order
 from distcnn.data.splits import Split
 from distcnn.errors import LOWER_RATE, Diverged
 from distcnn.lanes import LANES
+from distcnn.network.net import Net
+from distcnn.network.plan import Block
 from distcnn.network.worker import Worker
 from distcnn.numerics.fixed_point import HEAD, Counters, Totals
 from distcnn.parallel.collective import mark_collective, on_all
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import EVALUATING, WAITING, Heartbeat
 from distcnn.parallel.partition import block_range
-from distcnn.training.metrics import METRICS_OF
+from distcnn.reports.subject import Subject
+from distcnn.training.metrics import COLLECTORS, Collector, metrics_of
 from distcnn.training.workers import WorkerPool
 
 ROUND = 4096  # blocks of one exact sum; a split of more blocks has several sums, so that their range does not limit it
+
+Take = Callable[[Worker, Block], None]
 
 
 def evaluate(
@@ -26,8 +34,8 @@ def evaluate(
     comm: Comm,
     when: str = "",
     heartbeat: Heartbeat | None = None,
-    right: np.ndarray | None = None,
-) -> dict[str, float]:
+    collector: Collector | None = None,
+) -> dict[str, float | None]:
     """Return the mean loss, the accuracy and all metrics over a split, by name: the same on every rank. Collective.
 
     A task without right and wrong answers has no accuracy.
@@ -35,30 +43,34 @@ def evaluate(
     pool: the workers of this rank; their weights are evaluated.
     when: a phrase for error messages, if this is an evaluation of a net in training: "after step 7".
     heartbeat: of this rank.
-    right: int64 [classes], zeros, to which the right answers of each class are added; None: they are not counted.
+    collector: collects what a report needs; None: there is no report.
 
     Raises Diverged on every rank if a loss is NaN or out of range.
     """
-    task, metrics = pool.net.task, METRICS_OF[pool.net.task.name]
+    collector = collector or _collector(pool.net, len(split.labels))
+    take, metrics = _taking(collector), metrics_of(pool.net.task, *pool.net.shapes[-1])
     positions = -(-len(split.labels) // LANES)
     share = block_range(positions, comm.rank, comm.size)
 
     def local_sums() -> np.ndarray:
         """Return the sums over this rank's blocks."""
         rounds = [share[first : first + ROUND] for first in range(0, len(share), ROUND)]
-        sums = [_round(pool, split, some, min(positions, ROUND), heartbeat, right) for some in rounds]
+        sums = [_round(pool, split, some, min(positions, ROUND), heartbeat, take) for some in rounds]
         if heartbeat:
             heartbeat.beat(WAITING)
         return np.sum([np.zeros(HEAD + len(metrics), object), *sums], axis=0)  # whole numbers without a limit
 
     sums = on_all(comm, local_sums)  # a file that is streamed may have become unreadable
-    if right is not None:
-        right[:] = np.sum(comm.allgather(right), axis=0)
     sums = np.sum([np.array(each, object) for each in comm.allgather(sums.tolist())], axis=0)
     totals = checked_totals(Counters(sums), when)
     counts = zip(metrics, sums[HEAD:], strict=True)
-    more = {name: count / max(totals.samples, 1) for name, count in counts}
-    return {"loss": totals.mean_loss} | ({"accuracy": totals.accuracy} if task.has_accuracy else {}) | more
+    found: dict[str, float | None] = {"loss": totals.mean_loss}
+    found |= {"accuracy": totals.accuracy} if pool.net.task.has_accuracy else {}
+    found |= {name: count / max(totals.samples, 1) for name, count in counts}
+    if collector:
+        collector.merge(comm)
+        found |= collector.numbers
+    return found
 
 
 def _round(
@@ -67,17 +79,17 @@ def _round(
     positions: range,
     most: int,
     heartbeat: Heartbeat | None,
-    right: np.ndarray | None,
+    take: Take | None,
 ) -> np.ndarray:
     """Return the counters, then the counts of the metrics, over blocks of a split on this rank.
 
     positions: of the blocks.
     most: an upper limit of the number of blocks over all ranks.
-    right: to which this rank's right answers of each class are added; None: they are not counted.
+    take: called after each block, with the worker that has evaluated it; None for no calls.
     """
-    metrics = METRICS_OF[pool.net.task.name]
+    net = pool.net
+    metrics = metrics_of(net.task, *net.shapes[-1])
     counts = np.zeros((pool.threads, len(metrics)), object)
-    rights = np.zeros((pool.threads, 0 if right is None else len(right)), np.int64)
 
     def work(k: int, worker: Worker) -> None:
         worker.start_evaluation(most)
@@ -86,27 +98,40 @@ def _round(
             if heartbeat:
                 heartbeat.beat(EVALUATING)
             worker.evaluate_block(block)
-            if metrics or right is not None:
+            if metrics:
                 labels = block.label[block.weight > 0]
-                outputs = pool.net.targets.predictions(worker.inference.y.samples(len(labels)))
+                outputs = net.targets.predictions(worker.inference.y.samples(len(labels)))
                 counts[k] += [int(count(outputs, labels)) for count in metrics.values()]
-                if right is not None:
-                    rights[k] += right_by_class(outputs, labels, len(right))
+            if take and not worker.counters.overflows:  # which end the evaluation, as values are NaN
+                take(worker, block)
 
     pool.map(work)
-    if right is not None:
-        right += rights.sum(axis=0)
     counters = sum(worker.sums[:HEAD].astype(object) for worker in pool.workers)
     return np.concatenate([counters, counts.sum(axis=0)])
 
 
-def right_by_class(logits: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return how many samples of each class are right, int64 [classes]: the largest logit, the first of several.
+def _collector(net: Net, samples: int) -> Collector | None:
+    """Return what collects the metrics of a net that are no means of counts, or None if there are none."""
+    make = COLLECTORS.get(net.task.name)
+    (outputs,) = net.shapes[-1]
+    return make(Subject([*map(str, range(outputs))], samples, net.targets.array)) if make else None
 
-    logits: float32 [n, classes].
-    labels: int [n].
-    """
-    return np.bincount(labels[np.argmax(logits, axis=1) == labels], minlength=classes)
+
+def _taking(collector: Collector | None) -> Take | None:
+    """Return a function that adds a block to a collector, in one thread at a time; None without a collector."""
+    if collector is None:
+        return None
+    lock, add = Lock(), collector.add
+
+    def take(worker: Worker, block: Block) -> None:
+        samples = block.sample[block.weight > 0]
+        probabilities = worker.probabilities()
+        found = probabilities.samples(len(samples)) if probabilities else None
+        outputs = worker.shared.targets.predictions(worker.inference.y.samples(len(samples)))
+        with lock:
+            add(outputs, found, block.label[block.weight > 0], samples)
+
+    return take
 
 
 def checked_totals(counters: Counters, when: str) -> Totals:

@@ -12,19 +12,19 @@ the unit of the targets. Labels are [n] or [n, outputs], as `config.tasks` descr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from distcnn.config.tasks import Task
 from distcnn.config.types import CLASSIFY, MULTILABEL, REGRESS
 from distcnn.parallel.comm import Comm
+from distcnn.reports.classification import places
+from distcnn.reports.multilabel import LabelScores
+from distcnn.reports.regression import TargetErrors
+from distcnn.reports.subject import Subject
 
 Count = Callable[[np.ndarray, np.ndarray], int]
-
-METRICS: dict[str, Count] = {}  # of the task classify
-OF_LABELS: dict[str, Count] = {}
-OF_TARGETS: dict[str, Count] = {}
-METRICS_OF = {CLASSIFY: METRICS, MULTILABEL: OF_LABELS, REGRESS: OF_TARGETS}  # by task
 
 
 class Collector(Protocol):
@@ -42,8 +42,31 @@ class Collector(Protocol):
         """
 
     def merge(self, comm: Comm) -> None:
-        """Take into account, on rank 0, what all ranks have collected. Collective."""
+        """Take into account what all ranks have collected: `numbers` are the same on every rank then. Collective."""
 
     @property
-    def record(self) -> dict[str, Any]:
-        """The result as an object for JSON."""
+    def numbers(self) -> dict[str, float | None]:
+        """Metrics by name; None for one that these samples do not define."""
+
+
+METRICS: dict[str, Count] = {}  # of the task classify
+OF_LABELS: dict[str, Count] = {}
+OF_TARGETS: dict[str, Count] = {}
+METRICS_OF = {CLASSIFY: METRICS, MULTILABEL: OF_LABELS, REGRESS: OF_TARGETS}  # by task
+MANY = 10  # classes; with more of them the top 5 are counted, too
+
+COLLECTORS: dict[str, Callable[[Subject], Collector]] = {  # of what is no mean of counts, by task
+    MULTILABEL: LabelScores,
+    REGRESS: TargetErrors,
+}
+
+
+def metrics_of(task: Task, outputs: int) -> dict[str, Count]:
+    """Return the metrics of a net, by name; outputs: how many it has."""
+    more = {"top5_accuracy": top5} if task.name == CLASSIFY and outputs > MANY else {}
+    return METRICS_OF[task.name] | more
+
+
+def top5(logits: np.ndarray, labels: np.ndarray) -> int:
+    """Return how many samples have their label among the five largest logits; of equal ones the first are larger."""
+    return int(np.count_nonzero(places(logits, labels) < 5))

@@ -18,6 +18,7 @@ from distcnn.kernels.float_mode import each_in_ieee_mode, in_ieee_mode
 from distcnn.kernels.pointwise import pack
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
+from distcnn.network.losses import LOSSES
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import Counters
 from distcnn.parallel.allreduce import GradientAllreduce
@@ -26,10 +27,12 @@ from distcnn.parallel.comm import Comm
 from distcnn.parallel.compile_once import compile_in_turns
 from distcnn.parallel.heartbeat import COMPUTING, WAITING, Heartbeat
 from distcnn.parallel.node import node, share_of_cores
+from distcnn.reports.report import Report
 from distcnn.run.state import State
 from distcnn.run.training_progress import TrainingProgress
 from distcnn.training.evaluation import evaluate
 from distcnn.training.replica import Replica
+from distcnn.training.report import report_on
 from distcnn.training.schedule import learning_rate
 from distcnn.training.setup import (
     find_network,
@@ -155,7 +158,7 @@ class Trainer:
         self.heartbeat.waited = 0.0
 
     @in_ieee_mode
-    def evaluations(self) -> dict[str, dict[str, float]]:
+    def evaluations(self) -> dict[str, dict[str, float | None]]:
         """Return the metrics over the validation and test splits, if they exist, by the name of the split."""
         when = f"after step {self.steps}"
         splits = {"validation": self.dataset.validation, "test": self.dataset.test}
@@ -165,6 +168,25 @@ class Trainer:
                 for name, split in splits.items()
                 if split
             }
+
+    def report(self, checkpoint: str) -> Report | None:
+        """Return the report on the test split, on rank 0; None on the others, or without a test split. Collective.
+
+        checkpoint: the path of the last one.
+        """
+        data, epoch = self.dataset, self.progress.epoch
+        if not data.test:
+            return None
+        about = {
+            "checkpoint": checkpoint,
+            "epoch": epoch,
+            "step": self.steps,
+            "data": data.name,
+            "split": "test",
+        }
+        when = f"after step {self.steps}"
+        with self.replica.ema.in_use():
+            return report_on(self.pool, data.test, data.classes, about, self.comm, when, self.heartbeat)
 
     def recompute(self, blocks: Sequence[Block], examine: Callable[..., T]) -> T:
         """Return examine(net, blocks, positions, epoch, allgather) for the batch of a step that has failed. Collective.
@@ -258,5 +280,7 @@ class Trainer:
         """Return everything that needs compiled kernels, which this compiles or loads."""
         needed = [pack(self.dataset.train.images.dtype.name), *float_mode.kernels(), *self.replica.kernels]
         needed += self.net.augmentation.kernels if self.net.augmentation else []
+        probabilities = LOSSES[self.net.task.name].probabilities  # for the report
+        needed += [probabilities] if probabilities and self.dataset.test else []
         self.pool.compile()
         return [kernel.compiled for kernel in needed]

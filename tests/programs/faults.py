@@ -188,6 +188,7 @@ PLACES = {  # before which function it happens, and, if not always, when
     "exchange": (Trainer, "_add_up"),
     "allreduce": (GradientAllreduce, "finish"),
     "evaluation": (Trainer, "evaluations"),
+    "report": (Trainer, "report"),
     "record": (Metrics, "append"),
     "save": (CheckpointWriter, "_write"),
     "rename": (os, "replace", lambda source, target: str(target).endswith(".h5")),

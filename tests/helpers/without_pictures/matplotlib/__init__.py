@@ -1,6 +1,6 @@
 """In Matplotlib's place for commands that tests start: importing it and drawing curves takes a third of a short run.
 
-`figure` and `ticker` take every call that curves make, and the picture is an empty file. Tests of pictures, and those
+`figure` and `ticker` take every call that pictures make, and each is an empty file. Tests of pictures, and those
 that draw in their own process, have Matplotlib itself.
 """
 

@@ -1,0 +1,5 @@
+"""No font is installed."""
+
+from types import SimpleNamespace
+
+fontManager = SimpleNamespace(ttflist=())
