@@ -70,7 +70,7 @@ def export(options: argparse.Namespace) -> None:
     if options.out.lower().endswith(".onnx"):
         content, checked = _onnx(net, state, options)
     else:
-        content, checked = safetensors_bytes(net, state.classes, write(net.layers)), ""
+        content, checked = safetensors_bytes(net, state.classes, write(net.layers), state.dtype), ""
     write_whole(Path(options.out), content)
     say(f"wrote {options.out}: {path}, step {state.step}, {net.trained:,} parameters{checked}")
 

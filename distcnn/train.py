@@ -37,13 +37,14 @@ from distcnn.resilience.recovery import Recovery
 from distcnn.resilience.replica_check import Replicas
 from distcnn.resilience.watchdog import Watchdog
 from distcnn.run import run_folder
-from distcnn.run.recorder import Recorder
+from distcnn.run.recorder import Recorder, score
 from distcnn.run.run_folder import Guard, Run, leave_unguarded
 from distcnn.run.run_lock import RunLock, job_token
 from distcnn.system.counts import counted
 from distcnn.system.processes import this_process
 from distcnn.system.signals import StopRequest
 from distcnn.system.terminal_text import say, warn
+from distcnn.training import early_stopping, initial_weights
 from distcnn.training.load import network_in, require_same_network
 from distcnn.training.setup import find_network, load_data
 from distcnn.training.trainer import Trainer
@@ -97,7 +98,9 @@ def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder) -> bool
     if trainer.epoch_done or (last and not trainer.between_epochs):
         recorder.epoch(trainer.progress, trainer.evaluations(), waited_seconds(trainer), trainer.digest)
     if trainer.epoch_done:
-        trainer.next_epoch()
+        trainer.next_epoch(score(recorder.record))
+        if trainer.stopped_early:
+            recorder.say(early_stopping.told(trainer.progress))
     if saves:
         recorder.save(trainer.steps, trainer.state)
     return over or trainer.finished
@@ -152,7 +155,7 @@ def train_in(run: Run, trainer: Trainer, lock: RunLock) -> bool:
 
     with StopRequest(run.config.max_time).listening() as stop, watchdog.watching():
         try:
-            for line in understood(data.description):
+            for line in (*understood(data.description), *trainer.notes):
                 recorder.say(line)
             recorder.say(title(run, trainer))
             return Recovery(comm, trainer, replicas, recorder, watchdog).run(work)
@@ -194,6 +197,8 @@ def prepare(comm: Comm, request: Request, lock: RunLock) -> tuple[Run, Trainer]:
     trainer = Trainer(config, dataset, comm, network)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
+    else:
+        initial_weights.begin(trainer)
     return replace(run, config=config), trainer
 
 
@@ -259,7 +264,8 @@ def report_finished(run: Run, trainer: Trainer) -> None:
     """Say, on rank 0, that the run has nothing left to do and how to train on, and print the digest."""
     done, option = counted(trainer.steps, "step"), "--max-steps"
     if trainer.finished:
-        done, option = counted(run.config.epochs, "epoch"), "--epochs"
+        done = counted(trainer.progress.epoch, "epoch")
+        option = "--patience" if trainer.stopped_early else "--epochs"
     if trainer.comm.rank == 0:
         remedy = f"to train on, resume it with a higher {option}"
         say(f"distcnn: {run.folder} is finished, as it has done {done}; {remedy}", sys.stderr)

@@ -7,6 +7,7 @@ from typing import Any
 
 from distcnn.config import model_word
 from distcnn.config.hints import value_hint
+from distcnn.config.tuning_types import ClassWeights, FrozenParameters
 from distcnn.config.types import (
     AUTO,
     MODES,
@@ -143,6 +144,18 @@ class Config:
         0.0, FRACTION, "decay per step of the EMA of weights, which is evaluated; 0: no EMA", FIXED
     )
     label_smoothing: float = _setting(0.0, FRACTION, "the share of a target that all classes share", FIXED)
+    class_weight: str | tuple[float, ...] | None = _setting(
+        None, ClassWeights(), "the weight of each class in the loss; balanced: the rarer, the more", FIXED
+    )
+    init_from: str | None = _setting(
+        None, PATH, "begin with the weights of this checkpoint, run or safetensors file", FIXED
+    )
+    freeze: int | tuple[str, ...] | None = _setting(
+        None, FrozenParameters(), "leave the first N layers, or these parameters, as they are", FIXED
+    )
+    patience: int | None = _setting(
+        None, Whole(1), "stop after so many epochs without a better validation result"
+    )
 
     seed: int = _setting(0, Whole(0, 2**63 - 1), "the seed of all random numbers", FIXED)
     normalize: str = _setting("channel", NORMALIZE, "how images are normalized", FIXED)

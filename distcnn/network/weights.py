@@ -1,7 +1,7 @@
 """The data that all workers of a net share: its layers, its parameters in one flat buffer, and the normalization."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -12,6 +12,7 @@ from distcnn.lanes import aligned
 from distcnn.layers.base import Layer
 from distcnn.layers.declarations import Shape
 from distcnn.network import memory
+from distcnn.network.freezing import Freezing
 from distcnn.network.parameters import ParameterLayout
 from distcnn.network.shapes import as_list, infer_shapes, parameter_counts
 
@@ -31,6 +32,8 @@ class Weights:
     parameters: like `arrays`, without the running statistics.
     scale, shift: (c,) float32; images are multiplied by scale, then shift is added; 1 and 0 until they are set.
     label_smoothing: the fraction of a training target that is spread evenly over all classes; 0 until it is set.
+    freezing: which parameters are frozen; none until `freeze` is called.
+    class_weights: (classes,) float32, the weight of each class in the training loss; None until it is set.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Weights:
         memory.require(self.layers, memory.of_net(counts, self.shapes))
         self.layers = [layer.using(conv) for layer in self.layers]
         self.layout = ParameterLayout(self.layers, self.shapes, parameter_specs, statistic_specs)
+        self.freezing = Freezing(self.layout, len(self.layers))
         self.flat = aligned((self.layout.size,))
         self.arrays = self.layout.views(self.flat)
         names = list(self.arrays)[: self.layout.count]
@@ -58,11 +62,16 @@ class Weights:
         self.scale, self.shift = np.ones((2, self.shapes[0][0]), np.float32)
         self.shift[:] = 0
         self.label_smoothing = 0.0
+        self.class_weights: np.ndarray | None = None
 
     @property
     def digest(self) -> str:
         """The SHA-256, in hex, of `flat` as little-endian float32."""
         return hashlib.sha256(self.flat.astype("<f4").tobytes()).hexdigest()
+
+    def freeze(self, names: Collection[str]) -> None:
+        """Freeze parameters, by their keys in `parameters`, before any plan is made."""
+        self.freezing = Freezing(self.layout, len(self.layers), names)
 
     def normalize(self, mean: np.ndarray, std: np.ndarray) -> None:
         """Set scale and shift so that they compute (image - mean) / std; mean, std: (c,)."""

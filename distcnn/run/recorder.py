@@ -11,14 +11,14 @@ from distcnn.errors import OutputError
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import WRITING, Heartbeat
 from distcnn.run import checkpoint
-from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter, Score
+from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter
 from distcnn.run.curves import Curves
 from distcnn.run.metrics_log import Metrics
 from distcnn.run.progress_bar import Lines, Quiet, progress
 from distcnn.run.run_folder import Run
 from distcnn.run.run_lock import RunLock
 from distcnn.run.state import State
-from distcnn.run.training_progress import TrainingProgress
+from distcnn.run.training_progress import Score, TrainingProgress
 from distcnn.system import job_status
 
 REDRAW = 60  # seconds between two drawings of the curves
@@ -248,8 +248,9 @@ class Recorder:
             self.warn(f"{error} {CONTINUES}")
 
 
-def score(record: Record) -> Score | None:
+def score(record: Record | None) -> Score | None:
     """Return the score of an epoch, the greater the better, or None without a validation split."""
+    record = record or {}
     accuracy, loss = record.get("validation_accuracy"), record.get("validation_loss")
     return None if accuracy is None or loss is None else (accuracy, -loss)
 

@@ -76,7 +76,7 @@ def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) ->
     used, and ConfigError if a setting differs from the run's but must not.
     """
     model = validated("model", model_word.parse(request.config.model).absolute, option("model"))
-    config = replace(with_absolute_paths(request.config), model=model)
+    config = replace(with_absolute_paths(request.config), model=model, init_from=_init_from(request.config))
     request = replace(request, config=config)
     if config.resume == "never":
         run = _new_run(config, require_free)
@@ -86,6 +86,12 @@ def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) ->
         run = _run_of_checkpoint(request, Path(config.resume), require_free)
     _require_writable(run)
     return run
+
+
+def _init_from(config: Config) -> str | None:
+    """Return the absolute path of the file with the initial weights, or None if there is none."""
+    path = config.init_from
+    return path and validated("init_from", os.path.abspath(path), option("init_from"))
 
 
 def _new_run(config: Config, require_free: Guard) -> Run:

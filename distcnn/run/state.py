@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.errors import CheckpointError
+from distcnn.run.training_progress import Best
 
 Shapes = list[tuple[str, tuple[int, ...]]]  # names and shapes of parameters, in declaration order
 
@@ -35,6 +36,8 @@ class State:
     pictures: str = ""  # how image files became the images, see `picture_record`; "" if that is not known
     network: str = ""  # the layers in their notation; "" in checkpoints of early versions
     user_code: dict[str, str] = field(default_factory=dict)  # SHA-256 of files with layers, by "MODULE:CLASS"
+    best: Best | None = None  # the epoch with the best validation result so far
+    initial_weights: str = ""  # the SHA-256 of the weights that --init-from gave, "" without it
     digest: str = ""  # of `result`; if empty, it is computed when the state is saved
 
     @property
