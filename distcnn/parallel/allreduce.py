@@ -50,11 +50,11 @@ class GradientAllreduce:
         self.requests: list[Request] = []
 
     def start(self, offset: int) -> None:
-        """Start to add up `sums[offset:]`, which is final on this rank. Offsets decrease during a step.
+        """Start to add up `sums[offset:]`, which is final on this rank, unless blocking. Offsets decrease in a step.
 
         Every call also tests the earlier requests, as MPI progresses messages only inside its own calls.
         """
-        for bucket in self.buckets[len(self.requests) :]:
+        for bucket in [] if self.blocking else self.buckets[len(self.requests) :]:
             if bucket.start < max(offset, HEAD):
                 break
             self._start(bucket)
