@@ -80,7 +80,7 @@ def test_a_pytorch_model_gives_its_outputs(tmp_path):
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     net = net_of()
     found = begun(tmp_path / "model.safetensors", net)
-    assert found.note == f"initial weights: 6 of 6 arrays from {tmp_path / 'model.safetensors'}"
+    assert found.note == f"initial weights: 7 of 7 arrays from {tmp_path / 'model.safetensors'}"
     with torch.no_grad():
         wanted = model.eval()(images).numpy()
     np.testing.assert_allclose(net.predict(images.numpy()), wanted, atol=1e-5 * np.abs(wanted).max())
@@ -141,7 +141,7 @@ def test_a_head_starts_anew_and_it_is_said(tmp_path, classes, changed, reason):
     arrays = {name: array for name, array in stored.items() if array is not None}
     (tmp_path / "a.safetensors").write_bytes(packed(arrays, metadata))
     found = begun(tmp_path / "a.safetensors", net)
-    assert found.note.startswith("initial weights: 4 of 6 arrays from ")
+    assert found.note.startswith("initial weights: 5 of 7 arrays from ")
     assert found.note.endswith(f"; 5.weight, 5.bias start anew: {reason}")
     for name, array in net.arrays.items():
         np.testing.assert_array_equal(array, start[name] if name in HEAD else stored[name])
@@ -150,7 +150,7 @@ def test_a_head_starts_anew_and_it_is_said(tmp_path, classes, changed, reason):
 @pytest.mark.parametrize("there", [(), ("0", "1", "2"), CLASSES])
 def test_a_head_of_the_same_classes_is_taken(tmp_path, there):
     (tmp_path / "a").write_bytes(packed(other_weights(net_of()), {"classes": json.dumps(there)}))
-    assert len(begun(tmp_path / "a", net_of()).arrays) == 6
+    assert len(begun(tmp_path / "a", net_of()).arrays) == 7
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_head_of_the_same_classes_is_taken(tmp_path, there):
         ),
         (
             {"1.bias": None},
-            ": of another network: it has no 1.bias (4,); it has 0.weight, 1.weight, 1.running_mean, ...",
+            ": of another network: it has no 1.bias (4,); it has 0.weight, 1.weight, 5.weight, ...",
         ),
         ({"5.bias": None}, ": of another network: it has no 5.bias (3,)"),
         ({"6.weight": (3, 3)}, ": of another network: it has 6.weight (3, 3), this one not; use the --model"),
@@ -297,7 +297,7 @@ def test_a_header_as_long_as_the_mark_of_a_pickle(tmp_path):
     missing = 0x280 - int.from_bytes(content[:8], "little")
     (tmp_path / "a").write_bytes(packed(other_weights(net_of()), {"x": " " * missing}))
     assert (tmp_path / "a").read_bytes()[:2] == b"\x80\x02"
-    assert len(initial(str(tmp_path / "a"), net_of(), CLASSES, "").arrays) == 6
+    assert len(initial(str(tmp_path / "a"), net_of(), CLASSES, "").arrays) == 7
 
 
 def test_what_cannot_be_read(tmp_path):
@@ -315,22 +315,20 @@ def test_fine_tuning_from_a_run(here):
     """The features of a run, another number of classes, what is said, and what resume and verify make of it."""
     write("data.h5")
     assert here(*TRAIN, "--max-steps", 3, "--out", "old").returncode == 0
-    write("other.h5", {"train/labels": np.arange(12) % 4}, "abcd")
-    train = *TRAIN[:-1], "other.h5", "--init-from", "old", "--epochs", 4, "--out", "new"
-    done = here(*train, "--max-steps", 1, "--progress", "lines")
-    assert done.returncode == 2  # given twice
-    train = [*train[:3], "--progress", "lines", *train[5:]]
-    done = here(*train, "--max-steps", 1)
+    write("other.h5", {"train/labels": np.arange(12) % 4}, [*"abcd"])
+    words = "--init-from", "old", "--epochs", 4, "--progress", "lines"
+    train = "distcnn.train", "--model", "mlp", "--data", "other.h5", *words, "--out"
+    done = here(*train, "new", "--max-steps", 1)
     assert done.returncode == 0, done.stderr
     path = Path("old/checkpoints/step-00000003.h5")
-    said = f"initial weights: 2 of 4 arrays from {path.absolute()}, images normalized as there; "
-    assert said + "3.weight, 3.bias start anew: 3 outputs there, 4 here\n" in done.stdout
+    said = f"initial weights: 4 of 6 arrays from {path.absolute()}, images normalized as there; "
+    assert said + "5.weight, 5.bias start anew: 3 outputs there, 4 here\n" in done.stdout
     old, new = checkpoint.load(path), checkpoint.load("new/checkpoints/step-00000001.h5")
     np.testing.assert_array_equal(old.mean, new.mean)
     assert new.initial_weights
     assert here("distcnn.verify", "new").returncode == 0
     resumed = here("distcnn.train", "--out", "new", "--resume", "auto", "--progress", "none")
-    assert digest(resumed) == digest(here(*train[:-1], "whole"))
+    assert digest(resumed) == digest(here(*train, "whole"))
     assert here("distcnn.verify", "whole").returncode == 0
     # A checkpoint may change or be gone; what began with it knows.
     Path("new/checkpoints/step-00000002.h5").unlink(missing_ok=True)
@@ -351,5 +349,5 @@ def test_the_weights_that_are_evaluated_are_those_of_the_file(tmp_path):
     arrays = {name: array + 1 for name, array in trainer.net.arrays.items()}
     trainer.replica.begin_with(arrays, None)
     np.testing.assert_array_equal(trainer.replica.ema.result, trainer.net.weights)
-    assert trainer.net.parameters["3.bias"][0] == 1
+    assert trainer.net.parameters["5.bias"][0] == 1
     assert trainer.replica.state().initial_weights == trainer.digest

@@ -72,8 +72,6 @@ def _object(content: bytes) -> dict[str, Any]:
     """Return the JSON object in a header; raise ValueError for anything else, and for a key that occurs twice."""
     try:
         found = json.loads(content.decode(), object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("its header is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"its header is not JSON: {str(error)[:60]}") from None
     if not isinstance(found, dict):

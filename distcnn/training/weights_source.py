@@ -91,9 +91,8 @@ def _of_safetensors(path: str, file: BinaryIO) -> Source:
         classes = _listed(metadata.get("classes", "[]"), str)
         scale, shift = (np.array(_listed(metadata.get(key, "[]"), float)) for key in ("scale", "shift"))
     except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: not a safetensors file: {str(error) or 'nested too deeply'}; {WANTED}"
-        ) from None
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise CheckpointError(f"{path}: not a safetensors file: {reason}; {WANTED}") from None
     shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
     read = partial(_read, found, path)
     normalization = None
