@@ -60,7 +60,7 @@ def _named(numbers: np.ndarray, classes: Sequence[str]) -> str:
 def main(comm: Comm) -> None:
     """Evaluate on all ranks together; rank 0 prints the result."""
     options = on_root(comm, parse, sys.argv[1:])
-    path, state = on_root(comm, find, options.checkpoint)
+    path, state = on_root(comm, find, options.checkpoint, options.best)
     dataset, split = load_split(comm, state, path, options.split, options.data)
     pool = load_pool(comm, state, path, split.images, options.threads, code_sources(None, options.layers))
     right = np.zeros(len(state.classes), np.int64)

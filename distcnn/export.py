@@ -26,7 +26,7 @@ from distcnn.parallel.world import run as run_command
 from distcnn.run.state import State
 from distcnn.system.atomic_files import require_free, write_whole
 from distcnn.system.terminal_text import say
-from distcnn.training.load import find, load_net
+from distcnn.training.load import BEST_HELP, find, load_net
 
 ENDINGS = (".onnx", ".safetensors")
 ONNX_OPTIONS = ("softmax", "normalize")
@@ -42,6 +42,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("out", metavar="OUT.onnx|OUT.safetensors")
     parser.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
+    parser.add_argument("--best", action="store_true", help=BEST_HELP)
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument(
         "--softmax", action="store_true", help="ONNX: the output is probabilities instead of logits"
@@ -65,7 +66,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def export(options: argparse.Namespace) -> None:
     """Write the file; it appears complete or not at all."""
     require_free(options.out, options.force)
-    path, state = find(options.checkpoint)
+    path, state = find(options.checkpoint, options.best)
     net = load_net(state, path, code_sources(None, options.layers))
     if options.out.lower().endswith(".onnx"):
         content, checked = _onnx(net, state, options)

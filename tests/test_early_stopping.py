@@ -42,6 +42,13 @@ def test_training_stops_and_says_where_the_best_state_is(here):
     assert said in done.stdout
     assert epochs() == [1, 2, 3]
     assert checkpoint.load("run/checkpoints/best.h5").epoch == 1
+    evaluated = [
+        here("distcnn.evaluate", *words, "--data", "data.h5").stdout for words in (["run"], ["run", "--best"])
+    ]
+    assert [text.partition(",")[0] for text in evaluated] == [
+        "run/checkpoints/step-00000009.h5",
+        "run/checkpoints/step-00000003.h5",
+    ]
     again = here(*STILL, "--resume", "auto")
     assert again.returncode == 0
     assert digest(again) == digest(done)
@@ -62,6 +69,16 @@ def test_stops_and_resumes_change_nothing(here, steps):
     done = here(*STILL, "--resume", "auto")
     assert "stopped early after 3 epochs: epoch 1 had" in done.stdout
     assert checkpoint.load("run/checkpoints/step-00000009.h5").best.epoch == 1
+
+
+def test_best_is_of_runs_with_validation_images(here):
+    assert here("distcnn.train", "--model", "mlp", "--max-steps", 1, "--out", "run").returncode == 0
+    done = here("distcnn.evaluate", "run", "--best")
+    assert done.returncode == 2
+    remedy = "train with validation images (--validation-split), or leave --best out"
+    assert done.stderr == f"distcnn: error: run: has no best checkpoint: {remedy}\n"
+    done = here("distcnn.predict", "run/checkpoints/step-00000001.h5", "--best")
+    assert "--best: run/checkpoints/step-00000001.h5 is not the folder of a run; leave the" in done.stderr
 
 
 def test_it_needs_validation_images(here):
