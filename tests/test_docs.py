@@ -231,6 +231,7 @@ GENERAL = {
     "--optimiser",
 }
 COMMANDS = {
+    "--best",
     "--input",
     "--json",
     "--softmax",
