@@ -145,6 +145,7 @@ def alone(options):
     return found
 
 
+@pytest.mark.once
 @pytest.mark.mpi(timeout=120)
 @pytest.mark.parametrize("mode", ["memory", "stream"])
 def test_the_bits_are_the_same_on_any_number_of_ranks(comm, call, mode):

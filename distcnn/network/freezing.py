@@ -32,7 +32,9 @@ class Freezing:
         """Derive all that from the layout of a net with so many layers."""
         self.names = frozenset(names)
         parameters = layout.names[: layout.count]
-        own = [[name for name in parameters if _layer(name) == k] for k in range(layers)]
+        own: list[list[str]] = [[] for _ in range(layers)]
+        for name in parameters:
+            own[_layer(name)].append(name)
         self.layers = [bool(each) and self.names.issuperset(each) for each in own]
         self.trains = [not self.names.issuperset(each) for each in own]
         pairs = zip(parameters, layout.spans, strict=True)
@@ -42,6 +44,7 @@ class Freezing:
         self.start = HEAD + first
 
     def _merged(self, layout: ParameterLayout) -> list[tuple[int, int]]:
+        """Return `statistics`."""
         found: list[tuple[int, int]] = []
         for name, (start, stop) in list(zip(layout.names, layout.bounds, strict=True))[layout.count :]:
             if self.layers[_layer(name)]:

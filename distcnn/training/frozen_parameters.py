@@ -54,13 +54,9 @@ def _require_known(words: Sequence[str], names: Sequence[str]) -> None:
     """Raise ConfigError unless each word fits a parameter."""
     for word in words:
         if not any(fnmatchcase(name, word) for name in names):
-            some = (
-                f"they are {', '.join(names[:3])}, ... {names[-1]}"
-                if names[4:]
-                else f"they are {', '.join(names)}"
-            )
-            found = f"--freeze {word}: no parameter has this name"
-            raise ConfigError(f"{found}{suggestion(word, names) or f'; {some}'}")
+            some = names if len(names) < 5 else [*names[:3], f"... {names[-1]}"]
+            hint = suggestion(word, names) or f"; they are {', '.join(some)}"
+            raise ConfigError(f"--freeze {word}: no parameter has this name{hint}")
 
 
 def _layer(name: str) -> int:

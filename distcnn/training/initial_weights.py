@@ -67,14 +67,19 @@ def initial(path: str, net: Net, classes: Sequence[str], pixels: str) -> Initial
         _require_same(source, taken, [*head, *_counters(net)])
         arrays = {name: source.read(name) for name in taken}
     _require_sound(source.where, arrays)
-    channels = net.input_shape[:1]
-    fits = source.normalization is not None and source.normalization[0].shape == channels
-    normalization = source.normalization if fits and pixels and source.pixels == pixels else None
+    normalization = source.normalization if pixels and _normalizes(source, net, pixels) else None
     note = f"initial weights: {len(arrays)} of {len(shapes)} arrays from {source.where}"
-    note += "" if normalization is None else ", images normalized as there"
-    return Initial(
-        arrays, normalization, note + (f"; {', '.join(head)} start anew: {reason}" if head else "")
-    )
+    note += ", images normalized as there" if normalization else ""
+    note += f"; {', '.join(head)} start anew: {reason}" if head else ""
+    return Initial(arrays, normalization, note)
+
+
+def _normalizes(source: Source, net: Net, pixels: str) -> bool:
+    """Return whether the normalization in a file is one for the images of a net; pixels: as in `initial`."""
+    if source.normalization is None or source.pixels != pixels:
+        return False
+    mean, std = source.normalization
+    return mean.shape == net.input_shape[:1] and bool(np.isfinite([mean, std]).all() and (std > 0).all())
 
 
 def _new_head(source: Source, shapes: Mapping[str, Shape], classes: Sequence[str]) -> tuple[list[str], str]:
@@ -111,20 +116,17 @@ def _require_same(source: Source, wanted: Mapping[str, Shape], ignored: Sequence
         found = source.shapes.get(name)
         if found is None:
             some = ", ".join(each[:40] for each in names[:3]) + (", ..." if names[3:] else "")
-            raise CheckpointError(
-                f"{where}: it has no {name} {shape}; it has {some}: {REMEDY}, and its names"
-            )
+            found_none = f"it has no {name} {shape}; it has {some}"
+            raise CheckpointError(f"{where}: {found_none}: {REMEDY}, and its names")
         if found != shape:
             raise CheckpointError(f"{where}: {name} is {found} there, {shape} here; {REMEDY}")
     for name in names:
         if name not in wanted and name not in ignored:
-            raise CheckpointError(
-                f"{where}: it has {name[:40]} {source.shapes[name]}, this one not; {REMEDY}"
-            )
+            shape = source.shapes[name]
+            raise CheckpointError(f"{where}: it has {name[:40]} {shape}, this one not; {REMEDY}")
     if not wanted:
-        raise CheckpointError(
-            f"{source.where}: nothing of it fits, as the net is one layer of another size: leave it out"
-        )
+        reason = "nothing of it fits, as the net is one layer of another size"
+        raise CheckpointError(f"{source.where}: {reason}: leave it out")
 
 
 def _require_sound(where: str, arrays: Mapping[str, np.ndarray]) -> None:
