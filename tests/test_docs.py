@@ -234,6 +234,7 @@ GENERAL = {
     "--optimiser",
 }
 COMMANDS = {
+    "--best",
     "--input",
     "--json",
     "--softmax",

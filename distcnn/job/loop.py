@@ -11,8 +11,9 @@ from distcnn.network.plan import Block
 from distcnn.parallel.heartbeat import WAITING
 from distcnn.resilience.diagnose import diagnose, explained
 from distcnn.resilience.replica_check import Replicas
-from distcnn.run.recorder import Recorder
+from distcnn.run.recorder import Recorder, score
 from distcnn.system.signals import StopRequest
+from distcnn.training import early_stopping
 from distcnn.training.trainer import Trainer
 
 
@@ -75,7 +76,9 @@ def after_step(trainer: Trainer, replicas: Replicas, recorder: Recorder, callbac
     if ends:
         recorder.epoch(trainer.progress, trainer.evaluations(), waited_seconds(trainer), trainer.digest)
     if trainer.epoch_done:
-        trainer.next_epoch()
+        trainer.next_epoch(score(recorder.record))
+        if trainer.stopped_early:
+            recorder.say(early_stopping.told(trainer.progress))
     if saves:
         recorder.save(trainer.steps, trainer.state)
     asked = ends and callback(recorder.record)  # last, so that what fails there loses nothing

@@ -22,6 +22,7 @@ from distcnn.run.run_folder import Guard, Run, leave_unguarded
 from distcnn.run.run_lock import RunLock, job_token
 from distcnn.system.processes import this_process
 from distcnn.system.terminal_text import warn
+from distcnn.training import initial_weights
 from distcnn.training.load import network_in, require_same_network
 from distcnn.training.setup import find_network, given_network, load_data
 from distcnn.training.trainer import Trainer
@@ -45,6 +46,8 @@ def prepare(comm: Comm, job: Job, lock: RunLock) -> tuple[Run, Trainer]:
         on_all(comm, begin_with, trainer, job.start)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
+    else:
+        initial_weights.begin(trainer)
     return replace(run, config=config), trainer
 
 
@@ -54,7 +57,8 @@ def begin_with(trainer: Trainer, start: Start) -> None:
     if shape != start.input_shape:
         found = f"the images are {shape}, but the net takes {start.input_shape}"
         raise DataError(f"{found}: bring them to its shape, or make another net")
-    trainer.replica.begin_with(start.weights, start.normalization)
+    arrays = trainer.net.shared.layout.views(start.weights)
+    trainer.replica.begin_with(arrays, start.normalization)
 
 
 def find(comm: Comm, job: Job, require_free: Guard = leave_unguarded) -> tuple[Run, Dataset, Network]:

@@ -109,7 +109,7 @@ def lines_before(run: Run, trainer: Trainer, job: Job) -> list[str]:
     """Return the lines that a job shows before it trains: what is understood of the data, and the title."""
     if run.config.progress == "none" and not job.is_command:
         return []
-    return [*understood(trainer.dataset.description), title(run, trainer)]
+    return [*understood(trainer.dataset.description), *trainer.notes, title(run, trainer)]
 
 
 def print_digest(trainer: Trainer) -> None:
@@ -136,7 +136,8 @@ def report_finished(run: Run, trainer: Trainer, job: Job) -> None:
     """Say, on rank 0, that the run has nothing left to do and how to train on; after a command, print the digest."""
     done, option = counted(trainer.steps, "step"), "--max-steps"
     if trainer.finished:
-        done, option = counted(run.config.epochs, "epoch"), "--epochs"
+        done = counted(trainer.progress.epoch, "epoch")
+        option = "--patience" if trainer.stopped_early else "--epochs"
     if trainer.comm.rank == 0:
         remedy = f"to train on, resume it with a higher {option}"
         say(f"distcnn: {run.folder} is finished, as it has done {done}; {remedy}", sys.stderr)

@@ -60,8 +60,8 @@ class Dense(Layer):
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
         dy = buffers.dy.array
-        calls = [self._backward_weights(buffers)]
-        if self.bias:
+        calls = [] if buffers.frozen else [self._backward_weights(buffers)]
+        if self.bias and not buffers.frozen:
             kernel = convolution.bias_gradient(tile_sizes.sums(self.out_features))
             calls.append((kernel, (_as_image(dy), buffers.sums["bias"], buffers.guard)))
         if buffers.dx:

@@ -43,8 +43,8 @@ class LocallyConnected2D(Filters2D):
         return [(kernel, (x, weight, bias, *self.axes, buffers.y.inside))]
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
-        calls = [self._backward_weights(buffers)]
-        if self.bias:
+        calls = [] if buffers.frozen else [self._backward_weights(buffers)]
+        if self.bias and not buffers.frozen:
             kernel = kernels.local_bias_gradient(tile_sizes.sums(self.out_channels))
             calls.append((kernel, (buffers.dy.inside, buffers.sums["bias"], buffers.guard)))
         return calls + ([self._backward_data(buffers)] if buffers.dx else [])

@@ -263,8 +263,9 @@ class Net(Worker):
             for blocks in self.groups(blocks_of(images, labels)):
                 self.train_group(blocks)
         self._refuse_overflow()
-        loss = self.counters.loss * QUANTUM / len(images)
-        return loss, {key: gradient / np.float32(len(images)) for key, gradient in self.gradients.items()}
+        weight = self.total_weight(len(images))
+        loss = self.counters.loss * QUANTUM / weight
+        return loss, {key: gradient / np.float32(weight) for key, gradient in self.gradients.items()}
 
     # ---- inside ----
 

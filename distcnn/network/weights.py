@@ -1,7 +1,7 @@
 """The data that all workers of a net share: its layers, its parameters in one flat buffer, and the normalization."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +15,7 @@ from distcnn.lanes import aligned
 from distcnn.layers.base import Layer
 from distcnn.layers.declarations import Shape
 from distcnn.network import memory
+from distcnn.network.freezing import Freezing
 from distcnn.network.parameters import ParameterLayout
 from distcnn.network.shapes import as_list, infer_shapes, parameter_counts
 from distcnn.network.targets import Targets
@@ -39,6 +40,8 @@ class Weights:
     label_smoothing: the fraction of a training target that is spread evenly over all classes; 0 until it is set.
     task: what the net learns.
     targets: the standardization of targets.
+    freezing: which parameters are frozen; none until `freeze` is called.
+    class_weights: (classes,) float32, the weight of each class in the training loss; None until it is set.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class Weights:
         self.shift[:] = 0
         self.normalization: tuple[np.ndarray, np.ndarray] | None = None
         self.label_smoothing = 0.0
+        self.class_weights: np.ndarray | None = None
+        self.freezing = Freezing(self.layout, len(self.layers))
         self.targets = Targets(self.task, self.shapes[-1][0])
 
     def _allocate(self) -> None:
@@ -89,6 +94,10 @@ class Weights:
     def digest(self) -> str:
         """The SHA-256, in hex, of `flat` as little-endian float32."""
         return hashlib.sha256(self.flat.astype("<f4").tobytes()).hexdigest()
+
+    def freeze(self, names: Collection[str]) -> None:
+        """Freeze parameters, by their keys in `parameters`, before any plan is made."""
+        self.freezing = Freezing(self.layout, len(self.layers), names)
 
     @in_ieee_mode
     def normalize(self, mean: np.ndarray, std: np.ndarray) -> None:

@@ -14,14 +14,14 @@ from distcnn.parallel.heartbeat import WRITING, Heartbeat
 from distcnn.reports import files as report_files
 from distcnn.reports.report import Report
 from distcnn.run import checkpoint
-from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter, Score
+from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter
 from distcnn.run.curves import Curves
 from distcnn.run.metrics_log import Metrics, MetricsInMemory
 from distcnn.run.progress_bar import Lines, Quiet, progress
 from distcnn.run.run_folder import Run
 from distcnn.run.run_lock import RunLock
 from distcnn.run.state import State
-from distcnn.run.training_progress import TrainingProgress
+from distcnn.run.training_progress import Score, TrainingProgress
 from distcnn.system import job_status
 
 REDRAW = 60  # seconds between two drawings of the curves
@@ -270,11 +270,12 @@ class Recorder:
             self.warn(f"{error} {CONTINUES}")
 
 
-def score(record: Record) -> Score | None:
+def score(record: Record | None) -> Score | None:
     """Return the score of an epoch, the greater the better, or None without a validation split.
 
     Where there is no accuracy, the loss alone decides.
     """
+    record = record or {}
     accuracy, loss = record.get("validation_accuracy"), record.get("validation_loss")
     return None if loss is None else (accuracy or 0.0, -loss)
 

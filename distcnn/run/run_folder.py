@@ -103,7 +103,8 @@ def unwritten(request: Request) -> Run:
 def _with_places(config: Config) -> Config:
     """Return settings whose paths are valid in any working folder."""
     model = validated("model", model_word.parse(config.model).absolute, option("model"))
-    return replace(with_absolute_paths(config), model=model)
+    path = config.init_from and validated("init_from", os.path.abspath(config.init_from), option("init_from"))
+    return replace(with_absolute_paths(config), model=model, init_from=path)
 
 
 def _new_run(config: Config, require_free: Guard) -> Run:

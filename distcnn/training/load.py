@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,6 +42,7 @@ from distcnn.training.workers import WorkerPool
 
 SPLITS = ("test", "train", "validation")
 NO_VALIDATION = "validation split: the checkpoint was not trained with one (--validation-split) on this data"
+BEST_HELP = "of a run's folder, take the checkpoint with the best validation result, not the newest"
 MOST_THREADS = 1024
 
 
@@ -49,6 +51,7 @@ def parser(command: str, description: str) -> Parser:
     made = Parser(f"python -m distcnn.{command}", description=description)
     text = "a checkpoint, or a run's folder for its newest one"
     made.add_argument("checkpoint", metavar="CHECKPOINT", help=text)
+    made.add_argument("--best", action="store_true", help=BEST_HELP)
     text = "the files of the dataset, or a quoted pattern [those of the training]"
     made.add_argument("--data", metavar="FILE", nargs="+", help=text)
     made.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
@@ -66,18 +69,33 @@ def _threads(word: str) -> int:
     return int(word)
 
 
-def find(path: str | Path) -> tuple[Path, State]:
-    """Return (path, State) of a checkpoint, or of the newest good checkpoint in a run's folder."""
+def find(path: str | Path, best: bool = False) -> tuple[Path, State]:
+    """Return (path, State) of a checkpoint, or of the newest good checkpoint in a run's folder.
+
+    best: take the checkpoint with the best validation result in the folder.
+    """
     path = Path(path)
     if not path.is_dir():
+        if best:
+            raise ConfigError(f"--best: {path} is not the folder of a run; leave the option out")
         return path, checkpoint.load(path)
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    if best:
+        return _best(path, folder / checkpoint.BEST)
     found = checkpoint.newest(folder, warn)
     if found is None:
         raise CheckpointError(
             f"{path}: no good checkpoint in this folder; wanted the folder of a run, as runs/lenet5-digits"
         )
     return found
+
+
+def _best(run: Path, link: Path) -> tuple[Path, State]:
+    """Return (path, State) of the best checkpoint of a run, to which a link leads."""
+    if not link.exists():
+        remedy = "train with validation images (--validation-split), or leave --best out"
+        raise CheckpointError(f"{run}: has no best checkpoint: {remedy}")
+    return link.parent / os.path.basename(os.path.realpath(link)), checkpoint.load(link)
 
 
 def network_in(state: State, where: str | Path) -> str:

@@ -28,6 +28,8 @@ from distcnn.network.net import Net
 from distcnn.parallel.collective import mark_collective, on_all, on_root, together
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.compile_once import compile_in_turns
+from distcnn.training.class_weights import class_weights
+from distcnn.training.frozen_parameters import frozen_parameters
 from distcnn.training.optimizers import OPTIMIZERS
 
 Saved = tuple[str, str]  # a network in its notation, and the name of its checkpoint, for messages
@@ -119,7 +121,7 @@ def make_net(config: Config, dataset: Dataset, layers: list[Layer]) -> Net:
 
     layers: of the network.
 
-    Raises ConfigError and NetError for a network that does not fit the settings or the images.
+    Raises ConfigError and NetError for a network that does not fit the settings or the data.
     """
     images = dataset.train.images
     shape = images.shape[1:]
@@ -130,6 +132,8 @@ def make_net(config: Config, dataset: Dataset, layers: list[Layer]) -> Net:
             f"leave it out"
         )
     net.label_smoothing = config.label_smoothing
+    net.shared.class_weights = class_weights(config.class_weight, dataset.train.labels, dataset.classes)
+    net.shared.freeze(frozen_parameters(config.freeze, net))
     if config.augment != augment_spec.NONE:
         spec = augment_spec.read(config.augment)
         net.augmentation = Augmentation(spec, shape, images.dtype, net.context)

@@ -16,6 +16,7 @@ from distcnn.errors import StepDiverged
 from distcnn.kernels import float_mode
 from distcnn.kernels.float_mode import each_in_ieee_mode, in_ieee_mode
 from distcnn.kernels.pointwise import pack
+from distcnn.kernels.weighted_loss import weighted_cross_entropy
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
 from distcnn.network.losses import LOSSES
@@ -29,7 +30,8 @@ from distcnn.parallel.heartbeat import COMPUTING, WAITING, Heartbeat
 from distcnn.parallel.node import node, share_of_cores
 from distcnn.reports.report import Report
 from distcnn.run.state import State
-from distcnn.run.training_progress import TrainingProgress
+from distcnn.run.training_progress import Score, TrainingProgress
+from distcnn.training import class_weights, early_stopping, frozen_parameters
 from distcnn.training.evaluation import evaluate
 from distcnn.training.replica import Replica
 from distcnn.training.report import report_on
@@ -62,6 +64,7 @@ class Trainer:
     batches: the batches of an epoch, and the range of blocks of each batch that this rank computes.
     pool: the workers of this rank.
     heartbeat: of this rank.
+    notes: lines on what the settings have made of the net, for the user.
 
     The constructor takes a network; without one, it makes the one that the settings name. It raises ConfigError,
     NetError or DataError, the same on every rank.
@@ -77,7 +80,10 @@ class Trainer:
         workers = min(config.threads or share_of_cores(comm), most_workers(config, self.batches))
         ranks = len(node(comm).ranks)
         on_all(comm, require_memory, config, dataset, layers, self.batches, workers, ranks)
+        on_all(comm, early_stopping.require_validation, config, dataset)
         self.net = on_all(comm, make_net, config, dataset, layers)
+        weights = self.net.shared.class_weights
+        self.notes = [*class_weights.told(weights, dataset.classes), *frozen_parameters.told(self.net)]
         means = on_root(comm, normalization, config, dataset)
         targets = on_root(comm, standardization, dataset)
         self.replica = Replica(config, dataset, self.network, self.net, *means, targets)
@@ -85,7 +91,8 @@ class Trainer:
         # Between two exchanges of batch norms, the final part of the sums differs between ranks.
         overlap = False if config.norm_group == GLOBAL else None
         sums, offsets = self.net.sums, self.net.offsets
-        self._allreduce = GradientAllreduce(comm, sums, offsets, config.reduction, overlap)
+        skipped = self.net.shared.freezing.start
+        self._allreduce = GradientAllreduce(comm, sums, offsets, config.reduction, overlap, skipped)
         self._counters, self.heartbeat = Counters(sums), Heartbeat(comm)
         ready = None if self._allreduce.blocking else self._allreduce.start
         self._hooks = StepHooks(self._before_group, ready, self._add_up)
@@ -104,8 +111,13 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done."""
-        return self.progress.epoch >= self.config.epochs
+        """Whether all epochs are done, or so many that training stops early."""
+        return self.progress.epoch >= self.config.epochs or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the last `patience` epochs have had no better validation result."""
+        return early_stopping.is_over(self.config.patience, self.progress)
 
     @property
     def epoch_done(self) -> bool:
@@ -152,9 +164,9 @@ class Trainer:
         self._require_all(totals.samples)
         self.replica.update(totals, rate, counters.stop > 0)
 
-    def next_epoch(self) -> None:
-        """Begin the next epoch: count it, and clear the totals and the waiting time."""
-        self.replica.next_epoch()
+    def next_epoch(self, score: Score | None = None) -> None:
+        """Begin the next epoch: count it, and clear the totals and the waiting time; score: of the one that is done."""
+        self.replica.progress = self.progress.next_epoch(score)
         self.heartbeat.waited = 0.0
 
     @in_ieee_mode
@@ -282,5 +294,6 @@ class Trainer:
         needed += self.net.augmentation.kernels if self.net.augmentation else []
         probabilities = LOSSES[self.net.task.name].probabilities  # for the report
         needed += [probabilities] if probabilities and self.dataset.test else []
+        needed += [weighted_cross_entropy] if self.net.shared.class_weights is not None else []
         self.pool.compile()
         return [kernel.compiled for kernel in needed]

@@ -99,7 +99,8 @@ class Conv2D(Filters2D):
         return algorithms(self, buffers.x.shape).forward.forward(buffers, bias)
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
-        return self.backward_weights(buffers) + (self.backward_data(buffers) if buffers.dx else [])
+        of_weights = [] if buffers.frozen else self.backward_weights(buffers)
+        return of_weights + (self.backward_data(buffers) if buffers.dx else [])
 
     def backward_weights(self, buffers: LayerBuffers) -> list[Call]:
         """Return the calls that add the gradients of the weight and the bias to their sums."""

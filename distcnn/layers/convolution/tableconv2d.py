@@ -96,7 +96,7 @@ class TableConv2D(Layer):
     def backward(self, buffers: LayerBuffers) -> list[Call]:
         whole, sums = buffers.group_shared[WEIGHT], buffers.sums["weight"]
         collect = kernels.collect, (_taps(whole), self._pairs, _taps(sums))
-        return [*self._whole.backward(_of_whole(buffers)), collect]
+        return [*self._whole.backward(_of_whole(buffers)), *([] if buffers.frozen else [collect])]
 
     @cached_property
     def _whole(self) -> Conv2D:
