@@ -13,7 +13,7 @@ import select
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LAUNCHERS = {"mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prted", "orted"}
@@ -73,27 +73,20 @@ def is_read_elsewhere(number: int) -> bool:
 
 def write(terminal: int, text: bytes) -> bytes:
     """Write to a terminal without waiting, unless a text of another process is being written; return the rest."""
-    if not _lock(terminal, 0):
-        return text
-    try:
-        return _write(terminal, text)
-    finally:
-        with suppress(OSError):
-            fcntl.flock(terminal, fcntl.LOCK_UN)
+    with _locked(terminal, 0) as alone:
+        return _write(terminal, text) if alone else text
 
 
 def write_whole(terminal: int, text: bytes) -> bytes:
-    """Write a text, which no other process's text divides, and keep the terminal locked until it is closed.
+    """Write a text, which no other process's text divides; return the rest, which the terminal has not taken.
 
     A terminal that is slow is waited for, because a text that goes another way would arrive among later ones. One that
     was stopped by Ctrl-S delays only the first text: until it takes one again, it is not waited for.
-
-    Return the rest, which the terminal has not taken.
     """
     end = time.monotonic() + (0 if _STOPPED else PATIENCE)
-    if _lock(terminal, end):
-        text = _write(terminal, text)
-        while text and _is_writable(terminal, end):
+    with _locked(terminal, end) as alone:
+        text = _write(terminal, text) if alone else text
+        while alone and text and _is_writable(terminal, end):
             text = _write(terminal, text)
     _STOPPED[:] = [True] * bool(text)
     return text
@@ -109,8 +102,20 @@ def _write(terminal: int, text: bytes) -> bytes:
         return b""
 
 
+@contextmanager
+def _locked(terminal: int, end: float) -> Iterator[bool]:
+    """Lock a terminal inside the block; yield whether that was possible before a time of time.monotonic()."""
+    alone = _lock(terminal, end)
+    try:
+        yield alone
+    finally:
+        if alone:
+            with suppress(OSError):
+                fcntl.flock(terminal, fcntl.LOCK_UN)
+
+
 def _lock(terminal: int, end: float) -> bool:
-    """Lock a terminal until it is closed; return whether that was possible before a time of time.monotonic()."""
+    """Lock a terminal; return whether that was possible before a time of time.monotonic()."""
     while True:
         try:
             fcntl.flock(terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)
