@@ -21,6 +21,7 @@ from distcnn.errors import ConfigError, DataError, NetError, UserError
 from distcnn.layers import Dense, Flatten, MaxPool2D, ReLU
 from distcnn.run import progress_bar
 from distcnn.system import signals
+from tests.helpers import jobs
 from tests.helpers.digests import digest
 
 LAYERS = [MaxPool2D(2), Flatten(), Dense(12), ReLU(), Dense(3)]
@@ -185,6 +186,16 @@ def test_an_exception_on_one_rank_ends_the_job_with_one_traceback(mpirun, tmp_pa
         else "ValueError: planted"
     )
     assert done.stderr.count(message) == 1
+
+
+@pytest.mark.mpirun
+def test_with_fault_tolerance_the_others_go_on_without_the_rank_that_has_the_exception(tmp_path):
+    if not jobs.tolerant():
+        pytest.skip("needs an MPI whose ranks can die one by one")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = jobs.survivable(3, "python", "program.py", "between", cwd=tmp_path)
+    assert done.stdout.split() == ["done", "done"], done.stderr
+    assert done.stderr.count("Traceback (most recent call last)") == 1, done.stderr
 
 
 # ---- what fit takes ----

@@ -13,6 +13,7 @@ from distcnn.job.sources import data_settings
 from distcnn.job.work import Ended, run_job
 from distcnn.parallel.collective import CollectiveError, mark_collective, marked
 from distcnn.parallel.comm import Comm
+from distcnn.parallel.retry import retry_on_rank_failure
 
 T = TypeVar("T")
 
@@ -47,8 +48,12 @@ def train(comm: Comm, sources: Mapping[str, Any], given: Mapping[str, Any], job_
 
 
 def require_alike(comm: Comm, given: Mapping[str, Any]) -> None:
-    """Raise ConfigError on every rank if ranks were given other things, by name, than rank 0. Collective."""
-    found = comm.allgather({name: repr(value) for name, value in given.items()})
+    """Raise ConfigError on every rank if ranks were given other things, by name, than rank 0. Collective.
+
+    Each function that a program calls does this first. So it also finds out which ranks have died since the last one.
+    """
+    shown = {name: repr(value) for name, value in given.items()}
+    found = retry_on_rank_failure(comm, lambda: comm.allgather(shown))
     for rank, other in enumerate(found):
         name = next((each for each in {**found[0], **other} if found[0].get(each) != other.get(each)), None)
         if name:

@@ -39,8 +39,8 @@ def measure(comm: Comm, net: Net, data: Any, seen: Seen) -> dict[str, float | No
     data: arrays (x, y), or paths of files.
     seen: the images on which the net was trained.
     """
+    require_alike(comm, {"weights": net.digest})
     with in_files(comm, {"test": data}) as sources:
-        require_alike(comm, {"weights": net.digest})
         expected = Expected(Wanted(layout=seen.layout), seen.input_shape, seen.classes or None)
         images = load_images(sources["test"], comm, None, expected)
         split = on_all(comm, _checked, net, images, seen)
