@@ -37,6 +37,7 @@ class EpochCallback:
         """
         if not self.is_asked or record is None:
             return False
+        record = self.comm.bcast(record)  # speed and waiting times are those that rank 0 has written
         self.heartbeat.beat(IDLE)  # the function may take as long as it likes
         asks = together(self.comm, self._answer, record)
         self.stops = any(self.comm.allgather(asks))

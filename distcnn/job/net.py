@@ -34,7 +34,9 @@ class Net(Computing):
     layout: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"classes": self.classes, "pixels": self.pixels}
+        return super().__getstate__() | {
+            name: getattr(self, name) for name in ("classes", "pixels", "layout")
+        }
 
     def add(self, layer: Layer) -> None:
         """Append a layer; weights that have been changed since they were initialized stay as they are.

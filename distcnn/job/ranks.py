@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
@@ -21,7 +22,8 @@ from distcnn.system.terminal_text import printable, say
 
 # The variables in which launchers, known to `world` or not, say that they have started a process.
 LAUNCHED = re.compile("(PMI|PMIX|PALS|FLUX|MV2|ALPS|MPI|OMPI_COMM_WORLD|SLURM_STEP)_.*")
-PAUSE = 2.0  # seconds that a rank waits for the one that prints an exception which both have
+PAUSE = 2.0  # seconds that a rank waits for rank 0, which may have the same exception, and prints it
+LONG_PAUSE = 60.0  # seconds that a rank waits for the one that has this exception for sure, and prints it
 
 
 @cache
@@ -37,7 +39,18 @@ def ranks() -> Comm:
     comm = ulfm_comm(world())
     if comm.size > 1:
         sys.excepthook = partial(end_program, comm)
+    if isinstance(comm, UlfmComm):
+        atexit.register(_leave_without_the_dead, comm)
     return comm
+
+
+def _leave_without_the_dead(comm: UlfmComm) -> None:
+    """End this process at its end without MPI's Finalize if a rank has died, as that may wait for the dead for ever."""
+    if len(comm.alive) < comm.all.size:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        comm.rendezvous()
+        os._exit(0)
 
 
 def end_program(
@@ -53,7 +66,7 @@ def end_program(
     code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
     origin = collective_rank(error)
     if comm.rank != (origin or 0):
-        time.sleep(PAUSE)
+        _wait(comm, PAUSE if origin is None else LONG_PAUSE)
     what = "" if code == INTERRUPTED else "".join(traceback.format_exception(kind, error, place))
     message = what + printable(f"distcnn: {rank_name(comm)} failed")
     if isinstance(comm, UlfmComm) and origin is None:  # the others go on without this rank
@@ -61,3 +74,12 @@ def end_program(
         time.sleep(0.1)  # Open MPI may lose output that was written just before
         os.kill(os.getpid(), signal.SIGKILL)
     end_job(comm, code, message)
+
+
+def _wait(comm: Comm, seconds: float) -> None:
+    """Wait for the rank that prints the exception and ends the job; with fault tolerance, end when it has done so."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if isinstance(comm, UlfmComm) and comm.Is_revoked():
+            os._exit(1)
+        time.sleep(0.05)

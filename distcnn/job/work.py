@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 
 from distcnn.config import model_word
@@ -50,24 +51,20 @@ def run_job(comm: Comm, job: Job) -> Ended:
     """Do a job on all ranks together; a user's mistake raises an exception before anything is written."""
     with retry_on_rank_failure(comm, make_lock, comm) as lock:
         run, trainer = retry_on_rank_failure(comm, prepare, comm, job, lock)
-        if trainer.finished or enough_steps(trainer, run.config):
-            report_finished(run, trainer, job)
-            return Ended(run, trainer, on_root(comm, Metrics(run.metrics).records))
-        run = create(comm, run, trainer.network.text, lock)
-        trainer.repartition()  # as ranks may have failed since the trainer was made
-        try:
+        with closing(trainer):
+            if trainer.finished or enough_steps(trainer, run.config):
+                report_finished(run, trainer, job)
+                return Ended(run, trainer, on_root(comm, Metrics(run.metrics).records))
+            run = create(comm, run, trainer.network.text, lock)
+            trainer.repartition()  # as ranks may have failed since the trainer was made
             return train_in(run, trainer, lock, job)
-        finally:
-            trainer.close()
 
 
 def train_in(run: Run, trainer: Trainer, lock: RunLock, job: Job) -> Ended:
     """Train and write to the run's folder, with recovery from failures; return what has become of the job."""
     comm, heartbeat, data = trainer.comm, trainer.heartbeat, trainer.dataset
-    watchdog, replicas = (
-        Watchdog(heartbeat, comm.size, hang_timeout(run.config, job, comm)),
-        Replicas(comm, heartbeat),
-    )
+    watchdog = Watchdog(heartbeat, comm.size, hang_timeout(run.config, job, comm))
+    replicas = Replicas(comm, heartbeat)
     callback = EpochCallback(comm, heartbeat, job.callback, is_asked=not job.is_command)
     recorder = Recorder(run, comm, heartbeat, lock, data.name, len(data.train.labels), trainer.progress)
 
@@ -86,7 +83,8 @@ def train_in(run: Run, trainer: Trainer, lock: RunLock, job: Job) -> Ended:
         history = [] if job.is_command else on_root(comm, recorder.metrics.records)
         return Ended(run, trainer, history, stopped)
 
-    with StopRequest(run.config.max_time).listening() as stop, watchdog.watching():
+    request = StopRequest(run.config.max_time, of_process=job.is_command)
+    with request.listening() as stop, watchdog.watching():
         try:
             for line in lines_before(run, trainer, job):
                 recorder.say(line)

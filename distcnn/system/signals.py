@@ -42,15 +42,17 @@ class StopRequest:
     The time limit requests a stop when the remaining time may be too short for two more intervals between reads of
     `requested`, of the longest interval so far (a step, an evaluation), and for saving.
 
-    max_time: seconds since this process began; None for no limit.
+    max_time: seconds since this process began, or from now on; None for no limit.
+    of_process: whether the time counts since this process began.
     """
 
-    def __init__(self, max_time: float | None = None):
+    def __init__(self, max_time: float | None = None, of_process: bool = True):
         self.signalled = False
         self.longest = 0.0  # seconds between two reads of `requested`
         self.end: float | None = None
         if max_time is not None:
-            self.end = time.monotonic() - _age() + max_time - min(max_time / 20, RESERVE)
+            age = _age() if of_process else 0.0
+            self.end = time.monotonic() - age + max_time - min(max_time / 20, RESERVE)
         self._asked: float | None = None
         self._interrupted: float | None = None
 
