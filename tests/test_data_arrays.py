@@ -10,11 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
-from distcnn.data.importers import mat5
+from distcnn.data.dataset import load
+from distcnn.data.importers import mat5, writer
 from distcnn.data.importers.array_names import choose, kind_of, split_of
 from distcnn.data.importers.importer import Options
 from distcnn.data.importers.sources import read_source
 from distcnn.errors import DataError, UserError
+from distcnn.parallel.serial import SerialComm
 from tests.helpers.idx import IMAGES as IDX_IMAGES
 from tests.helpers.idx import LABELS as IDX_LABELS
 from tests.helpers.idx import MNIST, folder, idx
@@ -354,6 +356,27 @@ def test_text_as_labels(tmp_path):
     assert found.splits["train"][1].tolist() == (2 - LABELS).tolist()
 
 
+ROWS = np.stack([LABELS > 0, LABELS < 2, LABELS == 1], 1)
+TASKS = {"multilabel": ROWS, "regress": ROWS * [0.5, 2, 1] + 3}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_rows_of_labels_and_measures(tmp_path, task):
+    """The file says its task, and is read back with the same rows under the same seal."""
+    np.savez(tmp_path / "x.npz", images=GRAY, labels=TASKS[task])
+    found, _ = imported(tmp_path / "x.npz", test_split=0.2)
+    assert (found.task, found.classes) == (task, ("0", "1", "2"))
+    writer.write(tmp_path / "a.h5", found)
+    data = load(tmp_path / "a.h5", SerialComm())
+    assert data.task == task
+    rows = np.concatenate([data.train.labels, data.test.labels])
+    assert sorted(rows.tolist()) == sorted(TASKS[task].tolist())
+    with pytest.raises(
+        DataError, match="--map-labels makes classes of values: leave it out, or --task regress"
+    ):
+        imported(tmp_path / "x.npz", task="regress", map_labels=True)
+
+
 OTHERS = {
     "one array": ({"images": GRAY}, "alone; wanted images and labels: put both into one folder"),
     "no number": ({"images": GRAY + np.nan, "labels": LABELS}, r"images\[0\] has a pixel that is nan"),
@@ -370,7 +393,7 @@ def test_what_cannot_be_imported_is_said(tmp_path, name):
     arrays, words = OTHERS[name]
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(DataError, match=words) as caught:
-        imported(tmp_path / "x.npz", gray=name == "options")
+        imported(tmp_path / "x.npz", gray=name == "options", task="classify")
     assert "\n" not in str(caught.value)
 
 

@@ -237,6 +237,7 @@ COMMANDS = {
     "--input",
     "--json",
     "--softmax",
+    "--sigmoid",
     "--self",
     "--split",
     "--force",

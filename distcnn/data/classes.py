@@ -1,4 +1,7 @@
-"""The names of the classes: the file's attribute `classes`, else one of the usual names, else numbers."""
+"""What files say of their labels: the names of the classes, and the task.
+
+The names stand in the attribute `classes`, else under one of the usual names; else there are only numbers.
+"""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -7,6 +10,7 @@ from math import prod
 import h5py
 import numpy as np
 
+from distcnn.config.tasks import TASKS
 from distcnn.data.label_values import MAX_CLASSES
 from distcnn.data.names import CLASS_NAMES
 from distcnn.data.survey import TEXT, type_of
@@ -39,6 +43,16 @@ def named_classes(file: h5py.File) -> tuple[str, ...] | None:
             names = _listed(values)
             if names:
                 return names
+    return None
+
+
+def task_in(file: h5py.File) -> str | None:
+    """Return the task that the attribute `task` of a file names, or None if it names none that there is."""
+    if "task" not in file.attrs or file.attrs.get_id("task").shape != ():
+        return None
+    with suppress(TypeError, UnicodeError):  # a type that NumPy does not have, another encoding
+        found = file.attrs["task"]
+        return found if isinstance(found, str) and found in TASKS else None
     return None
 
 

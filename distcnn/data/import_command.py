@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import AUTO
 from distcnn.errors import ConfigError
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say, warn
@@ -53,6 +55,10 @@ def _options() -> dict[str, tuple[str, dict[str, Any]]]:
         "--labels": (labels, {"metavar": "NAME"}),
         "--layout": ("the axes of images in arrays: NCHW, NHWC, NHW:64x64 or the like", {"metavar": "AXES"}),
         "--map-labels": ("make a class of each value of the labels in an array", {"action": "store_true"}),
+        "--task": (
+            "what labels in arrays and tables are for [auto: as their values show]",
+            {"choices": (AUTO, *TASKS), "default": AUTO},
+        ),
         "--label-column": ("the heading of the classes in a table", {"metavar": "NAME"}),
         "--test-split": ("take this fraction of the training images for the test split", fraction.copy()),
         "--validation-split": ("take this fraction of them for the validation split", fraction.copy()),
@@ -72,7 +78,8 @@ def import_(arguments: argparse.Namespace) -> None:
     write(arguments.out, found)
     counts = ", ".join(f"{len(images):,} {split}" for split, (images, _) in found.splits.items())
     shape = " x ".join(map(str, found.splits["train"][0].shape[1:]))
-    say(f"wrote {arguments.out}: {counts} images {shape}, {counted(len(found.classes), 'class')}")
+    outputs = counted(len(found.classes), TASKS[found.task].output)
+    say(f"wrote {arguments.out}: {counts} images {shape}, {outputs}")
     say(f"see python -m distcnn.data info {arguments.out}")
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import h5py
 import numpy as np
 
-from distcnn.config.tasks import TASKS
 from distcnn.config.types import AUTO
-from distcnn.data.classes import class_names, named_classes
+from distcnn.data.classes import class_names, named_classes, task_in
 from distcnn.data.description import Array
 from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.label_rows import Rows
 from distcnn.data.label_task import understand_task
 from distcnn.data.label_values import TEXT
 from distcnn.data.labels import MAPPED, Coding
@@ -35,12 +36,6 @@ def read_or_report(path: str, read: Callable[[h5py.File], T], report: Report) ->
     return None
 
 
-def task_in(file: h5py.File) -> str | None:
-    """Return the task that the attribute `task` of a file names, or None if it names none."""
-    found = file.attrs["task"] if "task" in file.attrs and file.attrs.get_id("task").shape == () else None
-    return found if isinstance(found, str) and found in TASKS else None
-
-
 class LabelReader:
     """Finds out what the labels in some files mean.
 
@@ -56,7 +51,8 @@ class LabelReader:
     def coding(self, arrays: Sequence[Array], names: Sequence[str] | None, mapped: bool) -> Coding | None:
         """Return what the labels in arrays mean, or None if there are none or after a report.
 
-        names: the names of the classes among which text and identifiers must be, if they are known from elsewhere.
+        names: the names of the classes among which text and identifiers must be, if they are known from elsewhere;
+            they also name the columns of rows in files that do not name them.
         mapped: whether each value is a class of its own.
         """
         strict, loose = self._class_names()
@@ -70,6 +66,12 @@ class LabelReader:
             found = found or understand_task(self.task, labels, counts, strict, mapped)
             if names is not None and found.kind in (TEXT, MAPPED):
                 return understand_task(self.task, labels, counts, names, mapped)
+            if (
+                isinstance(found, Rows)
+                and strict is loose is None
+                and len(names or ()) == len(found.classes or ())
+            ):
+                return replace(found, classes=tuple(names or ()))
             return found
         except DataError as error:
             self.report(self.files[0], str(error))

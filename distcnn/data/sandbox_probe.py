@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import h5py
 
-from distcnn.data.classes import class_names, named_classes
+from distcnn.data.classes import class_names, named_classes, task_in
 from distcnn.data.fingerprint import read_seal
 from distcnn.data.hdf5_dataset import find_dataset, is_packed
 from distcnn.data.survey import split_table, survey
@@ -65,7 +65,7 @@ def _probe_structure(file: h5py.File) -> None:
     for found in survey(file):
         with suppress(DataError):
             find_dataset(file, found.path)
-    for read in (class_names, named_classes, read_seal, split_table):
+    for read in (class_names, named_classes, task_in, read_seal, split_table):
         with suppress(DataError):
             read(file)
 

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import AUTO, CLASSIFY
 from distcnn.data.axes import Axes, find_axes, given_axes, parse_axes
 from distcnn.data.importers.array_files import Stored, is_array_file, stored_arrays
 from distcnn.data.importers.array_names import Chosen, choose
@@ -15,7 +17,7 @@ from distcnn.data.importers.folder_names import is_image
 from distcnn.data.importers.importer import Importer, Options, Source, of_pictures
 from distcnn.data.importers.notes import few
 from distcnn.data.importers.writer import Pair, Samples
-from distcnn.data.labels import understand
+from distcnn.data.label_task import understand_task
 from distcnn.data.schema import MEMORY_LIMIT, pixel_value_problem
 from distcnn.errors import ConfigError, DataError
 
@@ -121,24 +123,24 @@ def _samples(
     labels: Mapping[str, np.ndarray],
     options: Options,
 ) -> Samples:
-    """Return samples whose labels are numbers of classes."""
+    """Return samples with labels as training sees them."""
     names = {split: str(name) for split, (_, name) in chosen.splits.items() if name}
     counts = {names[split]: len(images[split]) for split in names}
     by_name = {names[split]: array for split, array in labels.items()}
     try:
-        from_one = _begin_at_one(by_name)
+        from_one = options.task in (AUTO, CLASSIFY) and _begin_at_one(by_name)
         mapped = from_one or options.map_labels
-        coding = understand(by_name, counts, _class_names(chosen, arrays), mapped)
+        coding = understand_task(options.task, by_name, counts, _class_names(chosen, arrays), mapped)
         if from_one:
             options.note("labels begin at 1: the number of a class is one less, and its name is the label")
         splits: dict[str, Pair] = {}
         for split, pixels in images.items():
             name = names.get(split)
             numbers = coding.numbers(name, labels[split], len(pixels)) if name else None
-            splits[split] = pixels, None if numbers is None else numbers.astype(np.int32)
+            splits[split] = pixels, None if numbers is None else numbers.astype(TASKS[coding.task].dtype)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
-    return Samples(splits, coding.classes or _numbered(splits))
+    return Samples(splits, coding.classes or _numbered(splits), task=coding.task)
 
 
 def _begin_at_one(labels: Mapping[str, np.ndarray]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from distcnn.config.types import AUTO
 from distcnn.data.importers.archive import SINGLE, files
 from distcnn.data.importers.writer import Samples
 
@@ -37,6 +38,7 @@ class Options:
     labels: what holds the classes: a table's or an array's name, or "folders"; None to find out
     layout: the axes of images in arrays, as `axes.parse_axes` reads them; None to find out
     map_labels: whether each value of a label is a class, whatever number it is
+    task: what labels in arrays and tables are for, as `config.tasks` names it; AUTO to find out
     label_column: the heading of the classes in a table; None to find out
     test_split, validation_split: the fractions of the training images that become these splits; None if not said
     seed: determines which images these are
@@ -54,6 +56,7 @@ class Options:
     labels: str | None = None
     layout: str | None = None
     map_labels: bool = False
+    task: str = AUTO
     label_column: str | None = None
     test_split: float | None = None
     validation_split: float | None = None

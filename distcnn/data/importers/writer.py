@@ -7,11 +7,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from distcnn.config.tasks import TASKS
+from distcnn.config.types import CLASSIFY
 from distcnn.data.fingerprint import digest, seal
 from distcnn.errors import DataError
 from distcnn.system.atomic_files import atomic_file
 
-Pair = tuple[np.ndarray, np.ndarray | None]  # images [n, c, h, w], labels [n] or None where nobody knows them
+# Images [n, c, h, w], and labels [n] or [n, outputs], None where nobody knows them.
+Pair = tuple[np.ndarray, np.ndarray | None]
 SEALED = {"train", "test"}  # the splits that the seal covers
 
 
@@ -19,15 +22,17 @@ SEALED = {"train", "test"}  # the splits that the seal covers
 class Samples:
     """The samples that an importer has read.
 
-    splits: {split: (images uint8 or float32 [n, c, h, w], labels [n])}; train is first. Labels that are not known, of
+    splits: {split: (images uint8 or float32 [n, c, h, w], labels)}; train is first. Labels that are not known, of
         images that are there for prediction, are None.
-    classes: the names of the classes.
+    classes: the names of the classes, labels or targets.
     attributes: further attributes of the file.
+    task: what the labels are for; the file says it where it is not classify.
     """
 
     splits: Mapping[str, Pair]
     classes: tuple[str, ...]
     attributes: dict[str, str] = field(default_factory=dict)
+    task: str = CLASSIFY
 
 
 def write(path: str | Path, samples: Samples) -> None:
@@ -38,6 +43,8 @@ def write(path: str | Path, samples: Samples) -> None:
     _check_classes(samples.classes)
     with atomic_file(path) as whole, h5py.File(whole, "w") as file:
         file.attrs["classes"] = samples.classes
+        if samples.task != CLASSIFY:
+            file.attrs["task"] = samples.task
         for name, text in samples.attributes.items():
             file.attrs[name] = text
         for split, (images, labels) in samples.splits.items():
@@ -54,7 +61,7 @@ def _sealed(samples: Samples) -> dict[str, np.ndarray] | None:
     for split, (images, labels) in samples.splits.items():
         if split not in SEALED or labels is None:
             return None
-        arrays |= {f"{split}/images": images, f"{split}/labels": labels.astype(np.int32)}
+        arrays |= {f"{split}/images": images, f"{split}/labels": labels.astype(TASKS[samples.task].dtype)}
     return arrays
 
 
