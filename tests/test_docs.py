@@ -238,6 +238,7 @@ COMMANDS = {
     "--input",
     "--json",
     "--softmax",
+    "--sigmoid",
     "--self",
     "--split",
     "--force",

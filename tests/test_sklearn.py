@@ -233,6 +233,8 @@ def test_copies_and_pickles_predict_the_same(copied):
     again = copied(fitted)
     assert again.digest_ == again.net_.digest == fitted.digest_
     assert np.array_equal(again.predict_proba(pixels), fitted.predict_proba(pixels))
+    regressor = CNNRegressor(net, epochs=1, batch_size=16).fit(pixels, 1e4 * pixels[:, 0, 0, 0])
+    assert np.array_equal(copied(regressor).predict(pixels), regressor.predict(pixels))
 
 
 def test_progress_is_shown_only_if_asked_for(capfd):

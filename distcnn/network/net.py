@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -155,14 +154,6 @@ class Net(Worker):
         """The gradients of the last `backward`, summed over its samples, float32, by the keys of `parameters`."""
         views = self.shared.layout.views((self.sums[HEAD:] * QUANTUM).astype(np.float32))
         return {key: views[key] for key in self.parameters}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state for pickle and copy: the weights and all that belongs to them, without plans and sums."""
-        return {"shared": self.shared}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__init__(state.pop("shared"))
-        vars(self).update(state)
 
     def __repr__(self) -> str:
         """Return the call that makes the net, but for its seed and its weights."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,14 @@ class Worker:
         self.guard = OverflowGuard()
         self.context = BlockContext(shared.seed)
         self.augmentation = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for pickle and copy: the weights and all that belongs to them, without sums and plans."""
+        return {"shared": self.shared}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Worker.__init__(self, state["shared"])
+        vars(self).update(state)
 
     def worker_copy(self) -> "Worker":
         """Return another worker over the same weights, for another thread."""

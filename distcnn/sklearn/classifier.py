@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 
+from distcnn.config.types import CLASSIFY
 from distcnn.sklearn.estimator import CNN
 
 
@@ -32,7 +33,7 @@ class CNNClassifier(ClassifierMixin, CNN):
         self.classes_, numbers = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has 1 class, {labels.tolist()[0]!r}; wanted two or more")
-        self._train(images, numbers)
+        self._train(images, numbers, task=CLASSIFY)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
