@@ -45,7 +45,7 @@ def _draw(record: Record, title: str, words: tuple[str, str, str]) -> bytes:
     diagram.set_ylabel(words[1])
     diagram.set_xlim(0, 1)
     diagram.set_ylim(0, 1.02)
-    diagram.legend(frameon=False, fontsize=8, loc="upper left")
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     plain(diagram)
     histogram.bar(centers, bins["samples"], width=0.9 / BINS, color=GRAY)
     histogram.set_xlabel(words[0])

@@ -9,6 +9,8 @@ import numpy as np
 
 from distcnn.data import pixels
 from distcnn.reports.figures import GRAY, labels_of, png
+from distcnn.reports.mistakes import MOST
+from distcnn.system.counts import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,9 +59,8 @@ def of_targets(record: Record, images: np.ndarray, title: str) -> bytes:
 def _sheet(rows: list[Record], images: np.ndarray, lines: list[str], fonts: list[str], title: str) -> bytes:
     """Return the bytes of a PNG file; lines: what stands above each image."""
     texts = [(line, f"no. {row['sample']}") for line, row in zip(lines, rows, strict=True)]
-    found = (
-        f"the {len(rows)} worst mistakes" if len(rows) > 1 else "the worst mistake" if rows else "no mistake"
-    )
+    worst = " worst" if len(rows) == MOST else ""
+    found = f"the {len(rows)}{worst} {plural(len(rows), 'mistake')}" if rows else "no mistake"
     return draw(images, texts, fonts, f"{found} on {title}")
 
 
