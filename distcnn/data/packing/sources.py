@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import h5py
 import numpy as np
@@ -12,10 +13,10 @@ import numpy as np
 from distcnn.data.contents import candidates
 from distcnn.data.dataset import file_names
 from distcnn.data.describe import describe
-from distcnn.data.description import Description, SplitArrays
+from distcnn.data.description import Description
 from distcnn.data.hdf5_dataset import is_packed
 from distcnn.data.hdf5_file import open_hdf5
-from distcnn.data.importers.writer import Samples, seal_of
+from distcnn.data.importers.writer import Samples, check_classes, seal_of
 from distcnn.data.names import IMAGES
 from distcnn.data.packing.content import Content, FileRows, MemoryRows
 from distcnn.data.picture_record import ATTRIBUTE
@@ -61,7 +62,8 @@ def content_of_files(words: Sequence[str], wanted: Wanted) -> Content:
     """
     found = describe(file_names(words, wanted), wanted)
     splits = {
-        name: (FileRows(split.images), _labels(found, name, split)) for name, split in found.splits.items()
+        name: (FileRows(split.images), partial(_labels, found, name) if split.labels else None)
+        for name, split in found.splits.items()
     }
     classes = found.coding.classes if found.coding else None
     arrays = [each for split in found.splits.values() for each in split.images]
@@ -72,15 +74,17 @@ def content_of_files(words: Sequence[str], wanted: Wanted) -> Content:
 
 def content_of_samples(samples: Samples) -> Content:
     """Return what an import has read."""
-    splits = {name: (MemoryRows(images), labels) for name, (images, labels) in samples.splits.items()}
+    check_classes(samples.classes)
+    splits = {
+        name: (MemoryRows(images), None if labels is None else partial(np.asarray, labels))
+        for name, (images, labels) in samples.splits.items()
+    }
     return Content(splits, samples.classes, samples.attributes, seal_of(samples))
 
 
-def _labels(found: Description, name: str, split: SplitArrays) -> np.ndarray | None:
-    """Return the numbers of the classes of a split, int32 [n], or None if it has no labels."""
-    if not split.labels:
-        return None
-    labels = np.empty(len(split), np.int32)
+def _labels(found: Description, name: str) -> np.ndarray:
+    """Return the numbers of the classes of a split, int32 [n]."""
+    labels = np.empty(len(found.splits[name]), np.int32)
     fill_labels(found, name, labels)
     return labels
 
