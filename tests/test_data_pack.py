@@ -1,6 +1,7 @@
 """`distcnn.data pack`: whatever the source is, the same samples in good chunks, on any number of ranks, or nothing."""
 
 import os
+import re
 from pathlib import Path
 
 import h5py
@@ -18,7 +19,7 @@ from distcnn.data.packing.sources import content_of_files
 from distcnn.data.wanted import Wanted
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
-from tests.helpers import datasets, sources
+from tests.helpers import datasets, jobs, sources, terminals
 from tests.helpers.streams import small_units
 
 DATA = "distcnn.data.__main__"
@@ -313,7 +314,7 @@ def test_a_file_can_be_packed_in_its_place(here):
 def test_hdf5_reads_the_chunks_that_are_encoded_without_it(tmp_path, dtype, level):
     images = RANDOM.integers(0, 9, (11, 2, 5, 3)).astype(dtype)
     rows = MemoryRows(images)
-    packed = Content({"train": (rows, np.zeros(11, np.int32))}, None)
+    packed = Content({"train": (rows, lambda: np.zeros(11, np.int32))}, None)
     size = 4 * images[0].nbytes + 1
     pack.pack(packed, tmp_path / "a.h5", Choices(level, size), SerialComm())
     with h5py.File(tmp_path / "a.h5") as file:
@@ -377,3 +378,45 @@ def test_an_error_names_the_file(tmp_path):
     found = content_of_files([str(tmp_path / "a.h5")], Wanted())
     with pytest.raises(DataError, match=r"a\.h5: /x_train\[2\] has a pixel that is inf"):
         pack.pack(found, tmp_path / "b.h5", Choices(), SerialComm())
+
+
+def test_more_names_of_classes_than_an_attribute_of_the_first_format_holds(here):
+    """An attribute of HDF5's first format has 64 KiB."""
+    names = [f"class {k}" for k in range(5000)]
+    np.savez("a.npz", images=np.zeros((5000, 4, 4), np.uint8), labels=np.array(names))
+    for verb, source, out in (
+        ("import", "a.npz", "a.h5"),
+        ("pack", "a.h5", "b.h5"),
+        ("pack", "a.npz", "c.h5"),
+    ):
+        done = here(DATA, verb, source, out)
+        assert done.returncode == 0, done.stderr
+        assert sorted(samples(out)[0].classes) == sorted(names)
+
+
+FULL = """
+import resource, sys
+from distcnn.data import __main__
+from distcnn.parallel import world
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+sys.argv = ["data", "pack", "a.h5", "b.h5", "--chunk", "500"]
+world.run(__main__.main)
+"""
+
+
+def test_a_full_disk_is_one_line(run, tmp_path):
+    write(tmp_path / "a.h5", COLOR)
+    done = run("python", "-c", FULL, cwd=tmp_path, env={"MPI4PY_LIBMPI": "/nowhere"})  # MPI writes files, too
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "b.h5: cannot be written" in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if "b.h5" in path.name] == []
+
+
+@pytest.mark.mpirun
+def test_a_terminal_shows_progress_under_mpirun(tmp_path):
+    write(tmp_path / "a.h5", COLOR)
+    with terminals.Terminal() as terminal:
+        command = jobs.launcher(), "-n", 2, "python", "-m", "distcnn.data", "pack", "a.h5", "b.h5"
+        assert terminal.run(*command, cwd=tmp_path, env=jobs.OPEN_MPI) == 0
+    assert re.search(rf"packing:   0%\| *\| 0/{N}", terminal.written)
+    assert "wrote b.h5" in terminal.written

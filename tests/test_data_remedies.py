@@ -17,8 +17,8 @@ from tests.helpers import datasets
 from tests.helpers.streams import small_units
 
 IMAGES, LABELS = datasets.IMAGES, datasets.LABELS
-TRAIN = "distcnn.train --model mlp --max-steps 1 --batch-size 16 --window 1 --progress none"
-STREAM = f"{TRAIN} --data-mode stream"
+TRAIN = "distcnn.train --model mlp --max-steps 1 --batch-size 16 --progress none"
+STREAM = f"{TRAIN} --data-mode stream --window 1"
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_what_can_be_streamed_is_known_before(here):
 def test_other_data_are_evaluated_in_memory_where_they_cannot_be_streamed(command):
     """Also where training has streamed and has cut a validation split off its own data."""
     virtual()
-    datasets.write("data.h5")
+    datasets.write("data.h5", classes=None)
     assert command(f"{STREAM} --data data.h5 --validation-split 0.25 --out a") == ""
     assert command("distcnn.evaluate a --data odd.h5 --split train") == ""
 

@@ -37,6 +37,14 @@ def read_split(found: Description, split: str, images: np.ndarray, labels: np.nd
         fill_labels(found, split, labels)
 
 
+def labels_of(found: Description, split: str) -> np.ndarray:
+    """Return the labels of a split, which has some, [n] or [n, outputs], and check their values."""
+    assert found.coding is not None
+    labels = np.empty(*found.coding.array(len(found.splits[split])))
+    fill_labels(found, split, labels)
+    return labels
+
+
 def fill_labels(found: Description, split: str, labels: np.ndarray) -> None:
     """Read the labels of a split, which has some, into an array, [n] or [n, outputs], and check every value."""
     start, coding = 0, found.coding

@@ -1,6 +1,6 @@
 """Write imported samples to the file of a dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from distcnn.system.atomic_files import atomic_file
 
 # Images [n, c, h, w], and labels [n] or [n, outputs], None where nobody knows them.
 Pair = tuple[np.ndarray, np.ndarray | None]
+MOST_NAMES = 4000  # of classes, in the first format of HDF5, in which an attribute has at most 64 KiB
 SEALED = {"train", "test"}  # the splits that the seal covers
 
 
@@ -41,7 +42,7 @@ def write(path: str | Path, samples: Samples) -> None:
     The arrays are contiguous and not compressed, so that reading MNIST takes 30 ms.
     """
     check_classes(samples.classes)
-    with atomic_file(path) as whole, h5py.File(whole, "w") as file:
+    with atomic_file(path) as whole, h5py.File(whole, "w", libver=format_for(samples.classes)) as file:
         file.attrs["classes"] = samples.classes
         if samples.task != CLASSIFY:
             file.attrs["task"] = samples.task
@@ -53,6 +54,12 @@ def write(path: str | Path, samples: Samples) -> None:
                 file[f"{split}/labels"] = labels
         if (sealed := seal_of(samples)) is not None:
             file["train"].attrs["seal"] = sealed
+
+
+def format_for(classes: Sequence[str] | None) -> tuple[str, str]:
+    """Return the versions of HDF5's format in which the attribute `classes` fits into a file."""
+    is_large = classes is not None and len(classes) > MOST_NAMES
+    return ("v108", "v108") if is_large else ("earliest", "latest")
 
 
 def seal_of(samples: Samples) -> str | None:

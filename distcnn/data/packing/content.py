@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Protocol
@@ -39,11 +39,15 @@ class Rows(Protocol):
         """Yield all images in order, `step` at a time."""
 
 
+Labels = Callable[[], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Content:
     """All that is packed.
 
-    splits: (images, labels) of each split, train first; labels are those of the task, or None if they are not known.
+    splits: (images, labels) of each split, train first; labels is a function that returns them, as training sees them, so
+        that only the rank that writes them reads them; or None if they are not known.
     classes: the names of the classes, or None to leave them numbers.
     attributes: further attributes of the file.
     seal: of the source, see `fingerprint`, which holds for the same samples wherever they lie; None if it has none.
@@ -53,7 +57,7 @@ class Content:
     task: the name of the task that the labels are for.
     """
 
-    splits: Mapping[str, tuple[Rows, np.ndarray | None]]
+    splits: Mapping[str, tuple[Rows, Labels | None]]
     classes: tuple[str, ...] | None
     attributes: dict[str, str] = field(default_factory=dict)
     seal: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import h5py
 import numpy as np
@@ -13,14 +14,13 @@ from distcnn.config.types import CLASSIFY
 from distcnn.data.contents import candidates
 from distcnn.data.dataset import file_names
 from distcnn.data.describe import describe
-from distcnn.data.description import Description, SplitArrays
 from distcnn.data.hdf5_dataset import is_packed
 from distcnn.data.hdf5_file import open_hdf5
-from distcnn.data.importers.writer import Samples, seal_of
+from distcnn.data.importers.writer import Samples, check_classes, seal_of
 from distcnn.data.names import IMAGES
 from distcnn.data.packing.content import Content, FileRows, MemoryRows
 from distcnn.data.picture_record import ATTRIBUTE
-from distcnn.data.reading import fill_labels
+from distcnn.data.reading import labels_of
 from distcnn.data.survey import OBJECTS, TEXT
 from distcnn.data.wanted import Wanted
 from distcnn.errors import DataError
@@ -62,7 +62,8 @@ def content_of_files(words: Sequence[str], wanted: Wanted) -> Content:
     """
     found = describe(file_names(words, wanted), wanted)
     splits = {
-        name: (FileRows(split.images), _labels(found, name, split)) for name, split in found.splits.items()
+        name: (FileRows(split.images), partial(labels_of, found, name) if split.labels else None)
+        for name, split in found.splits.items()
     }
     classes, task = (found.coding.classes, found.coding.task) if found.coding else (None, CLASSIFY)
     arrays = [each for split in found.splits.values() for each in split.images]
@@ -74,17 +75,12 @@ def content_of_files(words: Sequence[str], wanted: Wanted) -> Content:
 
 def content_of_samples(samples: Samples) -> Content:
     """Return what an import has read."""
-    splits = {name: (MemoryRows(images), labels) for name, (images, labels) in samples.splits.items()}
+    check_classes(samples.classes)
+    splits = {
+        name: (MemoryRows(images), None if labels is None else partial(np.asarray, labels))
+        for name, (images, labels) in samples.splits.items()
+    }
     return Content(splits, samples.classes, samples.attributes, seal_of(samples), task=samples.task)
-
-
-def _labels(found: Description, name: str, split: SplitArrays) -> np.ndarray | None:
-    """Return the labels of a split as training sees them, or None if it has none."""
-    if not split.labels or found.coding is None:
-        return None
-    labels = np.empty(*found.coding.array(len(split)))
-    fill_labels(found, name, labels)
-    return labels
 
 
 def _attributes(path: str) -> dict[str, str]:

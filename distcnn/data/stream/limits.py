@@ -46,5 +46,6 @@ def _remedy(path: Path, share: int, positions: int, unit: int, row: int) -> str:
         return f"{ranks}, or use --batch-size {LANES * most} or less"
     rows = LIMIT // (WINDOWS * LEAST * row)
     if rows:
-        return f"store them in smaller chunks, with python -m distcnn.data pack {path} OUT.h5"
+        by_hand = f"store the images in chunks of at most {rows}, with chunks=({rows}, ...) of h5py's create_dataset"
+        return f"{by_hand}, or with python -m distcnn.data pack {path} OUT.h5"
     return "use --data-mode memory, or smaller images"

@@ -42,8 +42,11 @@ def parts_of(arrays: Iterable[ImageArray]) -> list[Part]:
     parts = []
     for array in arrays:
         if array.axes.sample:
-            found = f"{array.file}: {array.path} has the axes {array.axes}; to be streamed, samples must come first"
-            raise DataError(f"{found}: store them so, with python -m distcnn.data pack {array.file} OUT.h5")
+            found = f"{array.file}: {array.path} has the axes {array.axes}"
+            wanted = "to be streamed, images must have samples first"
+            raise DataError(
+                f"{found}; {wanted}: store them so, with python -m distcnn.data pack {array.file} OUT.h5"
+            )
         convert = None if array.is_plain else array.rows
         parts.append(Part(Path(array.file), array.path.strip("/"), array.start, array.stop, convert))
     return parts
