@@ -41,7 +41,8 @@ from distcnn.run.state import State, digest
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say, warn
 from distcnn.training import initial_weights, promise
-from distcnn.training.load import network_in, require_same_network, settings_of
+from distcnn.training.load import settings_of
+from distcnn.training.saved_network import network_in, require_same_network
 from distcnn.training.setup import find_network, load_data
 from distcnn.training.trainer import Trainer
 

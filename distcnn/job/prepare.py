@@ -23,7 +23,7 @@ from distcnn.run.run_lock import RunLock, job_token
 from distcnn.system.processes import this_process
 from distcnn.system.terminal_text import warn
 from distcnn.training import initial_weights
-from distcnn.training.load import network_in, require_same_network
+from distcnn.training.saved_network import network_in, require_same_network
 from distcnn.training.setup import find_network, given_network, load_data
 from distcnn.training.trainer import Trainer
 

@@ -22,9 +22,7 @@ from distcnn.data.wanted import Wanted
 from distcnn.errors import CheckpointError, ConfigError, DataError
 from distcnn.kernels import float_mode
 from distcnn.kernels.pointwise import pack
-from distcnn.models.base import Network
-from distcnn.models.catalog import MODELS
-from distcnn.models.networks import check_outputs, network_text, read_layers
+from distcnn.models.networks import check_outputs, read_layers
 from distcnn.models.user_code import source_hashes
 from distcnn.network.losses import LOSSES
 from distcnn.network.net import Net
@@ -37,6 +35,7 @@ from distcnn.run.state import State, require_parameters
 from distcnn.run.trained_data import with_data
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import warn
+from distcnn.training.saved_network import changed_code, network_in
 from distcnn.training.setup import load_data
 from distcnn.training.workers import WorkerPool
 
@@ -96,39 +95,6 @@ def _best(run: Path, link: Path) -> tuple[Path, State]:
         remedy = "train with validation images (--validation-split), or leave --best out"
         raise CheckpointError(f"{run}: has no best checkpoint: {remedy}")
     return link.parent / os.path.basename(os.path.realpath(link)), checkpoint.load(link)
-
-
-def network_in(state: State, where: str | Path) -> str:
-    """Return the network of a state in its notation; where: the name of the state in error messages."""
-    if state.network:
-        return state.network
-    model = from_toml(state.config_toml, where).model
-    if model not in MODELS:  # a word that names code must not come from a checkpoint
-        found = f"holds no network, and {model!r} is not one of ours"
-        raise CheckpointError(f"{where}: {found}; use another checkpoint")
-    return network_text(model, state.input_shape, len(state.classes))
-
-
-def changed_code(state: State, hashes: dict[str, str]) -> str | None:
-    """Return a phrase if the files that define layers of the user's own have changed since the training, else None.
-
-    hashes: of the files now, as `models.user_code.source_hashes` returns them.
-    """
-    changed = [name for name, found in hashes.items() if state.user_code.get(name) != found]
-    return f"the file that defines {', '.join(changed)} has changed since the training" if changed else None
-
-
-def require_same_network(state: State, saved: str, network: Network) -> None:
-    """Raise ConfigError unless a network is the one with which a state was trained, to the bit.
-
-    saved: the network of the state, in its notation.
-    """
-    if network.text != saved:
-        remedy = "leave the option out, or start a new run in another --out"
-        raise ConfigError(f"--model makes another network than that of the run: {remedy}")
-    changed = changed_code(state, network.user_code)
-    if changed:
-        raise ConfigError(f"{changed}, so bits may differ: bring that version back, or start a new run")
 
 
 def settings_of(state: State, where: str | Path, data: Sequence[str] | None = None) -> Config:

@@ -46,8 +46,8 @@ Labels = Callable[[], np.ndarray]
 class Content:
     """All that is packed.
 
-    splits: (images, labels) of each split, train first; labels is a function that returns them, as training sees them, so
-        that only the rank that writes them reads them; or None if they are not known.
+    splits: (images, labels) of each split, train first; labels is a function that returns them as training sees
+        them, so that only the rank that writes them reads them; or None if they are not known.
     classes: the names of the classes, or None to leave them numbers.
     attributes: further attributes of the file.
     seal: of the source, see `fingerprint`, which holds for the same samples wherever they lie; None if it has none.
