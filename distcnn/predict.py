@@ -83,7 +83,8 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
     config = on_root(comm, settings_of, state, where, options.data or options.sources)
     expected = expected_by(config, state)
     if options.images or options.layout:
-        expected = replace(expected, wanted=Wanted(words_of(options.images), layout=options.layout))
+        named = Wanted(words_of(options.images), layout=options.layout, task=expected.wanted.task)
+        expected = replace(expected, wanted=named)
     if options.sources:
         return load_sources(comm, state, where, options, expected)
     mode = AUTO if options.data or options.images else config.data_mode  # other data may need the other mode

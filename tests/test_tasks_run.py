@@ -10,6 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
+from distcnn import Net
+from distcnn.errors import DataError
+from distcnn.layers import Dense, Flatten
 from distcnn.run import checkpoint
 from distcnn.training.load import load_net
 from tests.helpers.arrays import close
@@ -192,3 +195,15 @@ def test_onnx_gives_probabilities_and_predictions(here, task):
     outputs = net.predict(images)
     wanted = 1 / (1 + np.exp(-outputs.astype(float))) if asked else net.targets.predictions(outputs)
     assert np.allclose(found, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("task", "outputs"), [("regress", 1), ("multilabel", 3)])
+def test_a_net_is_evaluated_from_python_by_its_task(task, outputs):
+    """Also where labels alone would be taken for classes, as whole numbers are."""
+    images = np.random.default_rng(0).integers(0, 256, (40, *SHAPE), np.uint8)
+    labels = {"regress": np.arange(40) * 7, "multilabel": np.eye(3, dtype=int)[np.arange(40) % 3]}[task]
+    net = Net([Flatten(), Dense(outputs)], SHAPE, task=task)
+    loss, _ = net.loss_and_gradients(images.astype(np.float32), labels)
+    assert net.evaluate(images, labels)["loss"] == loss
+    with pytest.raises(DataError, match=f"rows of 2 labels, but the net has {outputs} outputs"):
+        net.evaluate(images, np.stack([labels.reshape(40, -1)[:, 0] > 0] * 2, 1) * 1)

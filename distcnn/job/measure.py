@@ -41,7 +41,8 @@ def measure(comm: Comm, net: Net, data: Any, seen: Seen) -> dict[str, float | No
     """
     require_alike(comm, {"weights": net.digest})
     with in_files(comm, {"test": data}) as sources:
-        expected = Expected(Wanted(layout=seen.layout), seen.input_shape, seen.classes or None)
+        wanted = Wanted(layout=seen.layout, task=net.task.name)
+        expected = Expected(wanted, seen.input_shape, seen.classes or None)
         images = load_images(sources["test"], comm, None, expected)
         split = on_all(comm, _checked, net, images, seen)
         pool = evaluation_pool(comm, net, images.images)
@@ -58,7 +59,10 @@ def _checked(net: Net, images: Images, seen: Seen) -> Split:
     if images.labels is None:
         raise DataError(f"{images.name} has no labels; wanted a label for each image")
     outputs = net.shapes[-1][0]
-    if images.labels.max() >= outputs:
+    if net.task.has_rows and images.labels.shape[1] != outputs:
+        found = f"{images.name} has rows of {images.labels.shape[1]} labels"
+        raise DataError(f"{found}, but the net has {outputs} outputs: name data of as many")
+    if not net.task.has_rows and images.labels.max() >= outputs:
         found = f"{images.name} has labels up to {images.labels.max()}"
         raise DataError(f"{found}, but the net has classes 0 to {outputs - 1}: name data of the same classes")
     return Split(images.images, images.labels)
