@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 
 from distcnn.data.importers.importer import Options
@@ -164,6 +165,39 @@ def test_tables_name_classes(tmp_path, name):
     found, _ = imported(write(tmp_path, SIX | {"labels.csv": TABLES[name].encode()}))
     assert found.classes == ("a", "b", "c")
     assert values(found, "train") == [(10, 0), (13, 0), (11, 1), (14, 1), (12, 2), (15, 2)]
+
+
+ROWS = {  # a table, and the task, names of columns and rows of the images with pixels 10 to 15 that it gives
+    "several labels": (
+        "id,a,b,c\n" + "".join(f"{k},{k % 2},{int(k > 2)},1\n" for k in range(6)),
+        ("multilabel", ("a", "b", "c"), [[k % 2, int(k > 2), 1] for k in range(6)]),
+    ),
+    "measures": (
+        "id,age\n" + "".join(f"{k},{1 + k / 2}\n" for k in range(6)),
+        ("regress", ("age",), [[1 + k / 2] for k in range(6)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_tables_hold_numbers(tmp_path, name):
+    table, (task, columns, rows) = ROWS[name]
+    found, _ = imported(write(tmp_path, SIX | {"labels.csv": table.encode()}))
+    assert (found.task, found.classes) == (task, columns)
+    images, labels = found.splits["train"]
+    order = np.argsort(images[:, 0, 0, 0])
+    assert labels[order].tolist() == rows
+    assert images[order, 0, 0, 0].tolist() == [10, 11, 12, 13, 14, 15]
+
+
+def test_the_task_of_a_table_may_be_said(tmp_path):
+    write(tmp_path, SIX | {"labels.csv": ("id,age\n" + "".join(f"{k},{k}\n" for k in range(6))).encode()})
+    assert imported(tmp_path)[0].task == "classify"
+    found = imported(tmp_path, task="regress")[0]
+    assert sorted(found.splits["train"][1].tolist()) == [[k] for k in range(6)]
+    (tmp_path / "labels.csv").write_text(TABLES["names and classes"])
+    with pytest.raises(DataError, match="no table of numbers for --task regress: leave it out"):
+        imported(tmp_path, task="regress")
 
 
 def test_tables_name_splits(tmp_path):

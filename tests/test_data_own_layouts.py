@@ -200,7 +200,8 @@ def test_rows_may_be_named(tmp_path):
     same(data.test, (X[16:], Y[16:]))
     assert "/x[0:16]" in said
     hot = save(tmp_path / "b.h5", {"x": X, "y": np.eye(16)[Y]})  # the rows named are as many as the columns
-    same(read(hot, images=("/x[:16]",), labels=("/y[:16]",))[0].train, (X[:16], Y[:16]))
+    rows = {"images": ("/x[:16]",), "labels": ("/y[:16]",), "task": "classify"}
+    same(read(hot, **rows)[0].train, (X[:16], Y[:16]))
     assert "has 24 rows, and rows 16 to 30 are named" in message(path, images=("/x[16:30]",), labels=("/y",))
 
 

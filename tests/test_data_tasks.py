@@ -181,6 +181,7 @@ def test_names_in_a_file(tmp_path):
     with h5py.File(measures, "a") as file:
         del file.attrs["classes"]
     assert loaded(measures).task == REGRESS
+    assert loaded(write(tmp_path / "d.h5", NORMAL[:, 0], classes=["grams"])).classes == ("grams",)
 
 
 def test_a_run_s_names_are_those_of_columns_without_names(tmp_path):

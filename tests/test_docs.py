@@ -234,6 +234,7 @@ COMMANDS = {
     "--input",
     "--json",
     "--softmax",
+    "--sigmoid",
     "--self",
     "--split",
     "--force",

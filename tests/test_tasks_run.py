@@ -52,7 +52,7 @@ def measures(images):
 LABELS = {"multilabel": answers, "regress": measures}
 
 
-@pytest.mark.mpi(ranks=(1, 2, 3), timeout=120)
+@pytest.mark.mpi(ranks=(1, 3), timeout=240)
 def test_any_number_of_ranks(call, comm):
     if comm.rank == 0:
         write("multilabel")

@@ -56,7 +56,7 @@ def _options() -> dict[str, tuple[str, dict[str, Any]]]:
         "--layout": ("the axes of images in arrays: NCHW, NHWC, NHW:64x64 or the like", {"metavar": "AXES"}),
         "--map-labels": ("make a class of each value of the labels in an array", {"action": "store_true"}),
         "--task": (
-            "what the labels in an array are for [auto: as their values show]",
+            "what labels in arrays and tables are for [auto: as their values show]",
             {"choices": (AUTO, *TASKS), "default": AUTO},
         ),
         "--label-column": ("the heading of the classes in a table", {"metavar": "NAME"}),

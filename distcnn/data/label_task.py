@@ -46,25 +46,25 @@ def understand_task(
     if mapped or task == CLASSIFY:
         return understand(labels, counts, names, mapped)
     plain = {name: flattened(name, array, counts[name]) for name, array in labels.items()}
-    task = inferred(plain, names is not None) if task == AUTO else task
+    task = inferred(plain, names) if task == AUTO else task
     if not TASKS[task].has_rows:
         return understand(labels, counts, names)
     return understand_rows(task, plain, names)
 
 
-def inferred(plain: Plain, named: bool) -> str:
+def inferred(plain: Plain, names: Sequence[str] | None) -> str:
     """Return the task that the values of flattened labels show; raise DataError if they leave it open.
 
-    named: whether the file names its classes.
+    names: those of classes, labels or targets, if the source has them.
     """
     name, first = next(iter(plain.items()))
     if any(array.dtype.kind == "U" or array.shape[1:] != first.shape[1:] for array in plain.values()):
         return CLASSIFY  # text, or labels that differ, which is refused then
     if first.ndim == 1:
-        return _of_numbers(plain, named)
+        return _of_numbers(plain, names is not None and len(names) > 1)
     rows = np.concatenate(list(plain.values()))
     if np.isin(rows, (0, 1)).all():
-        return _of_answers(name, rows == 1, named)
+        return _of_answers(name, rows == 1, names is not None)
     if np.isin(rows, (-1, 1)).all():
         return _of_signs(name, rows == 1)
     if _fractions(rows).any() and not _are_probabilities(rows):
@@ -79,7 +79,10 @@ def _fractions(plain: np.ndarray) -> np.ndarray:
 
 
 def _of_numbers(plain: Plain, named: bool) -> str:
-    """Return the task of labels of one number a sample; raise DataError for measures in a file that names classes."""
+    """Return the task of labels of one number a sample; raise DataError for measures in a file that names classes.
+
+    named: whether the file names several.
+    """
     for name, array in plain.items():
         fractions = _fractions(array)
         if fractions.any():
@@ -92,7 +95,11 @@ def _of_numbers(plain: Plain, named: bool) -> str:
 
 
 def _of_answers(name: str, ones: np.ndarray, named: bool) -> str:
-    """Return the task of rows of 0 and 1; raise DataError if they leave it open; ones: bool [n, k]."""
+    """Return the task of rows of 0 and 1; raise DataError if they leave it open.
+
+    ones: bool [n, k].
+    named: whether the file names classes.
+    """
     counts = np.count_nonzero(ones, axis=1)
     if (counts > 1).any():
         return MULTILABEL

@@ -196,7 +196,7 @@ def epoch_line(record: dict, epochs: int) -> str:
         fields += [f"validation accuracy {record['validation_accuracy']:.2%}"]
     elif record.get("validation_loss") is not None:
         fields += [f"validation loss {record['validation_loss']:.4f}"]
-    if record["test_loss"] is not None:
+    if record.get("test_loss") is not None:
         fields += [f"test loss {record['test_loss']:.4f}"]
     if record["test_accuracy"] is not None:
         fields += [f"test accuracy {record['test_accuracy']:.2%}"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from distcnn.config.types import AUTO, CLASSIFY, MULTILABEL, REGRESS
 from distcnn.data.importers.folder_names import Image, arranged, prefixed, prefixes, split_of
 from distcnn.data.importers.notes import noted
 from distcnn.data.importers.tables import Table
@@ -33,17 +34,24 @@ class Plan:
     """Where all images go.
 
     splits: (name, label) of the images of each split in order; label: None if the classes of a split are not known
-    classes: the names of the classes
+    classes: the names of the classes; of rows, what labels number, as text: numbers separated by blanks
     notes: what a user should know
+    rows: if labels are for several labels or measures, their task and the names of the columns; None for classes
     """
 
     splits: dict[str, list[tuple[str, int | None]]]
     classes: tuple[str, ...]
     notes: tuple[str, ...]
+    rows: tuple[str, tuple[str, ...]] | None = None
 
 
 def make_plan(
-    source: str, names: Sequence[str], tables: dict[str, Table], has_fraction: bool, labels: str | None = None
+    source: str,
+    names: Sequence[str],
+    tables: dict[str, Table],
+    has_fraction: bool,
+    labels: str | None = None,
+    task: str = AUTO,
 ) -> Plan:
     """Return where all images go.
 
@@ -52,6 +60,7 @@ def make_plan(
     tables: those that name image files
     has_fraction: whether the user says which fraction of the images is to be the test split
     labels: the table whose labels count, or FOLDERS; None to find out
+    task: what labels in tables are for; AUTO to find out
 
     Raises DataError if it is open which class or split an image belongs to.
     """
@@ -61,7 +70,22 @@ def make_plan(
     images = arranged(ordered)
     used = _chosen(source, images, tables, labels)
     samples = _labeled_by_tables(images, used) if used else _labeled_by_names(source, images, has_fraction)
-    return _plan(source, samples, _unused(tables, used))
+    rows = _rows_of(source, list(used.values()), task)
+    return replace(_plan(source, samples, _unused(tables, used), rows is not None), rows=rows)
+
+
+def _rows_of(source: str, tables: list[Table], task: str) -> tuple[str, tuple[str, ...]] | None:
+    """Return the task and the columns of labels that are rows of numbers, None if they name classes."""
+    columns = tables[0].columns if tables else ()
+    numbers = [label.label for table in tables for label in table.labels.values()]
+    if columns and task != CLASSIFY and all(table.columns == columns for table in tables):
+        if len(columns) > 1 or (task == MULTILABEL and set(numbers) <= {"0", "1"}):
+            return MULTILABEL, columns
+        if task == REGRESS or (task == AUTO and any(float(number) % 1 for number in numbers)):
+            return REGRESS, columns
+    if task not in (AUTO, CLASSIFY):
+        raise DataError(f"{source} has no table of numbers for --task {task}: leave it out")
+    return None
 
 
 # ---- classes ----
@@ -127,8 +151,11 @@ def _labeled_by_names(source: str, images: list[Image], has_fraction: bool) -> l
 # ---- splits ----
 
 
-def _plan(source: str, samples: list[Sample], notes: list[str]) -> Plan:
-    """Return the plan for samples whose classes and splits are known as far as they can be."""
+def _plan(source: str, samples: list[Sample], notes: list[str], has_rows: bool = False) -> Plan:
+    """Return the plan for samples whose classes and splits are known as far as they can be.
+
+    has_rows: whether labels are numbers, of which the training split need not have all
+    """
     by_split: dict[str | None, list[Sample]] = defaultdict(list)
     for sample in samples:
         by_split[sample.split].append(sample)
@@ -138,7 +165,8 @@ def _plan(source: str, samples: list[Sample], notes: list[str]) -> Plan:
     train = [sample for sample in train if sample.label is not None]
     if not train:
         raise DataError(f"{source} has no images to train with; {WANTED}")
-    classes = sorted({str(sample.label) for sample in train}, key=natural)
+    known = [*train, *(each for found in by_split.values() for each in found if has_rows)]
+    classes = sorted({str(sample.label) for sample in known if sample.label is not None}, key=natural)
     splits = {"train": train} | _others(source, by_split, set(classes), notes)
     numbers = {name: k for k, name in enumerate(classes)}
     rows = {split: _rows(found, numbers) for split, found in splits.items()}

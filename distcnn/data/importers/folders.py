@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from distcnn.config.types import CLASSIFY
 from distcnn.data import picture_record
 from distcnn.data.importers import archive, pictures
 from distcnn.data.importers.archive import files
@@ -20,6 +21,7 @@ from distcnn.data.importers.notes import few
 from distcnn.data.importers.pictures import Format, Header, Picture, Unusable
 from distcnn.data.importers.tables import SIZE, Names, Table, is_table, read_table
 from distcnn.data.importers.writer import Pair, Samples
+from distcnn.data.label_rows import understand_rows
 from distcnn.data.picture_record import PictureRecord
 from distcnn.data.split import move_to_end
 from distcnn.errors import DataError
@@ -42,7 +44,7 @@ def read_images(source: Source, options: Options) -> Samples:
     names = list(filter(is_image, source.names))
     tables = _tables(source, names, options)
     has_fraction = options.test_split is not None or options.validation_split is not None
-    plan = make_plan(str(source.path), names, tables, has_fraction, options.labels)
+    plan = make_plan(str(source.path), names, tables, has_fraction, options.labels, options.task)
     _raise_missing(source, tables, options)
     for note in plan.notes:
         options.note(note)
@@ -151,11 +153,21 @@ def _samples(plan: Plan, collector: Collector, options: Options) -> Samples:
         images, kept = collector.images[split], int(good.sum())
         move_to_end(images, ~good)
         labels = [label for (_, label), is_good in zip(rows, good, strict=True) if is_good]
-        known = None if None in labels else np.array(labels, np.int32)
+        known = None if None in labels else _numbers(plan, labels)
         splits |= {split: (images[:kept], known)} if kept else {}
     record = PictureRecord(options.fit if options.size else None, options.pixels, collector.depth or "8")
     attributes = {"decoder": pictures.decoder(), picture_record.ATTRIBUTE: record.text()}
-    return Samples(splits, plan.classes, attributes)
+    task, outputs = plan.rows or (CLASSIFY, plan.classes)
+    return Samples(splits, outputs, attributes, task)
+
+
+def _numbers(plan: Plan, labels: Sequence[int | None]) -> np.ndarray:
+    """Return the labels of a split, [n] or [n, columns]; labels: the numbers of classes of the plan."""
+    if plan.rows is None:
+        return np.array(labels, np.int32)
+    task, columns = plan.rows
+    rows = np.array([[float(x) for x in text.split()] for text in plan.classes]).reshape(-1, len(columns))
+    return understand_rows(task, {"labels": rows}).numbers("labels", rows[np.array(labels)], len(labels))
 
 
 IMPORTER = Importer(

@@ -38,7 +38,7 @@ class Options:
     labels: what holds the classes: a table's or an array's name, or "folders"; None to find out
     layout: the axes of images in arrays, as `axes.parse_axes` reads them; None to find out
     map_labels: whether each value of a label is a class, whatever number it is
-    task: what labels in arrays are for, as `config.tasks` names it; AUTO to find out
+    task: what labels in arrays and tables are for, as `config.tasks` names it; AUTO to find out
     label_column: the heading of the classes in a table; None to find out
     test_split, validation_split: the fractions of the training images that become these splits; None if not said
     seed: determines which images these are

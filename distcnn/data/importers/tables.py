@@ -1,7 +1,8 @@
 """Tables of labels, .csv or .tsv: columns with the names of image files, their classes and perhaps their splits.
 
 Which column is which follows from what is in it: the names are those that match most files; classes stand in the only
-other column, in one with a usual name, or in several columns of 0 and 1 with one 1 in each row. What is open is asked.
+other column, in one with a usual name, or in several columns of 0 and 1 with one 1 in each row. If some rows have more
+than one 1, they are several labels; numbers in a column may be measures. What is open is asked.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 
 from distcnn.data.importers.folder_names import WORDS
 from distcnn.errors import DataError
@@ -48,10 +50,16 @@ class Label:
 
 @dataclass(frozen=True)
 class Table:
-    """What a table says: by the name of the image file; missing: names of which there is no file."""
+    """What a table says.
+
+    labels: by the name of the image file.
+    missing: names of which there is no file.
+    columns: the headings of the columns whose numbers labels are, separated by blanks; () for names of classes.
+    """
 
     labels: dict[str, Label]
     missing: tuple[str, ...]
+    columns: tuple[str, ...] = ()
 
 
 def is_table(name: str) -> bool:
@@ -98,12 +106,14 @@ def read_table(name: str, content: bytes, names: Names, column: str | None) -> T
     heads = [cell.strip() for cell in rows[0]] if is_headed else [str(k) for k in range(1, len(rows[0]) + 1)]
     rows = rows[is_headed:]
     splits = _split_column(heads, rows, paths)
-    labels = _labels(name, heads, rows, {paths} if splits is None else {paths, splits}, column)
-    return _matched(name, names, folder, ((row[paths], label, _split(row, splits)) for row, label in labels))
+    taken = {paths} if splits is None else {paths, splits}
+    labels, columns = _labels(name, heads, rows, taken, column)
+    matched = ((row[paths], label, _split(row, splits)) for row, label in zip(rows, labels, strict=True))
+    return replace(_matched(name, names, folder, matched), columns=columns)
 
 
 def _matched(name: str, names: Names, folder: str, rows: Iterable[tuple[str, str, str | None]]) -> Table:
-    """Return a table by the names of files; rows: (what the table calls the file, label, split)."""
+    """Return a table by the names of files, without columns; rows: (what the table calls the file, label, split)."""
     labels: dict[str, Label] = {}
     missing = []
     for cell, text, split in rows:
@@ -162,8 +172,8 @@ def _split(row: Row, column: int | None) -> str | None:
 
 def _labels(
     name: str, heads: list[str], rows: list[Row], taken: set[int], column: str | None
-) -> Iterable[tuple[Row, str]]:
-    """Yield (row, label) for each row; taken: the columns that hold something else."""
+) -> tuple[list[str], tuple[str, ...]]:
+    """Return the label in each row, and the columns of `Table`; taken: the columns that hold something else."""
     others = [k for k in range(len(heads)) if k not in taken and any(row[k].strip() for row in rows)]
     if column is not None:
         others = [k for k in range(len(heads)) if heads[k] == column]
@@ -172,18 +182,41 @@ def _labels(
     usual = [k for k in others if heads[k].lower() in LABEL_NAMES]
     chosen = others if len(others) == 1 else usual
     if len(chosen) == 1:
-        return ((row, row[chosen[0]]) for row in rows)
-    if len(others) > 1 and all(_is_one_hot([row[k] for k in others]) for row in rows):
-        return ((row, heads[next(k for k in others if _is_one(row[k]))]) for row in rows)
+        cells = [row[chosen[0]].strip() for row in rows]
+        numbers = all(is_number(cell) or cell.lower() in MISSING for cell in cells)
+        return cells, (heads[chosen[0]],) if numbers else ()
+    answers = [[row[k] for k in others] for row in rows]
+    if len(others) > 1 and all(map(_is_one_hot, answers)):
+        return [heads[others[next(k for k, cell in enumerate(row) if _is_one(cell))]] for row in answers], ()
+    if (
+        len(others) > 1
+        and all(map(_are_answers, answers))
+        and any(sum(map(_is_one, row)) > 1 for row in answers)
+    ):
+        texts = [" ".join("1" if _is_one(cell) else "0" for cell in row) for row in answers]
+        return texts, tuple(heads[k] for k in others)
     columns = ", ".join(heads[k] for k in others)
     raise DataError(
         f"{name} has columns {columns or 'of nothing'}; say which holds the classes: --label-column NAME"
     )
 
 
+def is_number(cell: str) -> bool:
+    """Return whether a cell holds a finite number."""
+    try:
+        return isfinite(float(cell)) and "_" not in cell
+    except ValueError:
+        return False
+
+
 def _is_one_hot(cells: list[str]) -> bool:
     """Return whether a row has zeros and exactly one 1."""
-    return sum(map(_is_one, cells)) == 1 and all(_is_one(cell) or _is_zero(cell) for cell in cells)
+    return sum(map(_is_one, cells)) == 1 and _are_answers(cells)
+
+
+def _are_answers(cells: list[str]) -> bool:
+    """Return whether a row has zeros and ones alone."""
+    return all(_is_one(cell) or _is_zero(cell) for cell in cells)
 
 
 def _is_one(cell: str) -> bool:
