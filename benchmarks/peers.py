@@ -24,6 +24,7 @@ NEEDS = {
     "peer_onnx": ("onnx", "onnxruntime"),
     "peer_ddp": ("torch",),
     "peer_resnet": ("torch",),
+    "peer_dataloader": ("torch",),
 }
 
 

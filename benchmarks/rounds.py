@@ -40,13 +40,15 @@ SCALES = {
 }
 
 
-def arguments(doc: str, **flags: str) -> argparse.Namespace:
+def arguments(doc: str, more: str = "", **flags: str) -> argparse.Namespace:
     """Parse and return the command line of a benchmark.
 
     doc: the docstring of the benchmark, whose first line is the description.
+    more: text at the end of the help.
     flags: the help of each further flag, by name.
     """
-    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    kind = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0], epilog=more, formatter_class=kind)
     parser.add_argument("--rounds", type=int, help="the number of rounds")
     parser.add_argument("--only", default="", metavar="TEXT", help="only rows whose name contains TEXT")
     quick = "one round, to check that the benchmark works; no results are saved"

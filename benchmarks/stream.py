@@ -1,22 +1,26 @@
-"""Measure training on a file that is streamed: steps and memory compared with memory mode, reading, and the mixture.
+"""Measure training on a file that is streamed: every ratio that is promised of it, each a row or some rows.
 
-    python benchmarks/stream.py
+    python benchmarks/stream.py                      all rows
+    python benchmarks/stream.py --only resume        the rows whose name contains this word
+    python benchmarks/stream.py --quick              all rows on small files, to see that they work
 
-Steps in both modes take turns, on one core with one thread, with which the reader's thread shares the core.
+Steps and reading take turns on one core with one thread, with which the reader's thread shares the core; whole commands
+have all cores. Numbers behind a row are its limit, and the minutes that it takes on two quiet cores.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from functools import partial
-from math import prod
 from pathlib import Path
 
 import h5py
 import numpy as np
-from commands import FOLDER, Run, ours
 from rounds import Table, arguments
+from stream_commands import measure_loader, measure_memory, measure_resume, measure_sorted
+from stream_files import BATCH_SIZE, GZIP, WINDOW, images_of, made
 from work import stepping
 
 from distcnn.bench.measure import best
@@ -27,30 +31,12 @@ from distcnn.data.stream.batches import StreamedBatches
 from distcnn.data.stream.images import StreamedImages
 from distcnn.data.stream.order import LEAST, Order, window_units
 from distcnn.data.stream.units import unit_rows, units_of
-from distcnn.models import MODELS
 from distcnn.parallel.serial import SerialComm
 from distcnn.training.trainer import Trainer
 
-BATCH_SIZE, WINDOW = 128, 2**27
 MEGABYTES, QUICK = 1024, 24  # of the files, and with --quick
 STEPS = {"lenet5": 400, "resnet20": 10}  # of a measurement
-GZIP = {"compression": "gzip", "compression_opts": 4}
-FILES = [(model, name, storage) for model in STEPS for name, storage in (("contiguous", {}), ("gzip", GZIP))]
-
-
-def made(model: str, megabytes: int, storage: dict) -> Path:
-    """Return a file of noise, in 16 levels so that it can be packed, with images as a model takes them, by class."""
-    shape = MODELS[model].input_shape
-    n = megabytes * 2**20 // prod(shape)
-    path, rows = FOLDER / f"{model}-{'-'.join(storage)}.h5", unit_rows(n, prod(shape), 1)
-    rng = np.random.default_rng(0)
-    with h5py.File(path, "w") as file:
-        chunks = (rows, *shape) if storage else None
-        images = file.create_dataset("train/images", (n, *shape), np.uint8, chunks=chunks, **storage)
-        for first in range(0, n, rows):
-            images[first : first + rows] = rng.integers(0, 16, (min(rows, n - first), *shape), np.uint8)
-        file["train/labels"] = np.arange(n) * 10 // n
-    return path
+RANKS = (1, 2, 3, 8)
 
 
 def trainer(path: Path, model: str, mode: str) -> Trainer:
@@ -75,17 +61,17 @@ def repeated(step, count: int) -> None:
         step()
 
 
-def measure_steps(table: Table, megabytes: int) -> None:
+def measure_steps(table: Table, megabytes: int, model: str, storage: dict) -> None:
     """Measure steps of both modes; the ratio is memory mode's time to that of the stream."""
-    for model, name, storage in FILES:
-        what = f"{model} steps, {name}"
-        if not table.wants(what):
-            continue
-        path, count = made(model, megabytes, storage), 3 if table.options.quick else STEPS[model]
-        streamed, memory = (trainer(path, model, mode) for mode in ("stream", "memory"))
-        calls = [partial(repeated, stepping(each), count) for each in (streamed, memory)]
-        table.compare(what, calls[0], {"in memory": calls[1]})
-        streamed.batches.close()
+    path, count = made(model, megabytes, storage), 3 if table.options.quick else STEPS[model]
+    streamed, memory = (trainer(path, model, mode) for mode in ("stream", "memory"))
+    calls = [partial(repeated, stepping(each), count) for each in (streamed, memory)]
+    table.compare(f"{model} steps, {_name(storage)}", calls[0], {"in memory": calls[1]})
+    streamed.batches.close()
+
+
+def _name(storage: dict) -> str:
+    return storage.get("compression", "contiguous")
 
 
 def batches(images: StreamedImages, rank: int = 0, size: int = 1) -> StreamedBatches:
@@ -96,23 +82,24 @@ def batches(images: StreamedImages, rank: int = 0, size: int = 1) -> StreamedBat
 
 def measure_reading(table: Table, megabytes: int) -> None:
     """Measure the reader alone, compared with bare reading of the same units, and with what LeNet-5 consumes."""
-    if not table.wants("reading"):
-        return
     path, count = made("lenet5", megabytes, {}), 3 if table.options.quick else STEPS["lenet5"]
-    images, packed = (
-        load(each, SerialComm(), mode="stream").train.images
-        for each in (path, made("lenet5", megabytes, GZIP))
-    )
+    images, packed = map(images_of, (path, made("lenet5", megabytes, GZIP)))
     step, steps = stepping(trainer(path, "lenet5", "memory")), -(-len(images) // BATCH_SIZE)
     step()
-    peers = {
-        "pread": lambda: best(partial(bare, path, images), 1),
-        "gzip": lambda: exhaust(packed),
-        "steps of LeNet-5": lambda: best(partial(repeated, step, count), 1) / count * steps,
-    }
-    table.row("reading, contiguous, an epoch", lambda: exhaust(images), peers)
-    for ranks in (1, 2, 3, 8):
-        table.add(f"reading, bytes of {ranks} ranks / size", amplification(images, ranks), "ratio")
+    eaten = {"steps of LeNet-5": lambda: best(partial(repeated, step, count), 1) / count * steps}
+    pread = {"pread": lambda: best(partial(bare, path, images), 1)}
+    table.row("reading, contiguous, an epoch", lambda: exhaust(images), pread)
+    table.row("reading, contiguous, beside LeNet-5", lambda: exhaust(images), eaten)
+    table.row("reading, gzip, beside LeNet-5", lambda: exhaust(packed), eaten)
+
+
+def measure_bytes(table: Table, megabytes: int) -> None:
+    """Count the bytes that all ranks read in an epoch, compared with those of the images."""
+    images = images_of(made("lenet5", megabytes, {}))
+    for ranks in RANKS:
+        table.add(
+            f"reading, bytes of {ranks} ranks / size", amplification(images, ranks), "ratio", limit=1.01
+        )
 
 
 def exhaust(images: StreamedImages, rank: int = 0, size: int = 1) -> float:
@@ -144,39 +131,9 @@ def amplification(images: StreamedImages, ranks: int) -> float:
     return (images.source.bytes_read - before) / (len(images) * images.image_bytes)
 
 
-def measure_memory(table: Table, megabytes: int) -> None:
-    """Measure a rank's memory beyond that of a run on few data, compared with what the formula says."""
-    if not table.wants("memory"):
-        return
-    path, small = made("lenet5", megabytes, {}), made("lenet5", 1, {"shuffle": True})
-    options = "--epochs", 1, "--batch-size", BATCH_SIZE, "--threads", 1, "--learning-rate", 1e-4
-    last = ["--max-steps", 5] if table.options.quick else []
-
-    def used(data: Path, mode: str) -> int:
-        words = ours(1, *options, *last, "--data", data, "--data-mode", mode)
-        return Run(words, watched=True).memory
-
-    table.add(
-        "memory of windows", used(path, "stream") - used(small, "memory"), "bytes", formula=formula(path)
-    )
-    table.add("memory of windows, by the formula", formula(path), "bytes")
-
-
-def formula(path: Path) -> int:
-    """Return the bytes that one rank may need: two windows a position, two units, labels, and the order."""
-    images = load(path, SerialComm(), mode="stream").train.images
-    unit, positions = images.units.largest * images.image_bytes, -(-BATCH_SIZE // 16)
-    windows = min(
-        positions * 2 * window_units(WINDOW, positions, unit) * unit, 2 * len(images) * images.image_bytes
-    )
-    return windows + 2 * unit + 4 * len(images) + 220 * len(images.units.size)
-
-
-def measure_mixture(table: Table, n: int) -> None:
+def measure_mixture(table: Table, megabytes: int) -> None:
     """Compute chi squared of the labels of 100 batches, per degree of freedom, of samples sorted by class."""
-    if not table.wants("mixture"):
-        return
-    row = 784
+    row, n = 784, 100_000 if table.options.quick else 1_000_000
     sizes = units_of([(0, n, unit_rows(n, row, 1))]).size
     unit = int(sizes.max()) * row
     order = Order(0, 0, sizes, BATCH_SIZE, window_units(WINDOW, BATCH_SIZE // 16, unit))
@@ -201,14 +158,48 @@ def chi_squared(order: Order, labels: np.ndarray, classes: int) -> float:
     return float(np.mean(found))
 
 
+Measure = Callable[[Table, int], None]
+ONE_CORE: dict[str, tuple[Measure, str]] = {
+    **{
+        f"{model} steps, {_name(storage)}": (partial(measure_steps, model=model, storage=storage), note)
+        for model, storage, note in (
+            ("lenet5", {}, "0.97 and more; 1"),
+            ("lenet5", GZIP, "0.91 and more; 2"),
+            ("resnet20", {}, "0.97 and more; 2"),
+            ("resnet20", GZIP, "0.98 and more; 3"),
+        )
+    },
+    "reading": (measure_reading, "0.8, 5 and more; 2"),
+    "reading, bytes": (measure_bytes, "1.01 at most; 1"),
+    "mixture": (measure_mixture, "2.5 at most with 10 classes; 1"),
+}
+ALL_CORES: dict[str, tuple[Measure, str]] = {
+    "memory": (measure_memory, "16 MiB beyond the formula at most; 2, and 10 GB of disk"),
+    "sorted MNIST": (measure_sorted, "0.3 points at most; 3"),
+    "resume": (measure_resume, "0.83 and more; 2"),
+    **{
+        f"DataLoader, {model}, {reading}": (partial(measure_loader, model=model, reading=reading), note)
+        for model, reading, note in (
+            ("lenet5", "random", "5 and more; 6"),
+            ("lenet5", "chunks", "5 and more; 4"),
+            ("resnet20", "random", "2 and more; 8"),
+            ("resnet20", "chunks", "2 and more; 8"),
+        )
+    },
+}
+
+
 def main() -> None:
     """Measure, print and save the results."""
-    table = Table("stream", arguments(__doc__), rounds=5)
-    megabytes = QUICK if table.options.quick else MEGABYTES
-    measure_steps(table, megabytes)
-    measure_reading(table, megabytes)
-    measure_memory(table, megabytes)
-    measure_mixture(table, 100_000 if table.options.quick else 1_000_000)
+    notes = [f"  {name:34s} {note}" for name, (_, note) in (ONE_CORE | ALL_CORES).items()]
+    options = arguments(__doc__, "\n".join(["rows, their limits and minutes:", *notes]))
+    cores = os.sched_getaffinity(0)
+    table = Table("stream", options, rounds=5)
+    for rows in (ONE_CORE, ALL_CORES):
+        for name, (measure, _) in rows.items():
+            if table.wants(name):
+                measure(table, QUICK if options.quick else MEGABYTES)
+        os.sched_setaffinity(0, cores)
     table.save()
 
 

@@ -10,14 +10,16 @@ TYPE_CHECKING = False  # True for type checkers; to import it from typing takes 
 if TYPE_CHECKING:
     from distcnn import layers
     from distcnn.config.versions import show_versions
-    from distcnn.network.net import Net
+    from distcnn.job.fit import fit
+    from distcnn.job.net import Net
 
 __version__ = "0.1.0"
-__all__ = ["Net", "layers", "show_versions"]
+__all__ = ["Net", "fit", "layers", "show_versions"]
 
 threads.limit_threads()  # before anything imports NumPy
 
-MODULES = {"Net": "network.net", "show_versions": "config.versions"}  # the modules that define public names
+# The modules that define public names:
+MODULES = {"Net": "job.net", "fit": "job.fit", "show_versions": "config.versions"}
 
 
 def __getattr__(name: str) -> object:

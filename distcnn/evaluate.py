@@ -106,7 +106,7 @@ def main(comm: Comm) -> None:
     options = on_root(comm, parse, sys.argv[1:])
     if options.report:
         on_root(comm, require_free, Path(options.report), options.force)
-    path, state = on_root(comm, find, options.checkpoint)
+    path, state = on_root(comm, find, options.checkpoint, options.best)
     dataset, split = load_split(comm, state, path, options.split, options.data)
     pool = load_pool(comm, state, path, split.images, options.threads, code_sources(None, options.layers))
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": dataset.name}

@@ -27,7 +27,7 @@ from distcnn.parallel.world import run as run_command
 from distcnn.run.state import State
 from distcnn.system.atomic_files import require_free, write_whole
 from distcnn.system.terminal_text import say
-from distcnn.training.load import find, load_net
+from distcnn.training.load import BEST_HELP, find, load_net
 
 ENDINGS = (".onnx", ".safetensors")
 ONNX_OPTIONS = ("softmax", "sigmoid", "normalize")
@@ -43,6 +43,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("out", metavar="OUT.onnx|OUT.safetensors")
     parser.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
+    parser.add_argument("--best", action="store_true", help=BEST_HELP)
     parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument(
         "--softmax", action="store_true", help="ONNX: the output is probabilities instead of logits"
@@ -66,12 +67,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def export(options: argparse.Namespace) -> None:
     """Write the file; it appears complete or not at all."""
     require_free(options.out, options.force)
-    path, state = find(options.checkpoint)
+    path, state = find(options.checkpoint, options.best)
     net = load_net(state, path, code_sources(None, options.layers))
     if options.out.lower().endswith(".onnx"):
         content, checked = _onnx(net, state, options)
     else:
-        content, checked = safetensors_bytes(net, state.classes, write(net.layers)), ""
+        content, checked = safetensors_bytes(net, state.classes, write(net.layers), state.dtype), ""
     write_whole(Path(options.out), content)
     say(f"wrote {options.out}: {path}, step {state.step}, {net.trained:,} parameters{checked}")
 

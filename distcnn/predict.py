@@ -114,7 +114,7 @@ def main(comm: Comm) -> None:
     options = on_root(comm, parse, sys.argv[1:])
     if options.out:
         on_root(comm, require_free, options.out, options.force)
-    path, state = on_root(comm, find, options.checkpoint)
+    path, state = on_root(comm, find, options.checkpoint, options.best)
     found = images_of(comm, state, path, options)
     pool = load_pool(comm, state, path, found.images, options.threads, code_sources(None, options.layers))
     task = pool.net.task

@@ -20,6 +20,7 @@ if __name__ == "__main__":
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,9 @@ from distcnn.run import checkpoint
 from distcnn.run.state import State, digest
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say, warn
-from distcnn.training import promise
-from distcnn.training.load import network_in, require_same_network, settings_of
+from distcnn.training import initial_weights, promise
+from distcnn.training.load import settings_of
+from distcnn.training.saved_network import network_in, require_same_network
 from distcnn.training.setup import find_network, load_data
 from distcnn.training.trainer import Trainer
 
@@ -97,6 +99,13 @@ def retrain(trainer: Trainer, step: int) -> None:
             return
 
 
+def require_same_beginning(trainer: Trainer, last: State) -> None:
+    """Raise CheckpointError if the file with the initial weights of a run has changed; last: its last state."""
+    if trainer.replica.initial_weights != last.initial_weights:
+        found = f"{trainer.config.init_from} has changed since the training, which began with its weights"
+        raise CheckpointError(f"{found}: bring that version back")
+
+
 def differences(found: State, wanted: State) -> Iterator[str]:
     """Yield a message for each array and field that differs between two states.
 
@@ -136,17 +145,20 @@ def verify_promise(comm: Comm) -> int:
     summary, promised = promise.summary(found), promise.PROMISED[NUMERICS]
     if comm.rank == 0:
         print(f"{'all':<12} {summary}")
-        say(
-            f"numerics {NUMERICS}, {counted(comm.size, 'rank')}, {instructions()}: {_judgment(summary, promised)}"
-        )
-    return int(summary != promised)
+        judged = _judgment(found, promised)
+        say(f"numerics {NUMERICS}, {counted(comm.size, 'rank')}, {instructions()}: {judged}")
+    return int(found != promised)
 
 
-def _judgment(summary: str, promised: str) -> str:
-    """Return what the digest over all networks means."""
-    if summary == promised:
+def _judgment(found: dict[str, str], promised: dict[str, str]) -> str:
+    """Return what the digests of all networks mean."""
+    if found == promised:
         return "the bits are those that this version promises"
-    return f"DIFFERENT: this version promises {promised}; please report it with what distcnn --show-versions prints"
+    differ = ", ".join(name for name in found if found[name] != promised.get(name))
+    return (
+        f"DIFFERENT: this version promises {promise.summary(promised)}, and other bits of {differ}; "
+        f"please report it with what distcnn --show-versions prints"
+    )
 
 
 def verify(comm: Comm, options: argparse.Namespace) -> int:
@@ -154,6 +166,7 @@ def verify(comm: Comm, options: argparse.Namespace) -> int:
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
     config = on_root(comm, settings_of, last, path, options.data)
     config = on_root(comm, with_absolute_paths, config)
+    config = replace(config, patience=None)  # the steps to repeat are known
     dataset = load_data(config, comm)
     text = on_root(comm, network_in, last, path)
     network = find_network(config, dataset, comm, code_sources(None, options.layers), (text, str(path)))
@@ -163,6 +176,9 @@ def verify(comm: Comm, options: argparse.Namespace) -> int:
     trainer = Trainer(config, dataset, comm, network)
     if first:
         on_all(comm, trainer.restore, first, source)
+    else:
+        initial_weights.begin(trainer)
+        on_all(comm, require_same_beginning, trainer, last)
     begin = trainer.steps
     trainer.compile()
     try:

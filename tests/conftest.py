@@ -10,6 +10,7 @@ marks are pytest-mpi's.
 """
 
 import os
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -22,7 +23,7 @@ from distcnn.run import curves
 from tests.helpers import batches, commands, jobs
 
 RANKS = (1, 2, 3)
-TIMEOUT = 60
+TIMEOUT = 300  # seconds, also on a busy machine
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def run():
 
 @pytest.fixture
 def mpirun():
-    """Run a command on several ranks: `mpirun(3, "python", "-m", "distcnn.train", timeout=20)`."""
+    """Run a command on several ranks: `mpirun(3, "python", "-m", "distcnn.train")`."""
     return jobs.mpirun if jobs.launcher() else pytest.skip("no mpirun")
 
 
@@ -85,9 +86,10 @@ def pytest_addoption(parser):
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     """Take pytest-mpi's place, which would skip what is started here; let only rank 0 print."""
+    _heed_interrupts()
     config.addinivalue_line("markers", "mpirun: a test that starts a job of several ranks")
     config.addinivalue_line("markers", "once: a test of ranks that `make test` runs under one MPI only")
-    config.addinivalue_line("markers", "mpi(ranks=(1, 2, 3), timeout=60): a test for any number of ranks")
+    config.addinivalue_line("markers", "mpi(ranks=(1, 2, 3), timeout=300): a test for any number of ranks")
     plugins = config.pluginmanager
     if not config.option.with_mpi:
         if jobs.launched():
@@ -190,6 +192,12 @@ def pytest_sessionfinish(session, exitstatus):
     if session.config.option.with_mpi and exitstatus:
         _abort(session.config, "")
     return result
+
+
+def _heed_interrupts():
+    """Let what tests start heed Ctrl-C, also if this process ignores it, as in the background of a script."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _abort(config, message):

@@ -46,6 +46,22 @@ def test_exact_totals(comm, small_buckets, overlap, idle):
 
 
 @pytest.mark.mpi
+@pytest.mark.parametrize("overlap", [False, True])
+def test_what_is_skipped_is_not_sent(comm, small_buckets, overlap):
+    sums, skipped = np.zeros(LENGTH, np.int64), OFFSETS[3]
+    add_up = GradientAllreduce(comm, sums, OFFSETS, overlap=overlap, skipped=skipped)
+    for _ in range(2):  # steps
+        sums[:] = contribution(comm.rank)
+        sums[HEAD:skipped] = comm.rank  # would be added up
+        for offset in reversed(OFFSETS[3:]):
+            add_up.start(offset)
+        add_up.finish()
+        np.testing.assert_array_equal(sums[HEAD:skipped], comm.rank)
+        np.testing.assert_array_equal(sums[:HEAD], total(comm.size)[:HEAD])
+        np.testing.assert_array_equal(sums[skipped:], total(comm.size)[skipped:])
+
+
+@pytest.mark.mpi
 def test_nothing_that_is_not_final_travels(comm, small_buckets):
     sums = np.zeros(LENGTH, np.int64)
     add_up = GradientAllreduce(comm, sums, OFFSETS, overlap=True)

@@ -256,7 +256,7 @@ def test_augmented_weights_are_the_same_on_ranks(call):
 
 @pytest.mark.slow
 def test_augmented_weights_on_avx2(run, tmp_path):
-    done = run(*TRAIN, *WISH, "--max-steps", 15, cwd=tmp_path, env=AVX2, timeout=120)
+    done = run(*TRAIN, *WISH, "--max-steps", 15, cwd=tmp_path, env=AVX2)
     assert digest(done) == GOLDEN
 
 

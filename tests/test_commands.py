@@ -1,5 +1,6 @@
 """The command `distcnn`, versions, and commands where a library is missing or a folder has the package's name."""
 
+import argparse
 import importlib.metadata
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 import distcnn
 from distcnn import __main__ as command
+from distcnn.config.subcommand import subcommand_main
 from distcnn.config.toml import tomllib
 from distcnn.config.versions import FACTS
 from distcnn.numerics import NUMERICS
@@ -123,7 +125,7 @@ def installed(tmp_path_factory, request):
     for name in ("pyproject.toml", "README.md", "LICENSE", "distcnn"):
         (clone / name).symlink_to(jobs.ROOT / name)
     done = subprocess.run(
-        [sys.executable, "-c", wheel, folder], cwd=clone, capture_output=True, text=True, timeout=100
+        [sys.executable, "-c", wheel, folder], cwd=clone, capture_output=True, text=True, timeout=jobs.LIMIT
     )
     assert done.returncode == 0, done.stderr
     site = next(folder.glob("lib/python3*/site-packages"))
@@ -145,3 +147,24 @@ def test_the_package_installs_the_command_and_its_types():
     assert getattr(sys.modules[module], function) is command.main
     assert "py.typed" in project["tool"]["setuptools"]["package-data"]["distcnn"]
     assert Path(distcnn.__file__).with_name("py.typed").exists()
+
+
+CALLS = []  # of `subcommand` in this process
+
+
+def subcommand(*arguments):
+    """Note the arguments; ranks can send this function to each other, as it lies in a module."""
+    CALLS.append(arguments)
+
+
+@pytest.mark.parametrize("is_collective", [False, True])
+@pytest.mark.mpi(ranks=(1, 3))
+def test_a_subcommand_runs_on_rank_0_or_on_all_ranks(comm, is_collective):
+    CALLS.clear()
+    given = argparse.Namespace(command=subcommand, is_collective=is_collective)
+    subcommand_main(lambda words: given)(comm)
+    if is_collective:
+        ((_, found),) = CALLS
+        assert found is comm
+    else:
+        assert len(CALLS) == (comm.rank == 0)

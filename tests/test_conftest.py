@@ -75,7 +75,7 @@ def alive(pid: str) -> bool:
 def test_failure_of_one_rank_is_reported(run, mpirun, planted, name):
     body, report = FAILURES[name]
     folder = planted(body, timeout=2 if name == "hang" else 60)
-    done = run("python", "-m", "pytest", "-k", "2-ranks", cwd=folder, timeout=90)
+    done = run("python", "-m", "pytest", "-k", "2-ranks", cwd=folder)
     assert done.returncode == 1, done.stdout
     assert report in done.stdout
     assert "1 failed" in done.stdout
@@ -96,7 +96,7 @@ def test_a_failure_in_a_batch_is_that_of_one_test(run, mpirun, planted):
     """A test that ends the job fails; those before it have passed, those after it run in another job."""
     folder = planted("pass")
     (folder / "test_planted.py").write_text(SEVERAL)
-    done = run("python", "-m", "pytest", "-v", "-rN", cwd=folder, timeout=60)
+    done = run("python", "-m", "pytest", "-v", "-rN", cwd=folder)
     assert "3 failed, 3 passed, 1 skipped" in done.stdout, done.stdout
     found = {
         "FAILED": ("death", "hang", "failure"),
@@ -162,3 +162,21 @@ def test_a_command_that_hangs_is_ended_with_all_it_started(run):
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive(pid)
+
+
+INTERRUPTED = """
+import subprocess, sys
+HEEDS = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+
+def test_what_is_started_heeds_ctrl_c():
+    assert subprocess.check_output([sys.executable, "-c", HEEDS]) == b"True\\n"
+"""
+
+
+def test_what_tests_start_heeds_ctrl_c(run, planted):
+    """Also if this process ignores it, as in the background of a script."""
+    folder = planted("pass")
+    (folder / "test_planted.py").write_text(INTERRUPTED)
+    words = "sh", "-c", 'trap "" INT; exec "$0" -m pytest', "python"
+    done = run(*words, cwd=folder)
+    assert "1 passed" in done.stdout, jobs.show(done)

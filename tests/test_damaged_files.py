@@ -15,7 +15,7 @@ from tests.programs import DAMAGED_FILES, HOSTILE_SOURCES
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
 @pytest.mark.slow
 def test_damaged_files_are_refused_or_read_as_whole_ones(run):
-    done = run("python", DAMAGED_FILES, 150, "--seed", 7, timeout=300)
+    done = run("python", DAMAGED_FILES, 150, "--seed", 7)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "150 mutations, 0 did harm" in done.stdout
 
@@ -23,7 +23,7 @@ def test_damaged_files_are_refused_or_read_as_whole_ones(run):
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
 @pytest.mark.slow
 def test_damaged_sources_are_refused_or_imported(run):
-    done = run("python", HOSTILE_SOURCES, 150, "--seed", 7, timeout=300)
+    done = run("python", HOSTILE_SOURCES, 150, "--seed", 7)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "150 mutations, 0 did harm" in done.stdout
 

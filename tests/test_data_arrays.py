@@ -12,9 +12,10 @@ import pytest
 
 from distcnn.data.dataset import load
 from distcnn.data.importers import mat5, writer
-from distcnn.data.importers.array_names import choose, kind_of, split_of
+from distcnn.data.importers.array_choice import choose
 from distcnn.data.importers.importer import Options
 from distcnn.data.importers.sources import read_source
+from distcnn.data.names import mentioned_kind, mentioned_split
 from distcnn.errors import DataError, UserError
 from distcnn.parallel.serial import SerialComm
 from tests.helpers.idx import IMAGES as IDX_IMAGES
@@ -411,7 +412,7 @@ def test_what_cannot_be_imported_is_said(tmp_path, name):
     ],
 )
 def test_names_say_what_arrays_are(name, kind, split):
-    assert (kind_of(name), split_of(name)) == (kind, split)
+    assert (mentioned_kind(name), mentioned_split(name)) == (kind, split)
 
 
 def test_the_name_of_a_file_says_what_its_only_array_is():

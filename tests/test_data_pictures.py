@@ -14,6 +14,7 @@ from distcnn.data.importers.importer import Options
 from distcnn.data.importers.pictures import Format, Unusable, decode, inspect
 from distcnn.data.importers.sources import read_source
 from distcnn.errors import DataError
+from tests.helpers import jobs
 from tests.helpers.pictures import encoded, plain, png16, write
 
 COLOR = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
@@ -212,7 +213,7 @@ def test_a_killed_import_leaves_no_process_and_no_file(tmp_path, number):
     job = subprocess.Popen(words, stderr=subprocess.PIPE, start_new_session=True)
     children = wait_for(lambda: children_of(job.pid))
     job.send_signal(number)
-    job.communicate(timeout=60)
+    job.communicate(timeout=jobs.LIMIT)
     wait_for(lambda: not any(map(alive, children)))
     assert os.listdir(tmp_path) == ["x"]
 

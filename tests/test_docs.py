@@ -59,6 +59,7 @@ class Reader:
         here = Path(sys.executable).parent
         self.env = {"PATH": f"{here}{os.pathsep}{os.environ['PATH']}"}
         self.package = None
+        self.modules = set()  # that the page writes; "distcnn" if it changes the package
         self.names = {"__name__": "page"}
 
     def shell(self, block):
@@ -77,7 +78,7 @@ class Reader:
         module = CALLED.get(" ".join(words[:3]))
         if module and not self.package and "--version" not in words:
             return self.here(module, *words[3:])
-        return self.run(*words, cwd=self.folder, env=self.env, timeout=240)
+        return self.run(*words, cwd=self.folder, env=self.env)
 
     def text(self, block):
         """Compare a block of text with what the last block of commands has printed."""
@@ -86,12 +87,13 @@ class Reader:
     def python(self, block):
         """Run a snippet with the names of those before.
 
-        Where the page changes a copy of the package, the snippet runs in a process of its own, which uses the copy.
+        A snippet that imports what the page writes runs in a process of its own: also where the page changes a copy of
+        the package, as the process uses the copy.
         """
-        if self.package:
+        if self.modules & set(re.findall(r"^(?:import|from) (\w+)", block.text, re.MULTILINE)):
             snippet = self.folder / f"line_{block.line}.py"
             snippet.write_text(block.text)
-            done = self.run("python", snippet, cwd=self.folder, env=self.env, timeout=240)
+            done = self.run("python", snippet, cwd=self.folder, env=self.env)
             assert done.returncode == 0, f"{block}:\n{done.stdout}\n{done.stderr}"
         else:
             exec(compile(block.text, str(block), "exec"), self.names)
@@ -104,6 +106,7 @@ class Reader:
             shutil.copytree(pages.ROOT / "distcnn", self.package / "distcnn", ignore=ignored)
             self.env["PYTHONPATH"] = str(self.package)
         within = block.words.startswith("distcnn/")
+        self.modules.add(re.split(r"[/.]", block.words)[0])
         path = (self.package if within else self.folder) / block.words
         assert path.exists() == (block.mark == "appended to"), f"{block}: {block.mark} {block.words}"
         with open(path, "a") as file:
@@ -231,6 +234,7 @@ GENERAL = {
     "--optimiser",
 }
 COMMANDS = {
+    "--best",
     "--input",
     "--json",
     "--softmax",

@@ -116,7 +116,7 @@ def nobody():
 
     def run(*words, cwd=place / "work", ranks=0):
         launcher = (jobs.launcher(), "-n", ranks) if ranks else ()
-        return jobs.run(*become, *launcher, "python", *words, env=env, cwd=cwd, timeout=300)
+        return jobs.run(*become, *launcher, "python", *words, env=env, cwd=cwd)
 
     yield place, run
     shutil.rmtree(place)
@@ -130,7 +130,7 @@ def digest_of(done):
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory):
     """Return the last line of the training."""
-    return digest_of(jobs.run("python", *TRAIN, cwd=tmp_path_factory.mktemp("run"), timeout=300))
+    return digest_of(jobs.run("python", *TRAIN, cwd=tmp_path_factory.mktemp("run")))
 
 
 @pytest.mark.slow
@@ -178,7 +178,7 @@ def test_no_room_for_temporary_files(run, mounts, wanted, tmp_path, size):
     for command in (TRAIN, ("-m", "distcnn.verify", "a")):
         words = [sys.executable, *command, *(("--out", "a") if command == TRAIN else ())]
         words = within(words, "4k", tmp_path / "tmp") if size == "full" else words
-        done = run(*words, cwd=tmp_path, env={"TMPDIR": place}, timeout=600)
+        done = run(*words, cwd=tmp_path, env={"TMPDIR": place})
         assert digest_of(done) == wanted
         assert "Traceback" not in done.stderr
 
@@ -205,7 +205,7 @@ def test_shared_memory_that_is_too_small(run, mounts, large, tmp_path):
 
     def train(ranks, size, name):
         words = jobs.launcher(), "-n", ranks, sys.executable, *TRAIN, "--data", large, "--out", name
-        return run(*within(words, size), cwd=tmp_path, timeout=300)
+        return run(*within(words, size), cwd=tmp_path)
 
     done = train(2, "64m", "a")
     words = "/dev/shm has", "MiB free, but the data need 68 MiB", "--shm-size", "run one rank there"
@@ -223,7 +223,7 @@ def test_small_data_in_a_small_shared_memory(run, mounts, wanted, tmp_path):
     if not jobs.launcher():
         pytest.skip("no mpirun")
     words = jobs.launcher(), "-n", 8, sys.executable, *TRAIN, "--out", "a"
-    assert digest_of(run(*within(words, "64m"), cwd=tmp_path, timeout=600)) == wanted
+    assert digest_of(run(*within(words, "64m"), cwd=tmp_path)) == wanted
 
 
 # ---- names ----
@@ -259,7 +259,7 @@ def test_names_in_any_script(run, tmp_path, encoding):
     for name in names:
         datasets.write(tmp_path / f"{name}.h5", classes=("-x", name, f"{name}\n"))
         paths += [f"{name}.h5", f"{name} run"]
-    done = run("python", "-c", PROGRAM, *paths, cwd=tmp_path, env={"PYTHONIOENCODING": encoding}, timeout=600)
+    done = run("python", "-c", PROGRAM, *paths, cwd=tmp_path, env={"PYTHONIOENCODING": encoding})
     assert done.returncode == 0, jobs.show(done)
     assert "Traceback" not in done.stderr
     for name in names:

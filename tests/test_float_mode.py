@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from distcnn.kernels.float_mode import IEEE_MODE, ieee_mode, set_float_mode
+from distcnn.kernels.float_mode import IEEE_MODE, each_in_ieee_mode, ieee_mode, set_float_mode
 from distcnn.lanes.cpu import IS_AARCH64, IS_X86
 from tests.helpers.arrays import normal
 from tests.helpers.digests import train_here
@@ -65,6 +65,26 @@ def test_flush_to_zero_set_beforehand_changes_nothing_in_training():
         trained, twice = train_here(steps=3), np.full(64, 1e-39, np.float32) * np.float32(1.5)
     assert not twice.any(), "the mode has no effect here"
     assert trained == train_here(steps=3)
+
+
+@pytest.mark.parametrize("place", ["memory", "stream"])
+def test_rounding_set_beforehand_changes_nothing_in_training(place):
+    """Python computes initial weights, the statistics of images, the order of samples and the learning rate."""
+    argv = "--data-mode", place, "--normalize", "channel", "--schedule", "cosine"
+    with set_beforehand(UPWARD):
+        trained, upward = train_here(steps=3, argv=argv), rounded()
+    assert (upward > 1).all(), "the mode has no effect here"
+    assert trained == train_here(steps=3, argv=argv)
+
+
+def test_iterated_values_are_computed_in_ieee_mode():
+    def modes():
+        yield mode()
+        yield mode()
+
+    with set_beforehand(UPWARD):
+        found = [(each, mode()) for each in each_in_ieee_mode(modes())]
+    assert found == [(IEEE_MODE, UPWARD & ~SINCE)] * 2
 
 
 def test_rounding_set_beforehand_changes_nothing_in_kernels():

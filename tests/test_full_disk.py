@@ -253,13 +253,13 @@ def test_a_training_keeps_its_last_state_and_its_records(disk):
     """Three checkpoints of LeNet-5 have room, and are kept by default."""
     disk(size=1_640_000)
     os.rmdir("checkpoints")
-    done = jobs.run(*TRAIN, "--checkpoint-every", 10, "--max-steps", 90, timeout=120)
+    done = jobs.run(*TRAIN, "--checkpoint-every", 10, "--max-steps", 90)
     assert digest(done) == uninterrupted(90)
     assert done.stderr.count("has given way") == 1
     assert done.stderr.count("distcnn: ") == 1
     assert checkpoint.newest("a/checkpoints", pytest.fail)[1].step == 90
     assert [json.loads(line)["step"] for line in Path("a/metrics.jsonl").read_text().splitlines()][-1] == 90
-    done = jobs.run(*TRAIN, "--resume", "auto", "--max-steps", 120, timeout=120)
+    done = jobs.run(*TRAIN, "--resume", "auto", "--max-steps", 120)
     assert digest(done) == uninterrupted(120)
 
 

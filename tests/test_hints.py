@@ -8,7 +8,7 @@ import pytest
 from distcnn import launch, predict
 from distcnn.config.foreign_names import ADVICE, OTHER_VALUES, SAME
 from distcnn.config.hints import key_hint, option_hint, value_hint
-from distcnn.config.old_names import OLD_KEYS, OLD_VALUES, american
+from distcnn.config.old_names import OLD_KEYS, OLD_VALUES, REUSED_KEYS, american
 from distcnn.config.parser import parse
 from distcnn.config.settings import SCHEDULE, SETTINGS, Config, kind, needs, optimizer_settings, option
 from distcnn.config.toml import from_toml
@@ -67,8 +67,19 @@ def test_both_spellings_and_old_keys_and_values_are_read(tmp_path):
     }
 
 
+def test_patience_was_the_timeout_of_hangs():
+    """An early version wrote its seconds with a fraction, and other keys that are gone."""
+    assert from_toml("patience = 1800.0", "x.toml") == Config(hang_timeout=1800.0)
+    assert from_toml("patience = 5\nhang_timeout = 60.0", "x.toml") == Config(patience=5, hang_timeout=60.0)
+    assert from_toml("patience = 5", "x.toml") == Config(patience=5)
+    assert "'patience' are the same setting" in complaint(
+        from_toml, "hang_timeout = 1\npatience = 1.0", "x.toml"
+    )
+
+
 def test_every_old_key_is_a_setting_now():
-    assert set(OLD_KEYS.values()) <= set(SETTINGS)
+    assert set((OLD_KEYS | REUSED_KEYS).values()) <= set(SETTINGS)
+    assert set(REUSED_KEYS) <= set(SETTINGS)
     assert not set(OLD_KEYS) & set(SETTINGS)
     for name, values in OLD_VALUES.items():
         assert all(kind(name).validate(new) == new for new in values.values())
@@ -95,7 +106,6 @@ def test_a_setting_is_not_read_under_two_names():
         ("--keep", "did you mean --keep-checkpoints?"),
         ("--list", "did you mean --list-models?"),
         ("--validation", "did you mean --validation-split?"),
-        ("--patience", "--hang-timeout ends a rank that hangs; there is no early stopping yet"),
         # names of other libraries
         ("--lr", "did you mean --learning-rate?"),
         ("--lr=0.1", "did you mean --learning-rate?"),
@@ -119,7 +129,14 @@ def test_a_setting_is_not_read_under_two_names():
         ("--device", "there is none, because distcnn computes on CPUs"),
         ("--gpus", "there is none, because distcnn computes on CPUs"),
         ("--loss", "there is none, because the loss is"),
-        ("--early-stopping", "there is no early stopping yet; --validation-split keeps the best checkpoint"),
+        ("--early-stopping", "did you mean --patience?"),
+        ("--early-stopping-patience", "did you mean --patience?"),
+        ("--pretrained", "did you mean --init-from?"),
+        ("--initial-checkpoint", "did you mean --init-from?"),
+        ("--weights", "did you mean --init-from?"),
+        ("--weight", "did you mean --class-weight?"),
+        ("--class-weights", "did you mean --class-weight?"),
+        ("--freeze-layers", "did you mean --freeze?"),
         ("--activation", "there is none, because activations are layers"),
         ("--weight-init", "there is none, because every layer initializes"),
         ("--amp", "there is none, because weights are float32"),

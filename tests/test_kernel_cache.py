@@ -37,7 +37,7 @@ def compute(run, tmp_path):
     """Return a function that runs COMPUTE, with code before it; it returns (result, lines about the cache)."""
 
     def call(before="", cache=tmp_path / "cache"):
-        done = run("python", "-c", before + COMPUTE, env={"XDG_CACHE_HOME": cache}, timeout=120)
+        done = run("python", "-c", before + COMPUTE, env={"XDG_CACHE_HOME": cache})
         assert done.returncode == 0, done.stderr
         return done.stdout, [line for line in done.stderr.splitlines() if "cache" in line]
 
@@ -48,7 +48,7 @@ def compute(run, tmp_path):
 def compiled(tmp_path_factory):
     """Return what COMPUTE prints, and the cache with its kernels, which are compiled once for all tests."""
     cache = tmp_path_factory.mktemp("compiled") / "cache"
-    done = jobs.run("python", "-c", COMPUTE, env={"XDG_CACHE_HOME": cache}, timeout=120)
+    done = jobs.run("python", "-c", COMPUTE, env={"XDG_CACHE_HOME": cache})
     assert (done.returncode, done.stderr) == (0, ""), jobs.show(done)
     return done.stdout, cache
 
@@ -66,7 +66,7 @@ def trained(tmp_path_factory):
     """Train without a cache; return the folder, which has the run and the cache that was made."""
     folder = tmp_path_factory.mktemp("trained")
     words = *TRAIN, *MLP, "--max-steps", 2, "--checkpoint-every", 1
-    done = jobs.run(*words, cwd=folder, env={"XDG_CACHE_HOME": folder / "cache"}, timeout=300)
+    done = jobs.run(*words, cwd=folder, env={"XDG_CACHE_HOME": folder / "cache"})
     assert digest(done) == train_here(2, MLP)
     assert "damaged" not in done.stderr
     return folder
@@ -127,7 +127,7 @@ def test_two_kernels_of_one_function(tmp_path, capsys):
 @pytest.mark.slow
 def test_training_with_damaged_caches(run):
     """In short; `python -m tests.programs.damaged_kernels` tries two thousand."""
-    done = run("python", DAMAGED_KERNELS, 30, "--seed", 7, timeout=300)
+    done = run("python", DAMAGED_KERNELS, 30, "--seed", 7)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "30 caches of 13 files, 0 did harm" in done.stdout
 
@@ -187,10 +187,7 @@ def test_verify_trusts_no_cache(run, mpirun, trained, tmp_path, ranks):
     for path in files(tmp_path, "*.nb?"):
         path.write_bytes(b"")
     line = "python", "-m", "distcnn.verify", "run"
-    if ranks:
-        done = mpirun(ranks, *line, cwd=tmp_path, env=env, timeout=300)
-    else:
-        done = run(*line, cwd=tmp_path, env=env, timeout=300)
+    done = mpirun(ranks, *line, cwd=tmp_path, env=env) if ranks else run(*line, cwd=tmp_path, env=env)
     assert digest(done) == train_here(2, MLP)
     assert "verified: " in done.stdout
     assert "cache" not in done.stderr
@@ -205,7 +202,7 @@ def test_one_rank_warns_of_a_damaged_file(mpirun, trained, tmp_path):
     env = {"XDG_CACHE_HOME": tmp_path / "cache"}
     (path,) = files(tmp_path, "loss.softmax_cross_entropy-*.nbc")
     path.write_bytes(b"")
-    done = mpirun(3, *TRAIN, *MLP, "--max-steps", 1, cwd=tmp_path, env=env, timeout=300)
+    done = mpirun(3, *TRAIN, *MLP, "--max-steps", 1, cwd=tmp_path, env=env)
     assert digest(done) == train_here(1, MLP)
     assert done.stderr.count("damaged") == 1
     assert all(path.stat().st_size for path in files(tmp_path, "*.nbc"))
@@ -291,6 +288,50 @@ wrong.compiled
     assert done.returncode == 1
     assert "undefined" in done.stderr
     assert "distcnn: warning" not in done.stderr
+
+
+# ---- the key ----
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Copy distcnn elsewhere; return the folder that holds the copy."""
+    leave_out = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(kernel_cache.PACKAGE, tmp_path / "elsewhere/distcnn", ignore=leave_out)
+    return tmp_path / "elsewhere"
+
+
+def test_a_copy_of_distcnn_uses_the_same_files(run, sound, copied, tmp_path):
+    saved = files(tmp_path / "cache", "*.nb?")
+    before = [path.stat().st_mtime_ns for path in saved]
+    env = {"XDG_CACHE_HOME": tmp_path / "cache", "PYTHONPATH": copied}
+    code = f"import distcnn\nassert distcnn.__file__.startswith({str(copied)!r})\n{COMPUTE}"
+    done = run("python", "-c", code, env=env, cwd=copied)
+    assert (done.stdout, done.stderr) == (sound[0], ""), jobs.show(done)
+    assert files(tmp_path / "cache", "*.nb?") == saved
+    assert [path.stat().st_mtime_ns for path in saved] == before
+
+
+@pytest.mark.parametrize("name", ["kernels/matmul.py", "lanes/sums.py", "numerics/random.py"])
+def test_a_copy_with_another_source_has_a_key_of_its_own(copied, monkeypatch, name):
+    """Also if the same text stands in a file of another name."""
+
+    def key():
+        kernel_cache.sources.cache_clear()
+        return kernel_cache._own_key.__wrapped__()
+
+    monkeypatch.setattr(kernel_cache, "PACKAGE", copied / "distcnn")
+    path = copied / "distcnn" / name
+    try:
+        keys = [key()]
+        path.write_text(path.read_text() + "\n")
+        keys.append(key())
+        path.rename(path.with_name(f"z{path.name}"))
+        keys.append(key())
+    finally:
+        monkeypatch.undo()
+        assert key() == kernel_cache._own_key() == keys[0]
+    assert len(set(keys)) == len(keys)
 
 
 # ---- kernels of a user's own file ----

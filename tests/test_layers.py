@@ -46,14 +46,14 @@ POOLS = [  # kernel_size, stride, padding, ceil_mode, input shape
 
 
 CASES = [  # layer, input shape, samples
-    *((Conv2D(*case[:4]), *case[4:]) for case in CONVOLUTIONS),
+    *((Conv2D(o, k, stride=s, padding=p), *case) for o, k, s, p, *case in CONVOLUTIONS),
     (Conv2D(3, (2, 5), (2, 1), (0, 2)), (2, 7, 9), 3),
     (Conv2D(4, (3, 1), (1, 3), (1, 0)), (3, 6, 10), 17),
     (Conv2D(3, 3, padding=(1, 0)), (2, 6, 7), 2),
     (Conv2D(5, 3, 1, 2, 2), (2, 7, 9), 3),
     (Conv2D(3, 3, 2, 3, 2), (2, 9, 8), 2),  # taps two apart at every second place: half of x is never seen
     (Conv2D(2, (2, 3), (4, 6), (3, 5), (6, 4)), (1, 11, 14), 4),
-    (Conv2D(2, 3, 3, 1, 2), (2, 10, 11), 2),
+    (Conv2D(2, 3, stride=3, padding=1, dilation=2), (2, 10, 11), 2),
     (Conv2D(6, 3, 1, 1, groups=2), (4, 7, 9), 3),
     (Conv2D(6, (3, 2), (2, 1), (1, 0), 2, 3), (9, 8, 7), 18),
     (Conv2D(8, 1, groups=4), (4, 3, 5), 2),

@@ -139,3 +139,43 @@ def test_mpi_itself_names_its_files_as_expected(mpirun, run):
     from distcnn.system.mpirun import OF_MPI
 
     assert [name for name in found if not name.startswith(OF_MPI)] == []
+
+
+@pytest.fixture
+def killed(tmp_path, monkeypatch):
+    """A job of Open MPI's, whose mpirun was killed, and the folder that mpirun has left."""
+    if not jobs.tolerant():
+        pytest.skip("Open MPI's mpirun has a folder")
+    monkeypatch.setenv("PRTE_MCA_prte_tmpdir_base", str(tmp_path))
+    job = Job(
+        1, [sys.executable, "-c", "import time; print(flush=True); time.sleep(1000)"], tmp_path / "status"
+    )
+    folder = tmp_path / f"ompi.{job.process.pid}"
+    try:
+        jobs.wait_until(folder.is_dir, lambda: job.ended)
+        job.look()
+        job.process.kill()
+        job.process.wait()
+        yield job, folder
+    finally:
+        job.end()
+
+
+@pytest.mark.mpirun
+def test_the_folder_of_an_mpirun_that_was_killed_is_removed(killed):
+    """If it stays, Open MPI's mpirun fails where it gets the same process number."""
+    job, folder = killed
+    assert folder.is_dir()
+    (folder.parent / "ompi.1").mkdir()
+    job.end()
+    assert not folder.exists()
+    assert (folder.parent / "ompi.1").is_dir()
+
+
+@pytest.mark.mpirun
+def test_a_folder_that_another_mpirun_has_made_stays(killed):
+    job, folder = killed
+    folder.rename(folder.with_name("before"))
+    folder.mkdir()
+    job.end()
+    assert folder.is_dir()

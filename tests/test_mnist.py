@@ -36,7 +36,7 @@ def test_one_epoch_reaches_97_percent(mpirun, run, mnist, tmp_path):
     """Ten epochs, with two of warm-up, reach 99.20 %."""
     schedule = "--epochs", 1, "--warmup-epochs", 0.2
     command = "python", "-m", "distcnn.train", "--data", mnist, *schedule, "--out", "run"
-    done = mpirun(2, *command, cwd=tmp_path, timeout=120)
+    done = mpirun(2, *command, cwd=tmp_path)
     assert digest(done)
     accuracy = float(done.stdout.split("test accuracy")[1].split("%")[0])
     assert accuracy >= 97

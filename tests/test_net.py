@@ -1,5 +1,7 @@
 """Whole nets: gradients against PyTorch, views, NaN, the range of exact sums, and mistakes at the prompt."""
 
+import copy
+import pickle
 from functools import cached_property
 
 import numpy as np
@@ -253,3 +255,20 @@ def test_gradients_go_back_as_far_as_there_are_parameters():
     assert dx.any()
     for key, gradient in gradients.items():
         assert np.allclose(net.gradients[key], gradient, atol=1e-6), key
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_a_net_can_be_copied_and_pickled(copied):
+    net = Net(OTHERS, (2, 8, 8), seed=3)
+    net.normalize(np.array([1.0, 2.0]), np.array([2.0, 3.0]))
+    net.weights[:] += 0.1
+    net.classes = ("a", "b", "c")
+    images = np.random.default_rng(0).random((5, 2, 8, 8), np.float32)
+    outputs = net.predict(images)
+    again = copied(net)
+    assert again.digest == net.digest
+    assert again.classes == net.classes
+    assert np.array_equal(again.predict(images), outputs)
+    again.parameters["0.weight"][...] = 0
+    assert not np.array_equal(again.predict(images), outputs)
+    assert np.array_equal(net.predict(images), outputs)

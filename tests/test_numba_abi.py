@@ -93,7 +93,7 @@ CompileResult.entry_point = property(entry_point)
 def test_another_numba_gives_the_same_bits(run, change, tmp_path):
     """The command is that of a plain run; one line on stderr warns of the change."""
     code = f"{CHANGES[change]}\nimport runpy; runpy.run_module('distcnn.train', run_name='__main__')"
-    done = run("python", "-c", code, "--max-steps", STEPS, "--progress", "none", cwd=tmp_path, timeout=300)
+    done = run("python", "-c", code, "--max-steps", STEPS, "--progress", "none", cwd=tmp_path)
     assert digest(done) == GOLDEN[NUMERICS]
     warnings = [line for line in done.stderr.splitlines() if "does not know this release of Numba" in line]
     assert len(warnings) == 1, done.stderr

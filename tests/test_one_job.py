@@ -46,7 +46,7 @@ def started(*words):
         job.end()
 
 
-def wait_until(condition, job, seconds=120):
+def wait_until(condition, job, seconds=jobs.LIMIT):
     end = time.monotonic() + seconds
     while not condition():
         assert not job.wait(0.05), jobs.show(job.result())
@@ -120,7 +120,7 @@ def test_the_second_job_is_refused_in_one_line_and_has_changed_nothing():
         assert contents() == before
         os.kill(pid, signal.SIGCONT)
         os.kill(pid, signal.SIGTERM)  # the remedy
-        assert job.wait(60)
+        assert job.wait(jobs.LIMIT)
         assert job.result().returncode == 75
     assert not LOCK.exists()
     assert jobs.run(*SECOND["resumed"], "--epochs", 1000, "--max-steps", 1).returncode == 0
@@ -135,7 +135,7 @@ def test_after_a_kill_the_next_job_goes_on_at_once():
     with started(*TRAIN, *LONG) as job:
         for pid in jobs.members(job.name):
             os.kill(pid, signal.SIGKILL)
-        job.wait(60)
+        job.wait(jobs.LIMIT)
     assert LOCK.exists()
     steps = checkpoint.newest("a/checkpoints", pytest.fail)[1].step + 10
     done = jobs.run(*TRAIN, "--out", "a", "--resume", "auto", "--epochs", 1000, "--max-steps", steps)
@@ -157,7 +157,7 @@ def test_a_job_on_another_host_is_known_by_its_heartbeat():
         pytest.skip("takes root and unshare, to give a process another host name")
     elsewhere = "unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec "$@"', "sh"
     with started(*elsewhere, sys.executable, *TRAIN[1:], *LONG) as job:
-        done = jobs.run(*TRAIN, "--out", "a", "--resume", "auto", timeout=120)
+        done = jobs.run(*TRAIN, "--out", "a", "--resume", "auto")
         assert done.returncode == 2, jobs.show(done)
         waits, refused = done.stderr.splitlines()
         assert "on elsewhere since" in waits
@@ -165,7 +165,7 @@ def test_a_job_on_another_host_is_known_by_its_heartbeat():
         assert refused.startswith("distcnn: error: a: in use by process ")
         for pid in jobs.members(job.name):
             os.kill(pid, signal.SIGKILL)
-        job.wait(60)
+        job.wait(jobs.LIMIT)
     steps = checkpoint.newest("a/checkpoints", pytest.fail)[1].step + 10
     words = *TRAIN[3:], "--out", "a", "--resume", "auto", "--epochs", 1000, "--max-steps", steps
     done = jobs.run("python", *IMPATIENT, *words)
@@ -199,7 +199,7 @@ def test_the_lock_is_released_after_ctrl_c(request, kind):
         for pid in trainers(job):
             if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
                 os.kill(pid, signal.SIGINT)
-        assert job.wait(60)
+        assert job.wait(jobs.LIMIT)
     assert not LOCK.exists()
 
 
@@ -220,7 +220,7 @@ def refused_until_the_end(job, meanwhile):
                 attempts += 1
             else:  # free: then the job has released it, and writes no more
                 before = contents()
-                job.wait(60)
+                job.wait(jobs.LIMIT)
                 assert contents() == before
                 return attempts
         if todo and todo[0](attempts):
@@ -241,7 +241,7 @@ def test_a_launcher_keeps_the_lock_while_jobs_die(mpirun):
 
     with started(*words) as job:
         assert refused_until_the_end(job, [kill_ranks]) > 10
-        assert job.wait(60)
+        assert job.wait(jobs.LIMIT)
         done = job.result()
     assert "restart 1 of 100" in done.stderr
     assert digest(done) == wanted(250)
@@ -255,7 +255,7 @@ def test_with_ulfm_the_lock_outlives_rank_0():
     words = "python", FAULTS, faults, *LONG, "--max-steps", 60, "--progress", "none"
     with started(jobs.launcher(), "--with-ft", "ulfm", "-n", 3, *words) as job:
         assert refused_until_the_end(job, []) > 10
-        assert job.wait(60)
+        assert job.wait(jobs.LIMIT)
         done = job.result()
     assert digest(done) == wanted(60)
     assert done.stderr.count(" died ") == 2
@@ -265,7 +265,7 @@ def test_with_ulfm_the_lock_outlives_rank_0():
 def test_a_new_folder_of_two_jobs_is_that_of_one():
     both = [jobs.Job(*TRAIN, "--out", "a", "--resume", "auto") for _ in range(2)]
     try:
-        assert all(job.wait(120) for job in both)
+        assert all(job.wait(jobs.LIMIT) for job in both)
         done = sorted((job.result() for job in both), key=lambda each: each.returncode)
     finally:
         for job in both:
@@ -295,7 +295,7 @@ def test_a_job_that_has_lost_the_lock_stops_without_writing(request, ranks):
         before = contents()
         for pid in trainers(job):
             os.kill(pid, signal.SIGCONT)
-        assert job.wait(60)
+        assert job.wait(jobs.LIMIT)
         done = job.result()
     assert done.returncode == 2, jobs.show(done)
     (line,) = [line for line in done.stderr.splitlines() if "error" in line]

@@ -206,7 +206,7 @@ def test_code_for_avx2(run):
     script = "import json; from distcnn.parallel.serial import SerialComm; from tests.helpers import recipes as r; "
     script += "trained = [r.train(each, SerialComm(), steps=4) for each in r.RECIPES.values()]; "
     script += "print(json.dumps([each.digest for each in trained]))"
-    done = run("python", "-c", script, env=AVX2, timeout=120)
+    done = run("python", "-c", script, env=AVX2)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [train(each, SerialComm(), steps=4).digest for each in RECIPES.values()]
 

@@ -41,7 +41,7 @@ OPTIONS = ("--epochs", "2", "--batch-size", "32", "--warmup-epochs", "0", "--che
 @pytest.mark.slow
 def test_what_was_found_out_stands_in_the_run_and_is_used_again(files, tmp_path, run):
     def command(verb, *words, code=0):
-        done = run("python", "-m", f"distcnn.{verb}", *words, cwd=tmp_path, timeout=240)
+        done = run("python", "-m", f"distcnn.{verb}", *words, cwd=tmp_path)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -93,8 +93,8 @@ def test_ranks_agree_on_other_layouts(files, tmp_path, run, mpirun):
     train = files / "train.h5"
     words = ["-m", "distcnn.train", "--layout", "NHWC", "--images", f"{train}:/bands", *OPTIONS]
     words += ["--labels", f"{train}:/kind", "--validation-split", "0.25", "--test-split", "0.25"]
-    alone = run("python", *words, "--out", "a", "--max-steps", 2, cwd=tmp_path, timeout=240)
-    together = mpirun(2, "python", *words, "--out", "b", "--max-steps", 2, cwd=tmp_path, timeout=240)
+    alone = run("python", *words, "--out", "a", "--max-steps", 2, cwd=tmp_path)
+    together = mpirun(2, "python", *words, "--out", "b", "--max-steps", 2, cwd=tmp_path)
     assert alone.returncode == together.returncode == 0, alone.stderr + together.stderr
     assert alone.stdout.split()[-1] == together.stdout.split()[-1]
     assert "validation accuracy" in alone.stdout + alone.stderr

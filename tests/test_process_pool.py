@@ -2,11 +2,12 @@
 
 import os
 import signal
+import time
 
 import pytest
 
 from distcnn.system import process_pool
-from distcnn.system.process_pool import Crashed, in_processes
+from distcnn.system.process_pool import Crashed, in_order, in_processes
 
 
 def act(word):
@@ -64,3 +65,28 @@ def test_a_limit_of_the_users_own_stays(run):
     )
     done = run("python", "-c", code)
     assert done.stdout == "1\n", done.stderr
+
+
+def slow_at_first(k):
+    """Let others go on before the first result is there."""
+    time.sleep(0.3 * (k == 0))
+    return 2 * k
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_results_come_in_the_order_of_the_items_and_few_wait(count):
+    asked, found = [], []
+
+    def items():
+        for k in range(30):
+            asked.append(k)
+            yield k
+
+    for result in in_order(slow_at_first, items(), count):
+        found.append(result)
+        assert len(asked) - len(found) <= process_pool.AHEAD * count + 1
+    assert found == [2 * k for k in range(30)]
+
+
+def test_a_crash_has_its_place_in_the_order():
+    assert [*in_order(act, ["1", "crash", "2"], 2)] == ["did 1", Crashed("SIGSEGV"), "did 2"]

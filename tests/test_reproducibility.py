@@ -44,7 +44,7 @@ def test_code_for_avx2(run, tmp_path):
     """The same on a processor without AVX-512: Haswell was the first with AVX2 and FMA."""
     question = "from distcnn.lanes.cpu import vector_registers; print(vector_registers())"
     assert run("python", "-c", question, env=AVX2).stdout == "8\n"
-    done = run(*TRAIN, "--max-steps", STEPS, cwd=tmp_path, env=AVX2, timeout=120)
+    done = run(*TRAIN, "--max-steps", STEPS, cwd=tmp_path, env=AVX2)
     assert digest(done) == GOLDEN[NUMERICS]
 
 
@@ -103,7 +103,7 @@ def test_other_settings_give_other_weights(argv):
 @pytest.mark.once
 def test_kernels_are_compiled_once_for_eight_ranks(mpirun, tmp_path):
     env = {"XDG_CACHE_HOME": tmp_path / "cache", "NUMBA_DEBUG_CACHE": 1}
-    done = mpirun(8, *TRAIN, "--max-steps", 2, cwd=tmp_path, env=env, timeout=120)
+    done = mpirun(8, *TRAIN, "--max-steps", 2, cwd=tmp_path, env=env)
     digest(done)
     assert "damaged" not in done.stderr
     saved = [line for line in done.stdout.splitlines() if "data saved" in line]
@@ -124,7 +124,7 @@ def test_jobs_that_start_at_once_share_an_empty_cache(run, tmp_path):
     def job(k):
         out = tmp_path / str(k)
         out.mkdir()
-        return digest(run(*TRAIN, *MLP, "--max-steps", 3, cwd=out, env=env, timeout=180))
+        return digest(run(*TRAIN, *MLP, "--max-steps", 3, cwd=out, env=env))
 
     env = {"XDG_CACHE_HOME": tmp_path / "cache"}
     with ThreadPoolExecutor() as pool:
@@ -137,5 +137,5 @@ def test_jobs_that_start_at_once_share_an_empty_cache(run, tmp_path):
 @pytest.mark.slow
 def test_without_any_folder_for_the_cache(run, tmp_path):
     env = {"XDG_CACHE_HOME": "/proc/none", "TMPDIR": "/proc/none", "HOME": "/proc/none"}
-    done = run(*TRAIN, *MLP, "--max-steps", 1, cwd=tmp_path, env=env, timeout=120)
+    done = run(*TRAIN, *MLP, "--max-steps", 1, cwd=tmp_path, env=env)
     assert digest(done) == train_here(1, MLP)

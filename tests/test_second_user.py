@@ -171,7 +171,7 @@ def compute(place):
     )
     command = [sys.executable, "-c", COMPUTE]
     done = subprocess.run(
-        command, env=env, group=GROUP, umask=0o002, capture_output=True, text=True, timeout=200
+        command, env=env, group=GROUP, umask=0o002, capture_output=True, text=True, timeout=jobs.LIMIT
     )
     assert done.returncode == 0, done.stderr
     return done

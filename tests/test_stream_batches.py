@@ -250,7 +250,7 @@ def test_chunks_that_are_too_large(tmp_path, monkeypatch):
 
     remedy = refusal(made("a.h5", chunks=(50, *SHAPE)), 16)
     wanted = "store the images in chunks of at most 8, with chunks=(8, ...) of h5py's create_dataset"
-    assert remedy == wanted
+    assert remedy == f"{wanted}, or with python -m distcnn.data pack {tmp_path / 'a.h5'} OUT.h5"
     batches(made("b.h5", chunks=(8, *SHAPE)), 16)
     monkeypatch.setattr(limits, "LIMIT", 2 * LEAST * 63)
     assert refusal(made("c.h5"), 16) == "use --data-mode memory, or smaller images"

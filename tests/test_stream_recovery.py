@@ -32,7 +32,7 @@ def test_a_death_costs_no_bit(tmp_path, monkeypatch, deaths):
     faults = f"small_units@prepare,{deaths}"
     words = "python", FAULTS, faults, "--out", "run", "--progress", "none", "--max-steps", STEPS
     options = "--data", path, "--data-mode", "stream", "--model", "convolutional", *OPTIONS
-    done = jobs.survivable(4, *words, *options, cwd=tmp_path, timeout=90)
+    done = jobs.survivable(4, *words, *options, cwd=tmp_path)
     small_units(monkeypatch)
     assert digest(done) == train(trainer(SerialComm(), "--data", path, *OPTIONS), STEPS).digest
     assert "died" in done.stderr

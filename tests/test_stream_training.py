@@ -85,7 +85,7 @@ def test_all_commands(run, mpirun, tmp_path):
     wanted = digest(run(*words, "--out", "whole", cwd=tmp_path))
     digest(mpirun(2, *words, *HERE, "--max-steps", 60, cwd=tmp_path))
     assert digest(run(*COMMAND, *HERE, "--data-mode", "auto", "--resume", "auto", cwd=tmp_path)) == wanted
-    verified = mpirun(2, "python", "-m", "distcnn.verify", "run", cwd=tmp_path, timeout=120)
+    verified = mpirun(2, "python", "-m", "distcnn.verify", "run", cwd=tmp_path)
     assert digest(verified) == wanted
     record = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[-1])
     for split in ("validation", "test"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import distcnn
+from distcnn.kernels import kernel_cache
 
 pytestmark = pytest.mark.check
 
@@ -61,7 +62,7 @@ def test_folders_import_each_other_in_one_direction():
             if folder(module) != folder(imported):
                 graph.setdefault(folder(module), set()).add(folder(imported))
     assert cycle(graph) is None
-    assert graph["train"] >= {"training", "resilience", "run"}  # the graph is not empty by mistake
+    assert graph["job"] >= {"training", "resilience", "run"}  # the graph is not empty by mistake
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -105,6 +106,14 @@ def test_what_must_not_know_what(who, never):
                 assert folder(imported) not in never, f"{module} imports {imported}"
 
 
+def test_the_kernel_cache_knows_all_sources_that_kernels_use():
+    """A kernel's constants and functions come from folders whose files are in the cache's key."""
+    for module in MODULES:
+        if folder(module) in kernel_cache.FOLDERS:
+            for imported in imports(module):
+                assert folder(imported) in {*kernel_cache.FOLDERS, "system", "errors"}, module
+
+
 def test_only_the_world_names_comm_world():
     assert [m for m, path in MODULES.items() if "MPI.COMM_WORLD" in path.read_text()] == ["parallel.world"]
 
@@ -112,10 +121,10 @@ def test_only_the_world_names_comm_world():
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import distcnn", {"numpy", "numba", "mpi4py.MPI"}),
+        ("import distcnn", {"numpy", "numba", "mpi4py.MPI", "sklearn"}),
         ("import distcnn.__main__, distcnn.config.parser", {"numpy", "numba", "mpi4py", "h5py"}),
         ("from distcnn import Net, layers", {"mpi4py.MPI", "h5py", "matplotlib"}),
-        ("import distcnn.train", {"mpi4py.MPI", "matplotlib", "tqdm", "tomli_w", "torch"}),
+        ("import distcnn.train", {"mpi4py.MPI", "matplotlib", "tqdm", "tomli_w", "torch", "sklearn"}),
     ],
 )
 def test_imports_are_cheap(run, statement, absent):

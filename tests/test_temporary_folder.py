@@ -77,6 +77,6 @@ def test_the_next_verify_removes_what_a_killed_one_has_left(base, monkeypatch):
     finally:
         job.end()
     assert os.listdir("tmp") != []
-    done = jobs.run(*words, env=environment, timeout=120)
+    done = jobs.run(*words, env=environment)
     assert done.returncode == 0, jobs.show(done)
     assert os.listdir("tmp") == []

@@ -1,8 +1,10 @@
 """On a terminal every line stays, whole and in order, and nothing of the bar, also in tmux and in GNU screen."""
 
+import os
 import shutil
 import subprocess
 import termios
+import time
 import uuid
 
 import pytest
@@ -158,6 +160,10 @@ def test_inside_tmux(mpirun, tmp_path):
         finished(*server, "resize-window", "-x", 40, "-y", 8)
         (tmp_path / "20").touch()
         finished(*server, "wait-for", "ended")
+        count = sum(len(spoken(rank)) for rank in range(3))
+        jobs.wait_until(
+            lambda: len(finished(*capture).rstrip().splitlines()) >= count
+        )  # it may show more later
         shown = finished(*capture).rstrip().splitlines()
     finally:
         finished(*server, "kill-server")
@@ -169,7 +175,12 @@ def test_inside_screen(mpirun, tmp_path):
     shown, folder = tmp_path / "shown", tmp_path / "sockets"
     folder.mkdir(mode=0o700)
     (tmp_path / "rc").write_text("defscrollback 1000\n")
-    (tmp_path / "script").write_text(f"{typed(3)}\n{screen} -X hardcopy -h {shown}\n")
+    count = sum(len(spoken(rank)) for rank in range(3))
+    copied = (
+        f"{screen} -X hardcopy -h {shown}; [ -e {shown} ] && [ $(grep -c . {shown}) -ge {count} ] && break"
+    )
+    # screen obeys later, perhaps after the end of the script, or before it has shown everything:
+    (tmp_path / "script").write_text(f"{typed(3)}\nfor k in {{1..999}}; do {copied}; sleep 0.05; done\n")
     words = screen, "-D", "-m", "-c", tmp_path / "rc", "bash", tmp_path / "script"
     done = jobs.run(*words, env={"SCREENDIR": folder, "TERM": "xterm"})
     assert done.returncode == 0, jobs.show(done)
@@ -210,6 +221,57 @@ open("done", "w").close()
         terminal.run("python", "-c", program, cwd=tmp_path)
         assert (tmp_path / "done").exists()
         termios.tcflow(terminal.slave, termios.TCOON)
+
+
+SAYS = """
+import os, sys
+from distcnn.system import terminal
+name, count, length, patience = sys.argv[1], *map(int, sys.argv[2:])
+terminal.PATIENCE = patience
+for k in range(count):
+    found = terminal.open_terminal(1)
+    rest = terminal.write_whole(found, f"{name} {k} {'x' * length}\\n".encode())
+    os.close(found)
+    with open(name, "a") as file:
+        print(len(rest), file=file)
+"""
+
+
+def test_lines_of_several_processes_stay_whole_on_a_slow_terminal(tmp_path):
+    """More than the terminal holds, which is read only when that is written: nothing goes another way."""
+    count, length = 30, 2000
+    with Terminal(24, 2100) as terminal:
+        words = [f"'{jobs.sys.executable}' -c \"$0\" {name} {count} {length} {jobs.LIMIT} &" for name in "ab"]
+        assert terminal.run(*SHELL, " ".join([*words, "wait"]), SAYS, cwd=tmp_path) == 0
+    for name in "ab":
+        assert (tmp_path / name).read_text().split() == ["0"] * count
+        wanted = [f"{name} {k} {'x' * length}" for k in range(count)]
+        assert [line for line in terminal.screen.text() if line.startswith(name)] == wanted
+    assert len(terminal.screen.text()) == 2 * count
+
+
+def test_a_stopped_terminal_delays_one_line(tmp_path, monkeypatch):
+    from distcnn.system import terminal as module
+
+    waits = []
+    with Terminal() as terminal:
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr(module, "_shown_by", lambda number: os.ttyname(terminal.slave))
+        monkeypatch.setattr(
+            module, "_is_writable", lambda found, end: waits.append(end - time.monotonic()) or False
+        )
+        termios.tcflow(terminal.slave, termios.TCOOFF)
+        for line in (b"one", b"two", b"three"):
+            found = module.open_terminal(1)
+            assert module.write_whole(found, line) == line
+            os.close(found)
+        assert [wait > 0 for wait in waits] == [True, False, False]
+        termios.tcflow(terminal.slave, termios.TCOON)
+        for _ in range(2):
+            found = module.open_terminal(1)
+            assert module.write_whole(found, b"four") == b""
+            os.close(found)
+        assert not module._STOPPED
 
 
 def test_a_closed_terminal_does_not_end_training(tmp_path):

@@ -152,7 +152,7 @@ def test_mistakes_are_reported_in_one_line_and_nothing_is_written(called, option
 
 @pytest.mark.parametrize("ranks", [0, 3])
 def test_a_process_that_reports_a_mistake_ends_likewise(train, ranks):
-    check_refused(train(ranks, *MISTAKES["no batch"][0], timeout=30), MISTAKES["no batch"][1])
+    check_refused(train(ranks, *MISTAKES["no batch"][0]), MISTAKES["no batch"][1])
 
 
 def check_refused(done, words, before=()):
@@ -255,20 +255,20 @@ def test_divergence_stops_all_ranks_at_the_same_step(faulty, comm, fault, layer)
 
 
 def test_an_exception_on_one_rank_ends_the_job_and_names_the_rank(mpirun):
-    done = mpirun(3, "python", FAULTS, "exception", "--out", "a", timeout=30)
+    done = mpirun(3, "python", FAULTS, "exception", "--out", "a")
     assert done.returncode not in (0, 2, 3, 75)
     assert "RuntimeError: planted" in done.stderr
     assert "rank 1 of 3" in done.stderr
 
 
 def test_a_killed_rank_ends_the_job(mpirun):
-    done = mpirun(3, "python", FAULTS, "death", "--out", "a", timeout=30)
+    done = mpirun(3, "python", FAULTS, "death", "--out", "a")
     assert done.returncode != 0
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
 def test_asked_to_stop_on_one_rank_all_save_and_go_on_later(train, mpirun, ranks):
-    done = mpirun(ranks, "python", FAULTS, "stop", "--max-steps", 20, "--out", "a", timeout=30)
+    done = mpirun(ranks, "python", FAULTS, "stop", "--max-steps", 20, "--out", "a")
     assert_stopped(done)
     again = train(2, "--max-steps", 20, "--resume", "auto", "--out", "a")
     assert digest(again) == uninterrupted(20)
@@ -305,7 +305,7 @@ def test_ctrl_c_saves_and_ends():
     with subprocess.Popen(command, env=jobs.clean_environment({}), **output) as process:
         wait_for(Path("a/metrics.jsonl"), process)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=20)
+        stdout, stderr = process.communicate(timeout=jobs.LIMIT)
     assert process.returncode == 75, stderr
     assert stdout.splitlines()[-1].startswith("weights_sha256")
     assert "Traceback" not in stderr

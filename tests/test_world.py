@@ -79,13 +79,13 @@ def test_ending_of_one_process(run, program, name):
 
 @pytest.mark.parametrize("name", TOGETHER)
 def test_ending_of_ranks_together(mpirun, program, name):
-    check(mpirun(2, *program(TOGETHER[name].body), timeout=20), TOGETHER[name])
+    check(mpirun(2, *program(TOGETHER[name].body)), TOGETHER[name])
 
 
 @pytest.mark.parametrize("name", ON_ONE)
 def test_ending_of_ranks_when_one_fails(mpirun, program, name):
     ending = ON_ONE[name]._replace(unsaid=ON_ONE[name].unsaid.replace("distcnn: ", "Traceback"))
-    check(mpirun(2, *program(ending.body), timeout=20), ending)
+    check(mpirun(2, *program(ending.body)), ending)
 
 
 @pytest.mark.parametrize("value", ["abc", "", "0", "-1", "1.5", "9" * 30])

@@ -23,6 +23,13 @@ OTHER_NAMES = {
     "power": "lr-power poly-power",
     "clip-norm": "clip-grad clip-grad-norm grad-clip gradient-clip-val max-grad-norm clipnorm global-clipnorm clip",
     "label-smoothing": "smoothing label-smooth",
+    "class-weight": "class-weights weight-classes loss-weight loss-weights pos-weight weight scale-pos-weight balanced",
+    "init-from": "pretrained finetune fine-tune finetune-from weights pretrained-weights pretrained-model init-weights "
+    "load-weights load-from initial-checkpoint init-checkpoint init-from-checkpoint transfer-from warm-start",
+    "freeze": "freeze-layers frozen frozen-layers freeze-backbone freeze-until freeze-at freeze-encoder trainable "
+    "linear-probe",
+    "patience": "early-stopping early-stop early-stopping-patience early-stopping-rounds patience-epochs earlystopping "
+    "stop-early es-patience n-iter-no-change",
     "ema-decay": "average ema model-ema model-ema-decay ema-momentum use-ema",
     "model": "arch a net network architecture model-name",
     "epochs": "max-epochs num-epochs n-epochs nb-epochs num-train-epochs train-epochs",
@@ -37,7 +44,7 @@ OTHER_NAMES = {
     "normalize": "normalization standardize",
     "norm-group": "bn-group norm-groups",
     "reduction": "allreduce reduce-op",
-    "resume": "ckpt ckpt-path load load-checkpoint resume-from resume-from-checkpoint restore initial-checkpoint",
+    "resume": "ckpt ckpt-path load load-checkpoint resume-from resume-from-checkpoint restore",
     "checkpoint-every": "save-every save-freq save-steps save-interval checkpoint-interval every-n-train-steps",
     "keep-checkpoints": "keep checkpoint-hist save-top-k save-total-limit max-to-keep",
     "replica-check-every": "compare-every",
@@ -57,7 +64,6 @@ _DEVICE = "there is none, because distcnn computes on CPUs; mpirun -n N starts N
 _RANKS = "there is none, because mpirun -n N starts N ranks"
 _FLOAT = "there is none, because weights are float32 and gradients are added exactly"
 _LOSS = "there is none, because the loss is that of the task: --task classify, multilabel or regress"
-_STOPPING = "there is no early stopping yet; --validation-split keeps the best checkpoint too"
 _DATA = "there is none, because the data determine it"
 _HDF5 = "--test-images and --validation-images name arrays, --data all files of the dataset"
 _INIT = "there is none, because every layer initializes its own weights, from --seed"
@@ -67,13 +73,11 @@ _MPI = "there is none, because ranks find each other through MPI"
 
 # Advice on names for which distcnn has another option or none; commands give it only if they have the options in it.
 ADVICE = {
-    "patience": "--hang-timeout ends a rank that hangs; there is no early stopping yet",
     "timeout": "--hang-timeout ends a rank that hangs, --max-time ends the run",
     "min-lr": "--final-lr-fraction is the last learning rate, as a fraction of --learning-rate",
     "betas": "Adam's are --momentum and --beta2",
     "nesterov": "--optimizer nesterov is Nesterov's momentum",
     "adam": "--optimizer adamw is Adam with decoupled weight decay",
-    "early-stopping": _STOPPING,
     "workers": _READERS,
     "device": _DEVICE,
     "ranks": _RANKS,
@@ -89,7 +93,6 @@ ADVICE = {
     "backend": _MPI,
     "gradient-accumulation": "there is none, because a batch is computed in blocks of 16 samples, whatever its size",
     "log-interval": _LOG,
-    "pretrained": "there are no pretrained weights; --resume FILE begins with a checkpoint",
     "activation": "there is none, because activations are layers of the model",
     "dropout": "there is none, because dropout is a layer of the model",
     "sync-bn": "--norm-group global takes the statistics of batch norms over the whole batch",
@@ -102,7 +105,6 @@ SYNONYMS = {
     "min-lr": "eta-min lr-min lr-end end-lr final-lr",
     "betas": "opt-betas adam-betas",
     "adam": "adamw use-adam",
-    "early-stopping": "early-stop early-stopping-patience patience-epochs earlystopping stop-early",
     "workers": "num-workers n-workers j nworkers dataloader-workers pin-memory prefetch prefetch-factor",
     "device": "devices gpu gpus gpu-id gpu-ids accelerator cuda no-cuda use-cuda device-ids n-gpus num-gpus mps tpu",
     "ranks": "nodes num-nodes nnodes nproc nproc-per-node world-size local-rank rank np num-processes n",
@@ -120,7 +122,6 @@ SYNONYMS = {
     "iter-size accumulation-steps",
     "log-interval": "log-every log-freq logging-steps print-freq log-every-n-steps logger log-wandb wandb tensorboard "
     "tb callbacks",
-    "pretrained": "weights finetune",
     "dropout": "drop dropout-rate drop-rate",
     "sync-bn": "sync-batchnorm syncbn synchronize-bn",
     "mixup": "cutmix reprob random-erasing mixup-alpha",

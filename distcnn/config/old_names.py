@@ -15,11 +15,11 @@ OLD_KEYS = {
     "drop_factor": "gamma",
     "end_fraction": "final_lr_fraction",
     "keep": "keep_checkpoints",
-    "patience": "hang_timeout",
     "start_fraction": "initial_lr_fraction",
     "validation": "validation_split",
 }
 MISSING = {"task": "classify"}  # what a saved run without a setting means: it is older than the setting
+REUSED_KEYS = {"patience": "hang_timeout"}  # which today are the keys of other settings
 OLD_VALUES = {"optimizer": {"momentum": "sgd", "adam": "adamw"}}  # by setting
 BRITISH = re.compile("(optimi|normali|standardi|initiali|regulari|synchroni)s(?=e|ation)")
 
@@ -38,8 +38,9 @@ def modernized(table: dict[str, Any], where: object) -> dict[str, Any]:
     """
     modern: dict[str, Any] = {}
     origin: dict[str, str] = {}
+    old_keys = OLD_KEYS | (REUSED_KEYS if _is_old(table) else {})
     for key, value in table.items():
-        name = OLD_KEYS.get(key) or american(key)
+        name = old_keys.get(key) or american(key)
         if name in modern:
             raise ConfigError(
                 f"{where}: {origin[name]!r} and {key!r} are the same setting; remove one of them"
@@ -47,3 +48,8 @@ def modernized(table: dict[str, Any], where: object) -> dict[str, Any]:
         renamed = OLD_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
         modern[name], origin[name] = renamed, key
     return modern
+
+
+def _is_old(table: dict[str, Any]) -> bool:
+    """Return whether a table has a key of early versions, or a patience with a fraction: those were seconds."""
+    return not OLD_KEYS.keys().isdisjoint(table) or isinstance(table.get("patience"), float)

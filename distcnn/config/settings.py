@@ -8,6 +8,7 @@ from typing import Any
 from distcnn.config import model_word
 from distcnn.config.hints import value_hint
 from distcnn.config.tasks import TASKS
+from distcnn.config.tuning_types import ClassWeights, FrozenParameters
 from distcnn.config.types import (
     AUTO,
     CLASSIFY,
@@ -156,6 +157,22 @@ class Config:
     )
     label_smoothing: float = _setting(
         0.0, FRACTION, "the share of a target that all classes share", FIXED, task=SMOOTHED
+    )
+    class_weight: str | tuple[float, ...] | None = _setting(
+        None,
+        ClassWeights(),
+        "the weight of each class in the loss; balanced: the rarer, the more",
+        FIXED,
+        task=(AUTO, CLASSIFY),
+    )
+    init_from: str | None = _setting(
+        None, PATH, "begin with the weights of this checkpoint, run or safetensors file", FIXED
+    )
+    freeze: int | tuple[str, ...] | None = _setting(
+        None, FrozenParameters(), "leave the first N layers, or these parameters, as they are", FIXED
+    )
+    patience: int | None = _setting(
+        None, Whole(1), "stop after so many epochs without a better validation result"
     )
 
     seed: int = _setting(0, Whole(0, 2**63 - 1), "the seed of all random numbers", FIXED)

@@ -1,6 +1,7 @@
 """The command `python -m distcnn.data`: make the file of a dataset, or show what a file contains.
 
 python -m distcnn.data import SOURCE OUT.h5    from a folder or an archive; --help lists the formats
+python -m distcnn.data pack SOURCE... OUT.h5   in chunks that suit streaming; mpirun -n 8 does it on eight ranks
 python -m distcnn.data info FILE.h5 [...]      exit code 2 if something is wrong with the files
 python -m distcnn.data show FILE.h5 OUT.png    samples and their classes; with --augment LIST as training distorts them
 """
@@ -15,29 +16,27 @@ if __name__ == "__main__":
     begin(sys.argv[1:])  # before the imports below, which need NumPy, Numba and MPI
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
-from distcnn.config.parser import Parser, add_setting
-from distcnn.config.tasks import TASKS
-from distcnn.config.types import AUTO
-from distcnn.data import import_command
+from distcnn.config.parser import Parser
+from distcnn.config.subcommand import subcommand_main
+from distcnn.data import import_command, pack_command
+from distcnn.data.data_options import add_data_options
 from distcnn.errors import ConfigError, DataError, OutputError
-from distcnn.parallel.world import on_root, run
+from distcnn.parallel.world import run
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say
 
-if TYPE_CHECKING:
-    from distcnn.parallel.comm import Comm
 
-
-def parse(words: list[str]) -> argparse.Namespace:
+def parse(words: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line; its attribute `command` is the function to call with it."""
     description = "Make the file of a dataset, or show what a file contains."
     parser = Parser("python -m distcnn.data", description=description)
-    commands = parser.add_subparsers(required=True, metavar="import|info|show")
+    commands = parser.add_subparsers(required=True, metavar="import|pack|info|show")
     import_command.add(commands)
+    pack_command.add(commands)
     _add_info(commands)
     _add_show(commands)
     return parser.parse_args(words)
@@ -46,19 +45,8 @@ def parse(words: list[str]) -> argparse.Namespace:
 def _add_info(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("info", help="print what a file contains and what is wrong with it")
     command.add_argument("files", metavar="FILE.h5", nargs="+", help="the files of a dataset")
-    _add_data_options(command)
+    add_data_options(command)
     command.set_defaults(command=info)
-
-
-def _add_data_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that say which arrays of the files hold what, as training has them."""
-    for split in ("", "test_", "validation_"):
-        for kind in ("images", "labels"):
-            add_setting(command, f"{split}{kind}", f"the {split.replace('_', ' ') or 'training '}{kind}")
-    add_setting(command, "layout", "the axes of the images as they are stored, such as NHWC")
-    add_setting(command, "map_labels", "make a class of each value of the labels")
-    text = "what the labels are for [auto: as their values show]"
-    command.add_argument("--task", choices=(AUTO, *TASKS), default=AUTO, help=text)
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:
@@ -70,7 +58,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     augment = "also draw the samples as training with this option distorts them"
     command.add_argument("--augment", metavar="LIST", default=NONE, help=augment)
     command.add_argument("--force", action="store_true", help="replace OUT.png if it exists")
-    _add_data_options(command)
+    add_data_options(command)
     command.set_defaults(command=show)
 
 
@@ -106,16 +94,7 @@ def show(arguments: argparse.Namespace) -> None:
     say(f"wrote {arguments.out}")
 
 
-def main(comm: Comm) -> None:
-    """Run the command on rank 0."""
-
-    def work() -> None:
-        """Parse the command line and call its command."""
-        arguments = parse(sys.argv[1:])
-        arguments.command(arguments)
-
-    on_root(comm, work)
-
+main = subcommand_main(parse)
 
 if __name__ == "__main__":
     run(main)

@@ -58,7 +58,7 @@ def choose(files: tuple[str, ...], wanted: Wanted, splits: Sequence[str] = ("tra
     wanted: what the user says of them.
     splits: the names of the splits that there must be.
     """
-    known = [each for file in files for each in candidates(file)]
+    known = [each for file in files for each in candidates(file, wanted.names_arrays)]
     known = _with_splits_of_files(known, files)
     if wanted.names_arrays:
         chosen = _named(files, known, wanted)

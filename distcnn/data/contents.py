@@ -55,12 +55,15 @@ class Candidate:
         return Reference(self.file, self.path, *(self.rows or (None, None)))
 
 
-def candidates(path: str) -> list[Candidate]:
-    """Return all arrays of a file, with what their names and the attribute `split` say of them."""
+def candidates(path: str, has_names: bool = False) -> list[Candidate]:
+    """Return all arrays of a file, with what their names and the attribute `split` say of them.
+
+    has_names: whether the user names arrays, so that an attribute `split` that is not understood does not matter.
+    """
     with open_hdf5(path) as file:
         listed = [member for each in survey(file) for member in _members(file, each)]
         found = {each.path: _resolved(file, each) for each in listed}
-        table = [rows for rows in split_table(file) if rows.path in found]
+        table = [rows for rows in _table(file, has_names) if rows.path in found]
     parts = _of_table(path, found, table)
     tabled = {each.path for each in parts}
     others = [each for each in found.values() if each.path not in tabled]
@@ -68,6 +71,16 @@ def candidates(path: str) -> list[Candidate]:
     return parts + [
         Candidate(path, each, role.kind, role.split) for each, role in zip(others, roles, strict=True)
     ]
+
+
+def _table(file: h5py.File, has_names: bool) -> list[Rows]:
+    """Return the attribute `split`; see `candidates`."""
+    try:
+        return split_table(file)
+    except DataError:
+        if has_names:
+            return []
+        raise
 
 
 def _of_table(path: str, found: dict[str, Found], table: list[Rows]) -> list[Candidate]:

@@ -18,7 +18,7 @@ from distcnn.data.fingerprint import REMEDY, digest, seal
 from distcnn.data.hdf5_file import DIGITS
 from distcnn.data.mode import mode_of
 from distcnn.data.picture_record import text_of
-from distcnn.data.reading import fill_labels, read_split
+from distcnn.data.reading import labels_of, read_split
 from distcnn.data.split import move_to_end, test_mask, validation_mask
 from distcnn.data.splits import Dataset, Split
 from distcnn.data.stream.loading import Described, load_streamed
@@ -115,7 +115,7 @@ def _streamed(found: Description, comm: Comm, fractions: Fractions) -> Dataset:
     first, coding = found.first, found.coding
     parts = {name: parts_of(found.splits[name].images) for name in _trained(found)}
     name, path = Path(first.file).stem, Path(found.files[0])
-    labels = partial(_labels, found)
+    labels = partial(labels_of, found)
     assert coding is not None  # as the training split has labels
     images = first.image, first.becomes
     described = Described(name, path, parts, *images, labels, coding.array, coding.classes, found.seal)
@@ -134,14 +134,6 @@ def _check_streamed(found: Description, fractions: Fractions) -> None:
         raise DataError(
             f"{images.file}: images that are streamed are not cut into training and test: {remedy}"
         )
-
-
-def _labels(found: Description, split: str) -> np.ndarray:
-    """Return the labels of a split, [n] or [n, outputs], and check their values."""
-    assert found.coding is not None  # as the split has labels
-    labels = np.empty(*found.coding.array(len(found.splits[split])))
-    fill_labels(found, split, labels)
-    return labels
 
 
 def _image_bytes(found: Description) -> int:

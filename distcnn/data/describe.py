@@ -92,9 +92,8 @@ class Describer:
         arrays = [each for split in splits.values() for each in split.labels]
         reader = LabelReader(files, self.report, self.notes.append, wanted.task)
         coding = reader.coding(arrays, names, mapped)
-        seal = (
-            read_or_report(files[0], read_seal, self.report) if self.choice.own and len(files) == 1 else None
-        )
+        is_as_sealed = self.choice.own and len(files) == 1 and not mapped
+        seal = read_or_report(files[0], read_seal, self.report) if is_as_sealed else None
         ignored = self.choice.ignored
         if ignored:
             more = f" and {len(ignored) - 6} more" if len(ignored) > 6 else ""

@@ -73,7 +73,7 @@ def _check_complete(name: str, dataset: h5py.Dataset) -> None:
         complete = stored >= dataset.nbytes
     elif prod(dataset.chunks) * dataset.dtype.itemsize > max(CHUNK_LIMIT, dataset.nbytes):
         problem = f"{name} has chunks of {dataset.chunks}, larger than the dataset"
-        raise DataError(f"{problem}: repack with h5repack -f GZIP=4")
+        raise DataError(f"{problem}: create it again with smaller ones")
     else:
         chunks = (-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
         complete = dataset.id.get_num_chunks() == prod(chunks)

@@ -31,8 +31,32 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("out", metavar="OUT.h5")
     command.add_argument("--force", action="store_true", help="replace OUT.h5 if it exists")
     command.set_defaults(command=import_)
+    add_options(command)
+
+
+def add_options(command: argparse.ArgumentParser, without: Iterable[str] = ()) -> None:
+    """Add the options of an import to a command, but for those that it has in a form of its own."""
     for name, (text, more) in _options().items():
-        command.add_argument(name, *more.pop("names", ()), help=text, **more)
+        if name not in without:
+            command.add_argument(name, *more.pop("names", ()), help=text, **more)
+
+
+def given_options(arguments: argparse.Namespace, without: Iterable[str] = ()) -> list[str]:
+    """Return the options of an import that are given, but for some."""
+    defaults = {
+        name: more.get("default", False if "action" in more else None)
+        for name, (_, more) in _options().items()
+    }
+    return [
+        name
+        for name, default in defaults.items()
+        if name not in without and getattr(arguments, _attribute(name)) != default
+    ]
+
+
+def _attribute(name: str) -> str:
+    """Return the attribute of parsed options that holds an option."""
+    return name[2:].replace("-", "_")
 
 
 def _options() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -72,29 +96,33 @@ def import_(arguments: argparse.Namespace) -> None:
     from distcnn.data.importers.writer import write
     from distcnn.system.atomic_files import require_free
 
-    options = _chosen(arguments)
+    options = chosen(arguments, arguments.source)
     require_free(arguments.out, arguments.force)
     found = read_source(arguments.source, options)
     write(arguments.out, found)
-    counts = ", ".join(f"{len(images):,} {split}" for split, (images, _) in found.splits.items())
-    shape = " x ".join(map(str, found.splits["train"][0].shape[1:]))
+    counts = {split: len(images) for split, (images, _) in found.splits.items()}
+    shape = found.splits["train"][0].shape[1:]
     outputs = counted(len(found.classes), TASKS[found.task].output)
-    say(f"wrote {arguments.out}: {counts} images {shape}, {outputs}")
+    say(f"wrote {arguments.out}: {contents(counts, shape)}, {outputs}")
     say(f"see python -m distcnn.data info {arguments.out}")
 
 
-def _chosen(arguments: argparse.Namespace) -> Options:
-    """Return the options of an import."""
+def contents(counts: dict[str, int], shape: tuple[int, ...]) -> str:
+    """Return a phrase on the images of a file; counts: of each split."""
+    each = ", ".join(f"{count:,} {split}" for split, count in counts.items())
+    return f"{each} images {' x '.join(map(str, shape))}"
+
+
+def chosen(arguments: argparse.Namespace, source: str) -> Options:
+    """Return the options of an import; source: its name, for messages."""
     from distcnn.data.importers.importer import Options
 
     size = _size(arguments.size) if arguments.size is not None else None
     if arguments.fit != "stretch" and size is None:
         raise ConfigError(f"--fit {arguments.fit} needs a size: add --size HxW")
-    plain = {name[2:].replace("-", "_") for name in _options()} - {"size"}
+    plain = set(map(_attribute, _options())) - {"size"}
     given = {name: getattr(arguments, name) for name in plain}
-    return Options(
-        size=size, **given, progress=_progress, note=lambda line: warn(f"{arguments.source}: {line}")
-    )
+    return Options(size=size, **given, progress=_progress, note=lambda line: warn(f"{source}: {line}"))
 
 
 def _size(text: str) -> tuple[int, int]:

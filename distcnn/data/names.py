@@ -1,13 +1,17 @@
-"""The usual names of images, labels, splits and class names in people's files, and what a path says by them."""
+"""The usual names of images, labels, splits and class names in people's files, and what a path says by them.
+
+Two readings of a path: `role_of` takes only what consists of usual names, as data that are read in place need no
+options then; `mentioned_kind` and `mentioned_split`, of imports, take a usual name among other words, too.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-IMAGES, LABELS = "images", "labels"
+IMAGES, LABELS, CLASSES = "images", "labels", "classes"
 KINDS = {
-    IMAGES: "images image imgs img x xs data pixels features feature input inputs patches",
+    IMAGES: "images image imgs img x xs data pixels features feature input inputs patches pictures",
     LABELS: "labels label y ys ans answer answers target targets class category categories output outputs gt",
 }
 KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()}
@@ -21,6 +25,7 @@ SPLIT_OF = {
     "valid": "validation",
     "dev": "validation",
 }
+PREDICTION = dict.fromkeys(("pred", "predict", "prediction"), "prediction")  # splits of imports alone
 NEUTRAL = {"set", "split"}  # as in train_set_x
 CLASS_NAMES = (
     "classes",
@@ -31,6 +36,7 @@ CLASS_NAMES = (
     "categories",
     "labels_names",
 )
+CLASS_WORDS = {"classes", "names"}  # of which one is enough where an import looks for names of classes
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
@@ -62,6 +68,28 @@ def split_of_file(name: str) -> str | None:
     """Return the split that the name of a file says, or None if it says none or several."""
     found = {SPLIT_OF[word] for word in words_of(name) if word in SPLIT_OF}
     return found.pop() if len(found) == 1 else None
+
+
+def mentioned_kind(path: str) -> str | None:
+    """Return IMAGES, LABELS or CLASSES, by the last step of a path in which any word says it; None without one."""
+    for step in reversed(path.split("/")):
+        words = words_of(step)
+        if CLASS_WORDS.intersection(words):
+            return CLASSES
+        kinds = {KIND_OF[word] for word in words if word in KIND_OF}
+        if kinds:
+            return LABELS if LABELS in kinds else IMAGES
+    return None
+
+
+def mentioned_split(path: str) -> str | None:
+    """Return the split, or "prediction", by the last step of a path in which any word says it; None without one."""
+    known = SPLIT_OF | PREDICTION
+    for step in reversed(path.split("/")):
+        found = {known[word] for word in words_of(step) if word in known}
+        if found:
+            return found.pop() if len(found) == 1 else None
+    return None
 
 
 def words_of(name: str) -> list[str]:

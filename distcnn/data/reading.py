@@ -37,6 +37,14 @@ def read_split(found: Description, split: str, images: np.ndarray, labels: np.nd
         fill_labels(found, split, labels)
 
 
+def labels_of(found: Description, split: str) -> np.ndarray:
+    """Return the labels of a split, which has some, [n] or [n, outputs], and check their values."""
+    assert found.coding is not None
+    labels = np.empty(*found.coding.array(len(found.splits[split])))
+    fill_labels(found, split, labels)
+    return labels
+
+
 def fill_labels(found: Description, split: str, labels: np.ndarray) -> None:
     """Read the labels of a split, which has some, into an array, [n] or [n, outputs], and check every value."""
     start, coding = 0, found.coding
@@ -60,9 +68,22 @@ def read_images(array: ImageArray, target: np.ndarray) -> None:
         step = _step(dataset, array.axes.sample)
         for start in range(array.start, array.stop, step):
             stop = min(start + step, array.stop)
-            index = [slice(None)] * len(array.shape)
-            index[array.axes.sample] = slice(start, stop)
-            target[start - array.start : stop - array.start] = array.rows(dataset[tuple(index)])
+            target[start - array.start : stop - array.start] = array.rows(
+                dataset[_samples(array, start, stop)]
+            )
+
+
+def read_stored(array: ImageArray) -> np.ndarray:
+    """Return an array of images, or the rows of one, as they are stored, all at once."""
+    with open_hdf5(array.file, (array.path,)) as file:
+        return file[array.path][_samples(array, array.start, array.stop)]
+
+
+def _samples(array: ImageArray, start: int, stop: int) -> tuple[slice, ...]:
+    """Return the index of samples [start, stop) in an array as it is stored."""
+    index = [slice(None)] * len(array.shape)
+    index[array.axes.sample] = slice(start, stop)
+    return tuple(index)
 
 
 def read_labels(array: Array) -> np.ndarray:

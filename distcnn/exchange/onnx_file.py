@@ -8,9 +8,10 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from distcnn.errors import ConfigError, NetError
+from distcnn.errors import NetError
 from distcnn.exchange.onnx_graph import Graph
 from distcnn.exchange.onnx_layers import Arrays, layer_value
+from distcnn.exchange.optional_packages import require_package
 from distcnn.layers import Conv2D, Dense, Flatten
 from distcnn.network.net import Net
 
@@ -116,14 +117,6 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 
 
 PROBABILITIES = {"softmax": _softmax, "sigmoid": _sigmoid}
-
-
-def require_package(name: str) -> None:
-    """Raise ConfigError unless a package is installed."""
-    if find_spec(name) is None:
-        raise ConfigError(
-            f"the package {name} is not installed, which this file needs: pip install 'distcnn[export]'"
-        )
 
 
 def _arrays(net: Net, number: int) -> Arrays:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from distcnn.exchange.onnx_file import require_package
+from distcnn.exchange.optional_packages import require_package
 from distcnn.layers import BatchNorm2D
 from distcnn.network.net import Net
 
 
-def safetensors_bytes(net: Net, classes: Sequence[str], network: str) -> bytes:
+def safetensors_bytes(net: Net, classes: Sequence[str], network: str, pixels: str = "") -> bytes:
     """Return the bytes of a safetensors file.
 
     Parameters and running statistics have the names that `torch.nn.Sequential` of the same layers gives them, as
@@ -21,6 +21,7 @@ def safetensors_bytes(net: Net, classes: Sequence[str], network: str) -> bytes:
     net: the net.
     classes: the names of the outputs, in the file's metadata in JSON.
     network: the layers in the notation of networks, in the metadata.
+    pixels: the type that says what pixels mean, such as "uint8", in the metadata; "" if that is not known.
     """
     require_package("safetensors")
     from safetensors.numpy import save
@@ -33,6 +34,7 @@ def safetensors_bytes(net: Net, classes: Sequence[str], network: str) -> bytes:
         "classes": json.dumps(list(classes)),
         "task": net.task.name,
         "network": network,
+        "pixels": pixels,
         "weights_sha256": net.digest,
         "scale": json.dumps(net.scale.tolist()),
         "shift": json.dumps(net.shift.tolist()),

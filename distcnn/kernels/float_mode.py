@@ -4,7 +4,9 @@ The mode is a control register: MXCSR on x86, FPCR on AArch64 (Arm Architecture 
 processors the mode is left as it is; `python -m distcnn.verify --self` tells whether their bits are those of these two.
 """
 
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from llvmlite import ir
@@ -17,6 +19,9 @@ from distcnn.lanes.types import BYTE, INT, LONG, call
 
 # Rounding to nearest, with denormals, exceptions masked. In FPCR a zero in each of FZ, FZ16, FIZ, AH, DN and RMode.
 IEEE_MODE = 0x1F80 if IS_X86 else 0
+
+T = TypeVar("T")
+Arguments = ParamSpec("Arguments")
 
 
 @intrinsic
@@ -58,6 +63,34 @@ class ieee_mode:
 
     def __exit__(self, *exception) -> None:
         self._set(int(self._previous[0]), self._previous)
+
+
+def in_ieee_mode(function: Callable[Arguments, T]) -> Callable[Arguments, T]:
+    """Decorate a function that computes with floats in Python or NumPy, so that its calls are in `ieee_mode`."""
+
+    @wraps(function)
+    def call(*arguments: Arguments.args, **named: Arguments.kwargs) -> T:
+        with ieee_mode():
+            return function(*arguments, **named)
+
+    return call
+
+
+def each_in_ieee_mode(values: Iterable[T]) -> Iterator[T]:
+    """Yield values, of which each is computed in `ieee_mode`; between them the mode of the thread is as it was."""
+    waiting = iter(values)
+    while True:
+        with ieee_mode():
+            try:
+                value = next(waiting)
+            except StopIteration:
+                return
+        yield value
+
+
+def compile_kernels() -> None:
+    """Load the kernels of this module from the cache, or compile them."""
+    _mode_setter()
 
 
 @cache

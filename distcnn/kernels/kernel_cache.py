@@ -23,16 +23,18 @@ from distcnn.system import cache_dir, checked_file
 from distcnn.system.terminal_text import warn
 
 PACKAGE = Path(__file__).resolve().parents[1]
+FOLDERS = "kernels", "lanes", "numerics"
 
 
 def folder(function: Callable) -> Path | None:
     """Return the folder for the machine code of a kernel function, or None if the code cannot be cached.
 
     The name of the folder is a hash of the versions of Python, NumPy, Numba and LLVM, of the CPU, of distcnn's sources
-    and, for a function that is defined elsewhere, such as in a user's layer, of its `definitions`.
+    and, for a function that is defined elsewhere, such as in a user's layer, of its `definitions`. Two copies of
+    distcnn with the same sources share a folder.
     """
     filename = function.__code__.co_filename
-    if _is_source(filename):
+    if _source_name(filename):
         return _folder(b"")
     if not Path(filename).is_file():  # typed at a prompt
         return None
@@ -69,24 +71,27 @@ def in_folder(base: str | None) -> Iterator[None]:
 
 @cache
 def _own_key():
-    """Return a hash of versions, CPU and distcnn's sources."""
+    """Return a hash of versions, CPU and distcnn's sources, wherever these lie."""
     key = hashlib.sha256()
     for part in (sys.version, np.__version__, numba.__version__, llvmlite.__version__, *processor()):
         key.update(part.encode() + b"\0")
-    for source in _sources():
-        key.update(source.read_bytes())
+    for path, name in sources().items():
+        key.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return key.digest()
 
 
 @cache
-def _sources():
-    numbers = PACKAGE / "numerics" / "fixed_point.py"
-    return sorted([*PACKAGE.glob("lanes/*.py"), *PACKAGE.glob("kernels/*.py"), numbers])
+def sources() -> dict[Path, str]:
+    """Return the files of distcnn with kernels, or with what kernels call or use as constants, and their names."""
+    found = sorted(path for folder in FOLDERS for path in PACKAGE.glob(f"{folder}/*.py"))
+    return {path: path.relative_to(PACKAGE).as_posix() for path in found}
 
 
 @cache
-def _is_source(filename):
-    return Path(filename) in _sources() or Path(filename).resolve() in _sources()
+def _source_name(filename):
+    """Return the name of one of distcnn's sources, the same wherever distcnn is installed; None for other files."""
+    path = Path(filename)
+    return sources().get(path) or sources().get(path.resolve())
 
 
 # ---- what a function outside of distcnn's sources depends on ----
@@ -107,7 +112,7 @@ def definitions(function: Callable) -> Iterator[bytes]:
         for name in sorted(_names(code) & names.keys()):
             value = getattr(names[name], "__wrapped__", names[name])  # under Numba's decorators
             if isinstance(value, FunctionType):
-                if value not in seen and not _is_source(value.__code__.co_filename):
+                if value not in seen and not _source_name(value.__code__.co_filename):
                     seen.add(value)
                     waiting.append(value)
             elif isinstance(value, ModuleType):
@@ -145,14 +150,18 @@ def _content(filename):
 class CodeFile:
     """A kernel's file in the cache, in place of Numba's pair of files, which have no checksum.
 
+    function: the function of the kernel.
     place: Numba's folder for the kernel's source; the file lies in the folder above, which is private.
     name: how the file's name begins; kernels of two sources may share it.
     dump: Numba's function from an object to a pickle.
     path: the file that was read or written last; None before.
     """
 
-    def __init__(self, place: Path, name: str, dump: Callable[[object], bytes]):
+    def __init__(self, function: Callable, place: Path, name: str, dump: Callable[[object], bytes]):
         self.place, self.name, self.dump = place, name, dump
+        self._source = (
+            _source_name(function.__code__.co_filename) or place.name
+        )  # Numba's has a hash of the path
         self.path: Path | None = None
 
     def load(self, key: tuple) -> object:
@@ -172,7 +181,7 @@ class CodeFile:
         _log("saved to", self.path)
 
     def _path(self, key):
-        kind = hashlib.sha256(repr((self.place.name, key)).encode()).hexdigest()[:16]
+        kind = hashlib.sha256(repr((self._source, key)).encode()).hexdigest()[:16]
         return self.place.with_name(f"{self.name}.{kind}.nbc")
 
 

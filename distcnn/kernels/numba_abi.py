@@ -116,7 +116,7 @@ class Compiler:
                 saved, files = self.dispatcher._cache, self.dispatcher._cache._cache_file
                 _check_arguments(type(files).load, 2)
                 _check_arguments(type(files).save, 3)
-                self.file = CodeFile(place, saved._impl.filename_base, files._dump)
+                self.file = CodeFile(self.function, place, saved._impl.filename_base, files._dump)
                 saved._cache_file = self.file
         except UnknownNumba as error:
             report(error)

@@ -33,6 +33,8 @@ class LayerBuffers:
     context: the samples of the block, and the settings.
     skip: the saved output that this layer reads, see `Layer.reads`; None if it reads none.
     dskip: the value in which the readers of a saved output sum its gradient; None if no caller needs it.
+    frozen: whether the parameters of the layer are frozen, so that `Layer.backward` may leave out the calls that only
+        compute their gradients, which nobody reads.
     """
 
     x: Value
@@ -52,6 +54,7 @@ class LayerBuffers:
     context: BlockContext | None = None
     skip: Value | None = None
     dskip: Value | None = None
+    frozen: bool = False
 
     @property
     def relu(self) -> bool:
@@ -101,6 +104,7 @@ class Layer:
     saves_as: the name under which later layers can read y; None for no name.
     reads: the name of the saved output that this layer reads; None if it reads none.
     rejection_logit: the logit of one further class, to which no sample belongs, in the loss after this layer.
+    by_position: the arguments that were given without their names, if `layers.argument_order` looks at these.
     """
 
     fusion = Fusion()
@@ -110,6 +114,7 @@ class Layer:
     saves_as: str | None = None
     reads: str | None = None
     rejection_logit: float = -math.inf
+    by_position: tuple[Any, ...] = ()
 
     # ---- notation ----
 
@@ -220,5 +225,8 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
-        """Return the calls that add the gradients of the parameters to their sums, and compute dx unless it is None."""
+        """Return the calls that add the gradients of the parameters to their sums, and compute dx unless it is None.
+
+        They need not compute the gradients if buffers.frozen.
+        """
         raise NotImplementedError

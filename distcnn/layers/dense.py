@@ -10,8 +10,9 @@ from distcnn.kernels import dense as kernels
 from distcnn.kernels.axis import Axis
 from distcnn.kernels.jit import Kernel
 from distcnn.lanes import LANES, aligned
+from distcnn.layers.argument_order import refuse_as_pytorch, remember_positions
 from distcnn.layers.base import Layer, LayerBuffers
-from distcnn.layers.checks import check_whole, check_yes_or_no
+from distcnn.layers.checks import check_whole, check_yes_or_no, is_whole
 from distcnn.layers.declarations import RELU, Call, Fusion, Parameter, Shape
 
 NUMBER = 4  # bytes
@@ -19,6 +20,7 @@ FAR = 2 * 2**20  # bytes of weights; more do not fit into the caches of a core
 AHEAD = 2  # how many tiles ahead sums are prefetched if they do not fit
 
 
+@remember_positions
 @dataclass(frozen=True)
 class Dense(Layer):
     """y[o] = bias[o] + sum over i of weight[o, i] * x[i] (PyTorch's Linear): (features,) -> (out_features,).
@@ -34,6 +36,9 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         check_whole(self, 1, out_features=self.out_features)
+        if len(self.by_position) == 2 and is_whole(self.bias, 0):
+            remedy = f"Dense({self.bias}), or bias=True or bias=False by name"
+            refuse_as_pytorch(self, "the features of the input", remedy)
         check_yes_or_no(self, bias=self.bias)
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -55,8 +60,8 @@ class Dense(Layer):
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
         dy = buffers.dy.array
-        calls = [self._backward_weights(buffers)]
-        if self.bias:
+        calls = [] if buffers.frozen else [self._backward_weights(buffers)]
+        if self.bias and not buffers.frozen:
             kernel = convolution.bias_gradient(tile_sizes.sums(self.out_features))
             calls.append((kernel, (_as_image(dy), buffers.sums["bias"], buffers.guard)))
         if buffers.dx:

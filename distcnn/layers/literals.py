@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import MISSING, Field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,13 @@ def class_name(kind: type) -> str:
     """Return the name of a layer's class; that of a user's own class begins with its module, as in net.Swish."""
     if kind.__module__.startswith(OWN):
         return kind.__name__
-    return f"{kind.__module__.removeprefix(USER_CODE)}.{kind.__qualname__}"
+    return f"{_module_of(kind).removeprefix(USER_CODE)}.{kind.__qualname__}"
+
+
+def _module_of(kind: type) -> str:
+    """Return the name of the module of a class; for that of a program, the name by which others would import it."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(path).stem if kind.__module__ == "__main__" and path else kind.__module__
 
 
 def _argument(layer: Any, argument: Field, most: int | None) -> str:

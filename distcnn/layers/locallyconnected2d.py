@@ -8,12 +8,14 @@ import numpy as np
 from distcnn.kernels import locally_connected as kernels
 from distcnn.kernels import tile_sizes
 from distcnn.lanes import LANES
+from distcnn.layers.argument_order import remember_positions
 from distcnn.layers.base import LayerBuffers
 from distcnn.layers.declarations import Call, Parameter, Shape
 from distcnn.layers.values import Border, padded
 from distcnn.layers.window2d import Filters2D
 
 
+@remember_positions
 @dataclass(frozen=True)
 class LocallyConnected2D(Filters2D):
     """y[o, r, q] = bias[r, q, o] + sum over the window at (r, q) of weight[r, q, o] times x.
@@ -41,8 +43,8 @@ class LocallyConnected2D(Filters2D):
         return [(kernel, (x, weight, bias, *self.axes, buffers.y.inside))]
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
-        calls = [self._backward_weights(buffers)]
-        if self.bias:
+        calls = [] if buffers.frozen else [self._backward_weights(buffers)]
+        if self.bias and not buffers.frozen:
             kernel = kernels.local_bias_gradient(tile_sizes.sums(self.out_channels))
             calls.append((kernel, (buffers.dy.inside, buffers.sums["bias"], buffers.guard)))
         return calls + ([self._backward_data(buffers)] if buffers.dx else [])

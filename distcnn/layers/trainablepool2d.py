@@ -40,4 +40,5 @@ class TrainablePool2D(WeightedPool2D):
         arrays = x, dy, *self.tables(buffers.x.shape), *self.axes, sums["coefficient"], guard
         factor = kernels.window_backward_factor(*self.taps), arrays
         bias = convolution.bias_gradient(tile_sizes.sums(dy.shape[1])), (dy, sums["bias"], guard)
-        return [factor, bias, *super().backward(buffers, buffers.parameters["coefficient"])]
+        of_parameters = [] if buffers.frozen else [factor, bias]
+        return [*of_parameters, *super().backward(buffers, buffers.parameters["coefficient"])]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from distcnn.errors import NetError
 from distcnn.kernels.axis import Axis
+from distcnn.layers.argument_order import check_filter_order
 from distcnn.layers.base import Layer
 from distcnn.layers.checks import check_image, check_whole, check_yes_or_no, is_whole
 from distcnn.layers.declarations import Parameter, Shape
@@ -96,6 +97,7 @@ class Filters2D(Window2D):
         super().__post_init__()
 
     def output_shape(self, shape: Shape) -> Shape:
+        check_filter_order(self, check_image(self, shape)[0])
         return self.out_channels, *self.window_counts(shape)
 
     def with_bias(self, weight: Parameter, shape: Shape) -> dict[str, Parameter]:

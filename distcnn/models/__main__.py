@@ -16,22 +16,23 @@ if __name__ == "__main__":
 
 import argparse
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from distcnn.config import model_word
 from distcnn.config.parser import Parser
+from distcnn.config.subcommand import subcommand_main
 from distcnn.errors import ConfigError
-from distcnn.parallel.world import on_root, run
+from distcnn.parallel.world import run
 from distcnn.system.terminal_text import say
 
 if TYPE_CHECKING:
     from distcnn.models.base import Network, Shape
-    from distcnn.parallel.comm import Comm
 
 MODEL = "NAME, FILE.txt, FILE.py:FUNCTION or MODULE:FUNCTION"
 
 
-def parse(words: list[str]) -> argparse.Namespace:
+def parse(words: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line; its attribute `command` is the function to call with it."""
     parser = Parser("python -m distcnn.models", description="Look at a network before it is trained.")
     commands = parser.add_subparsers(required=True, metavar="list|write|show")
@@ -129,16 +130,7 @@ def _classes(text: str) -> int:
     return int(text)
 
 
-def main(comm: Comm) -> None:
-    """Run the command on rank 0."""
-
-    def work() -> None:
-        """Parse the command line and call its command."""
-        arguments = parse(sys.argv[1:])
-        arguments.command(arguments)
-
-    on_root(comm, work)
-
+main = subcommand_main(parse)
 
 if __name__ == "__main__":
     run(main)

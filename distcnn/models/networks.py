@@ -12,8 +12,9 @@ from distcnn.config.tasks import TASKS
 from distcnn.config.types import CLASSIFY
 from distcnn.errors import ConfigError, NetError
 from distcnn.layers import Layer
+from distcnn.layers.literals import class_name
 from distcnn.models import notation, user_code
-from distcnn.models.base import Shape
+from distcnn.models.base import Network, Shape
 from distcnn.models.catalog import MODELS
 from distcnn.network import memory
 from distcnn.network.losses import check_last
@@ -64,6 +65,22 @@ def read_layers(text: str, where: str, sources: Iterable[str] = ()) -> list[Laye
     modules = [user_code.load(source) for source in sources] if notation.user_layers(text, where) else []
     own = {name: each for module in modules for name, each in user_code.layer_classes(module).items()}
     return notation.read(text, where, own)
+
+
+def network_of(made: Any, input_shape: Shape, outputs: int, task: str = CLASSIFY) -> Network:
+    """Return the network of layers that exist in this process.
+
+    made: the layers, in a list or the like.
+    input_shape: (c, h, w) of the images.
+    outputs: the number of classes, labels or targets.
+    task: what the net is to learn.
+
+    Raises ConfigError or NetError unless these are layers that fit the images and can be written in the notation.
+    """
+    layers = _as_layers(made, "model is")
+    check_outputs(layers, "model", input_shape, outputs, task)
+    text, classes = notation.write(layers), {class_name(type(each)): type(each) for each in layers}
+    return Network(text, notation.read(text, "model", classes), user_code.source_hashes(layers))
 
 
 def code_sources(word: str | None, layers: str | None) -> list[str]:
@@ -165,11 +182,15 @@ def _read(path: str) -> str:
 
 def _layers(maker: Callable[[Shape, int], Any], word: str, input_shape: Shape, outputs: int) -> list[Layer]:
     """Return the layers that a function makes; raise ConfigError unless they are layers."""
-    made = user_code.call(maker, input_shape, outputs, source=word)
+    return _as_layers(user_code.call(maker, input_shape, outputs, source=word), f"--model {word} returned")
+
+
+def _as_layers(made: Any, what: str) -> list[Layer]:
+    """Return a list of layers; raise ConfigError unless it is one. what: where it is from, for the message."""
     layers = list(made) if isinstance(made, Iterable) else None
     wrong = [each for each in layers or [] if not isinstance(each, Layer)]
     if not layers or wrong:
         found = repr(wrong[0]) if wrong else repr(made)
         wanted = "wanted a list of layers, such as [Conv2D(6, 5), Flatten(), Dense(outputs)]"
-        raise ConfigError(f"--model {word} returned {found[:80]}; {wanted}")
+        raise ConfigError(f"{what} {found[:80]}; {wanted}")
     return layers

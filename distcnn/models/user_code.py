@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import marshal
 import os
 import re
 import sys
@@ -121,10 +122,19 @@ def source_hashes(layers: Iterable[Layer]) -> dict[str, str]:
     """Return the SHA-256, in hex, of the source file of each layer of the user's own, by "MODULE:CLASS"."""
     kinds = {class_name(type(layer)): type(layer) for layer in layers}
     return {
-        ":".join(name.rsplit(".", 1)): hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+        ":".join(name.rsplit(".", 1)): hashlib.sha256(_source(kind)).hexdigest()
         for name, kind in sorted(kinds.items())
         if "." in name
     }
+
+
+def _source(kind: type) -> bytes:
+    """Return the file of a class, or the code of its methods where there is no file, as in a notebook."""
+    try:
+        return Path(inspect.getfile(kind)).read_bytes()
+    except (TypeError, OSError):
+        codes = [each.__code__ for each in vars(kind).values() if inspect.isfunction(each)]
+        return b"".join(marshal.dumps(code.replace(co_filename="", co_firstlineno=1)) for code in codes)
 
 
 def _is_own_function(module: ModuleType, value: Any) -> bool:

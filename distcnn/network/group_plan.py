@@ -113,10 +113,10 @@ class Group:
         """
         self._run(self._made[0].forward, [member.forward for member in self._members], allgather)
 
-    def loss(self, smoothing: float = 0.0) -> None:
-        """Add the loss and the counts of all blocks to the counters, and compute dy of each; smoothing: of labels."""
+    def loss(self, smoothing: float = 0.0, class_weights: np.ndarray | None = None) -> None:
+        """Add the loss and the counts of all blocks to the counters, and compute dy of each; arguments as in `Plan`."""
         for plan in self.plans:
-            plan.loss(smoothing)
+            plan.loss(smoothing, class_weights)
 
     def backward(self, done: Callable[[int], None] | None = None, allgather: Allgather | None = None) -> None:
         """Add the gradients of the parameters to their sums, last layer first.

@@ -13,10 +13,12 @@ from distcnn.errors import NetError
 from distcnn.kernels.activations import sigmoid_forward, softmax_forward
 from distcnn.kernels.jit import Kernel
 from distcnn.kernels.loss import sigmoid_cross_entropy, softmax_cross_entropy, squared_error
+from distcnn.kernels.weighted_loss import weighted_cross_entropy
 from distcnn.layers.base import Layer
 from distcnn.layers.declarations import Shape
 
-Smoothing = float  # of labels
+# Computes the loss of a block; arguments: label smoothing, and the weight of each class, float32, or None.
+Compute = Callable[[float, np.ndarray | None], None]
 
 
 class LossArrays(NamedTuple):
@@ -45,23 +47,31 @@ class Loss(NamedTuple):
     probabilities: the kernel that makes probabilities of outputs, [blocks, outputs, 1, 1, 16]; None: there are none.
     """
 
-    bind: Callable[[LossArrays], Callable[[Smoothing], None]]
+    bind: Callable[[LossArrays], Compute]
     probabilities: Kernel | None = None
 
 
-def _softmax(arrays: LossArrays) -> Callable[[Smoothing], None]:
+def _softmax(arrays: LossArrays) -> Compute:
     kernel, (z, label, weight, rejection, _, results) = softmax_cross_entropy.compiled, arrays
-    return lambda smoothing: kernel(z, label, weight, rejection, smoothing, *results)
+
+    def compute(smoothing: float, class_weights: np.ndarray | None) -> None:
+        if class_weights is None:
+            kernel(z, label, weight, rejection, smoothing, *results)
+        else:
+            weighted = weighted_cross_entropy.compiled
+            weighted(z, label, weight, rejection, class_weights, smoothing, *results)
+
+    return compute
 
 
-def _sigmoid(arrays: LossArrays) -> Callable[[Smoothing], None]:
+def _sigmoid(arrays: LossArrays) -> Compute:
     kernel, (z, label, weight, _, _, results) = sigmoid_cross_entropy.compiled, arrays
-    return lambda smoothing: kernel(z, label, weight, smoothing, *results)
+    return lambda smoothing, _: kernel(z, label, weight, smoothing, *results)
 
 
-def _squares(arrays: LossArrays) -> Callable[[Smoothing], None]:
+def _squares(arrays: LossArrays) -> Compute:
     kernel, (z, label, weight, _, (mean, std), results) = squared_error.compiled, arrays
-    return lambda smoothing: kernel(z, label, weight, mean, std, *results)
+    return lambda smoothing, _: kernel(z, label, weight, mean, std, *results)
 
 
 LOSSES = {
@@ -71,10 +81,10 @@ LOSSES = {
 }
 
 
-def check_last(task: Task, last: Layer, shape: Shape) -> None:
+def check_last(task: Task, last: Layer | None, shape: Shape) -> None:
     """Raise NetError unless the last layer of a net gives what the loss of its task takes.
 
-    last: that layer.
+    last: that layer; None if the net has no layers.
     shape: of its output, without samples.
     """
     name = type(last).__name__

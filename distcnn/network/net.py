@@ -12,9 +12,9 @@ from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
 from distcnn.layers.base import Layer
 from distcnn.layers.declarations import Shape
+from distcnn.network.batch_blocks import blocks_of, pieces_of
 from distcnn.network.group_plan import Group
 from distcnn.network.label_checks import checked_labels
-from distcnn.network.plan import Block
 from distcnn.network.summary import summary
 from distcnn.network.targets import Targets
 from distcnn.network.weights import Weights
@@ -34,8 +34,8 @@ class Net(Worker):
 
     def __init__(
         self,
-        layers: Sequence[Layer],
-        input_shape: Shape,
+        layers: Sequence[Layer] = (),
+        input_shape: Shape = (),
         seed: int = 0,
         conv: str = "winograd",
         norm_group: int | str = 1,
@@ -175,7 +175,7 @@ class Net(Worker):
         plan, results = self.inference, np.empty((len(images), *self.shapes[-1]), np.float32)
         with ieee_mode():
             plan.prepare()
-            for block, result in zip(_blocks(images), _pieces(results), strict=True):
+            for block, result in zip(blocks_of(images), pieces_of(results), strict=True):
                 plan.load(block, self.scale, self.shift)
                 plan.forward()
                 result[...] = plan.y.samples(len(result))
@@ -196,7 +196,7 @@ class Net(Worker):
             group.prepare()
         self.sums[HEAD + self.trained :] = 0
         self.guard.reset(-(-len(images) // LANES))
-        for blocks, of_group in self._by_group(_blocks(images), _pieces(results)):
+        for blocks, of_group in self._by_group(blocks_of(images), pieces_of(results)):
             with ieee_mode():
                 group.load(blocks, self.scale, self.shift)
                 group.forward()
@@ -221,7 +221,7 @@ class Net(Worker):
         group, results = self._whole_group, np.empty(self._seen.shape, np.float32)
         self._begin_anew(group, len(dy))
         self.context.training = True
-        lists = _blocks(self._seen), _pieces(dy), _pieces(results)
+        lists = blocks_of(self._seen), pieces_of(dy), pieces_of(results)
         for blocks, dys, of_group in self._by_group(*lists):
             with ieee_mode():
                 group.load(blocks, self.scale, self.shift)
@@ -251,11 +251,12 @@ class Net(Worker):
         labels = checked_labels(self.task, labels, len(images), *self.shapes[-1])
         self._begin_anew(self.group, len(images))
         with ieee_mode():
-            for blocks in self.groups(_blocks(images, labels)):
+            for blocks in self.groups(blocks_of(images, labels)):
                 self.train_group(blocks)
         self._refuse_overflow()
-        loss = self.counters.loss * QUANTUM / len(images)
-        return loss, {key: gradient / np.float32(len(images)) for key, gradient in self.gradients.items()}
+        weight = self.total_weight(len(images))
+        loss = self.counters.loss * QUANTUM / weight
+        return loss, {key: gradient / np.float32(weight) for key, gradient in self.gradients.items()}
 
     # ---- inside ----
 
@@ -285,14 +286,3 @@ class Net(Worker):
     def _refuse_overflow(self) -> None:
         if self.guard.overflows:
             raise Diverged("a loss or gradient is NaN or beyond the range of exact sums, 2**27")
-
-
-def _blocks(images: np.ndarray, labels: np.ndarray | None = None) -> list[Block]:
-    """Return the blocks of a batch of images, in order."""
-    labels = np.zeros(len(images)) if labels is None else labels
-    return [Block.of(images, labels, samples) for samples in _pieces(np.arange(len(images)))]
-
-
-def _pieces(array: np.ndarray) -> list[np.ndarray]:
-    """Return views of up to sixteen consecutive samples each that together are the whole array."""
-    return [array[start : start + LANES] for start in range(0, len(array), LANES)]

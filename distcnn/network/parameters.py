@@ -19,6 +19,8 @@ class ParameterLayout:
     size: the size of the buffer, in numbers.
     trained: how many of these numbers belong to parameters.
     count: how many arrays of parameters there are.
+    names: the keys of all arrays, "0.weight", ..., in their order.
+    bounds: for each array (start, stop), its range in the buffer.
     spans: for each parameter (start, stop, is_weight): its range in the buffer; is_weight is False for biases and for
         the parameters of norms.
     offsets: for each layer the index in the exact sums, which begin with the counters, from which on the sums of this
@@ -40,12 +42,13 @@ class ParameterLayout:
         self._layers, self._shapes = layers, shapes
         parameters, statistics = _listed(parameter_specs), _listed(statistic_specs)
         self._entries, self.count = parameters + statistics, len(parameters)
+        self.names = [f"{k}.{name}" for k, name, _ in self._entries]
         sizes = [math.prod(parameter.shape) for _, _, parameter in self._entries]
-        self._bounds = list(accumulate(sizes, initial=0))
-        self.size, self.trained = self._bounds[-1], self._bounds[self.count]
+        ends = list(accumulate(sizes, initial=0))
+        self.size, self.trained, self.bounds = ends[-1], ends[self.count], list(pairwise(ends))
         self.spans = [
             (start, stop, parameter.fan_in > 0)
-            for (start, stop), (_, _, parameter) in zip(pairwise(self._bounds), parameters, strict=False)
+            for (start, stop), (_, _, parameter) in zip(self.bounds, parameters, strict=False)
         ]
         self.offsets = [
             HEAD + sum(size for size, (i, _, _) in zip(sizes, parameters, strict=False) if i < k)
@@ -54,11 +57,9 @@ class ParameterLayout:
 
     def views(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Return views of a flat buffer by key, {"0.weight": array, ...}; the index counts all layers."""
-        pairs = zip(self._entries, pairwise(self._bounds), strict=True)
-        return {
-            f"{k}.{name}": flat[start:stop].reshape(parameter.shape)
-            for (k, name, parameter), (start, stop) in pairs
-        }
+        shapes = [parameter.shape for _, _, parameter in self._entries]
+        pairs = zip(self.names, shapes, self.bounds, strict=True)
+        return {name: flat[start:stop].reshape(shape) for name, shape, (start, stop) in pairs}
 
     def by_layer(self, views: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
         """Return the arrays of `views` as a list with a dict {name: array} for each layer."""

@@ -21,6 +21,7 @@ from distcnn.layers.declarations import Call, Shape
 from distcnn.layers.values import Scratch, Value, allocate_arrays
 from distcnn.network import buffer_sharing, passes
 from distcnn.network.buffer_sharing import is_view
+from distcnn.network.freezing import Freezing
 from distcnn.network.losses import LOSSES, LossArrays
 from distcnn.network.passes import Node
 
@@ -94,6 +95,7 @@ class NetArrays(NamedTuple):
     guard: int64 [2], see distcnn.lanes.sums.
     task: what the net learns.
     targets: [2, outputs], mean and standard deviation of the targets.
+    freezing: which layers need no gradients of their own.
     """
 
     parameters: list[dict[str, np.ndarray]]
@@ -102,6 +104,7 @@ class NetArrays(NamedTuple):
     guard: np.ndarray
     task: Task
     targets: np.ndarray
+    freezing: Freezing
 
 
 class ForwardPlan:
@@ -157,9 +160,13 @@ class ForwardPlan:
         """Compute y from x."""
         self.forward_program()
 
-    def loss(self, smoothing: float = 0.0) -> None:
-        """Add the loss and the counts of the block to the counters, and compute dy; smoothing: label smoothing."""
-        self._loss(smoothing)
+    def loss(self, smoothing: float = 0.0, class_weights: np.ndarray | None = None) -> None:
+        """Add the loss and the counts of the block to the counters, and compute dy.
+
+        smoothing: label smoothing.
+        class_weights: float32 [classes], the weight of each class; None: all weigh the same.
+        """
+        self._loss(smoothing, class_weights)
 
 
 class Plan(ForwardPlan):
@@ -186,14 +193,16 @@ class Plan(ForwardPlan):
         shapes: the shapes between the layers, beginning with the shape of the input.
         arrays: the arrays of the net and the worker.
         context: the context of this block.
-        input_gradient: whether to compute dx. If not, gradients go back only to the first layer with parameters.
+        input_gradient: whether to compute dx. If not, gradients go back only to the first layer with parameters that
+            are not frozen.
         first: the plan of the first block of the group, which prepares the parameters for all blocks; None if this is
             the first block.
         """
         self._arguments, self._first = (layers, shapes, arrays), first
         self._nodes: list[Node] = first._nodes if first else passes.for_training(layers, shapes)
         self._slots: Slots = first._slots if first else buffer_sharing.training_slots(self._nodes, shapes[0])
-        self._needs_gradient = [input_gradient or any(arrays.parameters[:k]) for k in range(len(shapes))]
+        trains = arrays.freezing.trains
+        self._needs_gradient = [input_gradient or any(trains[:k]) for k in range(len(shapes))]
         value_slots, gradient_slots = self._slots
         values = buffer_sharing.allocate([*value_slots, *gradient_slots])
         super().__init__(context, values[: len(shapes)])
@@ -219,7 +228,7 @@ class Plan(ForwardPlan):
             prepare += [] if self._first else node.layer.prepare(buffers)
             if not (node.forward_fused or is_view(value_slots, k)):
                 forward += node.layer.forward(buffers)
-            is_done = node.backward_fused or is_view(gradient_slots, k)
+            is_done = node.backward_fused or is_view(gradient_slots, k) or (buffers.frozen and not buffers.dx)
             backward.insert(0, [] if is_done else node.layer.backward(buffers))
         self._set_calls(prepare, forward)
         self.backward_program = Program(chain.from_iterable(backward))
@@ -248,6 +257,7 @@ class Plan(ForwardPlan):
             group_shared=allocate_arrays(layer.group_shared(node.shape)),
             scratch=scratch,
             number=k,
+            frozen=arrays.freezing.layers[k],
         )
 
     def _skips(self) -> dict[str, tuple[Value, Value | None]]:

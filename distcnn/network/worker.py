@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,14 @@ class Worker:
         self.guard = OverflowGuard()
         self.context = BlockContext(shared.seed)
         self.augmentation = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for pickle and copy: the weights and all that belongs to them, without sums and plans."""
+        return {"shared": self.shared}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Worker.__init__(self, state["shared"])
+        vars(self).update(state)
 
     def worker_copy(self) -> "Worker":
         """Return another worker over the same weights, for another thread."""
@@ -91,15 +100,25 @@ class Worker:
         self.context.training = True
         self.load(blocks)
         self.group.forward(allgather)
-        self.group.loss(self.shared.label_smoothing)
+        self.loss()
         self.group.backward(report, allgather)
         self.counters.overflows = self.guard.overflows
 
+    def loss(self) -> None:
+        """Add the loss and the counts of the group that was computed last to the counters, and compute its dy."""
+        self.group.loss(self.shared.label_smoothing, self.shared.class_weights)
+
+    def total_weight(self, samples: int) -> float:
+        """Return the sum of the weights of a batch of so many samples, by which sums are divided for their mean.
+
+        It is 1 if no sample has a weight, as the gradients are 0 then.
+        """
+        return samples if self.shared.class_weights is None else self.counters.weight or 1.0
+
     def update_running_stats(self, samples: int) -> None:
         """Update the running statistics from their sums over a batch of so many samples, and clear these sums."""
-        trained = self.shared.layout.trained
-        running, sums = self.shared.flat[trained:], self.sums[HEAD + trained :]
-        if running.size:
+        for start, stop in self.shared.freezing.statistics:
+            running, sums = self.shared.flat[start:stop], self.sums[HEAD + start : HEAD + stop]
             with ieee_mode():
                 update_running_stats(running, sums, QUANTUM / samples, STATISTICS_MOMENTUM)
 
@@ -152,13 +171,12 @@ class Worker:
         return Group(first, synchronizes=shared.norm_group != 1)
 
     def _net_arrays(self) -> NetArrays:
-        layout = self.shared.layout
+        layout, freezing = self.shared.layout, self.shared.freezing
         parameters = layout.by_layer(self.shared.arrays)
-        sums = layout.by_layer(layout.views(self.sums[HEAD:]))
-        shared = self.shared
-        return NetArrays(
-            parameters, sums, self.sums[:HEAD], self.guard.array, shared.task, shared.targets.array
-        )
+        shared, head = self.shared, self.sums[:HEAD]
+        sums = layout.by_layer(freezing.sums(layout.views(self.sums[HEAD:])))
+        task, targets = shared.task, shared.targets.array
+        return NetArrays(parameters, sums, head, self.guard.array, task, targets, freezing)
 
     def _begin(self, plan: Group | InferencePlan, blocks: int, epoch: int = 0) -> None:
         self.context.epoch = epoch
@@ -169,4 +187,5 @@ class Worker:
 
     def _require_outputs(self) -> None:
         """Raise NetError unless the last layer gives what the loss takes."""
-        check_last(self.shared.task, self.shared.layers[-1], self.shared.shapes[-1])
+        layers = self.shared.layers
+        check_last(self.shared.task, layers[-1] if layers else None, self.shared.shapes[-1])

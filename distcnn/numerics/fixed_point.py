@@ -15,8 +15,8 @@ SUM_BITS = 36  # a quantum of 1.5e-11 is five orders of magnitude below the roun
 QUANTUM = 2.0**-SUM_BITS
 RANGE_BITS = 27  # if the total of a batch is 2**27 or more in magnitude, it is an overflow
 
-# Slots of the counters: three sums (adjacent, as the loss kernel adds to all three at once) and two plain counts.
-LOSS, CORRECT, SAMPLES, OVERFLOWS, STOP = range(5)
+# Slots of the counters: three sums (adjacent, as the loss kernel adds to all three at once), two plain counts, a sum.
+LOSS, CORRECT, SAMPLES, OVERFLOWS, STOP, WEIGHT = range(6)
 HEAD = 8  # slots of counters: a whole cache line, so that the gradients after them stay aligned
 
 
@@ -28,6 +28,7 @@ class Counters:
     samples: how many samples there were.
     overflows: how many values were replaced by 0 because they were NaN or out of range.
     stop: how many ranks have received a request to stop.
+    weight: the sum of the weights of the samples' classes; 0 if classes have no weights.
     """
 
     def __init__(self, sums: np.ndarray) -> None:
@@ -64,6 +65,10 @@ class Counters:
     @stop.setter
     def stop(self, count: int) -> None:
         self.slots[STOP] = count
+
+    @property
+    def weight(self) -> float:
+        return int(self.slots[WEIGHT]) * QUANTUM
 
     def clear(self) -> None:
         """Set all counters to 0."""

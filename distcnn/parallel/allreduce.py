@@ -25,6 +25,7 @@ class GradientAllreduce:
     offsets: where in `sums` each layer's gradients start, the same on every rank.
     mode: "exact", or "float32", which sends rounded numbers of half the size, so that totals depend on the number of
         ranks.
+    skipped: sums[HEAD:skipped] are 0 on all ranks and are not sent; HEAD: there are none.
     overlap: whether finished gradients are sent during the backward pass; None: if there are several nodes. Through
         shared memory nothing can overlap, and one blocking allreduce is twice as fast under Open MPI.
     """
@@ -36,22 +37,24 @@ class GradientAllreduce:
         offsets: Sequence[int] = (),
         mode: str = "exact",
         overlap: bool | None = None,
+        skipped: int = HEAD,
     ):
         if overlap is None:
             overlap = node(comm).count > 1
         self.comm = comm
         self.sums = sums
-        self.wire = sums if mode == "exact" else np.empty(sums.shape, np.float32)
+        self.wire = sums if mode == "exact" else np.zeros(sums.shape, np.float32)
         self.blocking = not overlap
-        self.buckets = buckets(offsets if overlap else (), len(sums), BUCKET_BYTES // self.wire.itemsize)
+        least = BUCKET_BYTES // self.wire.itemsize
+        self.buckets = buckets(offsets if overlap else (), len(sums), least, skipped)
         self.requests: list[Request] = []
 
     def start(self, offset: int) -> None:
-        """Start to add up `sums[offset:]`, which is final on this rank. Offsets decrease during a step.
+        """Start to add up `sums[offset:]`, which is final on this rank, unless blocking. Offsets decrease in a step.
 
         Every call also tests the earlier requests, as MPI progresses messages only inside its own calls.
         """
-        for bucket in self.buckets[len(self.requests) :]:
+        for bucket in [] if self.blocking else self.buckets[len(self.requests) :]:
             if bucket.start < max(offset, HEAD):
                 break
             self._start(bucket)
@@ -64,8 +67,9 @@ class GradientAllreduce:
         A rank that has no block of the batch calls only this method, and so sends the same messages as the others.
         """
         if self.blocking:
-            self._pack(slice(None))
-            self.comm.Allreduce(None, self.wire)
+            for bucket in self.buckets:
+                self._pack(bucket)
+                self.comm.Allreduce(None, self.wire[bucket])
         else:
             for bucket in self.buckets[len(self.requests) :]:
                 self._start(bucket)
@@ -98,15 +102,18 @@ class GradientAllreduce:
             Counters(self.sums).overflows += int(np.count_nonzero(wild))
 
 
-def buckets(offsets: Sequence[int], length: int, least: int) -> list[slice]:
+def buckets(offsets: Sequence[int], length: int, least: int, skipped: int = HEAD) -> list[slice]:
     """Return slices that divide `length` numbers at layers' offsets, the last numbers first.
 
     Every slice has at least `least` numbers, except the last one returned, which holds the counters. Slices depend only
-    on the layers, so that all ranks send the same messages, however many blocks each rank has.
+    on the layers, so that all ranks send the same messages, however many blocks each rank has. Numbers from HEAD to
+    `skipped` are in no slice.
     """
     slices, stop = [], length
     for offset in sorted(offsets, reverse=True):
-        if stop - offset >= least and offset > HEAD:
+        if stop - offset >= least and offset > skipped:
             slices.append(slice(offset, stop))
             stop = offset
+    if skipped > HEAD:
+        return [*slices, slice(skipped, stop), slice(0, HEAD)]
     return [*slices, slice(0, stop)]

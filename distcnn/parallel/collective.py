@@ -78,6 +78,28 @@ def on_all(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
     raise _rebuilt(failures[first], first)
 
 
+def together(comm: Comm, function: Callable[..., T], *arguments: Any) -> T:
+    """Call `function(*arguments)`, which is the user's, on every rank; return each rank's own result.
+
+    If some ranks raise an exception, of any class, every rank raises one: its own if it has one, else that of the
+    lowest of these ranks. An exception that is not distcnn's is wrapped in a CollectiveError.
+    """
+    result: Any = None
+    failure: BaseException | None = None
+    try:
+        result = function(*arguments)
+    except (Exception, SystemExit) as error:
+        failure = error
+    barrier(comm)
+    failures = comm.allgather(failure and _portable(failure))
+    first = next((rank for rank, found in enumerate(failures) if found), None)
+    if first is None:
+        return result
+    if failure:
+        raise mark_collective(failure, first, first != comm.rank) from failure.__cause__
+    raise _rebuilt(failures[first], first)
+
+
 def barrier(comm: Comm) -> None:
     """Wait until every rank has called this function; sleep meanwhile, because MPI's own barrier keeps the core busy.
 
@@ -109,14 +131,20 @@ def mark_collective(error: BaseException, rank: int = 0, remote: bool = False) -
     return error
 
 
+def marked(error: BaseException, like: errors.DistcnnError) -> BaseException:
+    """Return an exception, which need not be distcnn's, after noting that all ranks raise it as they raise `like`."""
+    vars(error).update(collective_rank=like.collective_rank, is_remote=like.is_remote)
+    return error
+
+
 def collective_rank(error: BaseException) -> int | None:
     """Return the rank on which a collective exception happened, or None if only this rank raises the exception."""
-    return error.collective_rank if isinstance(error, errors.DistcnnError) else None
+    return getattr(error, "collective_rank", None)
 
 
 def is_remote(error: BaseException) -> bool:
     """Return whether the exception happened on another rank."""
-    return isinstance(error, errors.DistcnnError) and error.is_remote
+    return getattr(error, "is_remote", False)
 
 
 def _portable(error: BaseException) -> Portable:

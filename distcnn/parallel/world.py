@@ -113,9 +113,9 @@ def run(main: Callable[[Comm], int | None]) -> NoReturn:
             job_status.write(job_status.STARTED)
         code, message = main(comm) or 0, ""
     except KeyboardInterrupt:
-        _end(comm, INTERRUPTED, "")
+        end_job(comm, INTERRUPTED, "")
     except failures(comm) as error:
-        _end(comm, 1, f"distcnn: {rank_name(comm)} ends, as another rank has died or failed: {error}")
+        end_job(comm, 1, f"distcnn: {rank_name(comm)} ends, as another rank has died or failed: {error}")
     except BaseException as error:
         together, cause = comm.size == 1 or collective_rank(error) is not None, as_user_error(_cause(error))
         if not (together and isinstance(cause, DistcnnError | SystemExit)):
@@ -161,12 +161,12 @@ def _fail(comm: Comm, error: BaseException, remote: bool) -> NoReturn:
         what = printable(f"distcnn: error: {error}") + "\n"
         job_status.write(f"{job_status.EXIT} {error.exit_code}")
     elif hidden:
-        _end(comm, USAGE_ERROR, printable(hidden))
-    _end(comm, getattr(error, "exit_code", 1), what + printable(who))
+        end_job(comm, USAGE_ERROR, printable(hidden))
+    end_job(comm, getattr(error, "exit_code", 1), what + printable(who))
 
 
-def _end(comm: Comm, code: int, message: str) -> NoReturn:
-    """End the job from this rank, whatever the others are doing."""
+def end_job(comm: Comm, code: int, message: str) -> NoReturn:
+    """Print a message, and end the job from this rank, whatever the others are doing."""
     _print(message)
     if comm.size > 1:
         time.sleep(0.1)  # Open MPI may lose output that was written just before

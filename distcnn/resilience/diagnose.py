@@ -86,7 +86,7 @@ def _forward(net: Net, blocks: Sequence[Block], allgather: Allgather | None) -> 
             finite = np.isfinite(values).all()
             what = f"values beyond 2**{RANGE_BITS}" if finite else "NaN or infinity"
             return k, f"{_name(net, k)} gives {what}, {sample_names(blocks, lanes)}"
-    net.group.loss(net.label_smoothing)
+    net.loss()
     overflows = net.guard.overflows
     return (len(net.layers), f"the loss is out of range, {sample_names(blocks)}") if overflows else None
 

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from distcnn.parallel.heartbeat import CLOCK, IDLE, PHASES, WAITING, Heartbeat
 from distcnn.system.terminal_text import say
 
+STDERR = 2  # the file descriptor
 GRACE = 1.0  # seconds that a hung rank's own watchdog has before another rank's watchdog kills the rank
 
 
@@ -44,8 +45,10 @@ class Watchdog:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Run the watchdog's thread inside the block, if there is a timeout."""
+        enables = bool(self._timeout) and not faulthandler.is_enabled()
+        if enables:
+            faulthandler.enable(_stderr())
         if self._timeout:
-            faulthandler.enable()
             self._looked = CLOCK()
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()
@@ -53,12 +56,24 @@ class Watchdog:
             yield
         finally:
             self._heartbeat.beat(IDLE)
-            self._ended.set()
+            self._end_watching()
+            if enables:
+                faulthandler.disable()
 
     def woke_late(self) -> bool:
         """Return whether this process was stopped, in this step or the one before, for longer than the timeout."""
         stopped = self._thread is not None and CLOCK() - self._looked > 1e9 * self._timeout
         return stopped or (self._late_step is not None and self._heartbeat.own.step <= self._late_step + 1)
+
+    def _end_watching(self) -> None:
+        """End the thread, and close what stands for the processes that it may kill."""
+        self._ended.set()
+        if self._thread:
+            self._thread.join(GRACE)
+        if self._thread is None or not self._thread.is_alive():
+            handles, self._processes = self._processes, [None] * len(self._processes)
+            for handle in filter(None, handles):
+                os.close(handle)
 
     def _watch(self) -> None:
         """Check the heartbeats again and again, until `watching()` ends."""
@@ -107,7 +122,7 @@ class Watchdog:
         message = f"distcnn: {who} on {socket.gethostname()} {what}: {where}; it is killed"
         say(message, sys.stderr)
         if place == self._node.place:
-            faulthandler.dump_traceback(all_threads=True)
+            faulthandler.dump_traceback(_stderr(), all_threads=True)
             time.sleep(0.1)  # Open MPI may lose output that was written just before
             return
         process = self._processes[place]
@@ -116,6 +131,14 @@ class Watchdog:
             signal.pidfd_send_signal(process, signal.SIGABRT)  # faulthandler prints its stacks
             time.sleep(0.1)
             signal.pidfd_send_signal(process, signal.SIGKILL)
+
+
+def _stderr() -> int:
+    """Return the file descriptor of stderr, also where `sys.stderr` has none, as in a notebook."""
+    try:
+        return sys.stderr.fileno()
+    except (OSError, AttributeError, ValueError):
+        return STDERR
 
 
 def _handle(pid: int) -> int | None:

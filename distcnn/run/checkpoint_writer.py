@@ -9,8 +9,7 @@ from distcnn.errors import OutputError
 from distcnn.run import checkpoint, checkpoint_room
 from distcnn.run.hdf5_image import Image
 from distcnn.run.state import State
-
-Score = tuple[float, float]  # the greater, the better
+from distcnn.run.training_progress import Score
 
 CONTINUES = "(training continues)"
 

@@ -7,6 +7,7 @@
     classes           the classes' names
     network           the layers in the notation of networks, UTF-8 as uint8 [bytes]; missing in early versions
     user_code         the hashes of the user's own layers, a JSON object as uint8 [bytes]; missing if there are none
+    best              float64 [3], the best epoch and its score, or three NaN; missing in early versions
     epoch, step       int64
     epoch_loss, epoch_correct, epoch_samples, digest    text
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from distcnn.run import plain_hdf5
 from distcnn.run.state import Shapes, State, digest
+from distcnn.run.training_progress import Best
 from distcnn.system.counts import counted
 
 if TYPE_CHECKING:
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 TEXTS = ("config_toml", "data_fingerprint", "digest")
 INTEGERS = ("numerics", "seed", "epoch", "step")
 SUMS = ("epoch_loss", "epoch_correct", "epoch_samples")  # in decimal digits: a loss may exceed int64
+NO_BEST = [np.nan] * 3
 SUM_DIGITS = 64  # characters of a sum, padded with blanks
 ATTRIBUTES = ("config_toml", "data_fingerprint", "numerics", "seed", "input_shape", "dtype")
 FIXED = ("mean", "std", "target_mean", "target_std")
-CONSTANT = (*ATTRIBUTES, "classes", "network", "user_code", "pictures")
+OPTIONAL = ("pictures", "initial_weights")  # attributes that are missing if they are empty
+CONSTANT = (*ATTRIBUTES, *OPTIONAL, "classes", "network", "user_code")
 
 Places = dict[str, list[tuple[int, int]]]  # by name: (offset, size) in bytes of each dataset in the file
 
@@ -112,6 +116,7 @@ def unpack(image: bytes) -> State:
             classes=classes,
             network=_bytes(found, "network").decode(),
             user_code=_user_code(_bytes(found, "user_code")),
+            best=_best(found.get("best")),
             names_and_shapes=names_and_shapes,
             parameters=arrays.pop("parameters"),
             auxiliary_state=arrays,
@@ -155,8 +160,9 @@ def _write_constants(file: h5py.File, state: State) -> None:
         file["network"] = np.frombuffer(state.network.encode(), np.uint8)
     if state.user_code:
         file["user_code"] = np.frombuffer(json.dumps(state.user_code).encode(), np.uint8)
-    if state.pictures:
-        file.attrs["pictures"] = state.pictures
+    for key in OPTIONAL:
+        if getattr(state, key):
+            file.attrs[key] = getattr(state, key)
     file.create_dataset("classes", data=list(state.classes), dtype=h5py.string_dtype())
     for key in FIXED:
         if len(getattr(state, key)):
@@ -173,6 +179,7 @@ def _changing(state: State) -> dict[str, np.ndarray]:
     sums = zip(SUMS, state.epoch_sums, strict=True)
     contents: dict[str, Any] = {key: str(value).encode().ljust(SUM_DIGITS) for key, value in sums}
     contents |= {"epoch": np.int64(state.epoch), "step": np.int64(state.step)}
+    contents["best"] = np.array([state.best.epoch, *state.best.score] if state.best else NO_BEST)
     contents["digest"] = (state.digest or digest(state.result)).encode()
     return {key: np.asarray(value) for key, value in contents.items()}
 
@@ -211,7 +218,7 @@ def _read_input(file: h5py.File, limit: int) -> dict[str, Any]:
         raise ValueError("mean and standard deviation do not fit the input's shape")
     texts = {
         key: _text(plain_hdf5.attribute(file, key, limit) if key in file.attrs else "")
-        for key in ("dtype", "pictures")
+        for key in ("dtype", *OPTIONAL)
     }
     return {"input_shape": shape, "mean": mean, "std": std, **texts}
 
@@ -240,6 +247,16 @@ def _user_code(content: bytes) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
         raise ValueError("user_code is not an object of texts")
     return found
+
+
+def _best(found: h5py.Dataset | None) -> Best | None:
+    """Return the best epoch in a dataset; None if there is none."""
+    if found is None:
+        return None
+    if found.dtype != np.float64 or found.shape != (3,):
+        raise ValueError("best is not an epoch and its score")
+    epoch, first, second = found[()].tolist()
+    return Best(int(epoch), (first, second)) if 1 <= epoch < 2**31 else None
 
 
 def _value(file: h5py.File, key: str, limit: int) -> Any:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from distcnn.errors import OutputError
 from distcnn.run.lock_record import LIMIT, Record, parse
@@ -48,7 +48,7 @@ def read(path: Path) -> Found | None:
     """Return what is in the place of a lock, or None; raise OutputError if it is not a file or cannot be read."""
     try:
         with open_regular(path, follow_links=False) as file:
-            status, content = os.fstat(file.fileno()), file.read(LIMIT + 1)
+            return _found(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -56,6 +56,27 @@ def read(path: Path) -> Found | None:
             return None
         what = f"cannot be read: {error.strerror}; wanted a job's lock"
         raise OutputError(f"{path}: {what}: remove it, or choose another --out") from None
+
+
+def touch(path: Path, token: str) -> Found | None:
+    """Give a lock a new time if it has this token; return what is in the place of the lock afterwards, as `read` does.
+
+    The time goes to the file that was read, never to one that another job has put in its place meanwhile. Raises
+    OSError if that fails.
+    """
+    try:
+        file = open_regular(path, follow_links=False)
+    except OSError:
+        return read(path)  # which says why
+    with file:
+        if _found(file).token == token:
+            os.utime(file.fileno())
+    return read(path)
+
+
+def _found(file: BinaryIO) -> Found:
+    """Return what is in an open file."""
+    status, content = os.fstat(file.fileno()), file.read(LIMIT + 1)
     record = parse(content)
     digest = hashlib.sha256(content).hexdigest()[:16]
     trace = digest, status.st_size, status.st_mtime_ns  # no inode: some network file systems make numbers up

@@ -68,6 +68,27 @@ class Metrics:
         return [(line, record) for line, record in found if record is not None]
 
 
+class MetricsInMemory(Metrics):
+    """The records of a run that writes no files."""
+
+    def __init__(self) -> None:
+        super().__init__(os.devnull)
+        self._kept: list[dict] = []
+
+    def append(self, record: dict) -> None:
+        """Append a record, with None for NaN and infinity, in place of those of this step and later ones."""
+        self.truncate_after(record["step"] - 1)
+        self._kept.append({key: _plain(value) for key, value in record.items()})
+
+    def records(self) -> list[dict]:
+        """Return the records in order."""
+        return [dict(record) for record in self._kept]
+
+    def truncate_after(self, step: int) -> None:
+        """Remove the records of later steps."""
+        self._kept = [record for record in self._kept if record["step"] <= step]
+
+
 def _append_all(file: BinaryIO, content: bytes) -> None:
     """Append to an unbuffered file and flush it to disk; if not all can be written, undo it and raise OSError."""
     size = file.tell()

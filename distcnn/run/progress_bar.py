@@ -7,12 +7,12 @@ Only where another program writes several lines at once, the second one may have
 
 import os
 import sys
-import threading
 from contextlib import suppress
-from typing import TextIO
+from importlib.util import find_spec
+from typing import Any, TextIO
 
 from distcnn.system.terminal import columns, is_read_elsewhere, open_terminal, write
-from distcnn.system.terminal_text import ERASE_BELOW, say
+from distcnn.system.terminal_text import ERASE_BELOW, descriptor, say
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| {rate_fmt}, {remaining} left"
 STDOUT, STDERR = 1, 2  # file descriptors
@@ -135,23 +135,20 @@ class Bar(Lines):
     """
 
     def __init__(self, epochs: int, samples: int, done: int) -> None:
-        from tqdm import tqdm
+        from distcnn.run.tqdm_text import TextBar
 
         super().__init__(epochs)
-        tqdm.monitor_interval = 0  # tqdm shall start no thread while MPI is in use
-        tqdm.set_lock(threading.RLock())  # tqdm's own would start a process, from Python 3.14 on
-        terminal = open_terminal(STDERR)
+        terminal = open_terminal(STDERR) if descriptor(sys.stderr) == STDERR else None
         self.screen = Stream(sys.stderr) if terminal is None else Screen(terminal)
         width = self.screen.size.columns
         form = {"unit": " samples", "unit_scale": True, "ncols": width, "bar_format": BAR}
         pace = {"miniters": 1, "mininterval": 0.2, "smoothing": 0.1}
-        self.bar = tqdm(total=samples, initial=done, leave=False, file=self.screen, **form, **pace)
+        self.bar = TextBar(total=samples, initial=done, leave=False, file=self.screen, **form, **pace)
 
     def step(self, epoch: int, loss: float, accuracy: float | None, samples: int) -> None:
         """Move the bar by the samples of a finished step; see `Lines.step`."""
         self.bar.ncols = self.screen.size.columns
-        right = "" if accuracy is None else f"  accuracy {accuracy:.2%}"
-        self.bar.desc = f"epoch {epoch}/{self.epochs}  loss {loss:.4f}{right} "
+        self.bar.desc = step_text(epoch, self.epochs, loss, accuracy) + " "
         self.bar.update(samples)
 
     def say(self, text: str) -> None:
@@ -175,18 +172,73 @@ class Bar(Lines):
         self.bar.refresh()
 
 
+class NotebookBar(Lines):
+    """Shows a progress bar over all epochs in the output of a notebook's cell; the lines stand beside it.
+
+    widget: the class of the bar.
+    epochs, samples, done: as in `Bar`.
+    """
+
+    def __init__(self, widget: Any, epochs: int, samples: int, done: int) -> None:
+        super().__init__(epochs)
+        self.bar = widget(total=samples, initial=done, leave=False, unit=" samples", unit_scale=True)
+
+    def step(self, epoch: int, loss: float, accuracy: float | None, samples: int) -> None:
+        """Move the bar by the samples of a finished step; see `Lines.step`."""
+        self.bar.set_description_str(step_text(epoch, self.epochs, loss, accuracy), refresh=False)
+        self.bar.update(samples)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self.bar.close()
+
+
 def progress(mode: str, epochs: int, samples: int, done: int = 0) -> Lines:
     """Return the object that shows a run's progress.
 
     mode: "bar", "lines", "none" for only those lines and warnings that are given, or "auto" for a bar on a terminal and
-        lines elsewhere: also where stdout goes to a pipe, as `tee` may write the lines to the same terminal.
+        in a notebook, and lines elsewhere: also where stdout goes to a pipe, as `tee` may write the lines to the same
+        terminal.
     epochs: the number of epochs of the whole run.
     samples: the number of samples of the whole run, each counted once per epoch.
     done: how many of these are already trained.
     """
-    if mode == "bar" or (mode == "auto" and columns(STDERR) and not is_read_elsewhere(STDOUT)):
+    if mode in ("none", "lines"):
+        return Quiet(epochs) if mode == "none" else Lines(epochs)
+    widget = widget_class() if in_notebook() else None
+    if widget:
+        return NotebookBar(widget, epochs, samples, done)
+    if mode == "bar" or in_notebook() or _has_terminal():
         return Bar(epochs, samples, done)
-    return Quiet(epochs) if mode == "none" else Lines(epochs)
+    return Lines(epochs)
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module else None
+    return "IPKernelApp" in getattr(shell, "config", {})
+
+
+def widget_class() -> Any:
+    """Return the class of a bar of a notebook, or None where its packages are missing."""
+    if find_spec("ipywidgets") is None:
+        return None
+    from distcnn.run.tqdm_widget import WidgetBar
+
+    return WidgetBar
+
+
+def _has_terminal() -> bool:
+    """Return whether a terminal shows stderr, and nothing else reads stdout."""
+    on_terminal = descriptor(sys.stderr) == STDERR and columns(STDERR) is not None
+    return on_terminal and not is_read_elsewhere(STDOUT)
+
+
+def step_text(epoch: int, epochs: int, loss: float, accuracy: float | None) -> str:
+    """Return what a bar says of the step that was finished last; the arguments are as in `Lines.step`."""
+    right = "" if accuracy is None else f"  accuracy {accuracy:.2%}"
+    return f"epoch {epoch}/{epochs}  loss {loss:.4f}{right}"
 
 
 def epoch_line(record: dict, epochs: int) -> str:

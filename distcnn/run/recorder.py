@@ -14,14 +14,14 @@ from distcnn.parallel.heartbeat import WRITING, Heartbeat
 from distcnn.reports import files as report_files
 from distcnn.reports.report import Report
 from distcnn.run import checkpoint
-from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter, Score
+from distcnn.run.checkpoint_writer import CONTINUES, CheckpointWriter
 from distcnn.run.curves import Curves
-from distcnn.run.metrics_log import Metrics
+from distcnn.run.metrics_log import Metrics, MetricsInMemory
 from distcnn.run.progress_bar import Lines, Quiet, progress
 from distcnn.run.run_folder import Run
 from distcnn.run.run_lock import RunLock
 from distcnn.run.state import State
-from distcnn.run.training_progress import TrainingProgress
+from distcnn.run.training_progress import Score, TrainingProgress
 from distcnn.system import job_status
 
 REDRAW = 60  # seconds between two drawings of the curves
@@ -57,7 +57,8 @@ class Recorder:
     ):
         self.run, self.comm, self.heartbeat, self.lock = run, comm, heartbeat, lock
         self.record: Record | None = None
-        self.metrics, self._epoch_samples = Metrics(run.metrics), samples
+        self.metrics = Metrics(run.metrics) if run.written else MetricsInMemory()
+        self._epoch_samples = samples
         self._has_accuracy = task_of(run.config.task).has_accuracy
         title, busy = f"{run.config.model} on {dataset}", partial(heartbeat.beat, WRITING)
         self.curves = Curves(run.metrics, run.curves, title, self.warn, busy)
@@ -151,6 +152,8 @@ class Recorder:
         self._seconds, self._samples, self._counted = 0.0, 0, 0
         if self.is_writer:
             self._write(record)
+        elif not self.run.written:
+            self.metrics.append(record)  # as no file tells this rank, should it become rank 0
         self._since = time.perf_counter()
 
     def save(self, steps: int, state: Callable[[], State]) -> None:
@@ -160,7 +163,7 @@ class Recorder:
         state: state() returns the state after these steps; only rank 0 calls it.
         """
         self.heartbeat.beat(WRITING)
-        if self.is_writer and self._saved != steps:
+        if self.is_writer and self.run.written and self._saved != steps:
             self._saved = steps
             most = self.run.config.keep_checkpoints
             folder, may_write = self.run.checkpoints, self.lock.check
@@ -204,7 +207,8 @@ class Recorder:
 
     def _take_over(self, done: TrainingProgress) -> None:
         """Become the rank that writes, and write what the previous one may not have written."""
-        self.lock.keep(self.run.folder)
+        if self.run.written:
+            self.lock.keep(self.run.folder)
         config, samples = self.run.config, self._epoch_samples
         trained = done.epoch * samples + done.totals.samples
         self.progress = progress(config.progress, config.epochs, config.epochs * samples, trained)
@@ -239,7 +243,7 @@ class Recorder:
 
     def _draw(self) -> None:
         """Start to draw the curves."""
-        if self.lock.check():
+        if self.run.written and self.lock.check():
             self.curves.draw()
         self._drawn, self._undrawn = time.perf_counter(), False
 
@@ -266,11 +270,12 @@ class Recorder:
             self.warn(f"{error} {CONTINUES}")
 
 
-def score(record: Record) -> Score | None:
+def score(record: Record | None) -> Score | None:
     """Return the score of an epoch, the greater the better, or None without a validation split.
 
     Where there is no accuracy, the loss alone decides.
     """
+    record = record or {}
     accuracy, loss = record.get("validation_accuracy"), record.get("validation_loss")
     return None if loss is None else (accuracy or 0.0, -loss)
 

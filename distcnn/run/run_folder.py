@@ -15,7 +15,7 @@ from distcnn.config import model_word
 from distcnn.config.settings import Config, Request, option, resumed, validated
 from distcnn.config.toml import FILE_LIMIT, from_toml, to_toml
 from distcnn.data.settings import with_absolute_paths
-from distcnn.errors import CheckpointError, OutputError
+from distcnn.errors import CheckpointError, ConfigError, OutputError
 from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint
 from distcnn.run.folder_names import free_folders, holds_run, latest_folder
@@ -42,6 +42,7 @@ class Run:
     begun: bool = False  # whether the folder holds this run already
     steps: frozenset[int] = frozenset()  # of the checkpoints that the folder holds
     named: bool = True  # whether the user chose the folder; otherwise `create` chooses the next free number
+    written: bool = True  # whether there is a folder; otherwise nothing of the run is written
 
     @property
     def checkpoints(self) -> Path:
@@ -80,8 +81,7 @@ def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) ->
     Raises OutputError if the folder holds another run or cannot be written, CheckpointError if the checkpoint cannot be
     used, and ConfigError if a setting differs from the run's but must not.
     """
-    model = validated("model", model_word.parse(request.config.model).absolute, option("model"))
-    config = replace(with_absolute_paths(request.config), model=model)
+    config = _with_places(request.config)
     request = replace(request, config=config)
     if config.resume == "never":
         run = _new_run(config, require_free)
@@ -91,6 +91,20 @@ def find(request: Request, warn: Warn, require_free: Guard = leave_unguarded) ->
         run = _run_of_checkpoint(request, Path(config.resume), require_free)
     _require_writable(run)
     return run
+
+
+def unwritten(request: Request) -> Run:
+    """Return a new Run of which nothing will be written; raise ConfigError if it shall resume another run."""
+    if request.config.resume != "never":
+        raise ConfigError(f"resume {request.config.resume!r} needs the run's folder; name it by out")
+    return Run(Path(os.devnull), _with_places(request.config), written=False)
+
+
+def _with_places(config: Config) -> Config:
+    """Return settings whose paths are valid in any working folder."""
+    model = validated("model", model_word.parse(config.model).absolute, option("model"))
+    path = config.init_from and validated("init_from", os.path.abspath(config.init_from), option("init_from"))
+    return replace(with_absolute_paths(config), model=model, init_from=path)
 
 
 def _new_run(config: Config, require_free: Guard) -> Run:

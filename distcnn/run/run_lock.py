@@ -169,13 +169,12 @@ class RunLock:
 
     def _touch(self, path: Path) -> None:
         """Give the lock a new time, or make it again, or find out that another job has it."""
-        found = lock_file.read(path)
+        found = lock_file.touch(path, self.token)
         if found is None:
             if path.parent.is_dir():
                 lock_file.create(path, self._record)
         elif found.token == self.token and found.record:
             self._record = found.record  # another process of this job may have joined
-            os.utime(path, follow_symlinks=False)
         elif found.record:
             self.lost = f"{path.parent}: {found.record} has got the lock; {STOPPED}"
         else:

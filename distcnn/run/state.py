@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.errors import CheckpointError
+from distcnn.run.training_progress import Best
 
 Shapes = list[tuple[str, tuple[int, ...]]]  # names and shapes of parameters, in declaration order
 
@@ -43,6 +44,8 @@ class State:
         default_factory=_nothing
     )  # float32 [outputs], see `network.targets`; [0]: none
     target_std: np.ndarray = field(default_factory=_nothing)
+    best: Best | None = None  # the epoch with the best validation result so far
+    initial_weights: str = ""  # the SHA-256 of the weights that --init-from gave, "" without it
     digest: str = ""  # of `result`; if empty, it is computed when the state is saved
 
     @property

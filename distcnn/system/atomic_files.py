@@ -49,15 +49,20 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
         _require_file(path)
         os.replace(temporary, path)
     except OSError as error:
-        # Not error.strerror, into which h5py writes internals of HDF5.
-        reason = os.strerror(error.errno) if error.errno else error
-        remedy = "make room, or " * (error.errno in (None, *FULL)) + "choose another folder"
-        message = f"{path}: cannot be written: {reason}; {remedy}"
-        raise (DiskFull if error.errno in NO_ROOM else OutputError)(message) from None
+        raise output_error(path, error) from None
     finally:
         with suppress(OSError):
             temporary.unlink()
     _sync(path.parent)
+
+
+def output_error(path: str | os.PathLike, error: OSError) -> OutputError:
+    """Return the OutputError for a file that cannot be written."""
+    # Not error.strerror, into which h5py writes internals of HDF5.
+    reason = os.strerror(error.errno) if error.errno else error
+    remedy = "make room, or " * (error.errno in (None, *FULL)) + "choose another folder"
+    message = f"{path}: cannot be written: {reason}; {remedy}"
+    return (DiskFull if error.errno in NO_ROOM else OutputError)(message)
 
 
 def temporary_path(path: str | os.PathLike) -> Path:

@@ -3,8 +3,8 @@
 The job's processes are found by a variable in their environment, because launchers give ranks their own process groups
 and sessions.
 
-At its end a job removes those files in shared memory that bear its name, and those files of MPI that its processes were
-seen to map. All others may belong to another job, whose processes may be invisible here.
+At its end a job removes those files in shared memory that bear its name, those files of MPI that its processes were
+seen to map, and the folder of its mpirun. All others may belong to another job, whose processes may be invisible here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,7 @@ OVERSUBSCRIBE = {  # for more ranks than cores: Open MPI 5, then 4
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
 }
+SESSIONS = "PRTE_MCA_prte_tmpdir_base"  # where Open MPI 5 has the folders of its mpiruns, if it is set
 SHARED = Path("/dev/shm")
 # Prefixes of the names of the files of MPI libraries in shared memory. They are found by what processes map, because a
 # folder for each job (Open MPI's btl_sm_backing_directory) must exist on every host: where it does not, ranks print an
@@ -41,7 +43,7 @@ SHARED = Path("/dev/shm")
 OF_MPI = ("mpich_shm_", "ucx_shm_", "sm_segment.", "vader_segment.")
 GRACE = 2  # seconds that mpirun has to end its ranks, on other hosts, too
 
-Segment = tuple[Path, int]  # a file of MPI's in shared memory, and its inode's number
+Segment = tuple[Path, int]  # a file of MPI's in shared memory, or a folder, and its inode's number
 
 
 class Job:
@@ -56,6 +58,7 @@ class Job:
     def __init__(self, ranks: int, command: list[str], status_file: Path, options: Iterable[str] = ()):
         self.name = uuid.uuid4().hex
         self._segments: set[Segment] = set()  # of MPI's, that processes of this job have mapped
+        self._session: Segment | None = None  # the folder of mpirun
         environment = os.environ | {MARK: self.name, FILE: str(status_file)}
         launcher, settings = _launcher(ranks, os.environ)
         self.process = subprocess.Popen(
@@ -76,12 +79,14 @@ class Job:
         self.process.send_signal(signal.SIGUSR1)
 
     def look(self) -> None:
-        """Remember which of MPI's files in shared memory are this job's, for `end`: afterwards nothing tells."""
+        """Remember which of MPI's files are this job's, for `end`: afterwards nothing tells."""
+        if not self.ended:
+            self._session = _session(self.process.pid) or self._session
         for process in _members(self.name):
             self._segments |= _segments(process)
 
     def end(self) -> None:
-        """Kill all processes of the job that are left, and remove its files in shared memory."""
+        """Kill all processes of the job that are left, and remove its files in shared memory and mpirun's folder."""
         self.look()
         if not self.ended:
             self.process.terminate()
@@ -96,6 +101,7 @@ class Job:
         self.process.kill()
         self.process.wait()
         _remove_leftovers(self.name, self._segments)
+        _remove_session(self._session)
 
 
 def _launcher(ranks: int, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -142,6 +148,24 @@ def _segments(process: int) -> set[Segment]:
             if path and path.parent == SHARED and path.name.startswith(OF_MPI):
                 found.add((path, int(line.split()[4])))
     return found
+
+
+def _session(process: int) -> Segment | None:
+    """Return the folder that Open MPI's mpirun makes for a job, if it is this user's; process: of mpirun."""
+    base = os.environ.get(SESSIONS) or tempfile.gettempdir()
+    with suppress(OSError):
+        path = Path(base, f"ompi.{process}")
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+            return path, status.st_ino
+    return None
+
+
+def _remove_session(session: Segment | None) -> None:
+    """Remove the folder of an mpirun that was killed: no other mpirun that gets its process number could start."""
+    with suppress(OSError):
+        if session and session[0].lstat().st_ino == session[1]:
+            shutil.rmtree(session[0], ignore_errors=True)
 
 
 def _remove_leftovers(name: str, segments: Iterable[Segment]) -> None:

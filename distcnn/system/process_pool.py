@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, NamedTuple
 
 from distcnn.system.python import python
 
@@ -27,6 +27,7 @@ CODE = (
     "import sys; sys.path[:] = sys.argv[4:]; from distcnn.system.process_pool import serve; "
     "serve(int(sys.argv[1]), sys.argv[2], sys.argv[3])"
 )
+AHEAD = 2  # items for each process that are worked on, or done, while an earlier one is not
 SECONDS = 60  # of processor time that an item may take
 PAUSE = 0.02  # seconds after which a process sends what it has: one message an item would cost a third of a small image
 
@@ -47,13 +48,13 @@ def cores() -> int:
 
 
 def in_processes(
-    function: Callable[[Any], Any], batches: Iterable[list[Any]], count: int
+    function: Callable[[Any], Any], batches: Iterable[list[Any] | None], count: int
 ) -> Iterator[tuple[Any, Any]]:
     """Yield (item, result) for every item of the batches, in an undefined order.
 
     function: of a module, with one argument; what it raises ends the process, as a crash does.
     batches: lists of items, each of which one process gets at once; they are asked for when a process has nothing to
-        do, so that memory holds few of them.
+        do, so that memory holds few of them. None in place of a list: ask again after the next results.
     count: the number of processes.
     """
     left, workers = iter(batches), []
@@ -65,12 +66,49 @@ def in_processes(
             ready = set(wait([worker.connection for worker in busy]))
             for worker in [each for each in busy if each.connection in ready]:
                 yield from worker.receive()
+            for worker in workers:
                 if worker.is_idle and (batch := next(left, None)) is not None:
                     worker.give(batch)
-            busy = [worker for worker in busy if not worker.is_idle]
+            busy = [worker for worker in workers if not worker.is_idle]
     finally:
         for worker in workers:
             worker.end()
+
+
+def in_order(function: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
+    """Yield function(item) for all items, in their order; few of them and of their results are in memory.
+
+    The arguments are those of `in_processes`, but for items in place of batches; count 0: this process does it all.
+    """
+    if not count:
+        yield from map(function, items)
+        return
+    awaited, results = 0, {}
+
+    def batches() -> Iterator[list[Any] | None]:
+        for number, item in enumerate(items):
+            while number >= awaited + AHEAD * count:
+                yield None  # not now: the result that is awaited is still missing
+            yield [_Numbered(number, function, item)]
+
+    for item, result in in_processes(_call, batches(), count):
+        results[item.number] = result
+        while awaited in results:
+            found = results.pop(awaited)
+            awaited += 1
+            yield found
+
+
+class _Numbered(NamedTuple):
+    """A call of a function, and its number."""
+
+    number: int
+    function: Callable[[Any], Any]
+    item: Any
+
+
+def _call(numbered: _Numbered) -> Any:
+    return numbered.function(numbered.item)
 
 
 class _Worker:

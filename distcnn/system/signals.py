@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,15 +42,17 @@ class StopRequest:
     The time limit requests a stop when the remaining time may be too short for two more intervals between reads of
     `requested`, of the longest interval so far (a step, an evaluation), and for saving.
 
-    max_time: seconds since this process began; None for no limit.
+    max_time: seconds since this process began, or from now on; None for no limit.
+    of_process: whether the time counts since this process began.
     """
 
-    def __init__(self, max_time: float | None = None):
+    def __init__(self, max_time: float | None = None, of_process: bool = True):
         self.signalled = False
         self.longest = 0.0  # seconds between two reads of `requested`
         self.end: float | None = None
         if max_time is not None:
-            self.end = time.monotonic() - _age() + max_time - min(max_time / 20, RESERVE)
+            age = _age() if of_process else 0.0
+            self.end = time.monotonic() - age + max_time - min(max_time / 20, RESERVE)
         self._asked: float | None = None
         self._interrupted: float | None = None
 
@@ -63,8 +66,14 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Handle the signals inside the block, and restore their handlers after it."""
-        previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        """Handle the signals inside the block, and restore their handlers after it.
+
+        Only the main thread can: elsewhere, as in a thread pool of the user's, signals are left alone. So are those
+        whose handlers another language has installed, as they could not be restored.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        mine = [number for number in SIGNALS if main and signal.getsignal(number) is not None]
+        previous = {number: signal.signal(number, self._handle) for number in mine}
         try:
             yield self
         finally:

@@ -28,7 +28,25 @@ def temporary_folder() -> Iterator[Path]:
     Raises OSError if it cannot be made.
     """
     _remove_leftovers(Path(tempfile.gettempdir()))
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    with _removed(Path(tempfile.mkdtemp(prefix=PREFIX))) as folder:
+        yield folder
+
+
+@contextmanager
+def same_folder(path: str) -> Iterator[Path]:
+    """Make the folder that `temporary_folder` has made on another node on this one, removed after the block.
+
+    Raises OSError if it cannot be made, such as one that exists.
+    """
+    _remove_leftovers(Path(path).parent)
+    os.makedirs(path, mode=0o700)
+    with _removed(Path(path)) as folder:
+        yield folder
+
+
+@contextmanager
+def _removed(folder: Path) -> Iterator[Path]:
+    """Write into a folder which process has made it, and remove the folder after the block."""
     try:
         (folder / OWNER).write_text(json.dumps(this_process()._asdict()))
         yield folder

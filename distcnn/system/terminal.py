@@ -6,10 +6,14 @@ pieces, between which the bar would be drawn, and mpirun may lose what was writt
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import select
 import stat
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LAUNCHERS = {"mpirun", "mpiexec", "mpiexec.hydra", "prterun", "orterun", "prted", "orted"}
@@ -19,7 +23,11 @@ REDIRECTS = re.compile(
     r"--?(l|xml|(out|err)file-pattern|prepend-\w+|(tag|timestamp)-output\S*|output\S*|merge-stderr\S*)"
 )
 NOWHERE = os.devnull
+PATIENCE = 2  # seconds that a text waits for a terminal that takes no more
+PAUSE = 0.001  # seconds between two attempts to lock a terminal
 FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK  # Ctrl-S stops the terminal, but not training
+
+_STOPPED: list[bool] = []  # not empty after a text that a terminal has not taken
 
 
 def open_terminal(number: int) -> int | None:
@@ -64,13 +72,65 @@ def is_read_elsewhere(number: int) -> bool:
 
 
 def write(terminal: int, text: bytes) -> bytes:
-    """Write to a terminal without waiting; return the rest, which the terminal has not taken."""
+    """Write to a terminal without waiting, unless a text of another process is being written; return the rest."""
+    with _locked(terminal, 0) as alone:
+        return _write(terminal, text) if alone else text
+
+
+def write_whole(terminal: int, text: bytes) -> bytes:
+    """Write a text, which no other process's text divides; return the rest, which the terminal has not taken.
+
+    A terminal that is slow is waited for, because a text that goes another way would arrive among later ones. One that
+    was stopped by Ctrl-S delays only the first text: until it takes one again, it is not waited for.
+    """
+    end = time.monotonic() + (0 if _STOPPED else PATIENCE)
+    with _locked(terminal, end) as alone:
+        text = _write(terminal, text) if alone else text
+        while alone and text and _is_writable(terminal, end):
+            text = _write(terminal, text)
+    _STOPPED[:] = [True] * bool(text)
+    return text
+
+
+def _write(terminal: int, text: bytes) -> bytes:
+    """Write as much as a terminal takes now, and return the rest."""
     try:
         return text[os.write(terminal, text) :]
     except BlockingIOError:
         return text
     except OSError:  # the terminal was closed
         return b""
+
+
+@contextmanager
+def _locked(terminal: int, end: float) -> Iterator[bool]:
+    """Lock a terminal inside the block; yield whether that was possible before a time of time.monotonic()."""
+    alone = _lock(terminal, end)
+    try:
+        yield alone
+    finally:
+        if alone:
+            with suppress(OSError):
+                fcntl.flock(terminal, fcntl.LOCK_UN)
+
+
+def _lock(terminal: int, end: float) -> bool:
+    """Lock a terminal; return whether that was possible before a time of time.monotonic()."""
+    while True:
+        try:
+            fcntl.flock(terminal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+        except OSError:  # a terminal that cannot be locked
+            return True
+        time.sleep(PAUSE)
+
+
+def _is_writable(terminal: int, end: float) -> bool:
+    """Wait until a terminal takes more; return whether it does before a time of time.monotonic()."""
+    return bool(select.select([], [terminal], [], max(0, end - time.monotonic()))[1])
 
 
 def _open(path: str, number: int) -> int:

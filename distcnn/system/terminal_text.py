@@ -3,7 +3,7 @@
 Class names come from datasets, file names from archives, host names from other machines. A terminal obeys control
 characters in them: it could clear the screen, forge a line, or fill the clipboard.
 
-Lines go directly to the terminal that shows them, if there is one, in one write each, as the progress bar does: see
+Lines go directly to the terminal that shows them, if there is one, each as a whole, as the progress bar does: see
 `terminal`.
 """
 
@@ -64,22 +64,22 @@ def warn(text: object) -> None:
 
 def _on_terminal(text: str, stream: TextIO) -> str:
     """Write a text directly to the terminal that shows a stream; return what is left, all of it without a terminal."""
-    descriptor = _descriptor(stream)
-    found = terminal.open_terminal(descriptor) if descriptor else None
+    number = descriptor(stream)
+    found = terminal.open_terminal(number) if number else None
     if found is None:
         return text
     stream.flush()  # what was printed before
     encoding = stream.encoding or "utf-8"
     try:
-        return terminal.write(found, (ERASE_BELOW + text).encode(encoding)).decode(encoding, "replace")
+        return terminal.write_whole(found, (ERASE_BELOW + text).encode(encoding)).decode(encoding, "replace")
     finally:
         os.close(found)
 
 
-def _descriptor(stream: TextIO) -> int | None:
+def descriptor(stream: TextIO | None) -> int | None:
     """Return the file descriptor of stdout or stderr, or None for another stream."""
     try:
-        number = stream.fileno()
+        number = stream.fileno() if stream else None
     except (OSError, AttributeError, ValueError):  # a stream in memory, or a closed one
         return None
     return number if number in (1, 2) else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,16 +14,15 @@ from distcnn.config.parser import Parser
 from distcnn.config.settings import Config
 from distcnn.config.tasks import task_of
 from distcnn.config.toml import from_toml
-from distcnn.config.types import AUTO
+from distcnn.config.types import AUTO, STREAM
 from distcnn.data.dataset import Dataset, Split, load
 from distcnn.data.expected import Expected
+from distcnn.data.stream.source import can_be_streamed
 from distcnn.data.wanted import Wanted
 from distcnn.errors import CheckpointError, ConfigError, DataError
 from distcnn.kernels import float_mode
 from distcnn.kernels.pointwise import pack
-from distcnn.models.base import Network
-from distcnn.models.catalog import MODELS
-from distcnn.models.networks import check_outputs, network_text, read_layers
+from distcnn.models.networks import check_outputs, read_layers
 from distcnn.models.user_code import source_hashes
 from distcnn.network.losses import LOSSES
 from distcnn.network.net import Net
@@ -34,11 +35,13 @@ from distcnn.run.state import State, require_parameters
 from distcnn.run.trained_data import with_data
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import warn
+from distcnn.training.saved_network import changed_code, network_in
 from distcnn.training.setup import load_data
 from distcnn.training.workers import WorkerPool
 
 SPLITS = ("test", "train", "validation")
 NO_VALIDATION = "validation split: the checkpoint was not trained with one (--validation-split) on this data"
+BEST_HELP = "of a run's folder, take the checkpoint with the best validation result, not the newest"
 MOST_THREADS = 1024
 
 
@@ -47,6 +50,7 @@ def parser(command: str, description: str) -> Parser:
     made = Parser(f"python -m distcnn.{command}", description=description)
     text = "a checkpoint, or a run's folder for its newest one"
     made.add_argument("checkpoint", metavar="CHECKPOINT", help=text)
+    made.add_argument("--best", action="store_true", help=BEST_HELP)
     text = "the files of the dataset, or a quoted pattern [those of the training]"
     made.add_argument("--data", metavar="FILE", nargs="+", help=text)
     made.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
@@ -64,12 +68,19 @@ def _threads(word: str) -> int:
     return int(word)
 
 
-def find(path: str | Path) -> tuple[Path, State]:
-    """Return (path, State) of a checkpoint, or of the newest good checkpoint in a run's folder."""
+def find(path: str | Path, best: bool = False) -> tuple[Path, State]:
+    """Return (path, State) of a checkpoint, or of the newest good checkpoint in a run's folder.
+
+    best: take the checkpoint with the best validation result in the folder.
+    """
     path = Path(path)
     if not path.is_dir():
+        if best:
+            raise ConfigError(f"--best: {path} is not the folder of a run; leave the option out")
         return path, checkpoint.load(path)
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    if best:
+        return _best(path, folder / checkpoint.BEST)
     found = checkpoint.newest(folder, warn)
     if found is None:
         raise CheckpointError(
@@ -78,37 +89,12 @@ def find(path: str | Path) -> tuple[Path, State]:
     return found
 
 
-def network_in(state: State, where: str | Path) -> str:
-    """Return the network of a state in its notation; where: the name of the state in error messages."""
-    if state.network:
-        return state.network
-    model = from_toml(state.config_toml, where).model
-    if model not in MODELS:  # a word that names code must not come from a checkpoint
-        found = f"holds no network, and {model!r} is not one of ours"
-        raise CheckpointError(f"{where}: {found}; use another checkpoint")
-    return network_text(model, state.input_shape, len(state.classes))
-
-
-def changed_code(state: State, hashes: dict[str, str]) -> str | None:
-    """Return a phrase if the files that define layers of the user's own have changed since the training, else None.
-
-    hashes: of the files now, as `models.user_code.source_hashes` returns them.
-    """
-    changed = [name for name, found in hashes.items() if state.user_code.get(name) != found]
-    return f"the file that defines {', '.join(changed)} has changed since the training" if changed else None
-
-
-def require_same_network(state: State, saved: str, network: Network) -> None:
-    """Raise ConfigError unless a network is the one with which a state was trained, to the bit.
-
-    saved: the network of the state, in its notation.
-    """
-    if network.text != saved:
-        remedy = "leave the option out, or start a new run in another --out"
-        raise ConfigError(f"--model makes another network than that of the run: {remedy}")
-    changed = changed_code(state, network.user_code)
-    if changed:
-        raise ConfigError(f"{changed}, so bits may differ: bring that version back, or start a new run")
+def _best(run: Path, link: Path) -> tuple[Path, State]:
+    """Return (path, State) of the best checkpoint of a run, to which a link leads."""
+    if not link.exists():
+        remedy = "train with validation images (--validation-split), or leave --best out"
+        raise CheckpointError(f"{run}: has no best checkpoint: {remedy}")
+    return link.parent / os.path.basename(os.path.realpath(link)), checkpoint.load(link)
 
 
 def settings_of(state: State, where: str | Path, data: Sequence[str] | None = None) -> Config:
@@ -159,6 +145,15 @@ def load_pool(
     changed = changed_code(state, on_all(comm, source_hashes, net.layers))
     if changed and comm.rank == 0:
         warn(changed)
+    return evaluation_pool(comm, net, images, threads)
+
+
+def evaluation_pool(comm: Comm, net: Net, images: Any, threads: int = 0) -> WorkerPool:
+    """Return workers for a net, with all kernels that evaluation needs compiled. Collective.
+
+    images: the images to evaluate; only their dtype matters.
+    threads: how many workers; 0: as many as this rank has cores.
+    """
     pool = WorkerPool(net, threads or share_of_cores(comm))
     probabilities = LOSSES[net.task.name].probabilities
     needed = [pack(images.dtype.name), *float_mode.kernels(), *([probabilities] if probabilities else [])]
@@ -199,11 +194,13 @@ def load_split(
 def load_other(config: Config, state: State, comm: Comm, data: Sequence[str]) -> Dataset:
     """Return the dataset in other files than those of the training, which may hold the same data. Collective."""
     expected = expected_by(config, state)
-    wanted, _ = on_root(comm, expected.way, data, lambda found: "train" in found.splits)
+    wanted, found = on_root(comm, expected.way, data, lambda found: "train" in found.splits)
     cuts = config.validation_split or config.test_split
-    mode = (
-        config.data_mode if cuts else AUTO
-    )  # other data may need the other mode; only what is cut depends on it
+    # Other data may need the other mode. Only what is cut off the data of the training depends on it.
+    streamed = (
+        on_root(comm, can_be_streamed, found.splits["train"].images) if "train" in found.splits else True
+    )
+    mode = config.data_mode if cuts and (config.data_mode != STREAM or streamed) else AUTO
     dataset = load(data, comm, wanted=wanted, mode=mode)
     if cuts and dataset.fingerprint == state.data_fingerprint:  # of other data, training has used nothing
         dataset = load(data, comm, config.validation_split, config.seed, config.test_split, wanted, mode)
@@ -215,12 +212,28 @@ def expected_by(config: Config, state: State) -> Expected:
     return Expected(Wanted.of(config), tuple(state.input_shape), tuple(state.classes))
 
 
+class Trained(Protocol):
+    """What a State, or a net, says of the images on which it was trained.
+
+    input_shape: (c, h, w).
+    classes: the names of the classes.
+    dtype: the name of the type that says what pixels mean; "" if that is not known.
+    """
+
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+
+
 def check_images(
     name: str,
     images: np.ndarray,
     scale: str,
     classes: Sequence[str] | None,
-    state: State,
+    state: Trained,
     where: str | Path,
 ) -> None:
     """Raise DataError unless the images' shape, dtype and classes are those on which the state was trained.

@@ -7,7 +7,6 @@ to `OPTIMIZERS`.
 from __future__ import annotations
 
 import math
-from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -57,15 +56,15 @@ class Optimizer:
         self.arrays = {name: aligned(net.weights.shape) for name in self.slot_names}
         self.groups = [self._group(*span) for span in self._spans()]
 
-    def update(self, samples: int, learning_rate: float, step: int) -> None:
+    def update(self, weight: float, learning_rate: float, step: int) -> None:
         """Update all parameters by the mean gradient, and clear the net's sums, from which it is computed.
 
-        samples: the number of samples in the sums.
+        weight: the sum of the weights of the samples in the sums: the number of samples, if all weigh the same.
         learning_rate: of this step.
         step: the number of the step, from 1.
         """
         with ieee_mode():
-            scale = self._clipped(QUANTUM / samples)
+            scale = self._clipped(QUANTUM / weight)
             for group in self.groups:
                 self.move(group, scale, learning_rate, step)
 
@@ -84,12 +83,17 @@ class Optimizer:
         return [self.kernel, *([squares_of_sums] if self.config.clip_norm else [])]
 
     def _spans(self) -> list[tuple[int, int, bool]]:
-        """Return (start, stop, is_weight) of each group."""
+        """Return (start, stop, is_weight) of each group; frozen parameters are in none."""
+        spans = self.net.shared.freezing.spans
         if self.by_parameter:
-            return self.net.spans
-        decays = self.config.decay == "weights"
-        groups = [list(group) for _, group in groupby(self.net.spans, lambda span: decays and span[2])]
-        return [(group[0][0], group[-1][1], group[0][2]) for group in groups]
+            return spans
+        found: list[tuple[int, int, bool]] = []
+        for start, stop, is_weight in spans:
+            last = found[-1] if found else None
+            if last and last[1] == start and (last[2] == is_weight or self.config.decay == "all"):
+                start, _, is_weight = found.pop()
+            found.append((start, stop, is_weight))
+        return found
 
     def _group(self, start: int, stop: int, is_weight: bool) -> ParameterGroup:
         """Return the group of the parameters from `start` to `stop` in the flat weights."""

@@ -11,8 +11,16 @@ from distcnn.data.dataset import Dataset, Split, load
 from distcnn.parallel.comm import Comm
 from distcnn.training.trainer import Trainer
 
-# By numerics, what `summary` returns for the digests of all trainings.
-PROMISED = {2: "31eae3b2bcb8c6c8def8ed1946e5afe59d7b8de72ed89f01fdf221aab070c747"}
+# By numerics, the digests of all trainings, by model.
+PROMISED = {
+    2: {
+        "lenet5": "f337d853a33150a007ee3067a6b8eba3feb0fb6b8158175bdf112355b32869a8",
+        "lenet5-1998": "899ca682e154c577cbf3d31a0434158affd804c91133dab302e955985b7cd2c8",
+        "resnet20": "82e23fafed51298b16dbd39c825d9ec2957e8546078a89114edad72618ef2ee0",
+        "mlp": "e2c919126d904fee68ad67a496041cac124bcd6a72f891125c353bfdcf92853e",
+        "every-layer": "2162250624c8af81c77f642321225e536facc43c13c5d58cdebfa1702c13fc57",
+    }
+}
 
 STEPS = 2
 # Settings, and 1 to use all rows and columns of the digits, or 2 to use every second, in a quarter of the time. Batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Replica:
     std: the standard deviation of each channel, float32 [c].
     targets: mean and standard deviation of each target, float32 [targets] each; empty if they are not standardized.
     progress: how far training is.
+    initial_weights: the SHA-256, in hex, of the weights that `begin_with` has set; "" if it was not called.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Replica:
         net.targets.set(*targets)
         self.optimizer = OPTIMIZERS[config.optimizer](net, config)
         self.ema = WeightEMA(net.weights, config.ema_decay)
-        self.progress = TrainingProgress()
+        self.progress, self.initial_weights = TrainingProgress(), ""
         # Fields that every state has; they are made once, because making them takes longer than copying a small net.
         self._constants: dict[str, Any] = {
             "config_toml": to_toml(replace(config, task=dataset.task)),
@@ -70,6 +72,22 @@ class Replica:
             "pictures": dataset.pictures,
             "names_and_shapes": [(name, array.shape) for name, array in net.arrays.items()],
         }
+
+    def begin_with(
+        self, arrays: Mapping[str, np.ndarray], normalization: tuple[np.ndarray, np.ndarray] | None
+    ) -> None:
+        """Set initial weights before the first step.
+
+        arrays: parameters and running statistics by name; the others keep their initial values.
+        normalization: mean and standard deviation of each channel, float32 [c]; None: they stay as they are.
+        """
+        for name, array in arrays.items():
+            self.net.arrays[name][...] = array
+        if normalization:
+            self.mean, self.std = normalization
+            self.net.normalize(self.mean, self.std)
+        self.ema.result[:] = self.net.weights
+        self.initial_weights = digest(self.net.weights)
 
     @property
     def auxiliary_state(self) -> dict[str, np.ndarray]:
@@ -100,15 +118,11 @@ class Replica:
         stop_requested: whether some rank was asked to stop.
         """
         step = self.progress.steps + 1
-        self.optimizer.update(totals.samples, learning_rate, step)
+        self.optimizer.update(self.net.total_weight(totals.samples), learning_rate, step)
         self.net.update_running_stats(totals.samples)
         self.ema.update(step)
         epoch, totals = self.progress.epoch, self.progress.totals.plus(totals)
-        self.progress = TrainingProgress(step, epoch, totals, stop_requested)
-
-    def next_epoch(self) -> None:
-        """Begin the next epoch: count it, and clear the totals."""
-        self.progress = replace(self.progress, epoch=self.progress.epoch + 1, totals=Totals())
+        self.progress = TrainingProgress(step, epoch, totals, stop_requested, self.progress.best)
 
     def require_finite(self) -> None:
         """Raise Diverged on every rank if some weights are not finite after the last update, so that none are saved."""
@@ -130,6 +144,8 @@ class Replica:
             epoch=self.progress.epoch,
             step=self.progress.steps,
             epoch_sums=self.progress.totals.plain(),
+            best=self.progress.best,
+            initial_weights=self.initial_weights,
         )
 
     def restore(self, state: State, where: str | Path) -> None:
@@ -148,7 +164,8 @@ class Replica:
         for name, array in self.auxiliary_state.items():
             array[:] = state.auxiliary_state[name]
         totals, stop = Totals(*state.epoch_sums), self.progress.stop_requested
-        self.progress = TrainingProgress(state.step, state.epoch, totals, stop)
+        self.progress = TrainingProgress(state.step, state.epoch, totals, stop, state.best)
+        self.initial_weights = state.initial_weights
         self.mean, self.std, self.targets = state.mean, state.std, (state.target_mean, state.target_std)
         self.net.normalize(self.mean, self.std)
         self.net.targets.set(*self.targets)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,18 @@ from distcnn.data.statistics import channel_statistics, target_statistics
 from distcnn.data.stream.batches import StreamedBatches
 from distcnn.data.wanted import Wanted, words_of
 from distcnn.errors import ConfigError
+from distcnn.kernels.float_mode import compile_kernels, ieee_mode
 from distcnn.layers import Layer
 from distcnn.models.base import Network
-from distcnn.models.networks import check_memory, network_text, read_layers
+from distcnn.models.networks import check_memory, network_of, network_text, read_layers
 from distcnn.models.user_code import source_hashes
 from distcnn.network.group_plan import partition_unit
 from distcnn.network.net import Net
-from distcnn.parallel.collective import mark_collective, on_all, on_root
+from distcnn.parallel.collective import mark_collective, on_all, on_root, together
 from distcnn.parallel.comm import Comm
+from distcnn.parallel.compile_once import compile_in_turns
+from distcnn.training.class_weights import class_weights
+from distcnn.training.frozen_parameters import frozen_parameters
 from distcnn.training.optimizers import OPTIMIZERS
 
 Saved = tuple[str, str]  # a network in its notation, and the name of its checkpoint, for messages
@@ -34,7 +39,9 @@ def load_data(config: Config, comm: Comm) -> Dataset:
     """Return the dataset that the settings name, with the splits that are cut off its training samples. Collective."""
     data, wanted = words_of(config.data) or None, Wanted.of(config)
     splits = config.validation_split, config.seed, config.test_split
-    return load(data, comm, *splits, wanted, config.data_mode)
+    compile_in_turns(comm, compile_kernels)
+    with ieee_mode():
+        return load(data, comm, *splits, wanted, config.data_mode)
 
 
 def make_batches(config: Config, dataset: Dataset, comm: Comm) -> Batches:
@@ -70,6 +77,22 @@ def find_network(
     return Network(text, layers, hashes)
 
 
+def given_network(layers_of: Callable[..., Any], dataset: Dataset, comm: Comm) -> Network:
+    """Return the network of layers that every rank makes in its own process. Collective.
+
+    layers_of: called with the shape (c, h, w) of the images and the number of classes.
+    """
+    shape, classes = dataset.train.images.shape[1:], len(dataset.classes)
+    made = together(comm, layers_of, shape, classes)
+    network = on_all(comm, network_of, made, shape, classes, dataset.task)
+    found = comm.allgather((network.text, network.user_code))
+    other = next((rank for rank, each in enumerate(found) if each != found[0]), None)
+    if other is not None:
+        what = f"the model on rank {other} is not that on rank 0"
+        raise mark_collective(ConfigError(f"{what}: make the same one on every rank"))
+    return network
+
+
 def require_memory(
     config: Config, dataset: Dataset, layers: list[Layer], batches: Batches, workers: int, ranks: int
 ) -> None:
@@ -98,7 +121,7 @@ def make_net(config: Config, dataset: Dataset, layers: list[Layer]) -> Net:
 
     layers: of the network.
 
-    Raises ConfigError and NetError for a network that does not fit the settings or the images.
+    Raises ConfigError and NetError for a network that does not fit the settings or the data.
     """
     images = dataset.train.images
     shape = images.shape[1:]
@@ -109,6 +132,8 @@ def make_net(config: Config, dataset: Dataset, layers: list[Layer]) -> Net:
             f"leave it out"
         )
     net.label_smoothing = config.label_smoothing
+    net.shared.class_weights = class_weights(config.class_weight, dataset.train.labels, dataset.classes)
+    net.shared.freeze(frozen_parameters(config.freeze, net))
     if config.augment != augment_spec.NONE:
         spec = augment_spec.read(config.augment)
         net.augmentation = Augmentation(spec, shape, images.dtype, net.context)

@@ -14,7 +14,9 @@ from distcnn.config.types import GLOBAL
 from distcnn.data.dataset import Dataset
 from distcnn.errors import StepDiverged
 from distcnn.kernels import float_mode
+from distcnn.kernels.float_mode import each_in_ieee_mode, in_ieee_mode
 from distcnn.kernels.pointwise import pack
+from distcnn.kernels.weighted_loss import weighted_cross_entropy
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
 from distcnn.network.losses import LOSSES
@@ -28,7 +30,8 @@ from distcnn.parallel.heartbeat import COMPUTING, WAITING, Heartbeat
 from distcnn.parallel.node import node, share_of_cores
 from distcnn.reports.report import Report
 from distcnn.run.state import State
-from distcnn.run.training_progress import TrainingProgress
+from distcnn.run.training_progress import Score, TrainingProgress
+from distcnn.training import class_weights, early_stopping, frozen_parameters
 from distcnn.training.evaluation import evaluate
 from distcnn.training.replica import Replica
 from distcnn.training.report import report_on
@@ -51,6 +54,8 @@ T = TypeVar("T")
 class Trainer:
     """Trains a replica. The constructor, `compile`, `step`, `evaluations` and `recompute` are collective.
 
+    Whatever computes with floats, in Python and NumPy too, does so in IEEE arithmetic: see kernels/float_mode.
+
     config: the settings.
     network: the network that is trained.
     dataset: the data; its training split is trained on.
@@ -59,11 +64,13 @@ class Trainer:
     batches: the batches of an epoch, and the range of blocks of each batch that this rank computes.
     pool: the workers of this rank.
     heartbeat: of this rank.
+    notes: lines on what the settings have made of the net, for the user.
 
     The constructor takes a network; without one, it makes the one that the settings name. It raises ConfigError,
     NetError or DataError, the same on every rank.
     """
 
+    @in_ieee_mode
     def __init__(self, config: Config, dataset: Dataset, comm: Comm, network: Network | None = None):
         self.config, self.dataset, self.comm = config, dataset, comm
         sources = code_sources(config.model, config.layers)
@@ -73,7 +80,10 @@ class Trainer:
         workers = min(config.threads or share_of_cores(comm), most_workers(config, self.batches))
         ranks = len(node(comm).ranks)
         on_all(comm, require_memory, config, dataset, layers, self.batches, workers, ranks)
+        on_all(comm, early_stopping.require_validation, config, dataset)
         self.net = on_all(comm, make_net, config, dataset, layers)
+        weights = self.net.shared.class_weights
+        self.notes = [*class_weights.told(weights, dataset.classes), *frozen_parameters.told(self.net)]
         means = on_root(comm, normalization, config, dataset)
         targets = on_root(comm, standardization, dataset)
         self.replica = Replica(config, dataset, self.network, self.net, *means, targets)
@@ -81,7 +91,8 @@ class Trainer:
         # Between two exchanges of batch norms, the final part of the sums differs between ranks.
         overlap = False if config.norm_group == GLOBAL else None
         sums, offsets = self.net.sums, self.net.offsets
-        self._allreduce = GradientAllreduce(comm, sums, offsets, config.reduction, overlap)
+        skipped = self.net.shared.freezing.start
+        self._allreduce = GradientAllreduce(comm, sums, offsets, config.reduction, overlap, skipped)
         self._counters, self.heartbeat = Counters(sums), Heartbeat(comm)
         ready = None if self._allreduce.blocking else self._allreduce.start
         self._hooks = StepHooks(self._before_group, ready, self._add_up)
@@ -100,8 +111,13 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done."""
-        return self.progress.epoch >= self.config.epochs
+        """Whether all epochs are done, or so many that training stops early."""
+        return self.progress.epoch >= self.config.epochs or self.stopped_early
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the last `patience` epochs have had no better validation result."""
+        return early_stopping.is_over(self.config.patience, self.progress)
 
     @property
     def epoch_done(self) -> bool:
@@ -123,8 +139,9 @@ class Trainer:
         """Yield this rank's blocks of every remaining batch; the caller calls `next_epoch` after each epoch."""
         while not self.finished:
             epoch = self.progress.epoch
-            yield from self.batches.epoch(epoch, self.steps - epoch * self.batches.length)
+            yield from each_in_ieee_mode(self.batches.epoch(epoch, self.steps - epoch * self.batches.length))
 
+    @in_ieee_mode
     def step(self, blocks: Sequence[Block], stop: bool = False) -> None:
         """Train on a batch.
 
@@ -147,11 +164,12 @@ class Trainer:
         self._require_all(totals.samples)
         self.replica.update(totals, rate, counters.stop > 0)
 
-    def next_epoch(self) -> None:
-        """Begin the next epoch: count it, and clear the totals and the waiting time."""
-        self.replica.next_epoch()
+    def next_epoch(self, score: Score | None = None) -> None:
+        """Begin the next epoch: count it, and clear the totals and the waiting time; score: of the one that is done."""
+        self.replica.progress = self.progress.next_epoch(score)
         self.heartbeat.waited = 0.0
 
+    @in_ieee_mode
     def evaluations(self) -> dict[str, dict[str, float | None]]:
         """Return the metrics over the validation and test splits, if they exist, by the name of the split."""
         when = f"after step {self.steps}"
@@ -236,6 +254,11 @@ class Trainer:
         self.batches.close()
         self.batches = make_batches(self.config, self.dataset, self.comm)
 
+    def close(self) -> None:
+        """End the threads of this rank's workers and of its batches; the net stays."""
+        self.pool.close()
+        self.batches.close()
+
     # ---- inside ----
 
     def _before_group(self, blocks: Sequence[Block]) -> None:
@@ -271,5 +294,6 @@ class Trainer:
         needed += self.net.augmentation.kernels if self.net.augmentation else []
         probabilities = LOSSES[self.net.task.name].probabilities  # for the report
         needed += [probabilities] if probabilities and self.dataset.test else []
+        needed += [weighted_cross_entropy] if self.net.shared.class_weights is not None else []
         self.pool.compile()
         return [kernel.compiled for kernel in needed]

@@ -106,6 +106,11 @@ class WorkerPool:
         if self.threads > 1:
             move_sums.compiled  # noqa: B018
 
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads:
+            self._threads.shutdown()
+
     def map(self, work: Callable[[int, Worker], None]) -> None:
         """Call work(k, worker) for all workers in parallel; when all have ended, raise an exception of one of them."""
         others: list[Future] = []

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tests.helpers import jobs
 
 FOLDER = "DISTCNN_TEST_REPORTS"  # an environment variable: where the ranks of a batch report
-START = 60  # seconds in which all ranks must have collected the tests
+START = 300  # seconds in which all ranks must have collected the tests
 COMMAND = "python", "-m", "pytest", "--with-mpi", "-q", "--no-header", "-p", "no:cacheprovider", "--color=no"
 QUICK_START = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": 1}  # plugins take longer to start than most tests
 

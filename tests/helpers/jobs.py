@@ -1,5 +1,6 @@
 """Commands and MPI jobs that tests start, under either MPI, with a time limit that none of them outlives."""
 
+import atexit
 import os
 import re
 import shutil
@@ -28,6 +29,9 @@ OPEN_MPI = {
     "OMPI_MCA_mtl": "^ofi",  # do not look for networks: start-up 1.7 s -> 0.6 s
     "OMPI_MCA_btl": "^ofi",
 }
+# Below it each command has a folder for Open MPI's sessions, which bear the number of mpirun's process: an mpirun that
+# was killed leaves its session, and the next one with this number could not start.
+SESSIONS = Path(tempfile.gettempdir(), f"distcnn-tests-{uuid.uuid4().hex}")
 LIMIT = 600  # seconds, also on a busy machine: only a command that hangs takes longer
 # From an outer launcher, not for an inner job.
 OUTER_JOB = "PMI", "OMPI_COMM_WORLD", "MPI_LOCAL", "HYD"
@@ -150,7 +154,14 @@ def clean_environment(extra: dict) -> dict:
         if name not in LEFT_OUT and not name.startswith(OUTER_JOB)
     }
     path = os.pathsep.join(filter(None, [WITHOUT_PICTURES, str(ROOT), os.environ.get("PYTHONPATH")]))
-    return OPEN_MPI | inherited | {"PYTHONPATH": path} | {name: str(value) for name, value in extra.items()}
+    ours = {"PYTHONPATH": path, "PRTE_MCA_prte_tmpdir_base": str(SESSIONS / uuid.uuid4().hex)}
+    return OPEN_MPI | inherited | ours | {name: str(value) for name, value in extra.items()}
+
+
+@atexit.register
+def _remove_sessions() -> None:
+    """Remove what killed jobs have left of Open MPI's sessions."""
+    shutil.rmtree(SESSIONS, ignore_errors=True)
 
 
 def members(name: str) -> list[int]:

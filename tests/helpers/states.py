@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from distcnn.run.state import State, digest
+from distcnn.run.training_progress import Best
 
 SHAPES = [(f"{index}.weight", (2, index + 1)) for index in range(12)] + [("12.bias", (3,))]
 SIZE = sum(int(np.prod(shape)) for _, shape in SHAPES)
@@ -29,6 +30,8 @@ def state(step=7, **changes):
         epoch_sums=(2**80 + 1, 50, 60),
         network="Dense(3)\nSaveAs('ü')\n",
         user_code={"net:Swish": "ab" * 32},
+        best=Best(2, (0.75, -(2.0**-40))),
+        initial_weights="cd" * 32,
         digest=digest(values[SIZE:] + 0.5),
     )
     return replace(made, **changes)

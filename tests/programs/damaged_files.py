@@ -10,8 +10,6 @@ Signed checkpoints and archives bear the right checksums after a mutation, as wh
 used checkpoint, which is a signed one, the commands evaluate, predict and train, which resumes from it.
 """
 
-import argparse
-import collections
 import hashlib
 import json
 import os
@@ -21,7 +19,6 @@ import signal
 import struct
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import h5py
@@ -33,6 +30,7 @@ from distcnn.errors import UserError
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint, checkpoint_sandbox
 from distcnn.run.hdf5_image import unpack
+from tests.programs import harm
 from tests.programs.whole_files import KINDS, saved, use
 
 WALL = 600  # seconds that a reader may take, on a busy machine
@@ -254,45 +252,45 @@ BEGIN = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 def main(words):
     """Print a table, and return 1 if any file did harm: was not refused, and was not read as the whole file is."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("count", type=int, nargs="?", default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--kind", choices=KINDS, nargs="+", default=list(KINDS), help="damage these files only"
-    )
+    parser, kinds = harm.parser(10_000), list(KINDS)
+    parser.add_argument("--kind", choices=kinds, nargs="+", default=kinds, help="damage these files only")
     parser.add_argument("--keep", type=Path, help="a folder for files that do harm")
     options = parser.parse_args(words)
-    rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
     with tempfile.TemporaryDirectory() as folder:
-        whole = {}
-        for kind in options.kind:
-            make = KINDS[kind]
-            ending = "checkpoint" if make is saved else kind if kind in ANY else "h5"
-            path = Path(folder, f"{kind}.{ending}")
-            make(path)
-            content, inside = path.read_bytes(), samples_of(path)
-            whole[kind] = path, content, places_of(content, inside), read(path)
-        for k in range(options.count):
-            kind = rng.choice(options.kind)
-            path, content, places, wanted = whole[kind]
-            damaged, how = mutate(rng, content, places)
-            if damaged == content:
-                table[kind]["unchanged"] += 1
-                continue
-            path.write_bytes(SIGN[kind](damaged) if kind in SIGN else damaged)
-            word, text = tried(path, None if kind in ANY else wanted, k % 50 == 0)
-            table[kind][word] += 1
-            if word in BAD:
-                print(f"{kind} {k} {how}: {word} {text[:300]}", flush=True)
-                if options.keep:
-                    (options.keep / f"{k}-{path.name}").write_bytes(damaged)
-    columns = ("refused", "same", "unchanged", *BAD)
-    print(f"{'file':12s}", *(f"{name:>9s}" for name in columns))
-    for kind, row in table.items():
-        print(f"{kind:12s}", *(f"{row[name]:9d}" for name in columns))
-    harm = sum(row[name] for row in table.values() for name in BAD)
-    print(f"{options.count} mutations, {harm} did harm, {time.time() - begin:.0f} s")
-    return int(harm > 0)
+        whole = {kind: made(kind, Path(folder)) for kind in options.kind}
+        return try_files(whole, options)
+
+
+def made(kind, folder):
+    """Make a whole file; return its path, its content, the places to hit, and what it gives."""
+    make = KINDS[kind]
+    ending = "checkpoint" if make is saved else kind if kind in ANY else "h5"
+    path = folder / f"{kind}.{ending}"
+    make(path)
+    content, inside = path.read_bytes(), samples_of(path)
+    return path, content, places_of(content, inside), read(path)
+
+
+def try_files(whole, options):
+    """Read damaged files again and again; return the exit code.
+
+    whole: what `made` returns, by kind.
+    options: those of the command line.
+    """
+    table = harm.Harm("file", ("refused", "same", "unchanged"), BAD)
+    rng = random.Random(options.seed)
+    for k in range(options.count):
+        kind = rng.choice(options.kind)
+        path, content, places, wanted = whole[kind]
+        damaged, how = mutate(rng, content, places)
+        if damaged == content:
+            table.add(kind, "unchanged", how)
+            continue
+        path.write_bytes(SIGN[kind](damaged) if kind in SIGN else damaged)
+        word, text = tried(path, None if kind in ANY else wanted, k % 50 == 0)
+        if table.add(kind, word, f"{k} {how}: {word} {text[:300]}") and options.keep:
+            (options.keep / f"{k}-{path.name}").write_bytes(damaged)
+    return table.report(f"{options.count} mutations")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ Compiling takes five times as long as all else, so that only every K-th case com
 compile, load a copy of the sound file, and save it.
 """
 
-import argparse
-import collections
 import itertools
 import os
 import pickle
@@ -21,7 +19,6 @@ import signal
 import stat
 import sys
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +33,7 @@ from distcnn.parallel import world
 from distcnn.parallel.serial import SerialComm
 from distcnn.run.curves import Curves
 from distcnn.system import checked_file
+from tests.programs import harm
 from tests.programs.damaged_files import cut, erase, flip, number, scatter, swap
 
 LIMIT = 1800  # seconds that a case may take on a busy machine
@@ -263,42 +261,42 @@ def sound(path):
 
 def main(words):
     """Print a table, and return 1 if any damage did harm."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("count", type=int, nargs="?", default=2000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = harm.parser(2000)
     parser.add_argument("--compile-every", type=int, default=20, metavar="K")
     options = parser.parse_args(words)
-    rng, table, begin = random.Random(options.seed), collections.defaultdict(collections.Counter), time.time()
     with tempfile.TemporaryDirectory() as name:
-        place, cache, whole = Path(name), Path(name, "cache"), Path(name, "whole")
-        os.environ |= {"XDG_CACHE_HOME": str(cache), "TMPDIR": name}
+        os.environ |= {"XDG_CACHE_HOME": str(Path(name, "cache")), "TMPDIR": name}
         os.environ.pop("NUMBA_CACHE_DIR", None)
         tempfile.tempdir = name
         prepare()
-        first = trained(place)
-        if first[0]:
-            sys.exit(f"a sound cache: exit code {first[0]}\n{first[2]}")
-        shutil.copytree(cache, whole)
-        files = sorted(cache.rglob("*.nbc"))
-        contents = {path: path.read_bytes() for path in files}
-        for k, (path, way) in enumerate(itertools.islice(cases(files, rng), options.count), 1):
-            way(rng, path, contents[path])
-            result = trained(place, whole / "distcnn" if k % options.compile_every else None)
-            word = verdict(result, first[1], path, way)
-            table[way.__name__][word] += 1
-            if word in BAD:
-                print(f"{way.__name__} of {path.name}: {word}\n", *result, flush=True)
-            shutil.rmtree(cache)
-            shutil.copytree(whole, cache)
-            if k % 100 == 0:
-                print(f"{k}, {time.time() - begin:.0f} s", flush=True)
-    columns = "compiled", "loaded", *BAD
-    print(f"{'way':18s}", *(f"{each:>9s}" for each in columns))
-    for way, row in table.items():
-        print(f"{way:18s}", *(f"{row[each]:9d}" for each in columns))
-    harm = sum(row[each] for row in table.values() for each in BAD)
-    print(f"{options.count} caches of {len(files)} files, {harm} did harm, {time.time() - begin:.0f} s")
-    return int(harm > 0)
+        return try_cases(Path(name), options)
+
+
+def try_cases(place, options):
+    """Train with a damaged cache again and again, each time from a sound one; return the exit code.
+
+    place: an empty folder.
+    options: those of the command line.
+    """
+    cache, whole = place / "cache", place / "whole"
+    table, rng = harm.Harm("way", ("compiled", "loaded"), BAD, width=18), random.Random(options.seed)
+    first = trained(place)
+    if first[0]:
+        sys.exit(f"a sound cache: exit code {first[0]}\n{first[2]}")
+    shutil.copytree(cache, whole)
+    files = sorted(cache.rglob("*.nbc"))
+    contents = {path: path.read_bytes() for path in files}
+    for k, (path, way) in enumerate(itertools.islice(cases(files, rng), options.count), 1):
+        way(rng, path, contents[path])
+        result = trained(place, whole / "distcnn" if k % options.compile_every else None)
+        word = verdict(result, first[1], path, way)
+        if table.add(way.__name__, word, f"of {path.name}: {word}"):
+            print(*result, flush=True)
+        shutil.rmtree(cache)
+        shutil.copytree(whole, cache)
+        if k % 100 == 0:
+            print(f"{k}, {table.seconds:.0f} s", flush=True)
+    return table.report(f"{options.count} caches of {len(files)} files")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ read. What runs in further processes, the sandbox of HDF5 and the decoding of im
 takes longer to start than a source to read; every 50th source is read as a user would.
 """
 
-import argparse
-import collections
 import gzip
 import io
 import json
@@ -19,7 +17,6 @@ import signal
 import sys
 import tarfile
 import tempfile
-import time
 import zipfile
 from pathlib import Path
 
@@ -34,6 +31,7 @@ from distcnn.errors import UserError
 from distcnn.system.process_pool import Crashed
 from tests.helpers.mat import mat, matrix, text
 from tests.helpers.pictures import encoded
+from tests.programs import harm
 from tests.programs.damaged_files import MUTATIONS, forked_probe
 
 SECONDS, MEMORY = 20, 2**30  # of processor time, and bytes beyond those at its start, that a reader may use
@@ -265,13 +263,10 @@ BEGIN = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 def main(words):
     """Print a table, at the end or at SIGTERM, and return 1 if any source did harm."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("count", type=int, nargs="?", default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = harm.parser(10_000)
     parser.add_argument("--kind", choices=KINDS, help="damage sources of this kind only")
     options = parser.parse_args(words)
-    rng, begin = random.Random(options.seed), time.time()
-    table = collections.defaultdict(collections.Counter)
+    rng, table = random.Random(options.seed), harm.Harm("source", ("refused", "read"), BAD)
     whole = {kind: make() for kind, make in KINDS.items()}
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
@@ -282,22 +277,9 @@ def main(words):
             path, how = damaged(rng, whole[kind], rng.choice(PACKINGS), Path(folder))
             chosen = Options(skip_damaged=kind in PICTURES and rng.random() < 0.5)
             word, said = tried(path, chosen, done % 50 == 0)
-        table[kind][word] += 1
-        if word in BAD:
-            print(f"{kind} {done} {path.name} {how}: {word} {said[:300]}", flush=True)
+        table.add(kind, word, f"{done} {path.name} {how}: {word} {said[:300]}")
         done += 1
-    return report(table, done, time.time() - begin)
-
-
-def report(table, count, seconds):
-    """Print how many sources of each kind came to which end; return 1 if any did harm."""
-    columns = ("refused", "read", *BAD)
-    print(f"{'source':12s}", *(f"{name:>9s}" for name in columns))
-    for kind, row in table.items():
-        print(f"{kind:12s}", *(f"{row[name]:9d}" for name in columns))
-    harm = sum(row[name] for row in table.values() for name in BAD)
-    print(f"{count} mutations, {harm} did harm, {seconds:.0f} s", flush=True)
-    return int(harm > 0)
+    return table.report(f"{done} mutations")
 
 
 if __name__ == "__main__":

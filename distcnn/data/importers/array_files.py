@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -43,12 +43,16 @@ def is_array_file(name: str) -> bool:
     return last.endswith((NPY, NPZ, MAT, *HDF5)) and not last.startswith(".")
 
 
-def stored_arrays(source: Source, stack: ExitStack) -> Iterator[Stored]:
-    """Yield the arrays in all files of a source; `stack` keeps open what they are read from."""
+def stored_arrays(source: Source, stack: ExitStack, named: Sequence[str] = ()) -> Iterator[Stored]:
+    """Yield the arrays in all files of a source.
+
+    stack: keeps open what they are read from
+    named: the names of arrays, of which files with very many need no others
+    """
     for name in sorted(filter(is_array_file, source.names)):
         path = source.local_path(name)
         if path is not None and hdf5_arrays.is_hdf5(path):
-            yield from _of_hdf5(name, path, stack)
+            yield from _of_hdf5(name, path, stack, named)
             continue
         for _, content in files(source.path, name.__eq__, MEMORY_LIMIT):
             yield from _of_content(f"{source.path}: {name}", name, content, stack)
@@ -106,12 +110,12 @@ def _of_npy(where: str, name: str, content: bytes) -> Stored:
     return _loaded(name, array.reshape(shape, order="F" if is_turned else "C"))
 
 
-def _of_hdf5(name: str, path: Path, stack: ExitStack) -> Iterator[Stored]:
+def _of_hdf5(name: str, path: Path, stack: ExitStack, named: Sequence[str] = ()) -> Iterator[Stored]:
     """Yield the arrays in an HDF5 file; those of MATLAB have their axes turned back."""
     is_matlab = name.lower().endswith(MAT)
     if classes := hdf5_arrays.class_attribute(path):
         yield _loaded(f"{name}/classes", np.array(classes))
-    for inner, dataset in hdf5_arrays.datasets(path, stack):
+    for inner, dataset in hdf5_arrays.datasets(path, stack, named):
         shape = dataset.shape[::-1] if is_matlab else dataset.shape
 
         def read(dataset: hdf5_arrays.Dataset = dataset) -> np.ndarray:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 
 from distcnn.config.tasks import TASKS
 from distcnn.config.types import AUTO, CLASSIFY
 from distcnn.data.axes import Axes, find_axes, given_axes, parse_axes
+from distcnn.data.importers.array_choice import Chosen, choose, in_file, other_file
 from distcnn.data.importers.array_files import Stored, is_array_file, stored_arrays
-from distcnn.data.importers.array_names import Chosen, choose
 from distcnn.data.importers.encoded_arrays import decoded, is_encoded
 from distcnn.data.importers.folder_names import is_image
+from distcnn.data.importers.hdf5_arrays import in_place, is_hdf5
 from distcnn.data.importers.importer import Importer, Options, Source, of_pictures
 from distcnn.data.importers.notes import few
 from distcnn.data.importers.writer import Pair, Samples
@@ -34,7 +36,7 @@ def read_arrays(source: Source, options: Options) -> Samples:
     """Return the samples in files of arrays; raise DataError if it is open what an array holds."""
     where = str(source.path)
     with ExitStack() as stack:
-        arrays = {each.name: each for each in stored_arrays(source, stack)}
+        arrays = {each.name: each for each in _arrays(source, options, stack)}
         shapes = {name: each.shape for name, each in arrays.items()}
         chosen = choose(where, shapes, options.images, options.labels)
         if chosen.ignored:
@@ -46,6 +48,16 @@ def read_arrays(source: Source, options: Options) -> Samples:
             images[split] = _images(where, arrays[name], labels.get(split), like, options)
             _require_memory(where, images)
         return _samples(where, chosen, arrays, images, labels, options)
+
+
+def _arrays(source: Source, options: Options, stack: ExitStack) -> Iterator[Stored]:
+    """Yield the arrays of a source, and those that the options name in other files, FILE:/path."""
+    named = [name for name in (options.images, options.labels) if name is not None]
+    yield from stored_arrays(source, stack, named)
+    for name in named:
+        if file := other_file(name):
+            found = in_file(name)
+            yield from (each for each in stored_arrays(Source(file), stack, named) if each.name == found)
 
 
 def _images(
@@ -67,7 +79,8 @@ def _images(
     size = int(np.prod(stored.shape)) * (1 if stored.dtype.kind in "b" or stored.dtype == np.uint8 else 4)
     if size > MEMORY_LIMIT:
         limit = f"{size / 2**30:.1f} GiB of images; at most {MEMORY_LIMIT >> 30} GiB"
-        raise DataError(f"{where}: {stored.name} has {limit}: import fewer")
+        remedy = in_place(where) if Path(where).is_file() and is_hdf5(Path(where)) else "import fewer"
+        raise DataError(f"{where}: {stored.name} has {limit}: {remedy}")
     return _pixels(where, stored.name, axes, stored.read(), options)
 
 

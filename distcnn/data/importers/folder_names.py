@@ -16,10 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from distcnn.data.importers import pictures
+from distcnn.data.names import PREDICTION, SPLIT_OF
 
-WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
-WORDS |= {"val": "validation", "valid": "validation", "validation": "validation"}
-WORDS |= {"pred": "prediction", "predict": "prediction", "prediction": "prediction"}
+WORDS = SPLIT_OF | PREDICTION
 AROUND = (
     "images",
     "image",

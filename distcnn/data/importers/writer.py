@@ -1,6 +1,6 @@
 """Write imported samples to the file of a dataset."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from distcnn.system.atomic_files import atomic_file
 
 # Images [n, c, h, w], and labels [n] or [n, outputs], None where nobody knows them.
 Pair = tuple[np.ndarray, np.ndarray | None]
+MOST_NAMES = 4000  # of classes, in the first format of HDF5, in which an attribute has at most 64 KiB
 SEALED = {"train", "test"}  # the splits that the seal covers
 
 
@@ -40,8 +41,8 @@ def write(path: str | Path, samples: Samples) -> None:
 
     The arrays are contiguous and not compressed, so that reading MNIST takes 30 ms.
     """
-    _check_classes(samples.classes)
-    with atomic_file(path) as whole, h5py.File(whole, "w") as file:
+    check_classes(samples.classes)
+    with atomic_file(path) as whole, h5py.File(whole, "w", libver=format_for(samples.classes)) as file:
         file.attrs["classes"] = samples.classes
         if samples.task != CLASSIFY:
             file.attrs["task"] = samples.task
@@ -51,21 +52,27 @@ def write(path: str | Path, samples: Samples) -> None:
             file[f"{split}/images"] = images
             if labels is not None:
                 file[f"{split}/labels"] = labels
-        if (sealed := _sealed(samples)) is not None:
-            file["train"].attrs["seal"] = seal(digest(sealed).hex(), samples.classes)
+        if (sealed := seal_of(samples)) is not None:
+            file["train"].attrs["seal"] = sealed
 
 
-def _sealed(samples: Samples) -> dict[str, np.ndarray] | None:
-    """Return the arrays that the seal covers, which are those that training reads; None if it reads others, too."""
+def format_for(classes: Sequence[str] | None) -> tuple[str, str]:
+    """Return the versions of HDF5's format in which the attribute `classes` fits into a file."""
+    is_large = classes is not None and len(classes) > MOST_NAMES
+    return ("v108", "v108") if is_large else ("earliest", "latest")
+
+
+def seal_of(samples: Samples) -> str | None:
+    """Return the seal of samples, over the arrays that training reads; None if it reads others, too."""
     arrays: dict[str, np.ndarray] = {}
     for split, (images, labels) in samples.splits.items():
         if split not in SEALED or labels is None:
             return None
         arrays |= {f"{split}/images": images, f"{split}/labels": labels.astype(TASKS[samples.task].dtype)}
-    return arrays
+    return seal(digest(arrays).hex(), samples.classes)
 
 
-def _check_classes(classes: tuple[str, ...]) -> None:
+def check_classes(classes: tuple[str, ...]) -> None:
     """Raise DataError for a name that HDF5 cannot hold: not in UTF-8, as surrogates say, or with a null character."""
     for name in classes:
         if "\0" in name or any("\ud800" <= character <= "\udfff" for character in name):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from distcnn.data.stream.images import StreamedImages
 from distcnn.data.stream.order import LEAST
 from distcnn.errors import DataError
@@ -23,14 +25,15 @@ def require_memory(images: StreamedImages, share: int, positions: int, units: in
     total = share * WINDOWS * units * unit
     if total > LIMIT:
         needed = f"{WINDOWS} windows of {units} units of {unit / 2**20:.1f} MiB for each of {share} blocks"
-        remedy = _remedy(share, positions, unit, row)
         path = images.source.parts[0].path
+        remedy = _remedy(path, share, positions, unit, row)
         raise DataError(f"{path}: streaming needs {needed}, {total / 2**30:.1f} GiB on a rank: {remedy}")
 
 
-def _remedy(share: int, positions: int, unit: int, row: int) -> str:
+def _remedy(path: Path, share: int, positions: int, unit: int, row: int) -> str:
     """Return how to come below the limit.
 
+    path: of the first file.
     share, positions: as of `require_memory`.
     unit: bytes of the largest unit.
     row: bytes of an image.
@@ -43,5 +46,6 @@ def _remedy(share: int, positions: int, unit: int, row: int) -> str:
         return f"{ranks}, or use --batch-size {LANES * most} or less"
     rows = LIMIT // (WINDOWS * LEAST * row)
     if rows:
-        return f"store the images in chunks of at most {rows}, with chunks=({rows}, ...) of h5py's create_dataset"
+        by_hand = f"store the images in chunks of at most {rows}, with chunks=({rows}, ...) of h5py's create_dataset"
+        return f"{by_hand}, or with python -m distcnn.data pack {path} OUT.h5"
     return "use --data-mode memory, or smaller images"

@@ -12,6 +12,7 @@ import numpy as np
 from distcnn.data.stream.images import AHEAD, StreamedImages
 from distcnn.data.stream.order import Order
 from distcnn.data.stream.schedule import Read, Schedule, Turn
+from distcnn.kernels.float_mode import in_ieee_mode
 
 Key = tuple[int, int, int]  # epoch, place of the position in the share, number of the window
 
@@ -104,6 +105,7 @@ class Reader:
             while windows and windows[0].turn.last < step:
                 self._free.append(windows.popleft().images)
 
+    @in_ieee_mode  # as orders are computed and numbers converted
     def _run(self, epochs: range, begin: int) -> None:
         try:
             turns: list[list[Turn]] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.data.description import ImageArray
+from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.schema import pixel_value_problem
 from distcnn.data.stream.storage import Storage, open_storage
 from distcnn.data.stream.units import Units, unit_rows, units_of
@@ -42,12 +43,23 @@ def parts_of(arrays: Iterable[ImageArray]) -> list[Part]:
     for array in arrays:
         if array.axes.sample:
             found = f"{array.file}: {array.path} has the axes {array.axes}"
+            wanted = "to be streamed, images must have samples first"
             raise DataError(
-                f"{found}; to be streamed, images must have samples first: store them again as (n, c, h, w)"
+                f"{found}; {wanted}: store them so, with python -m distcnn.data pack {array.file} OUT.h5"
             )
         convert = None if array.is_plain else array.rows
         parts.append(Part(Path(array.file), array.path.strip("/"), array.start, array.stop, convert))
     return parts
+
+
+def can_be_streamed(arrays: Iterable[ImageArray]) -> bool:
+    """Return whether images can be streamed as they lie in their files."""
+    return all(not array.axes.sample and not _is_virtual(array) for array in arrays)
+
+
+def _is_virtual(array: ImageArray) -> bool:
+    with open_hdf5(array.file) as file:
+        return bool(file[array.path].is_virtual)
 
 
 class Source:

@@ -178,7 +178,7 @@ def open_storage(path: Path, name: str) -> Storage:
     with open_hdf5(path, (f"/{name}",)) as file:
         dataset = file[name]
         if dataset.is_virtual:
-            remedy = "name its sources in its place, or store a copy"
+            remedy = f"name its sources in its place, or store a copy with python -m distcnn.data pack {path} OUT.h5"
             raise DataError(f"{path}: /{name} is virtual; such datasets are not streamed: {remedy}")
         if chunks.is_plain(dataset):
             found = _plain(path, dataset)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from distcnn.errors import NetError
+from distcnn.layers.argument_order import remember_positions
 from distcnn.layers.base import LayerBuffers
 from distcnn.layers.checks import check_whole
 from distcnn.layers.convolution import matmul, winograd, winograd_rows
@@ -27,6 +28,7 @@ class Algorithms(NamedTuple):
     data: Algorithm
 
 
+@remember_positions
 @dataclass(frozen=True)
 class Conv2D(Filters2D):
     """y[o] = bias[o] + sum over c of the cross-correlation of x[c] with weight[o, c] (PyTorch's Conv2d).
@@ -97,7 +99,8 @@ class Conv2D(Filters2D):
         return algorithms(self, buffers.x.shape).forward.forward(buffers, bias)
 
     def backward(self, buffers: LayerBuffers) -> list[Call]:
-        return self.backward_weights(buffers) + (self.backward_data(buffers) if buffers.dx else [])
+        of_weights = [] if buffers.frozen else self.backward_weights(buffers)
+        return of_weights + (self.backward_data(buffers) if buffers.dx else [])
 
     def backward_weights(self, buffers: LayerBuffers) -> list[Call]:
         """Return the calls that add the gradients of the weight and the bias to their sums."""

@@ -96,13 +96,13 @@ class TableConv2D(Layer):
     def backward(self, buffers: LayerBuffers) -> list[Call]:
         whole, sums = buffers.group_shared[WEIGHT], buffers.sums["weight"]
         collect = kernels.collect, (_taps(whole), self._pairs, _taps(sums))
-        return [*self._whole.backward(_of_whole(buffers)), collect]
+        return [*self._whole.backward(_of_whole(buffers)), *([] if buffers.frozen else [collect])]
 
     @cached_property
     def _whole(self) -> Conv2D:
         """The Conv2D of all pairs of maps."""
-        window = self.kernel_size, self.stride, self.padding, self.dilation
-        return Conv2D(len(self.connections), *window, bias=self.bias, conv=self.conv)
+        names = "kernel_size", "stride", "padding", "dilation", "bias", "conv"
+        return Conv2D(len(self.connections), **{name: getattr(self, name) for name in names})
 
     @cached_property
     def _pairs(self) -> np.ndarray:

@@ -46,7 +46,10 @@ def pairs_of(width: int) -> int:
 
 
 class WinogradRows(Algorithm):
-    """Winograd's algorithm along rows. The calls of `backward_weights` must run before those of `backward_data`."""
+    """Winograd's algorithm along rows.
+
+    The calls of `backward_weights` must run before those of `backward_data`, unless the weights are frozen.
+    """
 
     over_input = True
 
@@ -92,19 +95,24 @@ class WinogradRows(Algorithm):
         At the point 1, a pair of dy is the sum of its two columns; the gradient of the bias is the sum of these.
         """
         outputs, channels = buffers.sums["weight"].shape[:2]
-        dy, z = buffers.dy.bordered(self.weights_border), self._gradient_points(buffers)
+        z = self._gradient_points(buffers)
         d = buffers.scratch.array("d", (POINTS, outputs, channels, LANES))
         kernel = kernels.winograd_rows_backward_weights(*tile_sizes.winograd_rows_weights(outputs, channels))
         arrays = buffers.saved["points"], z, self.down, d, buffers.sums["weight"], buffers.guard
-        calls = [(kernels.winograd_rows_gradients, (dy, z)), (kernel, arrays)]
-        return calls + self.bias_calls(buffers, z[1:2])
+        return [self._transform_gradient(buffers), (kernel, arrays), *self.bias_calls(buffers, z[1:2])]
 
     def backward_data(self, buffers: LayerBuffers) -> list[Call]:
         channels, z = self.shape[0], self._gradient_points(buffers)
         rows, columns = tile_sizes.convolution(channels, self.pairs)
         kernel = kernels.winograd_rows_backward_data(rows, columns, buffers.mask)
         m, filters = self._products(buffers, channels), buffers.prepared["filters"]
-        return [(kernel, (z, filters, *self.layer.axes, m, buffers.x.inside, buffers.dx.inside))]
+        arrays = z, filters, *self.layer.axes, m, buffers.x.inside, buffers.dx.inside
+        return [*([self._transform_gradient(buffers)] if buffers.frozen else []), (kernel, arrays)]
+
+    def _transform_gradient(self, buffers: LayerBuffers) -> Call:
+        """Return the call that fills the points of dy."""
+        dy = buffers.dy.bordered(self.weights_border)
+        return kernels.winograd_rows_gradients, (dy, self._gradient_points(buffers))
 
     def _products(self, buffers: LayerBuffers, maps: int) -> np.ndarray:
         return buffers.scratch.array("m", (POINTS, maps, self.pairs, LANES))

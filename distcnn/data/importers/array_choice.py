@@ -5,17 +5,15 @@ What is open is asked: the message lists the arrays, and the options to type.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from distcnn.data.importers.folder_names import WORDS
+from distcnn.data.names import CLASSES, mentioned_kind, mentioned_split
 from distcnn.errors import DataError
 
-IMAGES = {"images", "image", "imgs", "img", "x", "data", "features", "pixels", "pictures", "inputs"}
-LABELS = {"labels", "label", "y", "ans", "target", "targets", "answers", "outputs"}
-NAMES = {"classes", "names"}
 FILE = re.compile(
     r".*\.(npz|mat|h5|hdf5|hdf|h5py)/", re.IGNORECASE
 )  # says what is in it if it holds one array
@@ -63,7 +61,7 @@ def choose(source: str, shapes: Shapes, images: str | None = None, labels: str |
         splits[split] = of_images[0], of_labels[0] if of_labels else None
     if "train" not in splits:
         raise DataError(_question(source, "train", shapes, [], []))
-    classes = found[None, "classes"]
+    classes = found[None, CLASSES]
     used = {name for pair in splits.values() for name in pair} | set(classes)
     return Chosen(splits, classes[0] if classes else None, tuple(name for name in shapes if name not in used))
 
@@ -72,12 +70,15 @@ def _by_use(shapes: Shapes) -> dict[tuple[str | None, str], list[str]]:
     """Return the names of arrays by (split, kind); where no name says a split, all are for training."""
     arrays = Counter(_file(name) for name in shapes)
     uses = {
-        name: (split_of(name), kind_of(name if arrays[_file(name)] == 1 else name.removeprefix(_file(name))))
+        name: (
+            mentioned_split(name),
+            mentioned_kind(name if arrays[_file(name)] == 1 else name.removeprefix(_file(name))),
+        )
         for name in shapes
     }
     found: dict[tuple[str | None, str], list[str]] = defaultdict(list)
     for name, (split, kind) in uses.items():
-        if kind == "classes":
+        if kind == CLASSES:
             found[None, kind].append(name)
         elif kind:
             found[split or "train", kind].append(name)
@@ -90,31 +91,21 @@ def _file(name: str) -> str:
     return match[0] if match else ""
 
 
-def kind_of(name: str) -> str | None:
-    """Return what the last step of a name that says it says that an array holds: images, labels or classes."""
-    for step in reversed(name.split("/")):
-        words = set(_words(step))
-        for kind, known in (("classes", NAMES), ("labels", LABELS), ("images", IMAGES)):
-            if words & known:
-                return kind
-    return None
+def other_file(name: str) -> str | None:
+    """Return the path of the file in FILE:/path, by which a user names an array in any file; None for another name."""
+    file, colon, path = name.rpartition(":")
+    return file if colon and path.startswith("/") and os.path.isfile(file) else None
 
 
-def split_of(name: str) -> str | None:
-    """Return the split that the last step of a name that names one says, or None."""
-    for step in reversed(name.split("/")):
-        if found := {WORDS[word] for word in _words(step) if word in WORDS}:
-            return found.pop() if len(found) == 1 else None
-    return None
-
-
-def _words(step: str) -> list[str]:
-    """Return the words of a name such as xTrain, X_train, train-images."""
-    return re.findall("[a-z]+", re.sub("([a-z])([A-Z])", r"\1_\2", step).lower())
+def in_file(name: str) -> str:
+    """Return the name among arrays of one that a user names by FILE:/path."""
+    file, _, path = name.rpartition(":")
+    return f"{os.path.basename(file)}/{path.strip('/')}"
 
 
 def _named(source: str, shapes: Shapes, name: str) -> str:
     """Return the array that a user means."""
+    name = in_file(name) if other_file(name) else name
     found = [each for each in shapes if f"/{each}".endswith(f"/{name.strip('/')}")]
     if len(found) != 1:
         problem = f"no array {name}" if not found else f"several arrays {name}"

@@ -1,0 +1,1 @@
+"""`distcnn.data pack`: store any dataset in distcnn's own layout, in chunks that suit streaming."""

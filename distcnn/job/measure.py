@@ -1,0 +1,64 @@
+"""Evaluate a net of the user's on all ranks together."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from distcnn.data.expected import Expected
+from distcnn.data.images import Images, load_images
+from distcnn.data.splits import Split
+from distcnn.data.wanted import Wanted
+from distcnn.errors import DataError
+from distcnn.job.call import require_alike
+from distcnn.job.sources import in_files
+from distcnn.network.net import Net
+from distcnn.parallel.collective import on_all
+from distcnn.parallel.comm import Comm
+from distcnn.training.evaluation import evaluate
+from distcnn.training.load import check_images, evaluation_pool
+
+
+class Seen(NamedTuple):
+    """The images on which a net was trained, as far as that is known.
+
+    input_shape: (c, h, w).
+    classes: the names of the classes; () if they are not known.
+    dtype: the name of the type that says what pixels mean; "" if that is not known.
+    layout: the axes of the arrays in which they were, such as "NHWC"; None if that is not known.
+    """
+
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    dtype: str = ""
+    layout: str | None = None
+
+
+def measure(comm: Comm, net: Net, data: Any, seen: Seen) -> dict[str, float | None]:
+    """Return the metrics of a net over images and labels, by name, the same on every rank. Collective.
+
+    data: arrays (x, y), or paths of files.
+    seen: the images on which the net was trained.
+    """
+    require_alike(comm, {"weights": net.digest})
+    with in_files(comm, {"test": data}) as sources:
+        expected = Expected(Wanted(layout=seen.layout), seen.input_shape, seen.classes or None)
+        images = load_images(sources["test"], comm, None, expected)
+        split = on_all(comm, _checked, net, images, seen)
+        pool = evaluation_pool(comm, net, images.images)
+        try:
+            return evaluate(pool, split, comm)
+        finally:
+            pool.close()
+
+
+def _checked(net: Net, images: Images, seen: Seen) -> Split:
+    """Return images and labels; raise DataError unless they are such as the net was trained on."""
+    names = images.classes if seen.classes else None
+    check_images(images.name, images.images, images.scale, names, seen, "the net")
+    if images.labels is None:
+        raise DataError(f"{images.name} has no labels; wanted a label for each image")
+    outputs = net.shapes[-1][0]
+    if images.labels.max() >= outputs:
+        found = f"{images.name} has labels up to {images.labels.max()}"
+        raise DataError(f"{found}, but the net has classes 0 to {outputs - 1}: name data of the same classes")
+    return Split(images.images, images.labels)

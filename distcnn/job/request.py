@@ -1,0 +1,55 @@
+"""The arguments of a call from Python as the Request that the command line would make of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from distcnn.config.hints import key_hint
+from distcnn.config.old_names import modernized
+from distcnn.config.settings import SETTINGS, Config, Request, validated
+from distcnn.errors import ConfigError
+from distcnn.job.job import LayersOf
+from distcnn.models.catalog import MODELS
+
+LAYERS = "layers"  # stands for a network without a name
+
+
+def request_of(given: Mapping[str, Any]) -> Request:
+    """Return the Request that settings by name make; those that are None are not given.
+
+    Raises ConfigError for an unknown setting and an invalid value.
+    """
+    plain = {key: _plain(value) for key, value in given.items() if value is not None}
+    known = modernized(plain, "the settings")
+    for key in known:
+        if key not in SETTINGS:
+            raise ConfigError(f"unknown setting {key!r}{key_hint(key, SETTINGS)}")
+    return Request(Config(**{key: validated(key, known[key], key) for key in known}), frozenset(known))
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers and paths as Python's numbers and texts, and anything else as it is."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def maker_of(model: Any) -> LayersOf | None:
+    """Return the function that makes the layers of a model, or None if it is a word as for --model."""
+    if isinstance(model, str | os.PathLike):
+        return None
+    return model if callable(model) else lambda input_shape, outputs: model
+
+
+def word_of(model: Any) -> str:
+    """Return the word that names a model in the settings: for a function its name, unless a model has that."""
+    if isinstance(model, str | os.PathLike):
+        return os.fspath(model)
+    name = getattr(model, "__name__", LAYERS)
+    return name if name.isidentifier() and name not in MODELS else LAYERS
