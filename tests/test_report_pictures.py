@@ -58,7 +58,7 @@ def has(picture, color):
     return bool((np.abs(np.asarray(picture).astype(int) - wanted).max(axis=-1) < 3).any())
 
 
-@pytest.mark.parametrize("classes", [2, 6, 30, 70])
+@pytest.mark.parametrize("classes", [6, 70])
 def test_pictures_of_classes(tmp_path, classes):
     names = (*NAMES, *map(str, range(classes)))[:classes]
     made = drawn(tmp_path, report("classify", names))
@@ -81,13 +81,13 @@ def test_neighbors_of_many_classes_share_a_cell(monkeypatch):
     assert white.tolist() == [[r != c and (r, c) != (0, 2) for c in range(4)] for r in range(4)]
 
 
-@pytest.mark.parametrize("labels", [1, 6, 50])
+@pytest.mark.parametrize("labels", [1, 50])
 def test_pictures_of_labels(tmp_path, labels):
     names = (*NAMES, *map(str, range(labels)))[:labels]
     assert has(drawn(tmp_path, report("multilabel", names), (3, 8, 9))["labels.png"], RIGHT)
 
 
-@pytest.mark.parametrize("targets", [1, 2, 11])
+@pytest.mark.parametrize("targets", [1, 11])
 def test_pictures_of_targets(tmp_path, targets):
     names = (*NAMES, *map(str, range(targets)))[:targets]
     made = drawn(tmp_path, report("regress", names), (5, 8, 9), np.float32)
