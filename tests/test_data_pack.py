@@ -11,6 +11,8 @@ import pytest
 from distcnn.data import hdf5_file
 from distcnn.data.dataset import load
 from distcnn.data.describe import describe
+from distcnn.data.importers import writer
+from distcnn.data.importers.writer import Samples
 from distcnn.data.packing import content, encoding, pack
 from distcnn.data.packing.content import Content, MemoryRows
 from distcnn.data.packing.encoding import Job, Storage, encode
@@ -153,6 +155,17 @@ def test_damage_after_packing_is_found_by_the_seal(here):
         file["train/images"][3, 0, 4, 4] ^= 1
     done = here("distcnn.train", "--data", "b.h5", "--max-steps", 1)
     assert (done.returncode, "have changed since the file was sealed" in done.stderr) == (2, True)
+
+
+def test_a_sealed_file_whose_labels_are_mapped_is_packed_without_its_seal(here):
+    """The seal holds for the classes of the file, of which mapping leaves one out here that has no samples."""
+    pair = np.zeros((6, 1, 4, 4), np.uint8), np.array([0, 2, 2, 0, 2, 0], np.int32)
+    writer.write("a.h5", Samples({"train": pair}, ("cat", "dog", "eel")))
+    assert samples("a.h5")[0].description.seal
+    assert len(samples("a.h5", map_labels=True)[0].classes) == 2
+    assert here(DATA, "pack", "a.h5", "b.h5", "--map-labels").returncode == 0
+    data, _ = samples("b.h5")
+    assert (len(data.classes), data.description.seal) == (2, None)
 
 
 @pytest.mark.parametrize(
