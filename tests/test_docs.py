@@ -260,6 +260,9 @@ COMMANDS |= {
     "--labels",
     "--label-column",
     "--test-split",
+    "--gzip",
+    "--chunk",
+    "--processes",
 }
 
 
