@@ -1,6 +1,7 @@
 """Networks and layers of the user's own: four ways to name one, and no code that the user has not named."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,9 @@ def test_a_run_needs_no_file_of_the_users(comm, folder, tmp_path_factory, monkey
         done = call(comm, f"distcnn.{command}", "run")
         assert (done.returncode, done.stdout.splitlines()[-1]) == (0, whole), done.stderr
     assert call(comm, "distcnn.predict", "run").returncode == 0
+    if find_spec("safetensors"):
+        done = call(comm, "distcnn.export", "run", "net.safetensors")
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.mpi
