@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from distcnn.data.wanted import Wanted
 from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.comm import Comm
@@ -61,7 +62,7 @@ def main(comm: Comm) -> None:
     """Evaluate on all ranks together; rank 0 prints the result."""
     options = on_root(comm, parse, sys.argv[1:])
     path, state = on_root(comm, find, options.checkpoint)
-    dataset, split = load_split(comm, state, path, options.split, options.data)
+    dataset, split = load_split(comm, state, path, options.split, options.data, Wanted.of(options))
     pool = load_pool(comm, state, path, split.images, options.threads, code_sources(None, options.layers))
     right = np.zeros(len(state.classes), np.int64)
     measured = evaluate(pool, split, comm, right=right)

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distcnn.config.augment_spec import NONE, read
-from distcnn.config.parser import Parser, add_setting
+from distcnn.config.parser import Parser
 from distcnn.data import import_command
+from distcnn.data.data_options import add_data_options
 from distcnn.errors import ConfigError, DataError, OutputError
 from distcnn.parallel.world import on_root, run
 from distcnn.system.counts import counted
@@ -44,17 +45,8 @@ def parse(words: list[str]) -> argparse.Namespace:
 def _add_info(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("info", help="print what a file contains and what is wrong with it")
     command.add_argument("files", metavar="FILE.h5", nargs="+", help="the files of a dataset")
-    _add_data_options(command)
+    add_data_options(command)
     command.set_defaults(command=info)
-
-
-def _add_data_options(command: argparse.ArgumentParser) -> None:
-    """Add the options that say which arrays of the files hold what, as training has them."""
-    for split in ("", "test_", "validation_"):
-        for kind in ("images", "labels"):
-            add_setting(command, f"{split}{kind}", f"the {split.replace('_', ' ') or 'training '}{kind}")
-    add_setting(command, "layout", "the axes of the images as they are stored, such as NHWC")
-    add_setting(command, "map_labels", "make a class of each value of the labels")
 
 
 def _add_show(commands: argparse._SubParsersAction) -> None:
@@ -66,7 +58,7 @@ def _add_show(commands: argparse._SubParsersAction) -> None:
     augment = "also draw the samples as training with this option distorts them"
     command.add_argument("--augment", metavar="LIST", default=NONE, help=augment)
     command.add_argument("--force", action="store_true", help="replace OUT.png if it exists")
-    _add_data_options(command)
+    add_data_options(command)
     command.set_defaults(command=show)
 
 

@@ -15,6 +15,7 @@ from distcnn.data.dataset import file_names, load
 from distcnn.data.describe import describe
 from distcnn.data.description import Array, Description
 from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.label_values import NUMBERS
 from distcnn.data.reading import read_images, read_labels
 from distcnn.data.statistics import channel_statistics
 from distcnn.data.summary import is_plain, line
@@ -98,7 +99,7 @@ def _report_arrays(found: Description, findings: Findings) -> Counts:
         if numbers:
             least = len(found.coding.classes or ()) if found.coding else 0
             counts[name] = np.bincount(np.concatenate(numbers), minlength=least)
-    checks.classes(counts)
+    checks.classes(counts, found.coding is None or found.coding.kind == NUMBERS)
     return counts
 
 
