@@ -297,7 +297,7 @@ def huge_chunks(file, other):
 def unknown_filter(file, other):
     storage = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     storage.set_chunk(IMAGES.shape)
-    storage.set_filter(32001, h5py.h5z.FLAG_OPTIONAL)
+    storage.set_filter(300, h5py.h5z.FLAG_OPTIONAL)  # a number for tests, which no plugin has
     space = h5py.h5s.create_simple(IMAGES.shape)
     images = h5py.h5d.create(file["train"].id, b"images", h5py.h5t.NATIVE_UINT8, space, storage)
     h5py.Dataset(images)[:] = IMAGES
