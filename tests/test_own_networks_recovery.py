@@ -9,8 +9,8 @@ from distcnn.parallel.serial import SerialComm
 from tests.helpers import jobs
 from tests.helpers.commands import call
 from tests.helpers.digests import digest
+from tests.helpers.own_networks import CODE, PLAIN
 from tests.programs import FAULTS
-from tests.test_own_networks import CODE, PLAIN
 
 pytestmark = [
     pytest.mark.mpirun,
