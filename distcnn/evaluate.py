@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from distcnn.config.types import MULTILABEL
+from distcnn.data.wanted import Wanted
 from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_root
 from distcnn.parallel.comm import Comm
@@ -107,7 +108,7 @@ def main(comm: Comm) -> None:
     if options.report:
         on_root(comm, require_free, Path(options.report), options.force)
     path, state = on_root(comm, find, options.checkpoint, options.best)
-    dataset, split = load_split(comm, state, path, options.split, options.data)
+    dataset, split = load_split(comm, state, path, options.split, options.data, Wanted.of(options))
     pool = load_pool(comm, state, path, split.images, options.threads, code_sources(None, options.layers))
     about = {"checkpoint": str(path), "epoch": state.epoch, "step": state.step, "data": dataset.name}
     report = report_on(pool, split, state.classes, about | {"split": options.split}, comm)

@@ -25,17 +25,18 @@ from distcnn.run.predictions import Predictions, describe, require_free, write
 from distcnn.run.row_predictions import PREDICTIONS
 from distcnn.run.state import State
 from distcnn.system.counts import counted
-from distcnn.system.terminal_text import say
+from distcnn.system.terminal_text import say, warn
 from distcnn.training.load import (
     SPLITS,
+    are_numbers,
     check_images,
-    expected_by,
     find,
     load_pool,
     load_split,
     parser,
     settings_of,
 )
+from distcnn.training.other_data import expected_by
 from distcnn.training.prediction import predict
 from distcnn.training.prediction_sources import load_sources
 
@@ -47,10 +48,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     made.add_argument("sources", metavar="SOURCE", nargs="*", help=text)
     text = "the split to predict [test, or /images of a file without splits]"
     made.add_argument("--split", choices=SPLITS, help=text)
-    text = "the images to predict, in a file where they have no usual name"
-    made.add_argument("--images", metavar="[FILE:]/PATH", nargs="+", help=text)
-    text = "the axes of the images as they are stored, such as NHWC, where their shape leaves them open"
-    made.add_argument("--layout", metavar="AXES", help=text)
     made.add_argument("--top", metavar="K", type=_top, default=1, help="show the K most probable classes [1]")
     made.add_argument("--out", metavar="FILE", help="write all predictions to a .h5 or .csv file")
     made.add_argument("--force", action="store_true", help="replace FILE if it exists")
@@ -77,21 +74,33 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
 
     Raises DataError, on all ranks, if the images do not fit the state.
     """
+    named = Wanted.of(options)
     if options.split == "validation" and not options.sources:
-        dataset, split = load_split(comm, state, where, options.split, options.data)
+        dataset, split = load_split(comm, state, where, options.split, options.data, named)
         return Images(split.images, split.labels, dataset.classes, dataset.name, options.split, dataset.scale)
-    config = on_root(comm, settings_of, state, where, options.data or options.sources)
-    expected = expected_by(config, state)
-    if options.images or options.layout:
-        named = Wanted(words_of(options.images), layout=options.layout, task=expected.wanted.task)
-        expected = replace(expected, wanted=named)
+    config = on_root(comm, settings_of, state, where, options.data or options.sources, named)
+    expected = expected_by(config, state, named)
     if options.sources:
-        return load_sources(comm, state, where, options, expected)
-    mode = AUTO if options.data or options.images else config.data_mode  # other data may need the other mode
+        return with_known_labels(comm, load_sources(comm, state, where, options, expected), state)
+    are_other = options.data or named.names_arrays  # which may need the other mode
+    mode = AUTO if are_other else config.data_mode
     data = options.data or words_of(config.data) or None
     found = load_images(data, comm, options.split, expected, mode)
     on_all(comm, check_images, found.name, found.images, found.scale, found.classes, state, where)
-    return found
+    return with_known_labels(comm, found, state)
+
+
+def with_known_labels(comm: Comm, found: Images, state: State) -> Images:
+    """Return images without their labels, and warn, if these are numbers, and the net's classes have names.
+
+    Then nothing says which number is which class, so there is no accuracy. Rows of labels are in the order of outputs.
+    """
+    if found.labels is None or found.labels.ndim > 1 or found.classes or are_numbers(state.classes):
+        return found
+    if comm.rank == 0:
+        named = "name them in the file's attribute classes"
+        warn(f"the labels of {found.name} are numbers of classes without names, and not used: {named}")
+    return replace(found, labels=None)
 
 
 def report(predictions: Predictions, options: argparse.Namespace) -> None:

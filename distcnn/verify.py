@@ -26,7 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from distcnn.config.parser import Parser
-from distcnn.data.settings import with_absolute_paths
+from distcnn.data.data_options import add_data_options
+from distcnn.data.settings import with_absolute_paths, with_named
+from distcnn.data.wanted import Wanted
 from distcnn.errors import CheckpointError, ConfigError, Diverged, StepDiverged
 from distcnn.lanes.cpu import instructions
 from distcnn.models.networks import code_sources
@@ -57,6 +59,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("run", metavar="RUN", nargs="?", help="the run's folder")
     moved = "the files of the dataset, if they were moved since the training"
     parser.add_argument("--data", metavar="FILE", nargs="+", help=moved)
+    add_data_options(parser)
     parser.add_argument("--layers", metavar="FILE.py|MODULE", help="your code that defines layers of the net")
     about = "verify this installation: train small networks, and compare with what its version promises"
     parser.add_argument("--self", action="store_true", dest="own", help=about)
@@ -164,7 +167,8 @@ def _judgment(found: dict[str, str], promised: dict[str, str]) -> str:
 def verify(comm: Comm, options: argparse.Namespace) -> int:
     """Verify a run by the kernels that are in the cache or compiled."""
     (source, first), (path, last) = on_root(comm, last_two, Path(options.run))
-    config = on_root(comm, settings_of, last, path, options.data)
+    named = Wanted.of(options)
+    config = with_named(on_root(comm, settings_of, last, path, options.data, named), named)
     config = on_root(comm, with_absolute_paths, config)
     config = replace(config, patience=None)  # the steps to repeat are known
     dataset = load_data(config, comm)

@@ -26,6 +26,10 @@ ODD = {
         ALONE | {"train/images": MANY, "train/labels": RARE},
         "class 1 is rare, 6 of 400 training samples",
     ),
+    "splits on other scales": (
+        {"train/images": np.float32(IMAGES), "test/images": np.float32(IMAGES[:4]) / 255},
+        "test images have values up to 0.466667, train images up to 250: are both scaled alike?",
+    ),
     "an array that is not used": (OTHERS | {"train/ids": np.arange(12)}, "not used: /train/ids"),
     "a test split without labels": (OTHERS | {"test/labels": None}, "test images have no labels"),
 }

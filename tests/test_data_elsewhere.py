@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from distcnn.data.dataset import load
+from distcnn.data.hdf5_virtual import Comb
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
 from tests.helpers.datasets import IMAGES, LABELS, write
@@ -224,6 +225,74 @@ def test_a_virtual_dataset_with_a_gap_or_an_overlap_is_refused(tmp_path):
         layout[5:11] = h5py.VirtualSource("two.h5", "train/images", IMAGES[5:].shape)[:6]
         file.create_virtual_dataset("train/images", layout)
     assert "overlap" in message(path)
+
+
+ONE, TWO = (h5py.VirtualSource(name, "train/images", (6, 1, 6, 5)) for name in ("one.h5", "two.h5"))
+EVEN, ODD = np.s_[0::2], np.s_[1::2]
+PIECES = {
+    # what lies where, and words of the message; None: it is read
+    "rows in turn": ([(EVEN, ONE), (ODD, TWO)], None),
+    "runs of rows": (
+        [(np.s_[:6], ONE), (np.s_[6::3], TWO[:2]), (np.s_[7::3], TWO[2:4]), (np.s_[8::3], TWO[4:])],
+        None,
+    ),
+    "every other row of the sources": (
+        [(np.s_[:3], ONE[::2]), (np.s_[3::3], TWO[::2]), (np.s_[4::3], TWO[1::2]), (np.s_[5::3], ONE[1::2])],
+        None,
+    ),
+    "the same rows twice": ([(EVEN, ONE), (EVEN, TWO)], "overlap"),
+    "a row twice": ([(EVEN, ONE), (np.s_[:11:2], TWO)], "overlap"),
+    "chosen rows": ([([0, 1, 2, 5, 7, 8], ONE), ([3, 4, 6, 9, 10, 11], TWO)], "neither blocks nor rows"),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_sources_may_lie_in_turn_and_each_place_is_counted(tmp_path, name):
+    pieces, words = PIECES[name]
+    for file_name, images in (("one.h5", IMAGES[:6]), ("two.h5", IMAGES[6:])):
+        with h5py.File(tmp_path / file_name, "w") as file:
+            file["train/images"] = images
+    path, layout = without_images(tmp_path / "a.h5"), h5py.VirtualLayout(IMAGES.shape, "u1")
+    for place, source in pieces:
+        layout[place] = source
+    with h5py.File(path, "a") as file:
+        file.create_virtual_dataset("train/images", layout)
+        as_hdf5_reads = file["train/images"][()]
+    if words:
+        assert words in message(path)
+    else:
+        np.testing.assert_array_equal(images_of(path), as_hdf5_reads)
+        assert sorted(row.tobytes() for row in as_hdf5_reads) == sorted(row.tobytes() for row in IMAGES)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_counted_is_where_sources_lie(seed):
+    """Selections along one axis, compared with what they select of an array."""
+    random = np.random.default_rng(seed)
+    step = int(random.integers(2, 5))
+    n = step * int(random.integers(2, 5))
+    starts = [int(k) for k in (random.permutation(step) if seed % 2 else random.integers(0, step, step))]
+    combs = [Comb(start, step, n // step, 1) for start in starts]
+    if seed % 4 > 1:
+        combs[0] = Comb(0, n // 2, 2, n // step // 2 or 1)
+    seen, wanted = np.zeros(n, np.uint8), np.zeros(n, int)
+    for comb in combs:
+        comb.count(seen)
+        for run in range(comb.runs):
+            wanted[comb.start + run * comb.step :][: comb.length] += 1
+    np.testing.assert_array_equal(seen, wanted)
+
+
+def test_sources_without_a_fixed_size_are_refused(tmp_path):
+    endless = h5py.h5s.UNLIMITED
+    source = h5py.VirtualSource("two.h5", "train/images", IMAGES.shape, maxshape=(None, *IMAGES.shape[1:]))
+    layout = h5py.VirtualLayout(IMAGES.shape, "u1", maxshape=(None, *IMAGES.shape[1:]))
+    layout[:endless] = source[:endless]
+    halves(tmp_path)
+    path = without_images(tmp_path / "a.h5")
+    with h5py.File(path, "a") as file:
+        file.create_virtual_dataset("train/images", layout)
+    assert "no fixed size" in message(path)
 
 
 def test_a_prefix_that_leads_hdf5_elsewhere_is_refused(tmp_path, monkeypatch):

@@ -322,7 +322,7 @@ def test_files_that_name_other_classes_are_refused(tmp_path):
 def test_a_filter_that_is_not_installed_is_named_with_its_package(tmp_path, monkeypatch):
     storage = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     storage.set_chunk(X.shape)
-    storage.set_filter(32099, h5py.h5z.FLAG_OPTIONAL)
+    storage.set_filter(300, h5py.h5z.FLAG_OPTIONAL)  # a number for tests, which no plugin has
     with h5py.File(tmp_path / "a.h5", "w") as file:
         space = h5py.h5s.create_simple(X.shape)
         images = h5py.h5d.create(file.id, b"x", h5py.h5t.NATIVE_UINT8, space, storage)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from distcnn.config.toml import from_toml
+from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
+from tests.helpers import commands
 
 N, M = 96, 32
 
@@ -80,6 +82,111 @@ def test_what_was_found_out_stands_in_the_run_and_is_used_again(files, tmp_path,
     assert json.loads(named_anew)["predicted"] == found["predicted"][:8]
     save(tmp_path / "scaled.h5", images=(images / 65535).astype("f4"))
     assert "trained on uint16" in command("predict", "run", "--data", "scaled.h5", code=2)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run's folder, trained on images of a file that says no split, and a function that makes other such files."""
+    folder = tmp_path_factory.mktemp("trained")
+
+    def write(name, n, **names):
+        """Write images and labels; names: "images", "text" and "numbers", by the names of the arrays."""
+        random, labels = np.random.default_rng(n), np.arange(n) % 3
+        images = random.integers(0, 90, (n, 12, 12, 3)).astype("u1")
+        images[np.arange(n), :, :, labels] += 100
+        content = {
+            "images": images,
+            "numbers": labels,
+            "text": np.array(["wood", "field", "sea"], "S")[labels],
+        }
+        return str(save(folder / name, **{name: content[which] for name, which in names.items()}))
+
+    data = write("train.h5", N, x="images", y="text")
+    words = "--data", data, "--model", "mlp", "--out", folder / "run", "--epochs", 2, "--batch-size", 16
+    done = commands.call(SerialComm(), "distcnn.train", *words, "--warmup-epochs", 0, "--progress", "none")
+    assert done.returncode == 0, done.stderr
+    return folder / "run", data, write
+
+
+EVALUATED = {
+    # how the arrays of another file are named, and the options that name them
+    "usual names": ({"x": "images", "y": "text"}, []),
+    "names of the test split": ({"x_test": "images", "y_test": "text"}, []),
+    "other names": ({"bands": "images", "kind": "text"}, ["--images", "/bands", "--labels", "/kind"]),
+    "other names of the test split": (
+        {"bands": "images", "kind": "text"},
+        ["--test-images", "/bands", "--test-labels", "/kind"],
+    ),
+    "names of the training split": (
+        {"x_train": "images", "y_train": "text"},
+        ["--images", "/x_train", "--labels", "/y_train"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_a_file_of_test_images_alone_is_evaluated(trained, here, name):
+    run, _, write = trained
+    names, options = EVALUATED[name]
+    path = write("other.h5", M, **names)
+    done = here("distcnn.evaluate", run, "--data", path, *options, "--json")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    assert (measured["samples"], measured["split"], measured["accuracy"]) == (M, "test", 1)
+    if options:
+        by_file = [f"{path}:{word}" if word.startswith("/") else word for word in options]
+        assert json.loads(here("distcnn.evaluate", run, *by_file, "--json").stdout) == measured
+    found = json.loads(here("distcnn.predict", run, "--data", path, *options, "--json").stdout)
+    assert (found["samples"], found["accuracy"]) == (M, 1)
+
+
+def test_training_images_are_not_evaluated_as_test_images(trained, here):
+    run, data, _ = trained
+    done = here("distcnn.evaluate", run, "--data", data)
+    assert (done.returncode, "has no /test; choose another split (--split)" in done.stderr) == (2, True)
+    assert "96 train images" in here("distcnn.evaluate", run, "--data", data, "--split", "train").stdout
+    named = "--images", f"{data}:/x", "--labels", f"{data}:/y"
+    assert "verified" in here("distcnn.verify", run, *named).stdout
+    assert "has no /test" in here("distcnn.evaluate", run, *named).stderr
+
+
+def test_labels_whose_meaning_is_open_give_no_accuracy(trained, here):
+    """The net knows wood, field and sea, the file 0, 1 and 2."""
+    run, _, write = trained
+    numbers = write("numbers.h5", M, x="images", y="numbers")
+    done = here("distcnn.evaluate", run, "--data", numbers)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "name them in the file's attribute classes" in done.stderr
+    done = here("distcnn.predict", run, "--data", numbers, "--json")
+    assert json.loads(done.stdout)["accuracy"] is None
+    assert "numbers of classes without names, and not used" in done.stderr
+    assert json.loads(here("distcnn.predict", run, numbers, "--json").stdout)["accuracy"] is None
+    with h5py.File(numbers, "a") as file:
+        file["y"][()] = np.array([2, 0, 1])[file["y"][()]]
+        file.attrs["classes"] = ["field", "sea", "wood"]
+    assert "accuracy 100.00%" in here("distcnn.evaluate", run, "--data", numbers).stdout
+
+
+def test_test_images_without_labels_are_only_predicted(trained, here):
+    run, _, write = trained
+    path = write("unlabeled.h5", M, x_test="images")
+    done = here("distcnn.evaluate", run, "--data", path)
+    assert (done.returncode, "no labels for its test images" in done.stderr) == (2, True)
+    found = json.loads(here("distcnn.predict", run, "--data", path, "--json").stdout)
+    assert (found["samples"], found["accuracy"]) == (M, None)
+
+
+def test_sources_that_do_not_fit_into_memory_are_told(trained, here, monkeypatch):
+    run, _, write = trained
+    files = [write(f"part{k}.h5", M, x="images", y="text") for k in range(2)]
+    monkeypatch.setattr("distcnn.training.prediction_sources.LIMIT", M * 3 * 12 * 12)
+    done = here("distcnn.predict", run, *files)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "predict each HDF5 file on its own" in done.stderr
+    assert here("distcnn.predict", run, files[0]).returncode == 0
+    monkeypatch.setattr("distcnn.data.schema.MEMORY_LIMIT", 1000)
+    assert json.loads(here("distcnn.predict", run, files[0], "--json").stdout)["accuracy"] == 1  # streamed
+    assert "predict it without other sources" in here("distcnn.predict", run, *files).stderr
 
 
 def named(split, kind):

@@ -1,6 +1,7 @@
 """Networks and layers of the user's own: four ways to name one, and no code that the user has not named."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,67 +13,8 @@ from distcnn.models.networks import network_text
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint
 from tests.helpers.commands import call
+from tests.helpers.own_networks import CODE, PLAIN
 
-CODE = """
-from dataclasses import dataclass
-
-import numpy as np
-
-from distcnn.kernels.jit import kernel
-from distcnn.lanes import load, splat, store
-from distcnn.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D, ReLU
-from distcnn.layers.elementwise import Elementwise
-
-
-@kernel("f4:5 f4:5")
-def double_forward(x, y):
-    for c in range(x.shape[1]):
-        for r in range(x.shape[2]):
-            for q in range(x.shape[3]):
-                store(y, (0, c, r, q), load(x, (0, c, r, q)) * splat(2.0))
-
-
-@kernel("f4:5 f4:5 f4:5")
-def double_backward(x, dy, dx):
-    for c in range(x.shape[1]):
-        for r in range(x.shape[2]):
-            for q in range(x.shape[3]):
-                store(dx, (0, c, r, q), load(dy, (0, c, r, q)) * splat(2.0))
-
-
-@dataclass(frozen=True)
-class Double(Elementwise):
-    forward_kernel, backward_kernel = double_forward, double_backward
-
-
-def absolute(x, y):
-    np.abs(x, out=y)
-
-
-def absolute_backward(x, dy, dx):
-    np.multiply(dy, np.sign(x), out=dx)
-
-
-@dataclass(frozen=True)
-class Abs(Layer):
-    def output_shape(self, shape):
-        return shape
-
-    def forward(self, buffers):
-        return [(absolute, (buffers.x.rows, buffers.y.rows))]
-
-    def backward(self, buffers):
-        return [(absolute_backward, (buffers.x.rows, buffers.dy.rows, buffers.dx.rows))] if buffers.dx else []
-
-
-def plain(input_shape, outputs):
-    return [Conv2D(4, 5, stride=2), ReLU(), MaxPool2D(3), Flatten(), Dense(outputs)]
-
-
-def own(input_shape, outputs):
-    return [Conv2D(4, 5, stride=2), Double(), Abs(), MaxPool2D(3), Flatten(), Dense(outputs)]
-"""
-PLAIN = "Conv2D(4, 5, stride=2)\nReLU()\nMaxPool2D(3)\nFlatten()\nDense(10)\n"
 OWN = "Conv2D(4, 5, stride=2)\nmynet.Double()\nmynet.Abs()\nMaxPool2D(3)\nFlatten()\nDense(10)\n"
 TRAIN = "--epochs", 2, "--checkpoint-every", 5, "--progress", "none"
 
@@ -121,6 +63,9 @@ def test_a_run_needs_no_file_of_the_users(comm, folder, tmp_path_factory, monkey
         done = call(comm, f"distcnn.{command}", "run")
         assert (done.returncode, done.stdout.splitlines()[-1]) == (0, whole), done.stderr
     assert call(comm, "distcnn.predict", "run").returncode == 0
+    if find_spec("safetensors"):
+        done = call(comm, "distcnn.export", "run", "net.safetensors")
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.mpi

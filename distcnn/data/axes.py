@@ -102,6 +102,9 @@ def find_axes(
     if not own and n not in (None, shape[0]) and shape[-1] == n:
         letters = ("HWN", "WHN") if len(shape) == 3 else ("HWCN", "WHCN", "CHWN")
         raise DataError(_question(name, shape, letters, f"the last axis counts the {n} samples, but"))
+    if len(shape) == 4 and n == shape[1] != shape[0] and (shape[0] == 1 or not own):
+        letters = ("CNHW", "HNWC", "HNCW")
+        raise DataError(_question(name, shape, letters, f"the second axis counts the {n} samples, but"))
     if len(shape) == 3:
         return Axes("NHW")
     fits = [each for each in ("NCHW", "NHWC") if like and Axes(each).nchw(shape)[1:] == tuple(like)]
@@ -146,6 +149,10 @@ def _no_images(name: str, shape: Shape) -> str:
         found = f"{name} has shape {shape}; wanted (n, c, h, w) or (n, h, w)"
         return f"{found}: {_flattened(shape[1])}"
     if len(shape) > 4:
+        few = tuple(size for size in shape if size != 1)
+        if len(few) == 3 or (len(few) == 4 and _of_others(*few[1:])):
+            found = f"{name} has shape {shape}; wanted (n, c, h, w) or (n, h, w)"
+            return f"{found}: store it without axes of one element, images.reshape{few} in NumPy"
         found = f"{name} has shape {shape}, volumes or sequences of images"
         return f"{found}; wanted (n, c, h, w) or (n, h, w): distcnn has no third dimension"
     return f"{name} has shape {shape}; wanted (n, c, h, w) or (n, h, w): these are no images"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+FAR = 50  # splits whose largest values differ by this factor are not scaled alike
 RARE = 10  # a class is rare if it has fewer samples than the mean of all classes over this number
 
 
@@ -19,9 +20,10 @@ class Checks:
     def __init__(self, say: Callable[[str], None]):
         self._say = say
         self._seen: dict[str, set[bytes]] = {}  # by split: hashes of its images
+        self._largest: dict[str, float] = {}  # by split: the largest absolute value
 
     def images(self, split: str, name: str, images: np.ndarray) -> None:
-        """Look for images that are constant, and for those that an earlier split has, too.
+        """Look for images that are constant, those that an earlier split has, too, and values of another scale.
 
         split: the name of the split.
         name: of the array.
@@ -40,26 +42,48 @@ class Checks:
                 found = f"{_counted(len(twice), *both)}, too"
                 self._say(f"{found}, the first is {name}[{twice[0]}]")
         self._seen.setdefault(split, set()).update(hashes)
+        self._compare_scales(split, max(float(images.max()), -float(images.min())))
 
-    def classes(self, counts: dict[str, np.ndarray]) -> None:
-        """Look for classes with no or few training samples; counts: by split, of each class."""
+    def _compare_scales(self, split: str, largest: float) -> None:
+        """Look for an earlier split with values of another order; largest: the largest absolute value of this one."""
+        for other, value in self._largest.items():
+            low, high = sorted((largest, value))
+            if other != split and high > FAR * low > 0:
+                found = f"{split} images have values up to {largest:g}, {other} images up to {value:g}"
+                self._say(f"{found}: are both scaled alike?")
+        self._largest[split] = max(largest, self._largest.get(split, 0.0))
+
+    def classes(self, counts: dict[str, np.ndarray], are_numbers: bool = True) -> None:
+        """Look for classes with no or few training samples.
+
+        counts: by split, of each class.
+        are_numbers: whether the labels are the numbers of classes.
+        """
         train = counts.get("train")
         if train is None or not len(train):
             return
-        empty = np.flatnonzero(train == 0)
-        if len(empty) and empty[0] == 0:
-            self._say(
-                "class 0 has no training samples: do the labels count from 1? Then subtract 1 from them"
-            )
-        others = [int(k) for k in empty if k]
-        if others:
-            shown = ", ".join(map(str, others[:8])) + ", ..." * (len(others) > 8)
-            self._say(f"no training samples for {_counted(len(others), 'class', 'classes')}: {shown}")
+        for line in empty_classes(train, are_numbers):
+            self._say(line)
         limit = train.sum() / max(1, np.count_nonzero(train)) / RARE
         for k in np.flatnonzero((train > 0) & (train < limit))[:8]:
             self._say(
                 f"class {k} is rare, {train[k]} of {train.sum():,} training samples: accuracy hardly shows it"
             )
+
+
+def empty_classes(counts: np.ndarray, are_numbers: bool) -> Iterator[str]:
+    """Yield lines on classes without training samples.
+
+    counts: how many training samples each class has, int [classes].
+    are_numbers: whether the labels are the numbers of classes.
+    """
+    empty = np.flatnonzero(counts == 0).tolist()
+    if are_numbers and empty[:1] == [0]:
+        yield "class 0 has no training samples: do the labels count from 1? --map-labels makes a class of each value"
+    others = [k for k in empty if k or not are_numbers]
+    if others:
+        shown = ", ".join(map(str, others[:8])) + ", ..." * (len(others) > 8)
+        yield f"no training samples for {_counted(len(others), 'class', 'classes')}: {shown}"
 
 
 def _counted(number: int, one: str, more: str = "") -> str:

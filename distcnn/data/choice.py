@@ -7,7 +7,7 @@ and labels for a split, in which every label has its image.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from distcnn.data.contents import Candidate, candidates
@@ -185,6 +185,7 @@ def _pair(
     pairs: list[Pair] = [(i, label) for i in images for label in labels if i.ends & label.ends]
     if len(pairs) == 1:
         return pairs[0]
+    pairs = [(i, label) for i, label in pairs if label and _group(i) == _group(label)] or pairs
     if not labels and len(images) > 1:
         pairs = [(image, None) for image in images]
     found = ", ".join(f"{each.path} {each.found.shape}" for each in [*images, *labels][: 2 * SHOWN])
@@ -195,7 +196,7 @@ def _pair(
 
 def _preferred(known: list[Candidate], kind: str, split: str) -> list[Candidate]:
     """Return the candidates for images or labels of a split: distcnn's own name alone, if it is there."""
-    some = [each for each in known if each.kind == kind]
+    some = _once(each for each in known if each.kind == kind)
     own = [each for each in some if each.path == f"/{split}/{kind}"]
     if own or kind == LABELS:
         return own or some
@@ -203,6 +204,18 @@ def _preferred(known: list[Candidate], kind: str, split: str) -> list[Candidate]
         [each for each in some if each.is_numbers and len(each.found.shape or ()) >= axes] for axes in (3, 2)
     ]
     return shaped[0] or shaped[1] or some
+
+
+def _once(some: Iterable[Candidate]) -> list[Candidate]:
+    """Return candidates, the first alone of those that are names of one dataset."""
+    found: dict[object, Candidate] = {}
+    for each in some:
+        found.setdefault((each.found.place or each.path, each.file, each.rows), each)
+    return list(found.values())
+
+
+def _group(each: Candidate) -> str:
+    return each.path.rpartition("/")[0]
 
 
 # ---- messages ----
@@ -214,7 +227,7 @@ def missing(split: str, kind: str, files: tuple[str, ...], known: list[Candidate
     known: all candidates in the files.
     """
     here = [each for each in known if each.split in (split, None)]
-    shaped = [each for each in here if each.is_numbers and len(each.found.shape or ()) >= 3]
+    shaped = _once(each for each in here if each.is_numbers and len(each.found.shape or ()) >= 3)
     pairs: list[Pair] = [
         (image, label)
         for image in shaped
@@ -245,7 +258,9 @@ def _lines(split: str, pairs: Sequence[Pair], files: tuple[str, ...]) -> str:
         names = [_name(each, files) if each else "/PATH" for each in (image, label)]
         lines.append(f"{begin}images {names[0]} {begin}labels {names[1]}")
     shown = " or ".join(lines[:SHOWN]) or f"{begin}images /PATH {begin}labels /PATH"
-    return f"say {shown}{' or another pair' * (len(lines) > SHOWN)}"
+    unlabeled = "; where there are none, store a label for each image, file['labels'] = [0, 1, ...] in h5py"
+    more = unlabeled * all(label is None for _, label in pairs)
+    return f"say {shown}{' or another pair' * (len(lines) > SHOWN)}{more}"
 
 
 def _name(each: Candidate, files: tuple[str, ...]) -> str:
@@ -263,7 +278,9 @@ def _is_own(split: str, chosen: Chosen) -> bool:
 def _ignored(files: tuple[str, ...], known: list[Candidate], chosen: dict[str, Chosen]) -> list[str]:
     """Return the names of the arrays that are not used."""
     used = {(each.file, each.path) for some in chosen.values() for each in (*some.images, *some.labels)}
-    shown = [each for each in known if (each.file, each.path) not in used and not _names_classes(each)]
+    places = {each.found.place for each in known if (each.file, each.path) in used} - {None}
+    idle = [each for each in known if (each.file, each.path) not in used and each.found.place not in places]
+    shown = [each for each in idle if not _names_classes(each)]
     return [_name(each, files) for each in shown]
 
 

@@ -56,8 +56,26 @@ def task_in(file: h5py.File) -> str | None:
     return None
 
 
-def _attribute(file: h5py.File, name: str) -> np.ndarray | None:
-    """Return an attribute of a file if it has a shape that a list of names can have."""
+def names_beside(file: h5py.File, path: str) -> tuple[str, ...] | None:
+    """Return the names of classes that a dataset of labels has itself, or None if it has none.
+
+    These are a usual attribute of the dataset or of its group, or the names of its type, if that is an enumeration of
+    0, 1, 2, ...
+    """
+    dataset = file[path]
+    listed = (_listed(_attribute(each, name)) for each in (dataset, dataset.parent) for name in CLASS_NAMES)
+    return next((names for names in listed if names), None) or _enumerated(dataset)
+
+
+def _enumerated(dataset: h5py.Dataset) -> tuple[str, ...] | None:
+    """Return the names that the type of a dataset gives to 0, 1, 2, ..., or None if it does not."""
+    values = h5py.check_enum_dtype(dataset.dtype) or {}
+    names = tuple(sorted(values, key=values.__getitem__))
+    return names if names and [values[name] for name in names] == list(range(len(names))) else None
+
+
+def _attribute(file: h5py.HLObject, name: str) -> np.ndarray | None:
+    """Return an attribute of a file, group or dataset if it has a shape that a list of names can have."""
     if name not in file.attrs or not _is_short(file.attrs.get_id(name).shape):
         return None
     try:

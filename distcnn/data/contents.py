@@ -11,7 +11,7 @@ from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.hdf5_links import followed
 from distcnn.data.names import IMAGES, LABELS, role_of
 from distcnn.data.references import Reference
-from distcnn.data.survey import OBJECTS, TEXT, Found, Rows, split_table, survey, type_of
+from distcnn.data.survey import OBJECTS, TEXT, Found, Rows, split_table, survey
 from distcnn.errors import DataError
 
 LINKS = 8  # files that one path may lead through
@@ -158,5 +158,4 @@ def _resolved(file: h5py.File, found: Found) -> Found:
 
 
 def _described(file: h5py.File, path: str, name: str) -> Found:
-    dataset = find_dataset(file, path)
-    return Found(name, dataset.shape, type_of(dataset))
+    return Found.of(name, find_dataset(file, path))

@@ -17,10 +17,15 @@ ARRAYS = {
 
 
 def add_data_options(command: argparse.ArgumentParser) -> None:
-    """Add the options to a command."""
+    """Add the options to a command, and one that says what the labels are for."""
+    add_array_options(command)
+    task = "what the labels are for [auto: as their values show]"
+    command.add_argument("--task", choices=(AUTO, *TASKS), default=AUTO, help=task)
+
+
+def add_array_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that say which arrays hold what."""
     for name, text in ARRAYS.items():
         add_setting(command, name, text)
     add_setting(command, "layout", "the axes of the images as they are stored, such as NHWC")
     add_setting(command, "map_labels", "make a class of each value of the labels")
-    task = "what the labels are for [auto: as their values show]"
-    command.add_argument("--task", choices=(AUTO, *TASKS), default=AUTO, help=task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distcnn.config.types import AUTO, CLASSIFY, STREAM
+from distcnn.data.checks import empty_classes
 from distcnn.data.classes import numbered
 from distcnn.data.describe import describe
 from distcnn.data.description import Description
 from distcnn.data.fingerprint import REMEDY, digest, seal
 from distcnn.data.hdf5_file import DIGITS
+from distcnn.data.label_values import NUMBERS
 from distcnn.data.mode import mode_of
 from distcnn.data.picture_record import text_of
 from distcnn.data.reading import labels_of, read_split
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 DIGEST = "sha256"  # the name of the shared array that contains the fingerprint
 
 Arrays = dict[str, np.ndarray]  # by name: "train/images", ...
+Look = Callable[[], Description]  # looks at files and describes them
 Fields = dict[str, tuple[tuple[int, ...], np.dtype]]  # shape and type, by name
 
 
@@ -79,17 +82,21 @@ def load(
     """
     wanted = wanted or Wanted()
     files = on_root(comm, file_names, data, wanted)
-    found = on_root(comm, describe, files, wanted)
-    fractions = Fractions(validation, test, seed)
+    return load_described(partial(describe, files, wanted), comm, Fractions(validation, test, seed), mode)
+
+
+def load_described(look: Look, comm: Comm, fractions: Fractions, mode: str = AUTO) -> Dataset:
+    """Read and check the dataset that a function describes, on all ranks of `comm` together; see `load`."""
+    found = on_root(comm, look)
     on_all(comm, _check_fractions, found, fractions)
     if mode_of(mode, _image_bytes(found)) == STREAM:
         return _streamed(found, comm, fractions)
     masks = on_all(comm, fractions.masks, len(found.splits["train"]))
     fields = _fields(found)
-    shared = share(comm, list(fields.values()), partial(_fill, found, wanted, masks))
+    shared = share(comm, list(fields.values()), partial(_fill, found, look, masks))
     arrays = dict(zip(fields, shared, strict=True))
     fingerprint = arrays[DIGEST].tobytes().hex()
-    on_all(comm, _check_same_file, files[0], comm.allgather(fingerprint))
+    on_all(comm, _check_same_file, found.files[0], comm.allgather(fingerprint))
     splits = {name: Split(arrays[f"{name}/images"], arrays[f"{name}/labels"]) for name in _trained(found)}
     named = found.coding.classes if found.coding else None
     classes = named or numbered(split.labels for split in splits.values())
@@ -105,7 +112,12 @@ def load(
 def _with_origin(data: Dataset, found: Description, comm: Comm) -> Dataset:
     """Return a dataset that knows where it comes from. Collective."""
     pictures = on_root(comm, text_of, found.files[0])
-    task = found.coding.task if found.coding else CLASSIFY
+    coding = found.coding
+    task = coding.task if coding else CLASSIFY
+    if task == CLASSIFY:
+        counts = np.bincount(data.train.labels, minlength=len(data.classes))
+        more = empty_classes(counts, coding is not None and coding.kind == NUMBERS)
+        found = replace(found, notes=(*found.notes, *more))
     return replace(data, pixels=found.first.scale, description=found, pictures=pictures, task=task)
 
 
@@ -146,7 +158,7 @@ def file_names(data: str | Path | Sequence[str] | None, wanted: Wanted) -> tuple
     if data is None and not wanted.names_arrays:
         return (str(DIGITS),)
     words = [str(data)] if isinstance(data, (str, Path)) else [str(each) for each in data or ()]
-    return files_of(words, wanted)
+    return files_of(words, wanted) or (str(DIGITS),)
 
 
 def _check_fractions(found: Description, fractions: Fractions) -> None:
@@ -176,17 +188,17 @@ def _fields(found: Description) -> Fields:
     return fields
 
 
-def _fill(found: Description, wanted: Wanted, masks: list[np.ndarray], *shared: np.ndarray) -> None:
+def _fill(found: Description, look: Look, masks: list[np.ndarray], *shared: np.ndarray) -> None:
     """Read the files into the shared arrays of a node, and move samples for other splits to the end.
 
     found: the Description that rank 0 has made.
-    wanted: what the user says of the files.
+    look: makes the same description of the files as they are here and now.
     masks: for each split that is cut off, which of the samples then left in the training split belong to it, bool [n].
     shared: the arrays, in the order of `_fields`.
     """
     arrays = dict(zip(_fields(found), shared, strict=True))
     fingerprint = arrays.pop(DIGEST)
-    fingerprint[:] = np.frombuffer(_read(found, wanted, arrays), np.uint8)
+    fingerprint[:] = np.frombuffer(_read(found, look, arrays), np.uint8)
     for kind in ("images", "labels"):
         left = arrays[f"train/{kind}"]
         for mask in masks:
@@ -194,9 +206,9 @@ def _fill(found: Description, wanted: Wanted, masks: list[np.ndarray], *shared: 
             left = left[: len(left) - int(mask.sum())]
 
 
-def _read(found: Description, wanted: Wanted, arrays: Arrays) -> bytes:
+def _read(found: Description, look: Look, arrays: Arrays) -> bytes:
     """Read the files into arrays, check every value, and return the fingerprint."""
-    _check_same_file(found.files[0], [found, describe(found.files, wanted)])
+    _check_same_file(found.files[0], [found, look()])
     for name in _trained(found):
         read_split(found, name, arrays[f"{name}/images"], arrays[f"{name}/labels"])
     total = digest(arrays)

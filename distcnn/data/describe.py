@@ -22,7 +22,7 @@ from distcnn.data.label_reading import LabelReader, Report, read_or_report
 from distcnn.data.label_values import label_axis, sample_axis
 from distcnn.data.names import IMAGES, LABELS
 from distcnn.data.references import Reference, texts_of
-from distcnn.data.schema import consistency_problems, image_problem
+from distcnn.data.schema import consistency_problems, image_problem, table_problem
 from distcnn.data.survey import OBJECTS, type_of
 from distcnn.data.wanted import OPTIONS, Wanted
 from distcnn.errors import DataError
@@ -105,16 +105,15 @@ class Describer:
     def _split(self, split: str, chosen: Chosen, must: bool) -> SplitArrays:
         """Return the arrays of a split; must: whether it must have labels."""
         labels = chosen.labels
-        if not labels and must:
-            self.report(
-                str(chosen.images[0].file), missing(split, LABELS, self.choice.files, self.choice.known)
-            )
         if not labels and split == "validation":
             self.notes.append("validation images have no labels and are not used")
         if not labels and split == "test":
             self.notes.append("test images have no labels: they are for prediction only")
         pairs = zip_longest(chosen.images, labels if len(labels) == len(chosen.images) else ())
         images = [self._image(split, image, self._count(label) if label else None) for image, label in pairs]
+        if not labels and must:
+            problem = missing(split, LABELS, self.choice.files, self.choice.known)
+            self.report(str(chosen.images[0].file), problem)
         known = [each for each in images if each]
         sizes = [len(each) for each in known] if len(known) == len(images) else []
         sizes = [sum(sizes)] if len(labels) == 1 else sizes
@@ -150,6 +149,9 @@ class Describer:
         name = self._name(reference)
 
         def look(file: h5py.File, dataset: h5py.Dataset) -> Array:
+            problem = table_problem(name, dataset)
+            if problem:
+                raise DataError(problem)
             if type_of(dataset) == OBJECTS:
                 raise DataError(f"{name} holds no numbers and no text; wanted a label for each image")
             if not dataset.shape:

@@ -9,22 +9,25 @@ from pathlib import Path
 from distcnn.data.dataset import file_names
 from distcnn.data.describe import describe
 from distcnn.data.description import Description
+from distcnn.data.names import role_of
 from distcnn.data.wanted import Wanted
 from distcnn.errors import DataError
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a trained net says of images and labels.
+    """What a trained net says of images and labels, and what the user says of them now.
 
     wanted: how the arrays of its own data were named.
     shape: of an image, (c, h, w); None: unknown.
     classes: the names of the classes; None: unknown.
+    named: how the user names the arrays of the data that are used now.
     """
 
     wanted: Wanted = field(default_factory=Wanted)
     shape: tuple[int, ...] | None = None
     classes: Sequence[str] | None = None
+    named: Wanted = field(default_factory=Wanted)
 
     def way(
         self, data: str | Path | Sequence[str] | None, fits: Callable[[Description], bool]
@@ -36,7 +39,7 @@ class Expected:
 
         Raises DataError if the last way to understand the data fails.
         """
-        files = file_names(data, self.wanted if data is None else Wanted())
+        files = file_names(data, self.wanted if data is None and not self.named.names_arrays else self.named)
         for wanted in self.ways[:-1]:
             try:
                 found = describe(files, wanted, (), self.shape, self.classes)
@@ -49,6 +52,16 @@ class Expected:
     @property
     def ways(self) -> list[Wanted]:
         """The ways to understand data, in the order in which they are tried."""
-        labels = Wanted(map_labels=self.wanted.map_labels, task=self.wanted.task)
-        layout = replace(labels, layout=self.wanted.layout)
-        return list(dict.fromkeys([self.wanted, layout, labels]))
+        mapped = self.wanted.map_labels or self.named.map_labels
+        named = replace(self.named, map_labels=mapped, task=self.wanted.task)
+        alike = replace(named, layout=named.layout or self.wanted.layout)
+        if self.named.names_arrays:
+            return list(dict.fromkeys([alike, named]))
+        own = replace(self.wanted, layout=alike.layout, map_labels=mapped)
+        return list(dict.fromkeys([own, alike, named]))
+
+    def is_bare(self, found: Description) -> bool:
+        """Return whether a description has images of no split, by their names, or because the user names them now."""
+        if "train" not in found.splits:
+            return False
+        return bool(self.named.images) or role_of(found.first.path).split is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import h5py
@@ -15,6 +16,7 @@ from distcnn.errors import DataError
 
 DEPTH = 4  # sources may be virtual themselves
 MOST = 2**14  # sources of a dataset
+LONGEST = 2**28  # places along an axis that are counted
 PREFIXES = "HDF5_VDS_PREFIX", "HDF5_EXT_PREFIX"  # with them HDF5 would look for sources elsewhere
 
 
@@ -90,21 +92,79 @@ def _check_covers(name: str, where: str, source: h5py.Dataset, part: Any) -> Non
 
 def _check_filled(name: str, shape: tuple[int, ...], spaces: list) -> None:
     """Raise DataError unless the selections fill a shape, each place once."""
-    if sum(space.get_select_npoints() for space in spaces) != np.prod(shape, dtype=object):
+    try:
+        count = sum(space.get_select_npoints() for space in spaces)
+    except RuntimeError:  # of HDF5, for a selection without an end
+        found = f"{name} is virtual, and its sources have no fixed size"
+        raise DataError(f"{found}: store a copy here, images[:] in h5py") from None
+    if count != np.prod(shape, dtype=object):
         raise DataError(
             f"{name} is virtual, and its sources do not fill it, each place once: create it again"
         )
-    boxes = [np.array(space.get_select_bounds()) for space in spaces]
-    low, high = np.array([box[0] for box in boxes]), np.array([box[1] for box in boxes])
-    if any(
-        np.prod(box[1] - box[0] + 1, dtype=object) != s.get_select_npoints()
-        for box, s in zip(boxes, spaces, strict=True)
-    ):
-        return  # not boxes, but every other row or the like: their number must do
+    low, high = np.array([space.get_select_bounds() for space in spaces]).swapaxes(0, 1)
+    sizes = np.prod(high - low + 1, axis=1, dtype=object)
+    are_boxes = all(size == space.get_select_npoints() for size, space in zip(sizes, spaces, strict=True))
+    if _boxes_meet(low, high) if are_boxes else _combs_meet(name, shape, spaces):
+        raise DataError(f"{name} is virtual, and its sources overlap: create it again")
+
+
+def _boxes_meet(low: np.ndarray, high: np.ndarray) -> bool:
+    """Return whether any two boxes have a place in common; low, high: their first and last places, [boxes, axes]."""
     order = np.argsort(low[:, 0], kind="stable")
     low, high = low[order], high[order]
     for k in range(len(low)):
         last = np.searchsorted(low[:, 0], high[k, 0], side="right")
         meets = (low[k + 1 : last] <= high[k]) & (high[k + 1 : last] >= low[k])
         if meets.all(axis=1).any():
-            raise DataError(f"{name} is virtual, and its sources overlap: create it again")
+            return True
+    return False
+
+
+def _combs_meet(name: str, shape: tuple[int, ...], spaces: list) -> bool:
+    """Return whether any two selections, such as every other row, have a place in common.
+
+    Together they have as many places as the shape, so this holds if and only if some place is in none of them. All of
+    them must be whole along all axes but one, along which their places are then counted.
+    """
+    remedy = "store a copy here, images[:] in h5py"
+    pieces = f"{name} is virtual, and its sources are neither blocks nor rows at equal distances: {remedy}"
+    if not all(space.is_regular_hyperslab() for space in spaces):
+        raise DataError(pieces)
+    combs = [[Comb(*each) for each in zip(*space.get_regular_hyperslab(), strict=True)] for space in spaces]
+    open_axes = [k for k, n in enumerate(shape) if any(comb[k].size != n for comb in combs)]
+    if len(open_axes) != 1 or shape[open_axes[0]] > LONGEST:
+        raise DataError(pieces)
+    seen = np.zeros(shape[open_axes[0]], np.uint8)
+    for comb in combs:
+        comb[open_axes[0]].count(seen)
+    return not seen.all()
+
+
+@dataclass(frozen=True)
+class Comb:
+    """Equally spaced runs of places along an axis.
+
+    start: the first place.
+    step: from the beginning of a run to that of the next.
+    runs: how many there are.
+    length: of each.
+    """
+
+    start: int
+    step: int
+    runs: int
+    length: int
+
+    @property
+    def size(self) -> int:
+        """How many places there are."""
+        return self.runs * self.length
+
+    def count(self, seen: np.ndarray) -> None:
+        """Add 1 to each of these places of `seen`."""
+        if self.runs <= self.length:
+            for k in range(self.start, self.start + self.runs * self.step, self.step):
+                seen[k : k + self.length] += 1
+            return
+        for k in range(self.start, self.start + self.length):
+            seen[k : k + (self.runs - 1) * self.step + 1 : self.step] += 1

@@ -16,7 +16,6 @@ from distcnn.data.expected import Expected
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.mode import mode_of
-from distcnn.data.names import role_of
 from distcnn.data.reading import fill_labels, read_split
 from distcnn.data.stream.images import StreamedImages
 from distcnn.data.stream.source import parts_of
@@ -98,8 +97,8 @@ def _inspect(
     data: str | Path | Sequence[str] | None, split: str | None, expected: Expected
 ) -> tuple[Description, str]:
     """Return the description of the data and the split to predict; raise DataError if there is no such split."""
-    _, found = expected.way(data, lambda found: bool(_default(found, split)))
-    name = _default(found, split)
+    _, found = expected.way(data, lambda found: bool(_default(found, split, expected)))
+    name = _default(found, split, expected)
     if not name:
         raise DataError(f"{found.files[0]}: {_missing(found.files[0], split)}")
     chosen = "train" if name == BARE else name
@@ -118,14 +117,13 @@ def _missing(path: str, split: str | None) -> str:
     return f"{problem}; choose another --split, or name the images with --images"
 
 
-def _default(found: Description, split: str | None) -> str:
+def _default(found: Description, split: str | None, expected: Expected) -> str:
     """Return the split to predict, "" if there is none such."""
     if split:
         return split if split in found.splits else ""
     if "test" in found.splits:
         return "test"
-    bare = "train" in found.splits and role_of(found.first.path).split is None
-    return BARE if bare else ""
+    return BARE if expected.is_bare(found) else ""
 
 
 def _fill(found: Description, images: np.ndarray, labels: np.ndarray | None = None) -> None:

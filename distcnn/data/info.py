@@ -16,6 +16,7 @@ from distcnn.data.dataset import file_names, load
 from distcnn.data.describe import describe
 from distcnn.data.description import Array, Description
 from distcnn.data.hdf5_file import open_hdf5
+from distcnn.data.label_values import NUMBERS
 from distcnn.data.labels import Coding
 from distcnn.data.reading import read_images, read_labels
 from distcnn.data.statistics import channel_statistics, target_statistics
@@ -100,7 +101,7 @@ def _report_arrays(found: Description, findings: Findings) -> Counts:
         if numbers and found.coding:
             counts[name] = _counts(np.concatenate(numbers), found.coding, findings)
     if found.coding and not TASKS[found.coding.task].has_rows:
-        checks.classes(counts)
+        checks.classes(counts, found.coding.kind == NUMBERS)
     return counts
 
 

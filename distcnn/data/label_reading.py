@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from distcnn.config.types import AUTO
-from distcnn.data.classes import class_names, named_classes, task_in
+from distcnn.data.classes import class_names, named_classes, names_beside, task_in
 from distcnn.data.description import Array
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.label_rows import Rows
@@ -58,6 +58,7 @@ class LabelReader:
         strict, loose = self._class_names()
         if not arrays:
             return None
+        loose = loose or self._names_beside(arrays)
         labels = {self._name(each): read_labels(each) for each in arrays}
         counts = {self._name(each): len(each) for each in arrays}
         try:
@@ -94,6 +95,14 @@ class LabelReader:
         if self.task not in (AUTO, task):
             raise DataError(f"its attribute task says {task}: leave --task {self.task} out")
         return task
+
+    def _names_beside(self, arrays: Sequence[Array]) -> Names:
+        """Return the names of classes that all arrays of labels have themselves; None if some have none, or others."""
+        found = set()
+        for array in arrays:
+            with open_hdf5(array.file) as file:
+                found.add(names_beside(file, array.path))
+        return found.pop() if len(found) == 1 else None
 
     def _name(self, array: Array) -> str:
         """Return the name of labels in messages, different for all arrays."""

@@ -28,6 +28,9 @@ MEMORY_LIMIT = 4 * 2**30
 def image_problem(name: str, split: str, images: h5py.Dataset) -> str | None:
     """Return what is wrong with the type and shape of images, whatever their axes are, or None."""
     dtype, shape = type_of(images), images.shape
+    table = table_problem(name, images)
+    if table:
+        return table
     if dtype in (TEXT, OBJECTS):
         remedy = "decode the images into an array of numbers, as python -m distcnn.data import does with JPEG and PNG"
         return f"{name} holds {dtype}; wanted numbers: {remedy}"
@@ -36,11 +39,24 @@ def image_problem(name: str, split: str, images: h5py.Dataset) -> str | None:
     if not shape:
         return f"{name} has shape {shape}; wanted (n, c, h, w) or (n, h, w): reshape the images"
     if shape[0] == 0:
-        remedy = "add some" if split == "train" else f"leave the group /{split} out"
-        return f"{name} holds no images: {remedy}"
+        empty = f"the group /{split}" if name == f"/{split}/images" else name
+        others = f"leave {empty} out, or name the training arrays alone, with --images and --labels"
+        return f"{name} holds no images: {'add some' if split == 'train' else others}"
     if 0 in shape:
         return f"{name} has shape {shape}, images without pixels; wanted (n, c, h, w): create the file again"
     return None
+
+
+def table_problem(name: str, dataset: h5py.Dataset) -> str | None:
+    """Return what is wrong with a dataset whose elements have several fields, or None if it is no such dataset."""
+    try:
+        fields = dataset.dtype.names
+    except TypeError:  # a type that NumPy does not have
+        return None
+    if not fields:
+        return None
+    found = f"{name} is a table with the fields {', '.join(fields[:8])}"
+    return f"{found}; wanted an array: store a field on its own, such as file['new'] = file['{name}']['{fields[0]}']"
 
 
 def consistency_problems(splits: dict[str, SplitArrays]) -> Iterator[str]:

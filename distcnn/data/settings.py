@@ -38,6 +38,14 @@ def with_findings(config: Config, found: Description | None) -> Config:
     return replace(config, **settings)
 
 
+def with_named(config: Config, named: Wanted) -> Config:
+    """Return settings in which the arrays, layout and labels are those that a user names now, where there are any."""
+    arrays = {name: _one_or_more(getattr(named, name)) for name in ARRAYS}
+    given: dict[str, Any] = {name: each for name, each in arrays.items() if each}
+    given |= {"layout": named.layout} if named.layout else {}
+    return replace(config, **given, map_labels=config.map_labels or named.map_labels)
+
+
 def first_file(config: Config) -> str | None:
     """Return the path of the first file of the dataset, or None for the embedded digits."""
     return next(iter(words_of(config.data)), None)

@@ -36,8 +36,8 @@ def line(found: Description) -> str:
 
 
 def _split(split: SplitArrays, files: tuple[str, ...]) -> str:
-    images, labels = (_arrays(each, files) for each in (split.images, split.labels))
-    return f"{images} with {labels}" if split.labels else f"{images} without labels"
+    images = _arrays(split.images, files)
+    return f"{images} with {_arrays(split.labels, files)}" if split.labels else f"{images} without labels"
 
 
 def _arrays(arrays: tuple[Array, ...], files: tuple[str, ...]) -> str:

@@ -22,11 +22,18 @@ class Found:
     path: its absolute path.
     shape: its shape; None for a dataset without data, and for a link, which is not followed here.
     dtype: the name of its type without the byte order, "text", or "objects" for what is no NumPy type of numbers.
+    place: the path of the file and the address in it, by which a dataset that has several names is known.
     """
 
     path: str
     shape: tuple[int, ...] | None
     dtype: str
+    place: tuple[str, int] | None = None
+
+    @classmethod
+    def of(cls, path: str, dataset: h5py.Dataset) -> Found:
+        """Return what is found at a path."""
+        return cls(path, dataset.shape, type_of(dataset), (dataset.file.filename, _address(dataset)))
 
 
 def survey(file: h5py.File) -> list[Found]:
@@ -45,15 +52,15 @@ def survey(file: h5py.File) -> list[Found]:
                 continue
             item = group.get(name)
             if isinstance(item, h5py.Dataset):
-                found.append(Found(whole, item.shape, type_of(item)))
+                found.append(Found.of(whole, item))
             elif isinstance(item, h5py.Group) and _address(item) not in seen:
                 seen.add(_address(item))
                 groups.append((whole, item))
     return sorted(found, key=lambda each: each.path)
 
 
-def _address(group: h5py.Group) -> int:
-    return h5py.h5o.get_info(group.id).addr
+def _address(item: h5py.HLObject) -> int:
+    return h5py.h5o.get_info(item.id).addr
 
 
 def type_of(dataset: h5py.Dataset) -> str:

@@ -46,6 +46,12 @@ class Wanted:
         return getattr(self, f"{OPTIONS[split]}images"), getattr(self, f"{OPTIONS[split]}labels")
 
     @property
+    def names_files(self) -> bool:
+        """Whether arrays are named, each with its file."""
+        texts = [text for split in SPLITS for each in self.texts(split) for text in each]
+        return bool(texts) and all(parse_reference(text).file is not None for text in texts)
+
+    @property
     def names_arrays(self) -> bool:
         """Whether any array is named."""
         return any(each for split in SPLITS for each in self.texts(split))

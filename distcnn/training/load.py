@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +15,9 @@ from distcnn.config.parser import Parser
 from distcnn.config.settings import Config
 from distcnn.config.tasks import task_of
 from distcnn.config.toml import from_toml
-from distcnn.config.types import AUTO, STREAM
-from distcnn.data.dataset import Dataset, Split, load
-from distcnn.data.expected import Expected
-from distcnn.data.stream.source import can_be_streamed
+from distcnn.config.types import AUTO
+from distcnn.data.data_options import add_array_options
+from distcnn.data.dataset import Dataset, Split
 from distcnn.data.wanted import Wanted
 from distcnn.errors import CheckpointError, ConfigError, DataError
 from distcnn.kernels import float_mode
@@ -35,6 +35,7 @@ from distcnn.run.state import State, require_parameters
 from distcnn.run.trained_data import with_data
 from distcnn.system.counts import counted
 from distcnn.system.terminal_text import warn
+from distcnn.training.other_data import load_other
 from distcnn.training.saved_network import changed_code, network_in
 from distcnn.training.setup import load_data
 from distcnn.training.workers import WorkerPool
@@ -57,6 +58,9 @@ def parser(command: str, description: str) -> Parser:
     text = "threads of each rank [its share of the cores]"
     made.add_argument("--threads", metavar="T", type=_threads, default=0, help=text)
     made.add_argument("--json", action="store_true", help="print one JSON object")
+    add_array_options(made)
+    made.set_defaults(task=AUTO)  # that of the run
+    made.epilog = "--images and --labels also name those of a file that says no split."
     return made
 
 
@@ -97,15 +101,21 @@ def _best(run: Path, link: Path) -> tuple[Path, State]:
     return link.parent / os.path.basename(os.path.realpath(link)), checkpoint.load(link)
 
 
-def settings_of(state: State, where: str | Path, data: Sequence[str] | None = None) -> Config:
+def settings_of(
+    state: State, where: str | Path, data: Sequence[str] | None = None, named: Wanted | None = None
+) -> Config:
     """Return the settings of a state, with the data to evaluate on.
 
     where: the name of the state in error messages.
     data: the files of the dataset; None for the data on which the state was trained.
+    named: how the user names the arrays, which may say their files; None: not at all.
 
-    Raises DataError if that has moved.
+    Raises DataError if the data on which the state was trained are to be used, and have moved.
     """
-    return with_data(from_toml(state.config_toml, where), data, where)
+    config = from_toml(state.config_toml, where)
+    if named and named.names_files and not data:
+        return replace(config, data=None)
+    return with_data(config, data, where)
 
 
 def load_net(state: State, where: str | Path, sources: Sequence[str] = ()) -> Net:
@@ -166,24 +176,32 @@ def evaluation_pool(comm: Comm, net: Net, images: Any, threads: int = 0) -> Work
 
 
 def load_split(
-    comm: Comm, state: State, where: str | Path, name: str, data: Sequence[str] | None = None
+    comm: Comm,
+    state: State,
+    where: str | Path,
+    name: str,
+    data: Sequence[str] | None = None,
+    named: Wanted | None = None,
 ) -> tuple[Dataset, Split]:
     """Return (dataset, split): a split, by name, of a dataset. Collective.
 
     where: the name of the state in error messages.
     name: "train", "validation" or "test"; the training data are split as they were in training.
     data: the files of the dataset; None for the data on which the state was trained.
+    named: how the user names the arrays; None: not at all.
 
     Raises DataError if the dataset has no such split, or if its images do not fit the state.
     """
-    config = on_root(comm, settings_of, state, where, data)
-    dataset = load_other(config, state, comm, data) if data else load_data(config, comm)
+    named = named or Wanted()
+    config = on_root(comm, settings_of, state, where, data, named)
+    are_named = bool(data) or named != Wanted()
+    dataset = load_other(comm, config, state, name, named) if are_named else load_data(config, comm)
     split = getattr(dataset, name)
 
     def check() -> None:
         if split is None:
-            what = NO_VALIDATION if name == "validation" else f"/{name}"
-            raise DataError(f"{dataset.name} has no {what}; choose another split (--split)")
+            missing = _without(dataset, name)
+            raise DataError(f"{dataset.name} has no {missing}; choose another split (--split)")
         check_images(dataset.name, split.images, dataset.scale, dataset.classes, state, where)
         check_task(dataset.name, dataset.task, config, where)
 
@@ -191,25 +209,12 @@ def load_split(
     return dataset, split
 
 
-def load_other(config: Config, state: State, comm: Comm, data: Sequence[str]) -> Dataset:
-    """Return the dataset in other files than those of the training, which may hold the same data. Collective."""
-    expected = expected_by(config, state)
-    wanted, found = on_root(comm, expected.way, data, lambda found: "train" in found.splits)
-    cuts = config.validation_split or config.test_split
-    # Other data may need the other mode. Only what is cut off the data of the training depends on it.
-    streamed = (
-        on_root(comm, can_be_streamed, found.splits["train"].images) if "train" in found.splits else True
-    )
-    mode = config.data_mode if cuts and (config.data_mode != STREAM or streamed) else AUTO
-    dataset = load(data, comm, wanted=wanted, mode=mode)
-    if cuts and dataset.fingerprint == state.data_fingerprint:  # of other data, training has used nothing
-        dataset = load(data, comm, config.validation_split, config.seed, config.test_split, wanted, mode)
-    return dataset
-
-
-def expected_by(config: Config, state: State) -> Expected:
-    """Return what the net in a state expects of images."""
-    return Expected(Wanted.of(config), tuple(state.input_shape), tuple(state.classes))
+def _without(dataset: Dataset, name: str) -> str:
+    """Return what a dataset lacks so that a split cannot be used."""
+    found = dataset.description.splits if dataset.description else {}
+    if name in found and not found[name].labels:
+        return f"labels for its {name} images, which can only be predicted"
+    return NO_VALIDATION if name == "validation" else f"/{name}"
 
 
 class Trained(Protocol):
@@ -245,9 +250,11 @@ def check_images(
     """
     shape = tuple(images.shape[1:])
     if shape != tuple(state.input_shape) or (classes and classes != state.classes[: len(classes)]):
+        unnamed = "; where labels are the numbers of these classes, name them in the file's attribute classes"
         raise DataError(
             f"{name} has images {shape} of {_listed(classes or ())}, but {where} was trained on "
             f"{tuple(state.input_shape)} and {_listed(state.classes)}: name matching data (--data)"
+            f"{unnamed * are_numbers(classes)}"
         )
     if state.dtype and scale != state.dtype:
         raise DataError(
@@ -269,6 +276,11 @@ def check_task(name: str, task: str, config: Config, where: str | Path) -> None:
         raise DataError(
             f"{name} has labels for {task}, but {where} was trained for {trained}: name other data (--data)"
         )
+
+
+def are_numbers(classes: Sequence[str] | None) -> bool:
+    """Return whether classes have only their numbers for names, as those of a file that names none."""
+    return bool(classes) and list(classes or ()) == list(map(str, range(len(classes or ()))))
 
 
 def _listed(classes: Sequence[str]) -> str:

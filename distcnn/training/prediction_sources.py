@@ -10,7 +10,7 @@ import numpy as np
 
 from distcnn.data.expected import Expected
 from distcnn.data.images import BARE, Images, load_images
-from distcnn.data.importers.unlabeled import Unlabeled, expanded, holds_pictures, read_pictures
+from distcnn.data.importers.unlabeled import LIMIT, Unlabeled, expanded, holds_pictures, read_pictures
 from distcnn.data.stream.images import StreamedImages
 from distcnn.errors import DataError
 from distcnn.parallel.collective import on_all, on_root
@@ -43,12 +43,21 @@ def load_sources(
             parts += [_of_file(comm, state, where, path, options.split, expected) for path in some]
     if len(parts) == 1:
         return parts[0]
-    for part in parts:
-        if isinstance(part.images, StreamedImages):
-            raise DataError(f"{part.name} has more than 4 GiB of images: predict it without other sources")
+    on_all(comm, _require_memory, parts)
     images = np.concatenate([part.images for part in parts])
     names = tuple(name for part in parts for name in _names(part))
     return Images(images, None, None, _title(paths), BARE, parts[0].scale, names)
+
+
+def _require_memory(parts: list[Images]) -> None:
+    """Raise DataError if images do not fit into the memory of each rank, which will hold a copy of all."""
+    for part in parts:
+        if isinstance(part.images, StreamedImages):
+            raise DataError(f"{part.name} has more than 4 GiB of images: predict it without other sources")
+    size = sum(part.images.nbytes for part in parts)
+    if size > LIMIT:
+        found = f"all images take {size / 2**30:.1f} GiB; at most {LIMIT >> 30} GiB from several sources"
+        raise DataError(f"{parts[0].name} and others: {found}: predict each HDF5 file on its own")
 
 
 def _of_pictures(comm: Comm, state: State, where: Path, paths: list[str], skip_damaged: bool) -> Images:
