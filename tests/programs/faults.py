@@ -18,6 +18,7 @@ import numpy as np
 from distcnn import train
 from distcnn.data.stream import units
 from distcnn.data.stream.images import StreamedImages
+from distcnn.job import prepare, work
 from distcnn.network.net import Net
 from distcnn.parallel import world
 from distcnn.parallel.allreduce import GradientAllreduce
@@ -199,8 +200,8 @@ PLACES = {  # before which function it happens, and, if not always, when
     "copy": (Replicas, "_copy_from"),
     "repartition": (Trainer, "repartition"),
     "agree": (Recovery, "_attempt_ended"),
-    "prepare": (train, "prepare"),
-    "data": (train, "load_data"),
+    "prepare": (work, "prepare"),
+    "data": (prepare, "load_data"),
     "create": (run_folder, "create"),
     "compile": (Trainer, "compile"),
     "read": (StreamedImages, "read_unit"),
