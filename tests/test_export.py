@@ -8,7 +8,7 @@ import pytest
 
 from distcnn import Net
 from distcnn.errors import NetError
-from distcnn.exchange import onnx_file
+from distcnn.exchange import onnx_file, optional_packages
 from distcnn.exchange.safetensors_file import safetensors_bytes
 from distcnn.layers import (
     GELU,
@@ -228,6 +228,6 @@ def test_the_command(run):
 
 @pytest.mark.parametrize("name", ["onnx", "safetensors"])
 def test_a_missing_package_is_named(run, name, monkeypatch):
-    monkeypatch.setattr(onnx_file, "find_spec", lambda name: None)
+    monkeypatch.setattr(optional_packages, "find_spec", lambda name: None)
     message = f"the package {name} is not installed, which this file needs: pip install 'distcnn[export]'"
     assert message in export(f"net.{name}", code=2)

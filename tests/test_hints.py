@@ -69,9 +69,11 @@ def test_both_spellings_and_old_keys_and_values_are_read(tmp_path):
 
 def test_patience_was_the_timeout_of_hangs():
     """An early version wrote its seconds with a fraction, and other keys that are gone."""
-    assert from_toml("patience = 1800.0", "x.toml") == Config(hang_timeout=1800.0)
-    assert from_toml("patience = 5\nhang_timeout = 60.0", "x.toml") == Config(patience=5, hang_timeout=60.0)
-    assert from_toml("patience = 5", "x.toml") == Config(patience=5)
+    assert from_toml("patience = 1800.0", "x.toml") == Config(hang_timeout=1800.0, task="classify")
+    assert from_toml("patience = 5\nhang_timeout = 60.0", "x.toml") == Config(
+        patience=5, hang_timeout=60.0, task="classify"
+    )
+    assert from_toml("patience = 5", "x.toml") == Config(patience=5, task="classify")
     assert "'patience' are the same setting" in complaint(
         from_toml, "hang_timeout = 1\npatience = 1.0", "x.toml"
     )

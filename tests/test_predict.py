@@ -136,7 +136,7 @@ IMAGES = np.zeros((4, 28, 28), np.uint8)
 MISTAKES = {
     "another shape": ({"images": IMAGES[:, 1:]}, [], "27"),
     "no such split": ({"images": IMAGES}, ["--split", "test"], "test"),
-    "nothing": ({"pictures": IMAGES}, [], "test"),
+    "nothing": ({"volumes": IMAGES}, [], "test"),
     "16 bits": ({"images": IMAGES.astype(np.uint16)}, [], "uint16"),
     "labels": ({"images": IMAGES, "labels": np.zeros(3, int)}, [], "3 labels"),
     "negative": ({"images": IMAGES, "labels": np.full(4, -1)}, [], "-1"),
