@@ -12,6 +12,7 @@ from distcnn.config.toml import from_toml, to_toml
 from distcnn.errors import CheckpointError, ConfigError, OutputError
 from distcnn.numerics import NUMERICS
 from distcnn.run import checkpoint, run_folder
+from tests.helpers.files import written
 from tests.helpers.states import state
 
 NETWORK = "Flatten()\nDense(10)\n"
@@ -212,9 +213,9 @@ def test_what_killed_jobs_have_left_goes():
 def test_settings_that_have_not_changed_are_not_written_again():
     """A run can be resumed on a full disk."""
     begin("--out", "a", steps=(1,))
-    before = os.stat("a/config.toml")
+    before = written("a/config.toml")
     run_folder.create(find("--out", "a", "--resume", "auto"), NETWORK)
-    assert os.stat("a/config.toml") == before
+    assert written("a/config.toml") == before
 
 
 def test_a_folder_is_known_to_be_free_before_it_is_read_and_held_before_it_is_written():
