@@ -148,6 +148,17 @@ def test_a_net_is_trained_in_place_and_evaluated(comm):
     assert (net.scale == scale).all()
 
 
+def test_a_net_is_trained_for_its_own_task():
+    """Whatever the labels look like: rows of 0 and 1 may be labels or measures."""
+    rows = np.arange(len(X))[:, None] % [2, 3] == 0
+    nets = {task: Net([Flatten(), Dense(2)], (3, 8, 8), task=task) for task in ("multilabel", "regress")}
+    losses = {task: net.fit(X, rows.astype(int), **SHORT)[-1]["train_loss"] for task, net in nets.items()}
+    assert losses["multilabel"] != losses["regress"]
+    assert "r2" in nets["regress"].evaluate(X, rows.astype(int))
+    with pytest.raises(DataError, match="wanted one class a sample"):
+        Net([Flatten(), Dense(2)], (3, 8, 8)).fit(X, rows.astype(int), **SHORT)
+
+
 # ---- a program whose ranks fail ----
 
 PROGRAM = """

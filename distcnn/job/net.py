@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from distcnn.job.callback import Callback, Record
     from distcnn.training.trainer import Trainer
 
-OF_THE_NET = ("model", "out", "resume", "conv", "norm_group")  # settings that `Net.fit` does not take
+OF_THE_NET = ("model", "out", "resume", "conv", "norm_group", "task")  # settings that `Net.fit` does not take
 
 
 class Net(Computing):
@@ -87,6 +87,7 @@ class Net(Computing):
             "epochs": epochs,
             "conv": self.shared.conv,
             "norm_group": self.norm_group,
+            "task": self.shared.task.name,
         }
         start = Start(self.weights.copy(), self.input_shape, self.shared.normalization)
         job = partial(Job, layers_of=lambda *_: self.layers, start=start, callback=callback, writes=False)
