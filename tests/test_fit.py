@@ -205,7 +205,7 @@ def test_with_fault_tolerance_the_others_go_on_without_the_rank_that_has_the_exc
         pytest.skip("needs an MPI whose ranks can die one by one")
     (tmp_path / "program.py").write_text(PROGRAM)
     done = jobs.survivable(3, "python", "program.py", "between", cwd=tmp_path)
-    assert done.stdout.split() == ["done", "done"], done.stderr
+    assert done.stdout.count("done") == 2, done.stderr  # lines of ranks may mix
     assert done.stderr.count("Traceback (most recent call last)") == 1, done.stderr
 
 

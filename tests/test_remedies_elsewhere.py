@@ -121,7 +121,7 @@ def test_an_mpi_library_by_its_path(mpirun, tmp_path):
     find = "from mpi4py import MPI; print(*{x.split()[-1] for x in open('/proc/self/maps') if '/libmpi.so' in x})"
     library = mpirun(1, "python", "-c", find, cwd=tmp_path).stdout.strip()
     done = mpirun(2, "python", "-c", code, env={"MPI4PY_LIBMPI": library}, cwd=tmp_path)
-    assert done.stdout.split() == ["2", "2"], done.stderr
+    assert (done.returncode, done.stdout.count("2")) == (0, 2), done.stderr  # lines of ranks may mix
 
 
 def test_the_help_says_what_the_command_does(capsys):

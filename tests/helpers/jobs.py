@@ -37,7 +37,9 @@ LIMIT = 600  # seconds, also on a busy machine: only a command that hangs takes 
 OUTER_JOB = "PMI", "OMPI_COMM_WORLD", "MPI_LOCAL", "HYD"
 # What would change what commands print, pytest among them, from one machine to another.
 PRINTING = "CI", "BUILD_NUMBER", "COLUMNS", "LINES", "PYTEST_ADDOPTS", "FORCE_COLOR", "NO_COLOR", "PY_COLORS"
-LEFT_OUT = {*threads.THREADS, *PRINTING, "PYTHONDONTWRITEBYTECODE"}
+# It makes print() write a line in two pieces, between which the mpirun puts what another rank prints.
+PIECES = "PYTHONUNBUFFERED"
+LEFT_OUT = {*threads.THREADS, *PRINTING, "PYTHONDONTWRITEBYTECODE", PIECES}
 
 
 def launched() -> bool:
