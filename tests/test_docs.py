@@ -71,6 +71,7 @@ class Reader:
                 continue
             done = self.command(shortened(words))
             assert done.returncode == code, f"{block}: {' '.join(words)}\n{done.stdout}\n{done.stderr}"
+            assert "distcnn: warning" not in done.stderr, f"{block}: {' '.join(words)}\n{done.stderr}"
             self.printed += done.stdout + (done.stderr if code else "")
 
     def command(self, words):

@@ -2,8 +2,10 @@
 
 import json
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from distcnn.config.settings import Config
@@ -157,6 +159,20 @@ def test_a_drawing_that_does_not_end_is_given_up_with_signs_of_life_meanwhile(mo
     made.finish()
     assert len(signs) == 3
     assert warnings == ["no curves drawn: the drawing process ended with exit code -9"]
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_images_of_a_report_reach_a_drawing_that_reads_them_late(monkeypatch):
+    """Also more than a pipe takes, after the drawing has been waited for."""
+    code = "import sys, time; time.sleep(0.5); sys.stderr.buffer.write(sys.stdin.buffer.read()[-2:]); sys.exit(1)"
+    monkeypatch.setattr(curves, "DRAW", code)
+    monkeypatch.setattr(curves, "LIMIT", 60)
+    warnings = []
+    made = curves.Curves("metrics.jsonl", "curves.png", "", warnings.append)
+    made.report = Path("report"), np.full((25, 3, 224, 224), ord("x"), np.uint8)
+    made.draw()
+    made.finish()
+    assert warnings == ["no curves drawn: xx"]
 
 
 @pytest.mark.usefixtures("in_folder")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -60,19 +61,17 @@ class Curves:
         self._arguments = str(metrics), str(path), title
         self._warn, self._wait = warn, wait
         self._process: subprocess.Popen[bytes] | None = None
-        self._input: bytes | None = None  # for the process
         self.report: tuple[Path, np.ndarray] | None = None
 
     def draw(self) -> None:
         """Start a process that draws the records that the metrics file has now."""
         self.finish()
-        folder, images = self.report or ("", None)
-        self._input, self.report = None if images is None else _bytes(images), None
+        (folder, images), self.report = self.report or ("", None), None
         command = [*python(), "-c", DRAW, *self._arguments, str(folder), *sys.path]
         none, pipe = subprocess.DEVNULL, subprocess.PIPE
-        source = pipe if self._input else none
         try:
-            self._process = subprocess.Popen(command, stdin=source, stdout=none, stderr=pipe)
+            with _file(images) as source:
+                self._process = subprocess.Popen(command, stdin=source, stdout=none, stderr=pipe)
         except OSError as error:
             self._warn(f"no curves drawn: {error.strerror}")
 
@@ -90,11 +89,9 @@ class Curves:
 
     def _ended(self, process: subprocess.Popen[bytes]) -> bytes:
         """Wait for the end of the process, or kill it; return what it has written on stderr."""
-        source, self._input = self._input, None  # which only the first call takes
         for _ in range(round(LIMIT / PAUSE)):
             with suppress(subprocess.TimeoutExpired):
-                return process.communicate(source, timeout=PAUSE)[1]
-            source = None
+                return process.communicate(timeout=PAUSE)[1]
             self._wait()
         process.kill()
         return process.communicate()[1]
@@ -115,11 +112,16 @@ def main(metrics: str, path: str, title: str, report: str = "") -> None:
             sys.exit(NOT_THE_REPORT)
 
 
-def _bytes(images: np.ndarray) -> bytes:
-    """Return images as they go to the process that draws them."""
-    memory = io.BytesIO()
-    np.save(memory, images, allow_pickle=False)
-    return memory.getvalue()
+def _file(images: np.ndarray | None) -> IO[bytes]:
+    """Return a file without a name, from which the process that draws images reads them.
+
+    Not a pipe: it takes 64 KiB before somebody reads, and `communicate` with a timeout does not send the rest later.
+    """
+    file = tempfile.TemporaryFile()  # noqa: SIM115  (closed by whoever starts the process)
+    if images is not None:
+        np.save(file, images, allow_pickle=False)
+        file.seek(0)
+    return file
 
 
 def _png(records: list[dict], title: str) -> bytes:
