@@ -33,6 +33,7 @@ LEFT_OUT = {"not run", "not output"} | FILES
 CALLED = {  # the module with the command's main
     f"python -m distcnn.{name}": f"distcnn.{name}" for name in ("train", "evaluate", "predict", "verify")
 } | {"python -m distcnn.data": "distcnn.data.__main__"}
+LEARNS_LITTLE = "is classified correctly"  # the warning after few steps
 FIRST_RUN = ["mpirun", "-n", "2", "python", "-m", "distcnn.train"]
 
 
@@ -71,7 +72,8 @@ class Reader:
                 continue
             done = self.command(shortened(words))
             assert done.returncode == code, f"{block}: {' '.join(words)}\n{done.stdout}\n{done.stderr}"
-            assert "distcnn: warning" not in done.stderr, f"{block}: {' '.join(words)}\n{done.stderr}"
+            warnings = re.findall("distcnn: warning: .*", done.stderr)
+            assert all(LEARNS_LITTLE in line for line in warnings), f"{block}: {' '.join(words)}\n{warnings}"
             self.printed += done.stdout + (done.stderr if code else "")
 
     def command(self, words):
