@@ -8,6 +8,7 @@ import pytest
 
 from distcnn.system import process_pool
 from distcnn.system.process_pool import Crashed, in_order, in_processes
+from tests.helpers.jobs import wait_until
 
 
 def act(word):
@@ -32,7 +33,7 @@ def first(item):
     return act(item[0])
 
 
-def test_batches_are_asked_for_when_there_is_nothing_to_do():
+def test_one_batch_more_is_asked_for_than_there_are_processes():
     asked = []
 
     def batches():
@@ -44,6 +45,18 @@ def test_batches_are_asked_for_when_there_is_nothing_to_do():
     next(results)
     assert len(asked) <= 3
     assert len(list(results)) == 19
+
+
+def test_a_process_goes_on_while_its_results_are_used(tmp_path):
+    paths = [tmp_path / "first", tmp_path / "second"]
+    results = in_processes(create, [[path] for path in paths], 1)
+    assert next(results) == (paths[0], None)
+    wait_until(paths[1].exists)
+    assert list(results) == [(paths[1], None)]
+
+
+def create(path):
+    path.touch()
 
 
 def test_no_items_start_no_process(monkeypatch):

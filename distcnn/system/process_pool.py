@@ -53,22 +53,26 @@ def in_processes(
     """Yield (item, result) for every item of the batches, in an undefined order.
 
     function: of a module, with one argument; what it raises ends the process, as a crash does.
-    batches: lists of items, each of which one process gets at once; they are asked for when a process has nothing to
-        do, so that memory holds few of them. None in place of a list: ask again after the next results.
+    batches: lists of items, each of which one process gets at once; one is asked for ahead, while all processes work,
+        so that memory holds few of them. None in place of a list: ask again after the next results.
     count: the number of processes.
     """
     left, workers = iter(batches), []
+    ahead = next(left, None)
     try:
-        while len(workers) < count and (batch := next(left, None)) is not None:
-            workers.append(_Worker(function, batch))
+        while len(workers) < count and ahead is not None:
+            workers.append(_Worker(function, ahead))
+            ahead = next(left, None)
         busy = list(workers)
         while busy:
             ready = set(wait([worker.connection for worker in busy]))
             for worker in [each for each in busy if each.connection in ready]:
-                yield from worker.receive()
+                found = worker.receive()
+                ahead = worker.feed(ahead)  # first, so that it does not wait until the results are used
+                yield from found
             for worker in workers:
-                if worker.is_idle and (batch := next(left, None)) is not None:
-                    worker.give(batch)
+                ahead = worker.feed(ahead or next(left, None))
+            ahead = ahead or next(left, None)
             busy = [worker for worker in workers if not worker.is_idle]
     finally:
         for worker in workers:
@@ -136,22 +140,29 @@ class _Worker:
             self._process = subprocess.Popen(words, pass_fds=passed, stdin=null, stdout=null, stderr=null)
         self.connection = Connection(ours.detach())
 
+    def feed(self, batch: list[Any] | None) -> list[Any] | None:
+        """Give a batch to the process if it has nothing to do; return what is left of it: the whole batch, or None."""
+        if batch is None or not self.is_idle:
+            return batch
+        self.give(batch)
+        return None
+
     def give(self, items: list[Any]) -> None:
         """Give items to the process."""
         self._sent.extend(items)
         with suppress(OSError):  # it is dead, which `receive` finds
             self.connection.send(items)
 
-    def receive(self) -> Iterator[tuple[Any, Any]]:
-        """Yield (item, result) for what the process has answered, or for the item on which it has crashed."""
+    def receive(self) -> list[tuple[Any, Any]]:
+        """Return (item, result) for what the process has answered, or for the item on which it has crashed."""
         try:
             results = self.connection.recv()
         except (EOFError, OSError):
             results = self._restart()
-        for result in results:
-            yield self._sent.popleft(), result
+        found = [(self._sent.popleft(), result) for result in results]
         if not self._sent and self._suspects:
             self.give([self._suspects.popleft()])
+        return found
 
     def _restart(self) -> list[Crashed]:
         """Start another process in place of one that is dead; return the result of the item that has killed it."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from distcnn.data.importers.pictures import Format, Header, Picture, Unusable, decode, inspect
 from distcnn.system.process_pool import SECONDS, Crashed, cores, in_processes
@@ -18,8 +17,7 @@ IN_MANY = 512  # files from which on more than one process pays
 Outcome = Picture | Header | Unusable
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """An image file that is to be decoded, or of which only the header is to be read.
 
     key: what the caller knows it by, such as its name or number

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from distcnn.data.importers import pictures
 from distcnn.data.names import PREDICTION, SPLIT_OF
@@ -33,8 +33,7 @@ NUMBERED = re.compile(r"(.*[^\W\d_])[\W_]*\d+\W*")  # the stem of cat.0.jpg, cat
 Folders = tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """An image file.
 
     steps: of its name, from the folder of its class on
@@ -106,7 +105,7 @@ def _in_splits(images: list[Image]) -> list[Image]:
     for head, inside in by_head.items():
         split, off = split_of(head), 1 + _is_around(head, inside)
         found += [
-            replace(image, steps=image.steps[off:], split=split) if split else image for image in inside
+            image._replace(steps=image.steps[off:], split=split) if split else image for image in inside
         ]
     return found
 
@@ -129,7 +128,7 @@ def prefixed(image: Image, classes: set[str]) -> Image:
     prefix = _prefix(image)
     if image.folder or prefix is None or prefix not in classes:
         return image
-    return replace(image, steps=(prefix, *image.steps))
+    return image._replace(steps=(prefix, *image.steps))
 
 
 def _prefix(image: Image) -> str | None:

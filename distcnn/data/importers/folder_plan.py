@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from distcnn.config.types import AUTO, CLASSIFY, MULTILABEL, REGRESS
 from distcnn.data.importers.folder_names import Image, arranged, prefixed, prefixes, split_of
@@ -20,8 +21,7 @@ FOLDERS = "folders"  # what --labels names if the classes are those of folders
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """An image file with its split and its class, or None for what is not known."""
 
     image: Image
@@ -211,9 +211,10 @@ def _is_unlabeled(test: list[Sample], classes: set[str]) -> bool:
 
 def _rows(samples: list[Sample], numbers: dict[str, int]) -> list[tuple[str, int | None]]:
     """Return (name, label) of samples in the order of their classes, then of their names."""
+    ranks = {label: natural(label or "") for label in {sample.label for sample in samples}}
 
     def key(sample: Sample) -> tuple:
-        return natural(sample.label or ""), sample.image.steps, sample.image.name
+        return ranks[sample.label], sample.image.steps, sample.image.name
 
     return [(each.image.name, numbers.get(each.label or "")) for each in sorted(samples, key=key)]
 
