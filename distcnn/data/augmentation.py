@@ -114,5 +114,5 @@ def gaussian(sigma: float) -> np.ndarray:
     reach = max(1, math.ceil(REACH * sigma))
     exponents = [max(-(k * k) / (2.0 * sigma * sigma), -700.0) for k in range(-reach, reach + 1)]
     weights = [portable_math.exp(x) for x in exponents]
-    total = sum(weights)
+    total = math.fsum(weights)  # as sum() rounds in another way from Python 3.12 on
     return np.array([weight / total for weight in weights], np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Calibration:
         """The expected calibration error: |fraction right - mean probability| of its bin, averaged over predictions."""
         total = sum(self.samples)
         gaps = [abs(right - p * QUANTUM) for right, p in zip(self.right, self.probability, strict=True)]
-        return sum(gaps) / total if total else None
+        return math.fsum(gaps) / total if total else None
 
     @property
     def record(self) -> dict[str, Any]:

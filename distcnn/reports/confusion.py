@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from distcnn.parallel.comm import Comm
@@ -122,4 +124,4 @@ def fractions(above: np.ndarray, below: np.ndarray) -> list[Number]:
 def mean(values: list[Number]) -> Number:
     """Return the mean of the values that are not None; None if there are none."""
     found = [value for value in values if value is not None]
-    return sum(found) / len(found) if found else None
+    return math.fsum(found) / len(found) if found else None
