@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from distcnn.config.tasks import Task
 from distcnn.data.expected import Expected
 from distcnn.data.images import Images, load_images
 from distcnn.data.splits import Split
@@ -22,12 +23,14 @@ class Seen(NamedTuple):
     """The images on which a net was trained, as far as that is known.
 
     input_shape: (c, h, w).
+    task: what the net has learned.
     classes: the names of the classes; () if they are not known.
     dtype: the name of the type that says what pixels mean; "" if that is not known.
     layout: the axes of the arrays in which they were, such as "NHWC"; None if that is not known.
     """
 
     input_shape: tuple[int, ...]
+    task: Task
     classes: tuple[str, ...] = ()
     dtype: str = ""
     layout: str | None = None

@@ -52,6 +52,10 @@ class Net(Computing):
         if before.normalization:
             after.normalize(*before.normalization)
         after.label_smoothing = before.label_smoothing
+        if len(after.parameters) > len(before.parameters):  # the outputs do not mean yet what they meant
+            self.classes = None
+        elif before.targets.pair:
+            after.targets.set(*before.targets.pair)
         for plan in ("group", "inference", "_whole_group", "_seen"):  # of the old weights
             self.__dict__.pop(plan, None)
         super(Computing, self).__init__(after)
@@ -68,8 +72,9 @@ class Net(Computing):
     ) -> list[Record]:
         """Train this net in place, from its present weights on, and return the record of each epoch.
 
-        Under mpirun every rank calls this with the same net and arguments. If the net was normalized before, it stays
-        so; otherwise images are normalized as `settings` say.
+        Under mpirun every rank calls this with the same net and arguments. What the net was trained with stays: its
+        task, the normalization of images, the standardization of targets, and `label_smoothing` unless `settings` has
+        another one. A net that was not trained before is normalized as `settings` say.
 
         x, y: images and labels, or as x alone the path of an HDF5 file or several.
         epochs: passes over the training data; None for the default.
@@ -78,18 +83,20 @@ class Net(Computing):
         settings: the options of `distcnn train`, as in batch_size=64; `seed` is that of the net by default.
         """
         from distcnn.job.call import call, require_alike, train
-        from distcnn.job.job import Job, Start
+        from distcnn.job.job import Job
+        from distcnn.job.start import Start
 
         _require_settings(settings)
-        given = {"seed": self.shared.seed} | settings
-        given |= {
-            "model": "layers",
-            "epochs": epochs,
-            "conv": self.shared.conv,
-            "norm_group": self.norm_group,
-            "task": self.shared.task.name,
-        }
-        start = Start(self.weights.copy(), self.input_shape, self.shared.normalization)
+        given = self._settings | settings | {"model": "layers", "epochs": epochs}
+        start = Start(
+            self.weights.copy(),
+            self.input_shape,
+            self.shared.normalization,
+            self.targets.pair,
+            self.classes or (),
+            self.pixels or "",
+            self.layout,
+        )
         job = partial(Job, layers_of=lambda *_: self.layers, start=start, callback=callback, writes=False)
         call(require_alike, {"weights": self.digest})
         ended = call(train, {"train": _data(x, y), "validation": validation, "test": test}, given, job)
@@ -106,7 +113,7 @@ class Net(Computing):
         from distcnn.job.call import call
         from distcnn.job.measure import Seen, measure
 
-        seen = Seen(self.input_shape, self.classes or (), self.pixels or "", self.layout)
+        seen = Seen(self.input_shape, self.task, self.classes or (), self.pixels or "", self.layout)
         return call(measure, self, _data(x, y), seen)
 
     @classmethod
@@ -119,12 +126,19 @@ class Net(Computing):
         net._take(trainer)
         return net
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What the net knows of how it is trained, as settings by name."""
+        names = "seed", "conv", "norm_group", "label_smoothing"
+        return {name: getattr(self.shared, name) for name in names} | {"task": self.task.name}
+
     def _take(self, trainer: Trainer) -> None:
         """Take over the weights to predict with, and what there is to know of the data."""
         replica, data = trainer.replica, trainer.dataset
         self.weights[:] = replica.ema.result
         self.normalize(replica.mean, replica.std)
         self.targets.set(*replica.targets)
+        self.label_smoothing = trainer.net.label_smoothing
         self.classes, self.pixels = data.classes, data.scale
         self.layout = data.description.settings.get("layout") if data.description else None
 
@@ -139,3 +153,5 @@ def _require_settings(settings: dict[str, Any]) -> None:
     for name in OF_THE_NET:
         if name in settings:
             raise ConfigError(f"Net.fit takes no {name}, as it trains this net as it is: use distcnn.fit")
+    if "data" in settings:
+        raise ConfigError("Net.fit takes no data beside x: give their path as x, without y")
