@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from distcnn.config.settings import Request
 from distcnn.job.callback import Callback
 from distcnn.job.start import Start
+from distcnn.job.wording import Wording, as_keyword, worded
 from distcnn.layers import Layer
 from distcnn.models.base import Shape
 
@@ -25,7 +26,8 @@ class Job:
     start: the net to begin with; None: that which the seed gives.
     callback: called after each epoch, on every rank.
     writes: whether there is a run's folder; otherwise nothing is written.
-    is_command: whether a command runs it, whose last line is the digest.
+    say: how the caller's program writes settings in messages; None: a command runs the job, whose last line is the
+        digest.
     """
 
     request: Request
@@ -33,4 +35,13 @@ class Job:
     start: Start | None = None
     callback: Callback | None = None
     writes: bool = True
-    is_command: bool = False
+    say: Wording | None = as_keyword
+
+    @property
+    def is_command(self) -> bool:
+        """Whether a command runs the job."""
+        return self.say is None
+
+    def worded(self, message: str) -> str:
+        """Return a message in the words of the caller."""
+        return worded(message, self.say) if self.say else message

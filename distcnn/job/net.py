@@ -85,6 +85,7 @@ class Net(Computing):
         from distcnn.job.call import call, require_alike, train
         from distcnn.job.job import Job
         from distcnn.job.start import Start
+        from distcnn.job.wording import of_a_net
 
         _require_settings(settings)
         given = self._settings | settings | {"model": "layers", "epochs": epochs}
@@ -97,24 +98,33 @@ class Net(Computing):
             self.pixels or "",
             self.layout,
         )
-        job = partial(Job, layers_of=lambda *_: self.layers, start=start, callback=callback, writes=False)
+        job = partial(
+            Job, layers_of=lambda *_: self.layers, start=start, callback=callback, writes=False, say=of_a_net
+        )
         call(require_alike, {"weights": self.digest})
-        ended = call(train, {"train": _data(x, y), "validation": validation, "test": test}, given, job)
+        sources = {"train": _data(x, y), "validation": validation, "test": test}
+        ended = call(train, sources, given, job, say=of_a_net)
         self._take(ended.trainer)
         return ended.history
 
-    def evaluate(self, x: Any, y: Any = None) -> dict[str, float | None]:
+    def evaluate(
+        self, x: Any, y: Any = None, split: str | None = None, **settings: Any
+    ) -> dict[str, float | None]:
         """Return the mean loss, the accuracy and other metrics, by name, over images and their labels.
 
         Under mpirun every rank calls this with the same net and arguments; all ranks share the work.
 
-        x, y: as in `fit`; of a file, its test split is evaluated, or the only split that it has.
+        x, y: as in `fit`.
+        split: of a file; None for its test split, or the only one that it has.
+        settings: the options of `distcnn evaluate` that say where the arrays are in a file and what axes they have,
+            as in layout="NHWC".
         """
         from distcnn.job.call import call
         from distcnn.job.measure import Seen, measure
+        from distcnn.job.wording import of_a_net
 
         seen = Seen(self.input_shape, self.task, self.classes or (), self.pixels or "", self.layout)
-        return call(measure, self, _data(x, y), seen)
+        return call(measure, self, _data(x, y), seen, split, settings, say=of_a_net)
 
     @classmethod
     def of(cls, trainer: Trainer) -> Net:
