@@ -47,8 +47,8 @@ def train(comm: Comm, sources: Mapping[str, Any], given: Mapping[str, Any], job_
     job_of: makes the Job.
     """
     require_alike(comm, given)
-    with data_settings(comm, sources, given) as named:
-        return run_job(comm, job_of(request_of({**given, **named})))
+    with data_settings(comm, sources, given) as (named, arrays):
+        return run_job(comm, job_of(request_of({**given, **named}), arrays=arrays))
 
 
 def require_alike(comm: Comm, given: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ class Job:
     start: the net to begin with; None: that which the seed gives.
     callback: called after each epoch, on every rank.
     writes: whether there is a run's folder; otherwise nothing is written.
+    arrays: the path of the file that holds arrays of the caller's meanwhile; None if there are none.
     say: how the caller's program writes settings in messages; None: a command runs the job, whose last line is the
         digest.
     """
@@ -35,6 +36,7 @@ class Job:
     start: Start | None = None
     callback: Callback | None = None
     writes: bool = True
+    arrays: str | None = None
     say: Wording | None = as_keyword
 
     @property

@@ -8,7 +8,7 @@ from itertools import count
 from distcnn import models
 from distcnn.config.checks import check_consistency
 from distcnn.data.dataset import Dataset
-from distcnn.data.settings import with_findings
+from distcnn.data.settings import with_arrays, with_findings
 from distcnn.job.job import Job
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
@@ -39,7 +39,7 @@ def make_lock(comm: Comm) -> RunLock:
 def prepare(comm: Comm, job: Job, lock: RunLock) -> tuple[Run, Trainer]:
     """Check the request, and return its Run and a Trainer; write nothing. Collective."""
     run, dataset, network = find(comm, job, lock.require_free)
-    config = with_findings(run.config, dataset.description)
+    config = with_arrays(with_findings(run.config, dataset.description), job.arrays)
     trainer = Trainer(config, dataset, comm, network)
     if job.start:
         on_all(comm, job.start.begin, trainer, job.request.given)
