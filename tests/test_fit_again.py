@@ -47,7 +47,10 @@ def test_targets_stay_standardized_as_the_net_has_learned_them(capsys):
     np.testing.assert_array_equal(outputs(net), before)
     np.testing.assert_array_equal(net.targets.array, targets)
     said = capsys.readouterr().out
-    assert "targets stay standardized as the net has learned them, far from these data: 1 has mean " in said
+    assert (
+        "targets stay standardized as the net has learned them, far from these data: target 1 has mean "
+        in said
+    )
     net.fit(X, MEASURES, **SHORT)
     assert "far from these data" not in capsys.readouterr().out
     for copy in (pickle.loads(pickle.dumps(net)), net):
@@ -62,7 +65,8 @@ def test_targets_of_mean_0_and_deviation_1_stay_too():
     net.fit(X, 3 * signs + 1, **QUIET)
     np.testing.assert_array_equal(net.targets.array, [[0, 0], [1, 1]])
     with pytest.raises(
-        DataError, match=r"other targets .* 0 has mean 0 and standard deviation 1 there, mean 1e.04 and"
+        DataError,
+        match=r"other targets .* target 0 has mean 0 and standard deviation 1 there, mean 1e.04 and",
     ):
         net.fit(X, 1e4 + signs, **QUIET)
     fitted("regress", 1e4 + signs)  # the remedy
@@ -137,6 +141,11 @@ def test_another_normalization_than_that_of_the_net_is_refused():
         np.testing.assert_array_equal(net.scale, scale)
 
 
+def test_other_weights_are_refused():
+    with pytest.raises(ConfigError, match=r"Net\.fit takes no init_from, as it trains this net as it is"):
+        net_of().fit(X, BRIGHT, init_from="run", **QUIET)
+
+
 def test_data_beside_x_are_refused():
     with pytest.raises(ConfigError, match="takes no data beside x: give their path as x"):
         net_of().fit(X, BRIGHT, data="other.h5", **QUIET)
@@ -167,9 +176,9 @@ def test_a_run_that_begins_with_measures_of_another_predicts_the_same(tmp_path, 
     assert "initial weights: 2 of 2 arrays from" in said
     assert ", images normalized as there, targets standardized as there\n" in said
     train(data=(X, MEASURES * [1, 5]), init_from="first")
-    assert "far from these data: 1 has mean " in capsys.readouterr().out
+    assert "far from these data: target 1 has mean " in capsys.readouterr().out
     with pytest.raises(
-        DataError, match=r"other targets than these: 1 has mean .* here: bring them to the same unit"
+        DataError, match=r"other targets than these: target 1 has mean .* here: bring them to the same unit"
     ):
         train(data=(X, MEASURES * [1, 1e4]), init_from="first")
 
@@ -182,3 +191,10 @@ def test_a_head_for_another_task_starts_anew(tmp_path, monkeypatch, capsys):
     measures = train(data=(X, MEASURES), init_from="first")
     assert "; 2.weight, 2.bias start anew: trained for classify there\n" in capsys.readouterr().out
     np.testing.assert_allclose(measures.net.targets.array[0], MEASURES.mean(0), rtol=1e-5)
+
+
+def test_messages_on_other_images_speak_of_targets():
+    net = fitted("regress", MEASURES)
+    wanted = r"\(1, 5, 6\) of 2 targets \(0, 1\), but the net was trained on \(1, 6, 6\) and 2 targets"
+    with pytest.raises(DataError, match=wanted):
+        net.evaluate(X[:, :5], MEASURES)

@@ -14,9 +14,11 @@ from distcnn.network.weights import Weights
 
 if TYPE_CHECKING:
     from distcnn.job.callback import Callback, Record
+    from distcnn.job.start import Start
     from distcnn.training.trainer import Trainer
 
-OF_THE_NET = ("model", "out", "resume", "conv", "norm_group", "task")  # settings that `Net.fit` does not take
+# Settings that `Net.fit` does not take.
+OF_THE_NET = ("model", "init_from", "out", "resume", "conv", "norm_group", "task")
 
 
 class Net(Computing):
@@ -84,26 +86,16 @@ class Net(Computing):
         """
         from distcnn.job.call import call, require_alike, train
         from distcnn.job.job import Job
-        from distcnn.job.start import Start
         from distcnn.job.wording import of_a_net
 
         _require_settings(settings)
         given = self._settings | settings | {"model": "layers", "epochs": epochs}
-        start = Start(
-            self.weights.copy(),
-            self.input_shape,
-            self.shared.normalization,
-            self.targets.pair,
-            self.classes or (),
-            self.pixels or "",
-            self.layout,
-        )
         job = partial(
-            Job, layers_of=lambda *_: self.layers, start=start, callback=callback, writes=False, say=of_a_net
+            Job, layers_of=lambda *_: self.layers, start=self._start(), callback=callback, writes=False
         )
         call(require_alike, {"weights": self.digest})
         sources = {"train": _data(x, y), "validation": validation, "test": test}
-        ended = call(train, sources, given, job, say=of_a_net)
+        ended = call(train, sources, given, partial(job, say=of_a_net), say=of_a_net)
         self._take(ended.trainer)
         return ended.history
 
@@ -135,6 +127,13 @@ class Net(Computing):
         net = cls(trainer.network.layers, shape, config.seed, config.conv, config.norm_group, task)
         net._take(trainer)
         return net
+
+    def _start(self) -> Start:
+        """Return what training begins with."""
+        from distcnn.job.start import Start
+
+        known = self.shared.normalization, self.targets.pair, self.classes or ()
+        return Start(self.weights.copy(), self.input_shape, *known, self.pixels or "", self.layout)
 
     @property
     def _settings(self) -> dict[str, Any]:

@@ -101,11 +101,8 @@ def _require_same_normalization(setting: str, normalization: Pair) -> None:
 def _other_outputs(trainer: Trainer, before: tuple[str, ...]) -> list[str]:
     """Return a line if the outputs of the net get other names, else none."""
     now, output = trainer.dataset.classes, trainer.net.task.output
-    if not are_others(before, now):
-        return []
-    return [
-        f"the net was trained on {listed(before, output)}, and goes on from there with {listed(now, output)}"
-    ]
+    then = f"the net was trained on {listed(before, output)}, and goes on from there with"
+    return [f"{then} {listed(now, output)}"] if are_others(before, now) else []
 
 
 def _far_targets(trainer: Trainer, kept: Pair | None) -> list[str]:

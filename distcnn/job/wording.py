@@ -13,9 +13,8 @@ from distcnn.config.settings import SETTINGS, kind
 from distcnn.config.types import AUTO, Choice, Flag, Layout
 from distcnn.models.catalog import MODELS
 
-Wording = Callable[
-    [str, Sequence[str]], str
-]  # how a caller writes a setting of a name with one of some values, or none
+# How a caller writes a setting, by its name, with one of some values, or without a value.
+Wording = Callable[[str, Sequence[str]], str]
 
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?![\w-])")
 VALUE = re.compile(r"[ =]('[^']*'|[^\s;()]*[^\s;,():?.])")
@@ -23,9 +22,7 @@ FURTHER = re.compile(r"(?:, or |, | or )([a-z0-9-]+)")  # another value that may
 COMMAND = re.compile(r"(python -m distcnn\.\w+ [^;]*)")  # is typed as it is
 LAYERS = "layers"  # the name of a network without a name
 OF_EVALUATE = ("split",)  # options that training does not have
-WITHOUT_VALUE = {
-    f"{split}_images": split for split in ("validation", "test")
-}  # what else gives a split from Python
+WITHOUT_VALUE = {"validation_images": "validation", "test_images": "test"}  # arguments that give a split, too
 
 
 def worded(message: str, say: Wording) -> str:
@@ -51,6 +48,7 @@ def of_a_net(name: str, values: Sequence[str]) -> str:
 
 
 def _translated(message: str, say: Wording) -> str:
+    """Return a message, or a part of one without commands, with all options as a caller writes them."""
     found, done = "", 0
     for option in OPTION.finditer(message):
         name = option[1].replace("-", "_")

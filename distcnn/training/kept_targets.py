@@ -7,6 +7,7 @@ normalization of images does: with others, the same outputs would mean other num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -14,14 +15,9 @@ from distcnn.errors import DataError
 
 Pair = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of each target, float32 [targets] each
 
-NEAR = (
-    1.0,
-    2.0,
-)  # most standard deviations between two means, and most ratio of two standard deviations, untold
-USABLE = (
-    100.0,
-    100.0,
-)  # likewise, with which the net can go on: far beyond, losses leave the range of exact sums
+# Most standard deviations between two means, and the largest ratio of two standard deviations: without a word, and with
+# which a net can go on at all, as far beyond that losses leave the range of exact sums.
+NEAR, USABLE = (1.0, 2.0), (100.0, 100.0)
 MOST_TOLD = 3  # targets
 
 
@@ -52,9 +48,13 @@ def _beyond(kept: Pair, found: Pair, limits: tuple[float, float]) -> np.ndarray:
 
 def _shown(kept: Pair, found: Pair, names: Sequence[str], which: np.ndarray) -> str:
     """Return a phrase with what stays and what the data have, for the first of some targets."""
-    some = (f"{names[k]} has {_numbers(kept, k)} there, {_numbers(found, k)} here" for k in which[:MOST_TOLD])
+    some = (f"{_named(names[k])} has {_numbers(kept, k)} there, {_numbers(found, k)} here" for k in which)
     more = f"; and {len(which) - MOST_TOLD} more" if len(which) > MOST_TOLD else ""
-    return "; ".join(some) + more
+    return "; ".join(islice(some, MOST_TOLD)) + more
+
+
+def _named(name: str) -> str:
+    return f"target {name}" if name.isdigit() else name
 
 
 def _numbers(pair: Pair, k: int) -> str:
