@@ -10,7 +10,7 @@ import pytest
 
 import distcnn
 from distcnn import Net
-from distcnn.config.settings import SETTINGS
+from distcnn.config.settings import SETTINGS, option
 from distcnn.errors import DistcnnError
 from distcnn.job.wording import as_keyword, of_a_net, worded
 from distcnn.layers import Conv2D, Dense, Flatten
@@ -318,11 +318,10 @@ def test_options_become_arguments(message):
     assert worded(message, as_keyword) == WORDED[message]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_every_option_has_an_argument(name):
-    option = f"--{name.replace('_', '-')}"
-    for say in as_keyword, of_a_net:
-        assert "--" not in worded(f"{option}: no; name it ({option})", say)
+def test_every_option_has_an_argument():
+    for name in map(option, SETTINGS):
+        for say in as_keyword, of_a_net:
+            assert "--" not in worded(f"{name}: no; name it ({name})", say)
 
 
 def test_advice_on_names_of_other_libraries():
