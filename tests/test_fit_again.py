@@ -10,6 +10,7 @@ import distcnn
 from distcnn import Net
 from distcnn.errors import ConfigError, DataError
 from distcnn.layers import Dense, Flatten
+from distcnn.run.curves import Curves
 
 SHORT = {"epochs": 2, "batch_size": 16, "seed": 0, "learning_rate": 0.01}
 QUIET = SHORT | {"progress": "none"}
@@ -165,8 +166,14 @@ def test_other_classes_are_told(capsys):
 # ---- from a file ----
 
 
-def test_a_run_that_begins_with_measures_of_another_predicts_the_same(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Work in an empty folder; draw nothing, which takes long."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Curves, "draw", lambda self: None)
+
+
+def test_a_run_that_begins_with_measures_of_another_predicts_the_same(folder, capsys):
     train = partial(distcnn.fit, [Flatten(), Dense(2)], task="regress", **SHORT)
     first = train(data=(X, MEASURES), out="first")
     capsys.readouterr()
@@ -183,8 +190,7 @@ def test_a_run_that_begins_with_measures_of_another_predicts_the_same(tmp_path, 
         train(data=(X, MEASURES * [1, 1e4]), init_from="first")
 
 
-def test_a_head_for_another_task_starts_anew(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_head_for_another_task_starts_anew(folder, capsys):
     train = partial(distcnn.fit, [Flatten(), Dense(4), Dense(2)], **SHORT)
     train(data=(X, BRIGHT == "dark"), out="first")
     capsys.readouterr()

@@ -40,6 +40,7 @@ def write(path, **arrays):
 
 
 def evaluated(command, capsys, line):
+    capsys.readouterr()
     command(f"evaluate {line} --json")
     return json.loads(capsys.readouterr().out)
 
@@ -62,8 +63,6 @@ def test_all_commands_ask_for_a_file_which_works(command, capsys):
     for file in ("same.h5", "other.h5"):
         assert evaluated(command, capsys, f"run --data {file}")["loss"] == run.history[-1]["test_loss"]
         command(f"predict run --data {file} --split train")
-    command("verify run --data other.h5")
-    assert f"weights_sha256 {run.digest}" in capsys.readouterr().out
     command("train --resume auto --epochs 2 --data other.h5 --out run")
     assert saved("run").data.endswith("/other.h5")
 
