@@ -90,7 +90,11 @@ def test_label_smoothing_stays_until_another_is_given():
     plain, smooth, given = net_of(), net_of(), net_of()
     smooth.label_smoothing = 0.2
     digests = []
-    for net, settings in ((plain, {}), (smooth, {}), (given, {"label_smoothing": 0.2})):
+    for net, settings in (
+        (plain, {}),
+        (smooth, {"label_smoothing": None}),
+        (given, {"label_smoothing": 0.2}),
+    ):
         net.fit(X, BRIGHT, **QUIET, **settings)
         digests.append(net.digest)
     assert digests[0] != digests[1] == digests[2]

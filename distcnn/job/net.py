@@ -89,7 +89,8 @@ class Net(Computing):
         from distcnn.job.wording import of_a_net
 
         _require_settings(settings)
-        given = self._settings | settings | {"model": "layers", "epochs": epochs}
+        known = {name: each for name, each in self._settings.items() if settings.get(name) is None}
+        given = {**settings, **known, "model": "layers", "epochs": epochs}
         job = partial(
             Job, layers_of=lambda *_: self.layers, start=self._start(), callback=callback, writes=False
         )
