@@ -28,7 +28,6 @@ from distcnn.system.counts import counted
 from distcnn.system.terminal_text import say, warn
 from distcnn.training.load import (
     SPLITS,
-    are_numbers,
     check_images,
     find,
     load_pool,
@@ -37,6 +36,7 @@ from distcnn.training.load import (
     settings_of,
 )
 from distcnn.training.other_data import expected_by
+from distcnn.training.output_names import are_numbers
 from distcnn.training.prediction import predict
 from distcnn.training.prediction_sources import load_sources
 

@@ -28,7 +28,7 @@ def main(comm: Comm) -> None:
     request = retry_on_rank_failure(comm, on_root, comm, parse, sys.argv[1:], "python -m distcnn.train")
     if request.list_models:
         return on_root(comm, print_models)
-    job = Job(request, is_command=True)
+    job = Job(request, say=None)
     if request.summary:
         return print_summary(comm, job)
     ended = run_job(comm, job)

@@ -232,6 +232,41 @@ OPEN = {
         {},
         "has columns age, weight; say which .*--label-column NAME",
     ),
+    "two columns of numbers, one with a usual name": (
+        "id,target,weight\n0,1.5,2\n1,2,3\n",
+        {},
+        "several columns of numbers, target, weight; say .*: --label-column target or --label-column target,weight",
+    ),
+    "the same for --task regress": (
+        "id,target,sex,weight\n0,1,a,2\n1,2,b,3\n",
+        {"task": "regress"},
+        "several columns of numbers, target, weight; say which are the targets",
+    ),
+    "two columns for --task regress": (
+        "id,age,weight\n0,1,2\n1,2,3\n",
+        {"task": "regress"},
+        "has columns age, weight; say .*, or which are targets: --label-column NAME,NAME",
+    ),
+    "several labels for --task classify": (
+        "id,a,b\n0,1,1\n1,0,1\n",
+        {"task": "classify"},
+        "a, b are several labels an image: leave --task classify out, or name one, --label-column a",
+    ),
+    "measures for --task multilabel": (
+        "id,age,weight\n0,1,2\n1,2,3\n",
+        {"task": "multilabel", "label_column": "age,weight"},
+        "has columns age, weight; say which",
+    ),
+    "text among targets": (
+        "id,age,name\n0,1,a\n1,2,b\n",
+        {"task": "regress", "label_column": "age,name"},
+        "has columns age, name; say which",
+    ),
+    "one of several columns that is not there": (
+        "id,age\n0,1\n",
+        {"label_column": "age,sex"},
+        "no column sex: it has id, age",
+    ),
     "no such column": ("id,age\n0,1\n", {"label_column": "sex"}, "no column sex: it has id, age"),
     "missing files": ("id,label\n0,a\n1,b\n77,b\n", {}, r"names 1 file not there \(77\).*--skip-damaged"),
     "two labels": ("id,label\n0,a\n0,b\n", {}, "says of images/0.png that it is a and b: remove one row"),
@@ -252,6 +287,47 @@ def test_the_remedies_of_open_tables_work(tmp_path):
     assert notes == ["4 images left out, in no folder of a split, or without a row (first: images/2.png)"]
     (tmp_path / "labels.csv").write_text(OPEN["missing files"][0])
     assert values(imported(tmp_path, skip_damaged=True)[0], "train") == [(10, 0), (11, 1)]
+
+
+COLUMNS = {  # options: the task, the names of the outputs, and the labels of all images that have some
+    "one of them": ({"label_column": "target"}, "regress", ("target",), [[1.5], [2]]),
+    "several": ({"label_column": "target,weight"}, "regress", ("target", "weight"), [[1.5, 2], [2, 3]]),
+    "several in another order": (
+        {"label_column": "weight, target", "task": "regress"},
+        "regress",
+        ("weight", "target"),
+        [[2, 1.5], [3, 2]],
+    ),
+    "answers as numbers": (
+        {"label_column": "p,q", "task": "regress"},
+        "regress",
+        ("p", "q"),
+        [[0, 1], [0, 1], [1, 1]],
+    ),
+    "answers": ({"label_column": "p,q"}, "multilabel", ("p", "q"), [[0, 1], [0, 1], [1, 1]]),
+    "one answer": ({"label_column": "p", "task": "multilabel"}, "multilabel", ("p",), [[0], [0], [1]]),
+    "a heading with a comma": ({"label_column": "a,b"}, "regress", ("a,b",), [[0.5], [1]]),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_columns_of_a_table_that_the_user_names(tmp_path, name):
+    table = b'id,target,weight,p,q,"a,b"\n0,1.5,2,1,1,0.5\n1,2,3,0,1,1\n2,nan,4,0,1,\n'
+    options, task, names, rows = COLUMNS[name]
+    found, _ = imported(write(tmp_path, SIX | {"labels.csv": table}), **options)
+    assert (found.task, found.classes) == (task, names)
+    assert sorted(found.splits["train"][1].tolist()) == rows
+
+
+def test_tables_with_other_columns_of_numbers_are_asked_about(tmp_path):
+    contents = {f"{split}/{split}{k}.png": 10 + k for split in ("train", "test") for k in range(2)}
+    tables = {split: f"id,age\n{split}0,1.5\n{split}1,2\n" for split in ("train", "test")}
+    write(tmp_path, contents | {f"{split}.csv": text.encode() for split, text in tables.items()})
+    found, _ = imported(tmp_path)
+    assert (found.task, found.classes) == ("regress", ("age",))
+    (tmp_path / "test.csv").write_text(tables["test"].replace("age", "size"))
+    with pytest.raises(DataError, match="size in one and age in another: give them the same headings"):
+        imported(tmp_path)
 
 
 def test_folders_and_a_table_are_asked_about(tmp_path):

@@ -157,6 +157,52 @@ def test_a_head_starts_anew_and_it_is_said(tmp_path, classes, changed, reason):
         np.testing.assert_array_equal(array, start[name] if name in HEAD else stored[name])
 
 
+@pytest.mark.parametrize(
+    ("task", "metadata", "targets", "note"),
+    [
+        ("regress", {"target_mean": "[1.0, 2, 3]"}, "its metadata are not those", ""),
+        ("regress", {"target_mean": "[1.0, 2.0, 3.0]"}, "its mean and standard deviation of targets", ""),
+        *(
+            (
+                "regress",
+                {"target_mean": "[1.0, 2.0, 3.0]", "target_std": f"[1.0, {wrong}, 3.0]"},
+                "its mean and standard deviation of targets are not those of a net; use another file",
+                "",
+            )
+            for wrong in ("0.0", "-1.0", "NaN", "1e300", "2.0, 2.0")
+        ),
+        (
+            "regress",
+            {"task": "regress", "target_mean": "[1.0, 2.0, 3.0]", "target_std": "[4.0, 5.0, 6.0]"},
+            [[1, 2, 3], [4, 5, 6]],
+            ", targets standardized as there",
+        ),
+        ("regress", {}, [[0, 0, 0], [1, 1, 1]], ", targets as they are, as it says no standardization"),
+        ("regress", {"task": "what\nis this"}, [[0, 0, 0], [1, 1, 1]], "says no standardization"),
+        ("regress", {"task": "classify"}, None, "5.weight, 5.bias start anew: trained for classify there"),
+        ("multilabel", {"task": "classify"}, None, "start anew: trained for classify there"),
+        (
+            "multilabel",
+            {"task": "multilabel", "classes": '["c", "b", "a"]'},
+            None,
+            "anew: other labels there",
+        ),
+        ("classify", {"task": "classify"}, None, "7 of 7 arrays from FILE"),
+    ],
+)
+def test_targets_come_with_the_head_unless_it_is_for_another_task(tmp_path, task, metadata, targets, note):
+    net, path = Net(LAYERS, SHAPE, task=task), tmp_path / "a"
+    path.write_bytes(packed(other_weights(net_of()), metadata))
+    if isinstance(targets, str):
+        assert targets in complaint(path, net)
+        return
+    found = initial(str(path), net, CLASSES, "uint8")
+    assert found.note.replace(str(path), "FILE").endswith(note)
+    assert (found.targets is None) == (targets is None)
+    if targets is not None:
+        np.testing.assert_array_equal(found.targets, targets)
+
+
 @pytest.mark.parametrize("there", [(), ("0", "1", "2"), CLASSES])
 def test_a_head_of_the_same_classes_is_taken(tmp_path, there):
     (tmp_path / "a").write_bytes(packed(other_weights(net_of()), {"classes": json.dumps(there)}))

@@ -11,9 +11,11 @@ import pytest
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: it belongs to the extra `test`")
 
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -162,6 +164,39 @@ def test_classes_of_any_kind():
         assert probabilities.shape == (48, 2)
         assert np.allclose(probabilities.sum(axis=1), 1)
         assert np.array_equal(fitted.classes_[probabilities.argmax(axis=1)], fitted.predict(pixels))
+
+
+@pytest.mark.parametrize("kind", [np.int64, bool, float, csr_matrix])
+def test_several_labels_an_image(kind):
+    pixels, bright = images()
+    labels = np.stack([bright, 1 - bright, np.zeros_like(bright), pixels[:, 0, 0, 0] > 1], axis=1)
+    y = kind(labels) if kind is csr_matrix else labels.astype(kind)
+    fitted = classifier(epochs=20).fit(pixels, y)
+    assert fitted.net_.task.name == "multilabel"
+    assert fitted.classes_.tolist() == [0, 1, 2, 3]
+    found, probabilities = fitted.predict(pixels), fitted.predict_proba(pixels)
+    assert (found.shape, found.dtype) == (labels.shape, np.int64)
+    assert np.array_equal(found, probabilities > 0.5)
+    assert np.array_equal(found[:, :3], labels[:, :3])
+    score = (found == labels).all(axis=1).mean()  # as of MLPClassifier
+    assert fitted.score(pixels, labels) == score
+    run = distcnn.fit(
+        net, data=(pixels, labels), task="multilabel", epochs=20, batch_size=16, learning_rate=0.1
+    )
+    assert run.digest == fitted.digest_
+
+
+def test_several_classes_an_image_are_refused_and_the_remedies_work():
+    pixels, bright = images()
+    several = np.stack([bright, 2 * bright], axis=1)
+    with pytest.raises(
+        ValueError, match=r"y has rows of 2 values .*MultiOutputClassifier, numbers for CNNRegressor"
+    ):
+        classifier().fit(pixels, several)
+    assert MultiOutputClassifier(classifier()).fit(pixels.reshape(48, 1, 6, 7), several).predict(
+        pixels
+    ).shape == (48, 2)
+    assert CNNRegressor(net, epochs=1, batch_size=16).fit(pixels, several).predict(pixels).shape == (48, 2)
 
 
 def test_the_seed():

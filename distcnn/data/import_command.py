@@ -83,7 +83,10 @@ def _options() -> dict[str, tuple[str, dict[str, Any]]]:
             "what labels in arrays and tables are for [auto: as their values show]",
             {"choices": (AUTO, *TASKS), "default": AUTO},
         ),
-        "--label-column": ("the heading of the classes in a table", {"metavar": "NAME"}),
+        "--label-column": (
+            "the heading of the classes in a table, or the headings of several labels or targets",
+            {"metavar": "NAME[,NAME...]"},
+        ),
         "--test-split": ("take this fraction of the training images for the test split", fraction.copy()),
         "--validation-split": ("take this fraction of them for the validation split", fraction.copy()),
         "--seed": ("determines which images these are [0]", {"type": _seed, "default": 0, "metavar": "S"}),

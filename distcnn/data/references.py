@@ -13,6 +13,8 @@ from distcnn.errors import DataError
 
 PATTERN = re.compile(r"(?:(.+):)?([^:\[\]]+)(?:\[(\d{0,18}):(\d{0,18})\])?", re.ASCII)
 WANTED = "wanted /path, FILE:/path or FILE:/path[START:STOP]"
+IN_MEMORY = "arrays in memory"  # stands in a run's settings for a file that no longer exists
+SAVE_THEM = "name a file that holds them (--data FILE)"
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,11 @@ def parse_reference(text: str) -> Reference:
 def expanded(words: Sequence[str]) -> tuple[str, ...]:
     """Return absolute paths of files; a pattern, such as 'part-*.h5', stands for all that match, part-2 before part-10.
 
-    Raises DataError for a pattern that no file matches.
+    Raises DataError for a pattern that no file matches, and for arrays in memory of another process.
     """
     found: list[str] = []
+    if IN_MEMORY in words and not os.path.lexists(IN_MEMORY):
+        raise DataError(f"the data of these settings were {IN_MEMORY}: {SAVE_THEM}")
     for word in words:
         if os.path.lexists(word) or not glob.has_magic(word):
             found.append(os.path.abspath(word))

@@ -8,7 +8,7 @@ from typing import Any
 
 from distcnn.config.settings import Config, option, validated
 from distcnn.data.description import Description
-from distcnn.data.references import file_of, parse_reference, short
+from distcnn.data.references import IN_MEMORY, file_of, parse_reference, short
 from distcnn.data.wanted import OPTIONS, Wanted, files_of, words_of
 
 ARRAYS = {f"{begin}{kind}": None for begin in OPTIONS.values() for kind in ("images", "labels")}.keys()
@@ -36,6 +36,30 @@ def with_findings(config: Config, found: Description | None) -> Config:
     for name in settings.keys() & ARRAYS:
         settings[name] = _one_or_more(settings[name])
     return replace(config, **settings)
+
+
+def with_arrays(config: Config, file: str | None) -> Config:
+    """Return settings that say of arrays in memory that they were such, in place of the file that holds them meanwhile.
+
+    Their names there are left out, as a file that holds them later may have others.
+
+    file: the path of this file; None if there are no such arrays.
+    """
+    files = words_of(config.data)
+    if file not in files:
+        return config
+    settings: dict[str, Any] = {"data": _one_or_more([IN_MEMORY if each == file else each for each in files])}
+    for name in ARRAYS:
+        texts = words_of(getattr(config, name))
+        others = [text for text in texts if len(files) > 1 and not _names(text, file, files)]
+        settings[name] = _one_or_more(others)
+    return replace(config, **settings)
+
+
+def _names(text: str, file: str, files: Sequence[str]) -> bool:
+    """Return whether a text names an array in a file, which is one of several files."""
+    name = parse_reference(text).file
+    return name is not None and file_of(name, files) == file
 
 
 def with_named(config: Config, named: Wanted) -> Config:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from distcnn.errors import ConfigError, UserError
+from distcnn.errors import ConfigError, DistcnnError, UserError
 from distcnn.job.job import Job
 from distcnn.job.ranks import ranks
 from distcnn.job.request import request_of
 from distcnn.job.sources import data_settings
+from distcnn.job.wording import Wording, as_keyword, worded
 from distcnn.job.work import Ended, run_job
 from distcnn.parallel.collective import CollectiveError, mark_collective, marked
 from distcnn.parallel.comm import Comm
@@ -20,18 +21,21 @@ T = TypeVar("T")
 JobOf = Callable[..., Job]  # makes a Job from its Request
 
 
-def call(function: Callable[..., T], *arguments: Any) -> T:
+def call(function: Callable[..., T], *arguments: Any, say: Wording = as_keyword) -> T:
     """Return function(comm, *arguments), where `comm` is the communicator of all ranks.
 
-    An exception of the user's own, as in a callback, is raised as the user has raised it.
+    An exception of the user's own, as in a callback, is raised as the user has raised it. What distcnn's exceptions say
+    of settings is as `say` writes them.
     """
     failure: BaseException
     try:
         return function(ranks(), *arguments)
-    except UserError as error:
-        failure = error.with_traceback(None)  # what counts is which call of the user's it is
     except CollectiveError as error:
         failure = marked(error.cause, error)
+    except DistcnnError as error:
+        error.args = (worded(str(error), say),)
+        is_mistake = isinstance(error, UserError)  # then what counts is which call of the user's it is
+        failure = error.with_traceback(None) if is_mistake else error
     raise failure from None
 
 
@@ -43,8 +47,8 @@ def train(comm: Comm, sources: Mapping[str, Any], given: Mapping[str, Any], job_
     job_of: makes the Job.
     """
     require_alike(comm, given)
-    with data_settings(comm, sources, given) as named:
-        return run_job(comm, job_of(request_of({**given, **named})))
+    with data_settings(comm, sources, given) as (named, arrays):
+        return run_job(comm, job_of(request_of({**given, **named}), arrays=arrays))
 
 
 def require_alike(comm: Comm, given: Mapping[str, Any]) -> None:

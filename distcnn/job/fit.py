@@ -14,6 +14,7 @@ from distcnn.job.callback import Callback, Record
 from distcnn.job.job import Job, LayersOf
 from distcnn.job.net import Net
 from distcnn.job.request import maker_of, word_of
+from distcnn.job.wording import Wording, as_keyword
 from distcnn.job.work import Ended
 from distcnn.layers import Layer
 
@@ -61,11 +62,26 @@ def fit(
     Raises the exceptions of `distcnn.errors`, the same on every rank. Ctrl-C, and the signals that stop the command
     line, end training after the current step.
     """
+    more = {"epochs": epochs, "out": out, **settings}
+    return fit_as(as_keyword, model, data, validation=validation, test=test, callback=callback, **more)
+
+
+def fit_as(
+    say: Wording,
+    model: Any,
+    data: Any,
+    *,
+    validation: Any = None,
+    test: Any = None,
+    callback: Callback | None = None,
+    **settings: Any,
+) -> TrainedRun:
+    """Do what `fit` does for a caller who has other words for settings; say: how messages write them."""
     sources = {"train": data, "validation": validation, "test": test}
-    given = settings | {"model": word_of(model), "epochs": epochs, "out": out}
-    writes = out is not None
-    job = partial(Job, layers_of=maker_of(model), callback=callback, writes=writes)
-    return _result(call(train, sources, given, job))
+    given = settings | {"model": word_of(model)}
+    writes = settings.get("out") is not None
+    job = partial(Job, layers_of=maker_of(model), callback=callback, writes=writes, say=say)
+    return _result(call(train, sources, given, job, say=say))
 
 
 def _result(ended: Ended) -> TrainedRun:

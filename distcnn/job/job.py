@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from distcnn.config.settings import Request
 from distcnn.job.callback import Callback
+from distcnn.job.start import Start
+from distcnn.job.wording import Wording, as_keyword, worded
 from distcnn.layers import Layer
 from distcnn.models.base import Shape
 
@@ -18,30 +18,17 @@ LayersOf = Callable[
 
 
 @dataclass(frozen=True)
-class Start:
-    """Weights to begin with in place of those that the seed gives.
-
-    weights: float32, all parameters in declaration order, then the running statistics.
-    input_shape: (c, h, w) of the images for which they are.
-    normalization: the mean and the standard deviation of each channel, float32 [c], by which images are normalized;
-        None: as the settings say.
-    """
-
-    weights: np.ndarray
-    input_shape: tuple[int, ...]
-    normalization: tuple[np.ndarray, np.ndarray] | None = None
-
-
-@dataclass(frozen=True)
 class Job:
     """What all ranks do together.
 
     request: the settings.
     layers_of: makes the layers of the network, on every rank; None: the settings name the network.
-    start: the weights to begin with; None: those that the seed gives.
+    start: the net to begin with; None: that which the seed gives.
     callback: called after each epoch, on every rank.
     writes: whether there is a run's folder; otherwise nothing is written.
-    is_command: whether a command runs it, whose last line is the digest.
+    arrays: the path of the file that holds arrays of the caller's meanwhile; None if there are none.
+    say: how the caller's program writes settings in messages; None: a command runs the job, whose last line is the
+        digest.
     """
 
     request: Request
@@ -49,4 +36,14 @@ class Job:
     start: Start | None = None
     callback: Callback | None = None
     writes: bool = True
-    is_command: bool = False
+    arrays: str | None = None
+    say: Wording | None = as_keyword
+
+    @property
+    def is_command(self) -> bool:
+        """Whether a command runs the job."""
+        return self.say is None
+
+    def worded(self, message: str) -> str:
+        """Return a message in the words of the caller."""
+        return worded(message, self.say) if self.say else message

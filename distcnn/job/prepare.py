@@ -8,9 +8,8 @@ from itertools import count
 from distcnn import models
 from distcnn.config.checks import check_consistency
 from distcnn.data.dataset import Dataset
-from distcnn.data.settings import with_findings
-from distcnn.errors import DataError
-from distcnn.job.job import Job, Start
+from distcnn.data.settings import with_arrays, with_findings
+from distcnn.job.job import Job
 from distcnn.models.base import Network
 from distcnn.models.networks import code_sources
 from distcnn.parallel.collective import on_all, on_root
@@ -40,25 +39,15 @@ def make_lock(comm: Comm) -> RunLock:
 def prepare(comm: Comm, job: Job, lock: RunLock) -> tuple[Run, Trainer]:
     """Check the request, and return its Run and a Trainer; write nothing. Collective."""
     run, dataset, network = find(comm, job, lock.require_free)
-    config = with_findings(run.config, dataset.description)
+    config = with_arrays(with_findings(run.config, dataset.description), job.arrays)
     trainer = Trainer(config, dataset, comm, network)
     if job.start:
-        on_all(comm, begin_with, trainer, job.start)
+        on_all(comm, job.start.begin, trainer, job.request.given)
     if run.state:
         on_all(comm, trainer.restore, run.state, run.source)
     else:
         initial_weights.begin(trainer)
     return replace(run, config=config), trainer
-
-
-def begin_with(trainer: Trainer, start: Start) -> None:
-    """Set a trainer to weights to begin with; raise DataError if its images are not those for which they are."""
-    shape = trainer.net.input_shape
-    if shape != start.input_shape:
-        found = f"the images are {shape}, but the net takes {start.input_shape}"
-        raise DataError(f"{found}: bring them to its shape, or make another net")
-    arrays = trainer.net.shared.layout.views(start.weights)
-    trainer.replica.begin_with(arrays, start.normalization)
 
 
 def find(comm: Comm, job: Job, require_free: Guard = leave_unguarded) -> tuple[Run, Dataset, Network]:

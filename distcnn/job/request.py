@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from distcnn.config.hints import key_hint
+from distcnn.config.hints import option_hint
 from distcnn.config.old_names import modernized
-from distcnn.config.settings import SETTINGS, Config, Request, validated
+from distcnn.config.settings import SETTINGS, Config, Request, option, validated
 from distcnn.errors import ConfigError
 from distcnn.job.job import LayersOf
+from distcnn.job.wording import LAYERS
 from distcnn.models.catalog import MODELS
-
-LAYERS = "layers"  # stands for a network without a name
 
 
 def request_of(given: Mapping[str, Any]) -> Request:
@@ -27,7 +26,7 @@ def request_of(given: Mapping[str, Any]) -> Request:
     known = modernized(plain, "the settings")
     for key in known:
         if key not in SETTINGS:
-            raise ConfigError(f"unknown setting {key!r}{key_hint(key, SETTINGS)}")
+            raise ConfigError(f"unknown setting {key!r}{option_hint(key, map(option, SETTINGS))}")
     return Request(Config(**{key: validated(key, known[key], key) for key in known}), frozenset(known))
 
 

@@ -20,17 +20,22 @@ Sources = dict[str, tuple[str, ...]]  # the paths of files by split
 
 
 @contextmanager
-def data_settings(comm: Comm, data: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the settings that name the data of all splits. Collective.
+def data_settings(
+    comm: Comm, data: Mapping[str, Any], given: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Yield the settings that name the data of all splits, and the path of the file of arrays, if there are any.
+
+    Collective.
 
     data: by split: paths, arrays (x, y), which are in a file inside the block, or None.
     given: all other settings.
     """
     wanted = Wanted.of(on_all(comm, request_of, given).config)
     with in_files(comm, data) as sources:
+        file = next((files[0] for split, files in sources.items() if is_pair(data[split])), None)
         if all(is_pair(data[split]) for split in sources) and "train" in sources:
             sources = {"train": sources["train"]}  # a file in which each split has its usual name
-        yield on_root(comm, named, sources, wanted)
+        yield on_root(comm, named, sources, wanted), file
 
 
 @contextmanager

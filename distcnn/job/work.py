@@ -109,7 +109,8 @@ def lines_before(run: Run, trainer: Trainer, job: Job) -> list[str]:
     """Return the lines that a job shows before it trains: what is understood of the data, and the title."""
     if run.config.progress == "none" and not job.is_command:
         return []
-    return [*understood(trainer.dataset.description), *trainer.notes, title(run, trainer)]
+    lines = *understood(trainer.dataset.description), *trainer.notes, title(run, trainer)
+    return [job.worded(line) for line in lines]
 
 
 def print_digest(trainer: Trainer) -> None:
@@ -140,6 +141,6 @@ def report_finished(run: Run, trainer: Trainer, job: Job) -> None:
         option = "--patience" if trainer.stopped_early else "--epochs"
     if trainer.comm.rank == 0:
         remedy = f"to train on, resume it with a higher {option}"
-        say(f"distcnn: {run.folder} is finished, as it has done {done}; {remedy}", sys.stderr)
+        say(job.worded(f"distcnn: {run.folder} is finished, as it has done {done}; {remedy}"), sys.stderr)
     if job.is_command:
         print_digest(trainer)

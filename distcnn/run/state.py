@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from distcnn.config.tasks import Task, task_of
+from distcnn.config.toml import from_toml
 from distcnn.errors import CheckpointError
 from distcnn.run.training_progress import Best
 
@@ -47,6 +49,11 @@ class State:
     best: Best | None = None  # the epoch with the best validation result so far
     initial_weights: str = ""  # the SHA-256 of the weights that --init-from gave, "" without it
     digest: str = ""  # of `result`; if empty, it is computed when the state is saved
+
+    @property
+    def task(self) -> Task:
+        """What the net has learned."""
+        return task_of(from_toml(self.config_toml, "the settings of a checkpoint").task)
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:

@@ -11,12 +11,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from distcnn.errors import ConfigError
-from distcnn.job.fit import fit
+from distcnn.job.fit import fit_as
 from distcnn.job.job import LayersOf
 from distcnn.job.net import Net
 from distcnn.layers import Layer
 from distcnn.parallel.serial import SerialComm
 from distcnn.sklearn.images import Format, find_format, flattened
+from distcnn.sklearn.wording import as_parameter
 from distcnn.training.load import evaluation_pool
 from distcnn.training.prediction import predict
 
@@ -106,7 +107,8 @@ class CNN(BaseEstimator):
 
     def _train(self, images: np.ndarray, labels: np.ndarray, **settings: Any) -> None:
         """Train and keep what is known of the trained net; settings: that the estimator has no parameter for."""
-        run = fit(data=(images, labels), **self._arguments(settings))
+        say = as_parameter(self.get_params(deep=False))
+        run = fit_as(say, data=(images, labels), **self._arguments(settings))
         self.net_, self.history_, self.digest_ = run.net, run.history, run.digest
 
     def _arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -12,6 +11,7 @@ import numpy as np
 
 from distcnn.data.axes import Axes, find_axes, given_axes, parse_axes
 from distcnn.errors import DataError
+from distcnn.job.wording import as_keyword, worded
 
 Shape = tuple[int, ...]
 
@@ -58,7 +58,7 @@ def find_format(samples: int, sample: Shape, image_shape: Sequence[int] | None, 
     try:
         axes = given_axes("X", shape, _parsed(layout)) if layout is not None else find_axes("X", shape)
     except DataError as error:
-        raise ValueError(re.sub(r"--layout (\S+)", r"layout='\1'", str(error))) from None
+        raise ValueError(worded(str(error), as_keyword)) from None
     return Format(axes.sizes or sample, Axes(axes.letters))
 
 

@@ -23,7 +23,8 @@ def frozen_parameters(setting: int | tuple[str, ...] | None, net: Net) -> list[s
         return []
     names = list(net.parameters)
     if not names:
-        raise ConfigError(f"--freeze {setting}: the network has no parameters; leave the option out")
+        written = setting if isinstance(setting, int) else ",".join(setting)
+        raise ConfigError(f"--freeze {written}: the network has no parameters; leave the option out")
     if isinstance(setting, int):
         frozen = [name for name in names if _layer(name) < setting]
     else:

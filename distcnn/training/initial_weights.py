@@ -1,8 +1,9 @@
 """Initial weights from a file (--init-from): which arrays a net takes from it, and which start anew.
 
 All arrays of the file must be those of the net, by name and shape. The head, which is the last layer with parameters,
-may be of another size: it then starts anew. So it does if it gives other classes. The normalization of images comes
-with the weights if the file has it and pixels mean the same, so that the net computes what it has computed before.
+may be of another size: it then starts anew. So it does if it gives other classes, or was trained for another task. The
+normalization of images comes with the weights if the file has it and pixels mean the same, and the standardization of
+targets comes with the head, so that the net computes what it has computed before.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from distcnn.config.tasks import Task
 from distcnn.errors import CheckpointError
 from distcnn.layers import BatchNorm2D
 from distcnn.network.net import Net
-from distcnn.parallel.collective import on_root
+from distcnn.parallel.collective import on_all, on_root
+from distcnn.system.counts import plural
+from distcnn.training import kept_targets
+from distcnn.training.kept_targets import Pair
+from distcnn.training.output_names import are_others
 from distcnn.training.weights_source import Shape, Source, opened
 
 if TYPE_CHECKING:
@@ -30,11 +36,15 @@ class Initial(NamedTuple):
 
     arrays: by name; those that are missing start anew.
     normalization: mean and standard deviation of each channel, float32 [c]; None: as the settings say.
+    targets: mean and standard deviation of each target, float32 [outputs]; None: those of the data.
+    are_learned: whether the file says these targets.
     note: a line for the user.
     """
 
     arrays: dict[str, np.ndarray]
-    normalization: tuple[np.ndarray, np.ndarray] | None
+    normalization: Pair | None
+    targets: Pair | None
+    are_learned: bool
     note: str
 
 
@@ -48,8 +58,11 @@ def begin(trainer: Trainer) -> None:
         return
     pixels = "" if config.normalize == "none" else dataset.scale
     found = on_root(trainer.comm, initial, config.init_from, trainer.net, dataset.classes, pixels)
-    trainer.replica.begin_with(found.arrays, found.normalization)
     trainer.notes.append(found.note)
+    if found.are_learned:
+        pairs = found.targets, trainer.replica.targets
+        trainer.notes += on_all(trainer.comm, kept_targets.told, *pairs, dataset.classes)
+    trainer.replica.begin_with(found.arrays, found.normalization, found.targets)
 
 
 def initial(path: str, net: Net, classes: Sequence[str], pixels: str) -> Initial:
@@ -62,16 +75,34 @@ def initial(path: str, net: Net, classes: Sequence[str], pixels: str) -> Initial
     """
     shapes = {name: array.shape for name, array in net.arrays.items()}
     with opened(path) as source:
-        head, reason = _new_head(source, shapes, classes)
+        head, reason = _new_head(source, net.task, shapes, classes)
         taken = {name: shape for name, shape in shapes.items() if name not in head}
         _require_same(source, taken, [*head, *_counters(net)])
         arrays = {name: source.read(name) for name in taken}
     _require_sound(source.where, arrays)
     normalization = source.normalization if pixels and _normalizes(source, net, pixels) else None
+    targets = _targets(source, net) if net.task.standardizes and not head else None
     note = f"initial weights: {len(arrays)} of {len(shapes)} arrays from {source.where}"
     note += ", images normalized as there" if normalization else ""
+    are_learned = bool(targets and source.targets)
+    note += ", targets standardized as there" if are_learned else ""
+    note += ", targets as they are, as it says no standardization" if targets and not are_learned else ""
     note += f"; {', '.join(head)} start anew: {reason}" if head else ""
-    return Initial(arrays, normalization, note)
+    return Initial(arrays, normalization, targets, are_learned, note)
+
+
+def _targets(source: Source, net: Net) -> Pair:
+    """Return the standardization of targets that the head in a file has learned: 0 and 1 if the file says none.
+
+    Raises CheckpointError if what it says is none.
+    """
+    outputs = net.shapes[-1]
+    mean, std = source.targets or (np.zeros(outputs, np.float32), np.ones(outputs, np.float32))
+    are_right = mean.shape == std.shape == outputs and np.isfinite([mean, std]).all() and (std > 0).all()
+    if not are_right:
+        found = "its mean and standard deviation of targets are not those of a net"
+        raise CheckpointError(f"{source.where}: {found}; use another file")
+    return mean, std
 
 
 def _normalizes(source: Source, net: Net, pixels: str) -> bool:
@@ -82,10 +113,14 @@ def _normalizes(source: Source, net: Net, pixels: str) -> bool:
     return mean.shape == net.input_shape[:1] and bool(np.isfinite([mean, std]).all() and (std > 0).all())
 
 
-def _new_head(source: Source, shapes: Mapping[str, Shape], classes: Sequence[str]) -> tuple[list[str], str]:
+def _new_head(
+    source: Source, task: Task, shapes: Mapping[str, Shape], classes: Sequence[str]
+) -> tuple[list[str], str]:
     """Return the names of the head's arrays and the reason, if the head starts anew; else no names.
 
+    task: of the net.
     shapes: of all arrays of the net.
+    classes: the names of its outputs.
     """
     last = max((_layer(name) for name in shapes), default=0)
     head = [name for name in shapes if _layer(name) == last]
@@ -95,15 +130,11 @@ def _new_head(source: Source, shapes: Mapping[str, Shape], classes: Sequence[str
         return head, "the file has none"
     if there != here and all(a and a[1:] == b[1:] for a, b in zip(there, here, strict=True)):
         return head, f"{there[0][:1][0]} outputs there, {here[0][0]} here"  # type: ignore[index]
-    if there == here and _are_others(source.classes, classes):
-        return head, "other classes there"
+    if there == here and source.task not in ("", task.name):
+        return head, f"trained for {source.task} there"
+    if there == here and are_others(source.classes, classes):
+        return head, f"other {plural(2, task.output)} there"
     return [], ""
-
-
-def _are_others(there: Sequence[str], here: Sequence[str]) -> bool:
-    """Return whether both lists name classes, and not the same; numbers are no names."""
-    named = [bool(names) and not all(name.isdigit() for name in names) for names in (there, here)]
-    return all(named) and list(there) != list(here)
 
 
 def _require_same(source: Source, wanted: Mapping[str, Shape], ignored: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from distcnn.config.parser import Parser
 from distcnn.config.settings import Config
-from distcnn.config.tasks import task_of
+from distcnn.config.tasks import Task, task_of
 from distcnn.config.toml import from_toml
 from distcnn.config.types import AUTO
 from distcnn.data.data_options import add_array_options
@@ -33,9 +33,10 @@ from distcnn.parallel.node import share_of_cores
 from distcnn.run import checkpoint
 from distcnn.run.state import State, require_parameters
 from distcnn.run.trained_data import with_data
-from distcnn.system.counts import counted
+from distcnn.system.counts import plural
 from distcnn.system.terminal_text import warn
 from distcnn.training.other_data import load_other
+from distcnn.training.output_names import are_numbers, listed
 from distcnn.training.saved_network import changed_code, network_in
 from distcnn.training.setup import load_data
 from distcnn.training.workers import WorkerPool
@@ -223,6 +224,7 @@ class Trained(Protocol):
     input_shape: (c, h, w).
     classes: the names of the classes.
     dtype: the name of the type that says what pixels mean; "" if that is not known.
+    task: what the net has learned.
     """
 
     @property
@@ -231,6 +233,15 @@ class Trained(Protocol):
     def classes(self) -> tuple[str, ...]: ...
     @property
     def dtype(self) -> str: ...
+    @property
+    def task(self) -> Task: ...
+
+
+# What to do if data name no classes but those of the net have names, by whether the labels of a sample are a row.
+_UNNAMED = {
+    False: "; where labels are the numbers of these {}, name them in the file's attribute classes",
+    True: "; where the columns of the labels are these {}, name them in the file's attribute classes",
+}
 
 
 def check_images(
@@ -250,11 +261,12 @@ def check_images(
     """
     shape = tuple(images.shape[1:])
     if shape != tuple(state.input_shape) or (classes and classes != state.classes[: len(classes)]):
-        unnamed = "; where labels are the numbers of these classes, name them in the file's attribute classes"
+        output = state.task.output
+        found = f"{name} has images {shape} of {listed(classes or (), output)}"
+        trained = f"trained on {tuple(state.input_shape)} and {listed(state.classes, output)}"
         raise DataError(
-            f"{name} has images {shape} of {_listed(classes or ())}, but {where} was trained on "
-            f"{tuple(state.input_shape)} and {_listed(state.classes)}: name matching data (--data)"
-            f"{unnamed * are_numbers(classes)}"
+            f"{found}, but {where} was {trained}: name matching data (--data)"
+            f"{_UNNAMED[state.task.has_rows].format(plural(2, output)) * are_numbers(classes)}"
         )
     if state.dtype and scale != state.dtype:
         raise DataError(
@@ -276,13 +288,3 @@ def check_task(name: str, task: str, config: Config, where: str | Path) -> None:
         raise DataError(
             f"{name} has labels for {task}, but {where} was trained for {trained}: name other data (--data)"
         )
-
-
-def are_numbers(classes: Sequence[str] | None) -> bool:
-    """Return whether classes have only their numbers for names, as those of a file that names none."""
-    return bool(classes) and list(classes or ()) == list(map(str, range(len(classes or ()))))
-
-
-def _listed(classes: Sequence[str]) -> str:
-    """Return a phrase with the number of classes and the names of the first three."""
-    return f"{counted(len(classes), 'class')} ({', '.join(classes[:3])}{', ...' if classes[3:] else ''})"

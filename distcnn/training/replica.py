@@ -74,18 +74,22 @@ class Replica:
         }
 
     def begin_with(
-        self, arrays: Mapping[str, np.ndarray], normalization: tuple[np.ndarray, np.ndarray] | None
+        self, arrays: Mapping[str, np.ndarray], normalization: Pair | None, targets: Pair | None = None
     ) -> None:
         """Set initial weights before the first step.
 
         arrays: parameters and running statistics by name; the others keep their initial values.
         normalization: mean and standard deviation of each channel, float32 [c]; None: they stay as they are.
+        targets: mean and standard deviation of each target, float32 [targets]; None likewise.
         """
         for name, array in arrays.items():
             self.net.arrays[name][...] = array
         if normalization:
             self.mean, self.std = normalization
             self.net.normalize(self.mean, self.std)
+        if targets:
+            self.targets = targets
+            self.net.targets.set(*targets)
         self.ema.result[:] = self.net.weights
         self.initial_weights = digest(self.net.weights)
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from distcnn.config.tasks import TASKS
 from distcnn.errors import CheckpointError
 from distcnn.exchange.safetensors_reader import SafetensorsFile
 from distcnn.run import checkpoint
@@ -21,9 +22,11 @@ from distcnn.system.regular_files import open_regular
 from distcnn.training.load import find
 
 Shape = tuple[int, ...]
+Pair = tuple[np.ndarray, np.ndarray]
 
 CHECKPOINT = b"distcnn checkpoint"  # how a checkpoint begins
 PICKLES = b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"  # how files of torch.save begin
+NUMBERS = "scale", "shift", "target_mean", "target_std"  # in the metadata of our export, in JSON
 WANTED = "wanted a checkpoint of distcnn, the folder of a run, or a safetensors file"
 
 
@@ -37,14 +40,18 @@ class Source:
     classes: the names of the classes; () if the file does not say.
     normalization: mean and standard deviation of each channel, float32 [c]; None if the file does not say.
     pixels: the type that says what pixels mean, `Dataset.scale`; "" if the file does not say.
+    task: the name of the task for which the net was trained; "" if the file does not say.
+    targets: mean and standard deviation of each target, float32 [outputs]; None if the file does not say.
     """
 
     where: str
     shapes: Mapping[str, Shape]
     read: Callable[[str], np.ndarray]
     classes: tuple[str, ...] = ()
-    normalization: tuple[np.ndarray, np.ndarray] | None = None
+    normalization: Pair | None = None
     pixels: str = ""
+    task: str = ""
+    targets: Pair | None = None
 
 
 @contextmanager
@@ -79,8 +86,9 @@ def _of_state(path: Path, state: State) -> Source:
         stop = start + int(np.prod(shape))
         arrays[name], start = state.result[start:stop].reshape(shape), stop
     shapes = {name: tuple(array.shape) for name, array in arrays.items()}
-    normalization = state.mean, state.std
-    return Source(str(path), shapes, arrays.__getitem__, tuple(state.classes), normalization, state.dtype)
+    normalization, targets = (state.mean, state.std), (state.target_mean, state.target_std)
+    about = tuple(state.classes), normalization, state.dtype, state.task.name
+    return Source(str(path), shapes, arrays.__getitem__, *about, targets if len(targets[0]) else None)
 
 
 def _of_safetensors(path: str, file: BinaryIO) -> Source:
@@ -89,17 +97,25 @@ def _of_safetensors(path: str, file: BinaryIO) -> Source:
         found = SafetensorsFile(file)
         metadata = found.metadata
         classes = _listed(metadata.get("classes", "[]"), str)
-        scale, shift = (np.array(_listed(metadata.get(key, "[]"), float)) for key in ("scale", "shift"))
+        scale, shift, mean, std = (_numbers(metadata.get(key, "[]")) for key in NUMBERS)
     except (ValueError, RecursionError, OSError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise CheckpointError(f"{path}: not a safetensors file: {reason}; {WANTED}") from None
     shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
     read = partial(_read, found, path)
-    normalization = None
-    if scale.shape == shift.shape:
-        with np.errstate(all="ignore"):  # what is not finite is not used
-            normalization = (-shift / scale).astype(np.float32), (1 / scale).astype(np.float32)
-    return Source(path, shapes, read, tuple(classes), normalization, metadata.get("pixels", ""))
+    with np.errstate(over="ignore"):  # what is not finite is refused where it is used
+        targets = mean.astype(np.float32), std.astype(np.float32)
+    pixels, task = metadata.get("pixels", ""), metadata.get("task", "")
+    about = tuple(classes), _normalization(scale, shift), pixels, task if task in TASKS else ""
+    return Source(path, shapes, read, *about, targets if len(mean) or len(std) else None)
+
+
+def _normalization(scale: np.ndarray, shift: np.ndarray) -> Pair | None:
+    """Return the mean and the standard deviation that give a scale and a shift; None unless these fit together."""
+    if scale.shape != shift.shape:
+        return None
+    with np.errstate(all="ignore"):  # what is not finite is not used
+        return (-shift / scale).astype(np.float32), (1 / scale).astype(np.float32)
 
 
 def _read(file: SafetensorsFile, path: str, name: str) -> np.ndarray:
@@ -107,6 +123,11 @@ def _read(file: SafetensorsFile, path: str, name: str) -> np.ndarray:
         return file.read(name)
     except (ValueError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}; use another copy of it") from None
+
+
+def _numbers(text: str) -> np.ndarray:
+    """Return the numbers in a text of JSON; raise ValueError unless it is a list of them."""
+    return np.array(_listed(text, float))
 
 
 def _listed(text: str, kind: type) -> list:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from distcnn.config.types import AUTO, CLASSIFY, MULTILABEL, REGRESS
 from distcnn.data.importers.folder_names import Image, arranged, prefixed, prefixes, split_of
+from distcnn.data.importers.label_columns import is_number
 from distcnn.data.importers.notes import noted
 from distcnn.data.importers.tables import Table
 from distcnn.data.labels import natural
@@ -77,15 +78,39 @@ def make_plan(
 def _rows_of(source: str, tables: list[Table], task: str) -> tuple[str, tuple[str, ...]] | None:
     """Return the task and the columns of labels that are rows of numbers, None if they name classes."""
     columns = tables[0].columns if tables else ()
-    numbers = [label.label for table in tables for label in table.labels.values()]
-    if columns and task != CLASSIFY and all(table.columns == columns for table in tables):
-        if len(columns) > 1 or (task == MULTILABEL and set(numbers) <= {"0", "1"}):
-            return MULTILABEL, columns
-        if task == REGRESS or (task == AUTO and any(float(number) % 1 for number in numbers)):
-            return REGRESS, columns
-    if task not in (AUTO, CLASSIFY):
+    rows = [label.label for table in tables for label in table.labels.values()]
+    found = _task_of_rows(columns, rows, task) if columns else None
+    if found is None and task not in (AUTO, CLASSIFY):
         raise DataError(f"{source} has no table of numbers for --task {task}: leave it out")
-    return None
+    if found == CLASSIFY:
+        which = f"{', '.join(columns)} are several labels an image"
+        raise DataError(
+            f"{source}: {which}: leave --task {task} out, or name one, --label-column {columns[0]}"
+        )
+    other = next((table.columns for table in tables if table.columns != columns), columns)
+    if found and other != columns:
+        both = f"{', '.join(columns)} in one and {', '.join(other) or 'none'} in another"
+        raise DataError(
+            f"{source} has tables with other columns of numbers, {both}: give them the same headings"
+        )
+    return (found, columns) if found else None
+
+
+def _task_of_rows(columns: tuple[str, ...], rows: list[str], task: str) -> str | None:
+    """Return the task that numbers in some columns are for, None if each number is a class; task: what the user says.
+
+    CLASSIFY stands for several columns that the user takes for classes.
+    """
+    numbers = {number for row in rows for number in row.split()}
+    are_several, are_answers = len(columns) > 1, numbers <= {"0", "1"}
+    if task == CLASSIFY or not numbers:
+        return CLASSIFY if are_several else None
+    if task == AUTO:
+        has_fractions = any(float(number) % 1 for number in numbers if is_number(number))
+        if not (are_several or has_fractions):
+            return None
+        return MULTILABEL if are_several and are_answers else REGRESS
+    return task if are_answers or task == REGRESS else None
 
 
 # ---- classes ----

@@ -60,7 +60,7 @@ def _tables(source: Source, images: list[str], options: Options) -> dict[str, Ta
             raise DataError(
                 f"{source.path}: {name} is larger than {SIZE >> 20} MiB; wanted a table: take it out"
             )
-        if table := read_table(name, content, names, options.label_column):
+        if table := read_table(name, content, names, options.label_column, options.task):
             found[name] = table
     return found
 

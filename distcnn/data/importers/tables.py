@@ -1,8 +1,7 @@
 """Tables of labels, .csv or .tsv: columns with the names of image files, their classes and perhaps their splits.
 
-Which column is which follows from what is in it: the names are those that match most files; classes stand in the only
-other column, in one with a usual name, or in several columns of 0 and 1 with one 1 in each row. If some rows have more
-than one 1, they are several labels; numbers in a column may be measures. What is open is asked.
+Which column is which follows from what is in it: the names are those that match most files; `label_columns` finds the
+labels among the others. What is open is asked.
 """
 
 from __future__ import annotations
@@ -12,32 +11,17 @@ import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 
+from distcnn.config.types import AUTO
 from distcnn.data.importers.folder_names import WORDS
+from distcnn.data.importers.label_columns import MISSING, Row, find_labels
 from distcnn.errors import DataError
 
 ENDINGS = (".csv", ".tsv")
 NOT_LABELS = "submission"  # in the name of a table of zeros, in which somebody is to write predictions
-LABEL_NAMES = {
-    "label",
-    "labels",
-    "class",
-    "classes",
-    "classid",
-    "class_id",
-    "class_name",
-    "category",
-    "target",
-    "y",
-}
-LABEL_NAMES |= {"species", "breed", "diagnosis", "dx", "tag", "name", "type"}
 SPLIT_NAMES = ("split", "set", "subset", "partition", "dataset")
 SIZE = 2**26  # bytes of a table
 LOOK = 200  # rows that are looked at to find out which column is which
-MISSING = ("", "?", "nan", "none", "null")
-
-Row = list[str]
 
 
 @dataclass(frozen=True)
@@ -90,10 +74,11 @@ class Names:
         return longer or found
 
 
-def read_table(name: str, content: bytes, names: Names, column: str | None) -> Table | None:
+def read_table(name: str, content: bytes, names: Names, wanted: str | None, task: str = AUTO) -> Table | None:
     """Return what a table says of images, or None if it names none of them.
 
-    column: the heading of the labels; None to find it
+    wanted: the headings of the labels, separated by commas; None to find them
+    task: what labels are for; AUTO to find out
 
     Raises DataError if it is open where the labels are, or which file a name means.
     """
@@ -107,7 +92,7 @@ def read_table(name: str, content: bytes, names: Names, column: str | None) -> T
     rows = rows[is_headed:]
     splits = _split_column(heads, rows, paths)
     taken = {paths} if splits is None else {paths, splits}
-    labels, columns = _labels(name, heads, rows, taken, column)
+    labels, columns = find_labels(name, heads, rows, taken, wanted, task)
     matched = ((row[paths], label, _split(row, splits)) for row, label in zip(rows, labels, strict=True))
     return replace(_matched(name, names, folder, matched), columns=columns)
 
@@ -168,60 +153,3 @@ def _split_column(heads: list[str], rows: list[Row], paths: int) -> int | None:
 
 def _split(row: Row, column: int | None) -> str | None:
     return None if column is None else WORDS[row[column].strip().lower()]
-
-
-def _labels(
-    name: str, heads: list[str], rows: list[Row], taken: set[int], column: str | None
-) -> tuple[list[str], tuple[str, ...]]:
-    """Return the label in each row, and the columns of `Table`; taken: the columns that hold something else."""
-    others = [k for k in range(len(heads)) if k not in taken and any(row[k].strip() for row in rows)]
-    if column is not None:
-        others = [k for k in range(len(heads)) if heads[k] == column]
-        if len(others) != 1:
-            raise DataError(f"{name} has no column {column}: it has {', '.join(heads)}")
-    usual = [k for k in others if heads[k].lower() in LABEL_NAMES]
-    chosen = others if len(others) == 1 else usual
-    if len(chosen) == 1:
-        cells = [row[chosen[0]].strip() for row in rows]
-        numbers = all(is_number(cell) or cell.lower() in MISSING for cell in cells)
-        return cells, (heads[chosen[0]],) if numbers else ()
-    answers = [[row[k] for k in others] for row in rows]
-    if len(others) > 1 and all(map(_is_one_hot, answers)):
-        return [heads[others[next(k for k, cell in enumerate(row) if _is_one(cell))]] for row in answers], ()
-    if (
-        len(others) > 1
-        and all(map(_are_answers, answers))
-        and any(sum(map(_is_one, row)) > 1 for row in answers)
-    ):
-        texts = [" ".join("1" if _is_one(cell) else "0" for cell in row) for row in answers]
-        return texts, tuple(heads[k] for k in others)
-    columns = ", ".join(heads[k] for k in others)
-    raise DataError(
-        f"{name} has columns {columns or 'of nothing'}; say which holds the classes: --label-column NAME"
-    )
-
-
-def is_number(cell: str) -> bool:
-    """Return whether a cell holds a finite number."""
-    try:
-        return isfinite(float(cell)) and "_" not in cell
-    except ValueError:
-        return False
-
-
-def _is_one_hot(cells: list[str]) -> bool:
-    """Return whether a row has zeros and exactly one 1."""
-    return sum(map(_is_one, cells)) == 1 and _are_answers(cells)
-
-
-def _are_answers(cells: list[str]) -> bool:
-    """Return whether a row has zeros and ones alone."""
-    return all(_is_one(cell) or _is_zero(cell) for cell in cells)
-
-
-def _is_one(cell: str) -> bool:
-    return cell.strip() in ("1", "1.0", "True", "true")
-
-
-def _is_zero(cell: str) -> bool:
-    return cell.strip() in ("0", "0.0", "False", "false")
