@@ -191,7 +191,7 @@ def _as_layers(made: Any, what: str) -> list[Layer]:
     wrong = [each for each in layers or [] if not isinstance(each, Layer)]
     if not layers or wrong:
         item = wrong[0] if wrong else made
-        found = f"{'a list with ' * isinstance(made, list)}{item!r}"[:80] + _hint(item)
+        found = " ".join(f"{'a list with ' * isinstance(made, list)}{item!r}".split())[:80] + _hint(item)
         wanted = "wanted a list of layers, such as [Conv2D(6, 5), Flatten(), Dense(outputs)]"
         raise ConfigError(f"{what} {found}; {wanted}")
     return layers
@@ -203,6 +203,6 @@ def _hint(item: Any) -> str:
         return f", which is a class: call it, as in {item.__name__}()"
     if isinstance(item, list) and item:
         return ", which is a list itself: write * before it"
-    if type(item).__module__.startswith(("torch.", "keras.")):
-        return f", which is of {type(item).__module__.partition('.')[0]}: take the layers of distcnn.layers"
+    if hasattr(item, "state_dict"):
+        return ", which is of PyTorch: take the same layers of distcnn.layers"
     return ""
