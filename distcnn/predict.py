@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from distcnn.config.settings import Config
 from distcnn.config.types import AUTO
 from distcnn.data.images import Images, load_images
 from distcnn.data.wanted import Wanted, words_of
@@ -75,19 +76,32 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
     Raises DataError, on all ranks, if the images do not fit the state.
     """
     named = Wanted.of(options)
-    if options.split == "validation" and not options.sources:
-        dataset, split = load_split(comm, state, where, options.split, options.data, named)
-        return Images(split.images, split.labels, dataset.classes, dataset.name, options.split, dataset.scale)
     config = on_root(comm, settings_of, state, where, options.data or options.sources, named)
     expected = expected_by(config, state, named)
     if options.sources:
         return with_known_labels(comm, load_sources(comm, state, where, options, expected), state)
-    are_other = options.data or named.names_arrays  # which may need the other mode
+    are_other = bool(options.data) or named.names_arrays  # which may need the other mode
+    if name := cut_split(config, options.split, are_other):
+        dataset, split = load_split(comm, state, where, name, options.data, named)
+        return Images(split.images, split.labels, dataset.classes, dataset.name, name, dataset.scale)
     mode = AUTO if are_other else config.data_mode
     data = options.data or words_of(config.data) or None
     found = load_images(data, comm, options.split, expected, mode)
     on_all(comm, check_images, found.name, found.images, found.scale, found.classes, state, where)
     return with_known_labels(comm, found, state)
+
+
+def cut_split(config: Config, split: str | None, are_other: bool) -> str:
+    """Return the split to predict if training has cut it off its images, or these off it; "" if the files have it.
+
+    config: the settings of the training.
+    split: what the user names; None: the test split.
+    are_other: whether the user names files or arrays, which may be others than those of the training.
+    """
+    cuts = {"validation": True, "test": bool(config.test_split)}
+    cuts["train"] = bool(config.test_split or config.validation_split)
+    name = split or "test"
+    return name if name == "validation" or (cuts[name] and not are_other) else ""
 
 
 def with_known_labels(comm: Comm, found: Images, state: State) -> Images:

@@ -47,7 +47,7 @@ def test_each_epoch_has_its_own_distortion_and_none_changes_values():
 def test_a_sheet_names_splits_and_classes(tmp_path):
     write(tmp_path / "x.h5", classes=("cat & dog", "$x$", "a" * 99))
     text = show.sheet(tmp_path / "x.h5", ending=".svg").decode()
-    for words in ("train: 12 images", "test: 4 images", "cat &amp; dog", "$x$", "a" * 16):
+    for words in ("train: 12 images", "test: 4 images", "cat &amp; dog", "$x$", "a" * 13 + "..."):
         assert f"<!-- {words} -->" in text
 
 

@@ -43,6 +43,19 @@ XV, YV = samples(40, seed=1)
 fit = partial(distcnn.fit, LAYERS, **SHORT)
 
 
+class OfPyTorch:
+    """Has what modules of PyTorch have: they can be called, and their text has several lines."""
+
+    def __call__(self, x):
+        return x
+
+    def state_dict(self):
+        return {}
+
+    def __repr__(self):
+        return "Net(\n  (a): Linear()\n)"
+
+
 def write(path, **arrays):
     """Write arrays into a file under names that users have."""
     with h5py.File(path, "w") as file:
@@ -234,6 +247,11 @@ def test_with_fault_tolerance_the_others_go_on_without_the_rank_that_has_the_exc
         ),
         ({"model": [Flatten()], "data": (X, Y)}, NetError, "model ends in an output of shape .192,."),
         ({"model": 3, "data": (X, Y)}, ConfigError, "model is 3; wanted a list of layers"),
+        (
+            {"model": OfPyTorch(), "data": (X, Y)},
+            ConfigError,
+            "model is Net.*, which is of PyTorch: take the same",
+        ),
         ({"model": "lenet6", "data": (X, Y)}, ConfigError, "unknown model 'lenet6', did you mean lenet5"),
     ],
 )

@@ -152,6 +152,8 @@ MISTAKES = {
     "bad.py:outputs": r"ends in an output of shape \(7,\), but the data have 10 classes: end it in Dense\(10\)",
     "bad.py:shapes": r"--model .*bad.py:shapes: layer 0: Dense\(10\) wants features",
     "bad.py:argument": r"bad.py:25: TypeError: .*paddin",
+    "bad.py:a_class": r"returned a list with <class .*ReLU'>, which is a class: call it, as in ReLU\(\); wanted",
+    "bad.py:nested": r"returned a list with \[ReLU\(\)\], which is a list itself: write \* before it; wanted",
     "syntax.py:net": r"syntax.py:1: SyntaxError",
     "bad.txt": r"bad.txt:2: unknown layer 'Conv2d', did you mean Conv2D",
 }
@@ -180,6 +182,12 @@ def shapes(shape, outputs):
 
 def argument(shape, outputs):
     return [Conv2D(8, 3, paddin=1)]
+
+def a_class(shape, outputs):
+    return [Flatten(), ReLU, Dense(outputs)]
+
+def nested(shape, outputs):
+    return [[ReLU()], Flatten(), Dense(outputs)]
 """
 
 

@@ -110,6 +110,23 @@ def test_splits_are_those_of_training(command, trained):
     assert (found["accuracy"], found["split"]) == (wanted, "validation")
 
 
+def test_splits_that_training_has_cut_off_are_those_of_evaluate(command, trained):
+    """Else the accuracy that is printed would be that on images of the training."""
+    split = trained[1].dataset.train
+    write(x=split.images[:300], y=split.labels[:300])
+    argv = ["--data", "data.h5", "--test-split", "0.2", "--validation-split", "0.1", "--batch-size", "64"]
+    checkpoint.save("cut.h5", train_to(trainer_of(argv), 1).state())
+    for options, samples in (([], 60), (["--split", "test"], 60), (["--split", "train"], 216)):
+        found, measured = (
+            json.loads(command(module, *options, "--json", path="cut.h5")) for module in (predict, evaluate)
+        )
+        keys = "samples", "split", "accuracy"
+        assert [found[key] for key in keys] == [measured[key] for key in keys]
+        assert found["samples"] == len(found["predicted"]) == samples
+    every = json.loads(command(predict, "--data", "data.h5", "--json", path="cut.h5"))
+    assert (every["samples"], every["split"]) == (300, "images")
+
+
 def test_other_data_has_no_validation_split(command, trained):
     test = trained[1].dataset.test
     write(train__images=test.images, train__labels=test.labels)
@@ -130,6 +147,20 @@ def test_images_of_another_type_are_refused(command, trained, tmp_path):
         "early.h5", replace(trained[1].state(), dtype="")
     )  # from before checkpoints held the type
     assert "accuracy" in command(predict, "--data", "data.h5", path="early.h5")
+
+
+@pytest.mark.parametrize(("factor", "is_told"), [(1, False), (3, False), (255, True), (1 / 255, True)])
+def test_floats_of_another_scale_are_told(trained, tmp_path, monkeypatch, capsys, factor, is_told):
+    """Numbers from 0 to 255 may have the type of those from 0 to 1; then the net gives nonsense."""
+    monkeypatch.chdir(tmp_path)
+    train, state = trained[1].dataset.train, trained[1].state()
+    as_floats = {"dtype": "float32", "mean": state.mean / 255, "std": state.std / 255}
+    checkpoint.save("floats.h5", replace(state, **as_floats))
+    write(images=(train.images[:20] / 255 * factor).astype(np.float32))
+    monkeypatch.setattr(sys, "argv", ["predict", "floats.h5", "--data", "data.h5"])
+    predict.main(SerialComm())
+    told = capsys.readouterr().err
+    assert ("are both scaled alike?" in told) == is_told, told
 
 
 IMAGES = np.zeros((4, 28, 28), np.uint8)

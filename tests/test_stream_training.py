@@ -101,7 +101,8 @@ def test_all_commands(run, mpirun, tmp_path):
 def test_window_without_streaming(run, tmp_path):
     done = run("python", "-m", "distcnn.train", "--window", 1000, cwd=tmp_path)
     assert done.returncode == 2
-    assert "--window does nothing with --data-mode memory: leave it out, or use" in done.stderr
+    said = "--window does nothing with --data-mode memory, as the data show: leave it out, or use"
+    assert f"{said} --data-mode stream\n" in done.stderr
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -1,5 +1,7 @@
 """The losses of the tasks against their formulas: any number of outputs, extreme outputs, empty lanes, any order."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,8 +11,8 @@ from distcnn.config.types import CLASSIFY, MULTILABEL, REGRESS
 from distcnn.errors import Diverged, NetError
 from distcnn.kernels.float_mode import ieee_mode
 from distcnn.lanes import LANES
-from distcnn.layers import Dense, Flatten, RadialBasis, ReLU, Sigmoid, Softmax
-from distcnn.network.losses import LOSSES
+from distcnn.layers import Dense, Dropout, Flatten, RadialBasis, ReLU, Sigmoid, Softmax, Tanh
+from distcnn.network.losses import LOSSES, check_last, doubts
 from distcnn.network.plan import Block
 from distcnn.numerics.fixed_point import HEAD
 from distcnn.training.metrics import METRICS_OF
@@ -152,3 +154,17 @@ def test_last_layers_that_contradict_the_loss_are_refused(task, last, words):
 def test_an_unknown_task_is_refused():
     with pytest.raises(NetError, match="task is 'segment'; wanted classify, multilabel, regress"):
         Net([Flatten(), Dense(3)], (6, 1, 1), task="segment")
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_last_layer_that_limits_the_outputs_is_told(task):
+    """Every activation at the end of a net is refused or told, as none gives outputs of any size."""
+    for last in (ReLU(), Sigmoid(), Tanh(), Softmax(), Dropout(0.5)):
+        try:
+            check_last(task, last, (3,))
+            lines = list(doubts(task, last))
+        except NetError as error:
+            lines = [str(error)]
+        assert len(lines) == 1
+        assert re.search("leave (it )?out", lines[0])
+    assert not list(doubts(task, Dense(3)))

@@ -138,9 +138,13 @@ MISTAKES = {  # what contradicts a task: options of a training, and the line tha
         "multilabel --model sigmoid.txt",
         r"takes logits and computes the sigmoid itself: leave out the final Sigmoid\(\)",
     ),
+    "labels that are never found absent": (
+        "multilabel --model relu.txt",
+        r"takes logits, below 0 for a label that an image does not have: leave out the final ReLU\(\)",
+    ),
     "smoothed targets": (
         "regress --label-smoothing 0.1",
-        "--label-smoothing does nothing with --task regress",
+        "--label-smoothing does nothing with --task regress, as the data show: leave it out$",
     ),
     "mapped measures": (
         "regress --task regress --map-labels",
@@ -156,6 +160,7 @@ def test_what_contradicts_a_task_is_one_line_and_leaves_nothing(here, name):
     write(task)
     Path("net.txt").write_text("Flatten()\nDense(3)\n")
     Path("sigmoid.txt").write_text("Flatten()\nDense(3)\nSigmoid()\n")
+    Path("relu.txt").write_text("Flatten()\nDense(3)\nReLU()\n")
     done = here("distcnn.train", "--data", f"{task}.h5", *more, "--out", "run")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.search(words, done.stderr)

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 from distcnn.config.settings import SETTINGS, Config, needs, option
-from distcnn.config.types import GLOBAL
+from distcnn.config.types import AUTO, GLOBAL
 from distcnn.errors import ConfigError
 from distcnn.lanes import LANES
 from distcnn.system.counts import counted
 
+TASK = "task"  # the setting that nobody can choose: labels are for the one that they show
 
-def check_consistency(config: Config) -> None:
-    """Raise ConfigError if a setting has no effect together with the other settings, or contradicts them."""
-    idle = (_idle(config, name) for name in SETTINGS)
+
+def check_consistency(config: Config, asked: Config | None = None) -> None:
+    """Raise ConfigError if a setting has no effect together with the other settings, or contradicts them.
+
+    asked: the settings before what is AUTO there was found in the data; None: nothing was.
+    """
+    idle = (_idle(config, asked or config, name) for name in SETTINGS)
     message = next(filter(None, idle), None) or _contradiction(config)
     if message:
         raise ConfigError(message)
 
 
-def _idle(config: Config, name: str) -> str | None:
-    """Return a message if a setting has no effect together with the other settings, otherwise None."""
+def _idle(config: Config, asked: Config, name: str) -> str | None:
+    """Return a message if a setting has no effect together with the other settings, otherwise None.
+
+    asked: as in `check_consistency`.
+    """
     if getattr(config, name) == SETTINGS[name].default:
         return None
     for other, wanted in needs(name).items():
-        if getattr(config, other) not in wanted:
-            return (
-                f"{option(name)} does nothing with {option(other)} {getattr(config, other)}: leave it out, or use "
-                f"{option(other)} {' or '.join(wanted)}"
+        if (value := getattr(config, other)) not in wanted:
+            is_found = getattr(asked, other) != value
+            found = (
+                f"{option(name)} does nothing with {option(other)} {value}{', as the data show' * is_found}"
             )
+            words = [word for word in wanted if word != AUTO or not is_found]
+            others = f", or use {option(other)} {' or '.join(words)}" * (not is_found or other != TASK)
+            return f"{found}: leave it out{others}"
     return None
 
 

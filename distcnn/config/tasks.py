@@ -35,6 +35,7 @@ class Task:
     has_accuracy: whether the answer on a sample is right or wrong: for a row, it is right if all of it is.
     probabilities: the name of the function that makes probabilities of outputs; "" if predictions are the outputs.
     not_last: why the loss does not fit a net that ends in a layer, and what to do, by the name of the layer.
+    doubtful_last: the names of layers in which a net may end, although it hardly learns then.
     standardizes: whether the net learns targets minus their mean over their standard deviation, over the training
         split; predictions are then converted back to the unit of the targets.
     """
@@ -49,6 +50,7 @@ class Task:
     probabilities: str = ""
     standardizes: bool = False
     not_last: Mapping[str, str] = field(default_factory=dict)
+    doubtful_last: tuple[str, ...] = ("Dropout",)
 
     def label_shape(self, outputs: int) -> tuple[int, ...]:
         """Return the shape of the labels of one sample; outputs: of the net."""
@@ -73,6 +75,7 @@ TASKS = {
             smooths=True,
             probabilities="softmax",
             not_last={"Softmax": _LOGITS.format("softmax", "Softmax")},
+            doubtful_last=("Dropout", "ReLU", "Sigmoid", "Tanh"),
         ),
         Task(
             MULTILABEL,
@@ -85,8 +88,10 @@ TASKS = {
             not_last={
                 "Sigmoid": _LOGITS.format("sigmoid", "Sigmoid"),
                 "Softmax": _LOGITS.format("sigmoid", "Softmax"),
+                "ReLU": "takes logits, below 0 for a label that an image does not have: leave out the final ReLU()",
                 "RadialBasis": _RADIAL,
             },
+            doubtful_last=("Dropout", "Tanh"),
         ),
         Task(
             REGRESS,

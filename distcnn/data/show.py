@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EPOCHS = 9  # how many augmented versions of each sample a picture shows
-LONGEST = 16  # characters of the name of a class
+LONGEST = 16  # characters above an image
 ACROSS, DOWN = 8, 3  # samples of each split: columns and rows
 ENDINGS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")  # of the file, which say its format
 
@@ -137,7 +137,8 @@ def _name(places: Iterable[Axes], data: Dataset, labels: np.ndarray) -> None:
     fonts = fonts_for(names)
     names = shown(names, fonts)
     for axes, label in zip(places, labels, strict=False):
-        text = TITLES[data.task](names, label)[:LONGEST]
+        text = TITLES[data.task](names, label)
+        text = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
         axes.set_title(text, fontsize=7, pad=2, parse_math=False, fontfamily=fonts.families)
 
 

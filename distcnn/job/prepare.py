@@ -64,8 +64,9 @@ def find(comm: Comm, job: Job, require_free: Guard = leave_unguarded) -> tuple[R
         run = on_root(comm, run_folder.unwritten, request)
     on_root(comm, check_consistency, run.config)
     dataset = load_data(run.config, comm)
-    run = replace(run, config=replace(run.config, data_mode=dataset.mode, task=dataset.task))
-    on_root(comm, check_consistency, run.config)  # now that mode and task are known
+    asked = run.config
+    run = replace(run, config=replace(asked, data_mode=dataset.mode, task=dataset.task))
+    on_root(comm, check_consistency, run.config, asked)  # now that mode and task are known
     return run, dataset, network_of(comm, job, run, dataset)
 
 

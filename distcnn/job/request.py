@@ -40,10 +40,14 @@ def _plain(value: Any) -> Any:
 
 
 def maker_of(model: Any) -> LayersOf | None:
-    """Return the function that makes the layers of a model, or None if it is a word as for --model."""
+    """Return the function that makes the layers of a model, or None if it is a word as for --model.
+
+    Modules of PyTorch can be called, but make no layers: they are returned as they are, and refused with the reason.
+    """
     if isinstance(model, str | os.PathLike):
         return None
-    return model if callable(model) else lambda input_shape, outputs: model
+    is_function = callable(model) and not hasattr(model, "state_dict")
+    return model if is_function else lambda input_shape, outputs: model
 
 
 def word_of(model: Any) -> str:

@@ -14,6 +14,7 @@ from distcnn.job.callback import EpochCallback, Record
 from distcnn.job.job import Job
 from distcnn.job.loop import enough_steps, train
 from distcnn.job.prepare import create, make_lock, prepare
+from distcnn.network.losses import doubts
 from distcnn.parallel.collective import barrier, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.parallel.heartbeat import IDLE, WAITING, WRITING
@@ -109,7 +110,8 @@ def lines_before(run: Run, trainer: Trainer, job: Job) -> list[str]:
     """Return the lines that a job shows before it trains: what is understood of the data, and the title."""
     if run.config.progress == "none" and not job.is_command:
         return []
-    lines = *understood(trainer.dataset.description), *trainer.notes, title(run, trainer)
+    notes = *doubts(trainer.net.task, trainer.network.layers[-1]), *trainer.notes
+    lines = *understood(trainer.dataset.description), *notes, title(run, trainer)
     return [job.worded(line) for line in lines]
 
 

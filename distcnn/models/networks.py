@@ -190,7 +190,19 @@ def _as_layers(made: Any, what: str) -> list[Layer]:
     layers = list(made) if isinstance(made, Iterable) else None
     wrong = [each for each in layers or [] if not isinstance(each, Layer)]
     if not layers or wrong:
-        found = repr(wrong[0]) if wrong else repr(made)
+        item = wrong[0] if wrong else made
+        found = " ".join(f"{'a list with ' * isinstance(made, list)}{item!r}".split())[:80] + _hint(item)
         wanted = "wanted a list of layers, such as [Conv2D(6, 5), Flatten(), Dense(outputs)]"
-        raise ConfigError(f"{what} {found[:80]}; {wanted}")
+        raise ConfigError(f"{what} {found}; {wanted}")
     return layers
+
+
+def _hint(item: Any) -> str:
+    """Return what an item is that is no layer, and how to make layers of it; "" if that is not known."""
+    if isinstance(item, type) and issubclass(item, Layer):
+        return f", which is a class: call it, as in {item.__name__}()"
+    if isinstance(item, list) and item:
+        return ", which is a list itself: write * before it"
+    if hasattr(item, "state_dict"):
+        return ", which is of PyTorch: take the same layers of distcnn.layers"
+    return ""

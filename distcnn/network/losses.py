@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -93,3 +93,10 @@ def check_last(task: Task, last: Layer | None, shape: Shape) -> None:
     if len(shape) != 1:
         wanted = f"wanted one number per {task.output}: end with Dense"
         raise NetError(f"the last layer gives shape {shape}; {wanted}")
+
+
+def doubts(task: Task, last: Layer) -> Iterator[str]:
+    """Yield a line for the user if a net hardly learns its task with this last layer, which limits its outputs."""
+    if (name := type(last).__name__) in task.doubtful_last:
+        found = f"the network ends in {name}(), though the loss takes outputs of any size"
+        yield f"{found}: leave it out, unless you mean it"

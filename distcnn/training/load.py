@@ -37,6 +37,7 @@ from distcnn.system.counts import plural
 from distcnn.system.terminal_text import warn
 from distcnn.training.other_data import load_other
 from distcnn.training.output_names import are_numbers, listed
+from distcnn.training.pixel_scale import other_scale
 from distcnn.training.saved_network import changed_code, network_in
 from distcnn.training.setup import load_data
 from distcnn.training.workers import WorkerPool
@@ -148,14 +149,15 @@ def load_pool(
     """Return workers for the net that a state holds, with all kernels that evaluation needs compiled. Collective.
 
     where: the name of the state in error messages.
-    images: the images to evaluate; only their dtype matters.
+    images: the images to evaluate.
     threads: how many workers; 0: as many as this rank has cores.
     sources: the user's files and modules that define layers of the net.
     """
     net = on_all(comm, load_net, state, where, sources)
     changed = changed_code(state, on_all(comm, source_hashes, net.layers))
-    if changed and comm.rank == 0:
-        warn(changed)
+    scale = on_root(comm, other_scale, images, state)
+    for line in filter(None, (changed, scale)) if comm.rank == 0 else ():
+        warn(line)
     return evaluation_pool(comm, net, images, threads)
 
 
