@@ -148,7 +148,7 @@ class Damage:
         else:
             content, how = whole.contents[self.name], []
             for _ in range(rng.choice((1, 1, 1, 3))):
-                if content:
+                if len(content) == len(whole.contents[self.name]):  # not cut
                     content, hit = mutate(rng, content, whole.places[self.name])
                     how.append(hit)
             self.content, self.how = content, ", ".join(how)

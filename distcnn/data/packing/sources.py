@@ -67,10 +67,9 @@ def content_of_files(words: Sequence[str], wanted: Wanted) -> Content:
     }
     classes, task = (found.coding.classes, found.coding.task) if found.coding else (None, CLASSIFY)
     arrays = [each for split in found.splits.values() for each in split.images]
-    files = tuple(dict.fromkeys([*found.files, *(each.file for each in arrays)]))
     is_costly = any(not each.is_plain or _is_packed(each.file, each.path) for each in arrays)
     known = _attributes(found.files[0])
-    return Content(splits, classes, known, found.seal, files, is_costly, found.notes, task)
+    return Content(splits, classes, known, found.seal, found.states, is_costly, found.notes, task)
 
 
 def content_of_samples(samples: Samples) -> Content:
