@@ -36,13 +36,18 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
-def is_packed(file: h5py.File, name: str) -> bool:
-    """Return whether the samples of a dataset pass a filter of HDF5, such as gzip, when they are read."""
+def is_chunked(file: h5py.File, name: str) -> bool:
+    """Return whether there is a dataset with this name, and its samples lie in chunks."""
     try:
         dataset = find_dataset(file, name)
     except DataError:
         return False
-    return bool(dataset.chunks and dataset.shape and dataset.id.get_create_plist().get_nfilters())
+    return bool(dataset.chunks and dataset.shape)
+
+
+def is_packed(file: h5py.File, name: str) -> bool:
+    """Return whether the samples of a dataset pass a filter of HDF5, such as gzip, when they are read."""
+    return is_chunked(file, name) and bool(file[name].id.get_create_plist().get_nfilters())
 
 
 def _check_filters(name: str, dataset: h5py.Dataset) -> None:

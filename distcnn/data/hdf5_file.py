@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from distcnn.data.hdf5_dataset import is_packed
+from distcnn.data.hdf5_dataset import is_chunked
 from distcnn.data.sandbox import REMEDY, check_in_sandbox, require_unchanged
 from distcnn.errors import DataError
 from distcnn.system.open_files import is_limit
@@ -47,9 +47,9 @@ def open_hdf5(path: str | Path, names: Sequence[str] = ()) -> Iterator[h5py.File
     try:
         with _opened(path, key) as file:
             _require_same(file, checked, path)
-            packed = [name for name in names if strange and is_packed(file, name)]
-            if packed:
-                _require_same(file, check_in_sandbox(path, *packed), path)
+            chunked = [name for name in names if strange and is_chunked(file, name)]
+            if chunked:
+                _require_same(file, check_in_sandbox(path, *chunked), path)
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # h5py raises these for errors of HDF5
         _require_room(path, error)

@@ -2,7 +2,7 @@
 
 On some damaged files, HDF5 hangs, crashes or allocates all memory; in this process that does no harm. The probe reads
 everything that training reads later, except for samples that are stored without an HDF5 filter. Filters can crash, too:
-the Fletcher checksum does on a chunk of 3 bytes.
+the Fletcher checksum does on a chunk of 3 bytes. Chunks that hold too little are found here, see `chunk_checks`.
 """
 
 import math
@@ -12,9 +12,11 @@ from contextlib import suppress
 
 import h5py
 
+from distcnn.data.chunk_checks import read_all, require_full
 from distcnn.data.classes import class_names, named_classes, task_in
 from distcnn.data.fingerprint import read_seal
-from distcnn.data.hdf5_dataset import find_dataset, is_packed
+from distcnn.data.hdf5_dataset import find_dataset, is_chunked
+from distcnn.data.names import CLASS_NAMES
 from distcnn.data.survey import split_table, survey
 from distcnn.errors import DataError
 from distcnn.system.terminal_text import say
@@ -52,12 +54,12 @@ def main(path: str, *names: str) -> int:
 
 def probe(path: str, *names: str) -> None:
     """Read everything in a file that training or prediction needs, and discard it."""
-    with h5py.File(path, "r", locking=False) as file:
+    with h5py.File(path, "r", locking=False, rdcc_nbytes=0) as file:  # no cache, as nothing is read again
+        for name in names or sorted((*OWN, *CLASS_NAMES)):
+            if is_chunked(file, name):
+                _read(find_dataset(file, name))
         if not names:
             _probe_structure(file)
-        for name in names or sorted(OWN):
-            if is_packed(file, name):
-                _read(find_dataset(file, name))
 
 
 def _probe_structure(file: h5py.File) -> None:
@@ -101,18 +103,20 @@ def _extend_time() -> None:
 
 
 def _read(dataset: h5py.Dataset) -> None:
-    """Read all samples of a dataset, some chunks at a time.
+    """Read all samples of a dataset, some chunks at a time; without a filter, compare the sizes of its chunks alone.
 
     Raises MemoryError for chunks that MEMORY may not suffice for: HDF5 would only say that a filter has failed, as it
     says of damaged chunks.
     """
     if COPIES * math.prod(dataset.chunks) * dataset.dtype.itemsize > MEMORY:
         raise MemoryError
+    if not dataset.id.get_create_plist().get_nfilters():
+        require_full(dataset, _extend_time)
+        return
     row = max(1, dataset.nbytes // max(1, len(dataset)))
-    rows = max(dataset.chunks[0], SLAB // row // dataset.chunks[0] * dataset.chunks[0])
-    for start in range(0, len(dataset), rows):
-        _extend_time()
-        dataset[start : start + rows]
+    read_all(
+        dataset, max(dataset.chunks[0], SLAB // row // dataset.chunks[0] * dataset.chunks[0]), _extend_time
+    )
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ LAYOUTS = {
     "bytes": single(),
     "edges": single(IMAGES.astype(">f4"), chunks=(7, 4, 2), shuffle=True),
     "tree": single(chunks=(1, 3, 5), compression="gzip"),
-    "lzf": single(chunks=(9, 6, 5), compression="lzf"),
+    "lzf": single(chunks=(N, 6, 5), compression="lzf"),
     "checked": single(IMAGES.astype("<i8"), chunks=(9, 6, 4), compression="gzip", fletcher32=True),
     "scaled": single(chunks=(9, 6, 4), scaleoffset=8),
     "fixed": single(libver="latest", chunks=(4, 3, 5), compression="gzip"),
