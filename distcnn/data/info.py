@@ -13,7 +13,7 @@ from distcnn.config.tasks import TASKS
 from distcnn.data import schema
 from distcnn.data.checks import Checks
 from distcnn.data.dataset import file_names, load
-from distcnn.data.describe import describe
+from distcnn.data.describe import NOT_USED, describe
 from distcnn.data.description import Array, Description
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.label_values import NUMBERS
@@ -58,17 +58,48 @@ def report(words: Sequence[str], wanted: Wanted | None = None) -> Findings:
     for file in files:
         with open_hdf5(file):
             findings.lines.append(f"{_shown(file)}: {os.path.getsize(file):,} bytes")
-    found = describe(files, wanted, report=lambda file, problem: findings.wrong.append(problem))
+    found = _described(files, wanted, findings)
     if found.splits and all(each.images for each in found.splits.values()) and not is_plain(found):
         findings.lines.append(f"data: {line(found)}")
     counts = _report_arrays(found, findings)
     classes = found.coding.classes if found.coding else None
     if found.coding and not TASKS[found.coding.task].standardizes:
         findings.lines += _class_lines(classes, counts, TASKS[found.coding.task].output)
-    if not findings.wrong:
+    if not findings.wrong and _has_labels(found, "train"):
         findings.lines.append(f"fingerprint  {load(files, SerialComm(), wanted=wanted).fingerprint}")
     findings.odd += found.notes
     return findings
+
+
+def _described(files: tuple[str, ...], wanted: Wanted, findings: Findings) -> Description:
+    """Return the description of some files, and add what is wrong with it to the findings.
+
+    Nothing is wrong with test images alone, or with images without labels: the findings say what these are good for.
+    """
+    problems: list[str] = []
+    found = describe(files, wanted, (), report=lambda file, problem: problems.append(problem))
+    use = None if problems else _use_without_training(found)
+    if use is None and not problems and not _has_labels(found, "train"):
+        return describe(files, wanted, report=lambda file, problem: findings.wrong.append(problem))
+    findings.wrong += problems
+    if use:
+        findings.lines.append(use)
+    return found
+
+
+def _use_without_training(found: Description) -> str | None:
+    """Return a line on what data are good for that are not for training; None if they should be, or for nothing."""
+    has_others = any(note.startswith(NOT_USED) for note in found.notes)  # which may be what is missing
+    if set(found.splits) == {"test"} and _has_labels(found, "test"):
+        return "good for evaluate and predict: test images alone; training needs training images, too"
+    if set(found.splits) in ({"train"}, {"test"}) and found.coding is None and not has_others:
+        return "good for predict: images without labels; training needs labels, too"
+    return None
+
+
+def _has_labels(found: Description, split: str) -> bool:
+    """Return whether there is a split with labels."""
+    return split in found.splits and bool(found.splits[split].labels)
 
 
 def _shown(file: str) -> str:
