@@ -14,7 +14,7 @@ def allow(more: int) -> None:
     except ImportError:  # not on all systems
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _open_now() + more + SPARE
+    needed = _open_now() + more + SPARE if more else 0
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     with suppress(OSError, ValueError):
