@@ -141,7 +141,7 @@ def virtual(folder, count):
 def few_files():
     """Let this process open few files beside those that are open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 12, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -151,8 +151,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="counts files as Linu
 
 @linux
 def test_more_sources_than_files_may_be_open_are_read(tmp_path, unchecked, few_files):
-    found = load(virtual(tmp_path, 60), SerialComm()).train.images
-    np.testing.assert_array_equal(found[:, 0, 0, 0], np.arange(1, 61))
+    found = load(virtual(tmp_path, 30), SerialComm()).train.images
+    np.testing.assert_array_equal(found[:, 0, 0, 0], np.arange(1, 31))
 
 
 @linux
@@ -161,7 +161,7 @@ def test_sources_over_the_limit_of_open_files_are_refused(tmp_path, monkeypatch,
     with pytest.raises(
         DataError, match="more files are needed at a time than may be open here: raise"
     ) as caught:
-        load(virtual(tmp_path, 60), SerialComm())
+        load(virtual(tmp_path, 30), SerialComm())
     assert "damaged" not in str(caught.value)
 
 
@@ -170,13 +170,13 @@ def test_sources_over_the_limit_of_open_files_are_refused(tmp_path, monkeypatch,
 def test_parts_over_the_limit_of_open_files(tmp_path, monkeypatch, unchecked, few_files, allowed):
     if not allowed:
         monkeypatch.setattr(source, "allow", lambda more: None)
-    paths = [str(tmp_path / f"{k}.h5") for k in range(60)]
+    paths = [str(tmp_path / f"{k}.h5") for k in range(18)]
     for path in paths:
         with h5py.File(path, "w") as file:
             file["x"], file["y"] = IMAGES, LABELS
     if allowed:
         found = load(paths, SerialComm(), mode=STREAM).train.images
-        np.testing.assert_array_equal(found[np.array([0, 719])], IMAGES[[0, 11]])
+        np.testing.assert_array_equal(found[np.array([0, 215])], IMAGES[[0, 11]])
     else:
         with pytest.raises(DataError, match="more files are needed at a time than may be open here: raise"):
             load(paths, SerialComm(), mode=STREAM)
