@@ -31,7 +31,6 @@ from distcnn.errors import DataError
 
 A = TypeVar("A", bound=Array)
 
-NOT_USED = "not used"  # how a note on arrays begins that are not used
 OPEN = 16  # files that are held open at a time, so that they are opened once
 
 
@@ -109,7 +108,7 @@ class Describer:
         ignored = self.choice.ignored
         if ignored:
             more = f" and {len(ignored) - 6} more" if len(ignored) > 6 else ""
-            self.notes.append(f"{NOT_USED}: {', '.join(ignored[:6])}{more}")
+            self.notes.append(f"not used: {', '.join(ignored[:6])}{more}")
         whole = all(split.images for split in splits.values())
         settings = found_settings(self.choice, splits, mapped) if whole else {}
         notes = tuple(self.notes)

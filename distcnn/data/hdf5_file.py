@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from distcnn.data.hdf5_dataset import is_chunked
+from distcnn.data.hdf5_dataset import found_dataset, is_intricate
 from distcnn.data.sandbox import REMEDY, check_in_sandbox, require_unchanged
 from distcnn.errors import DataError
 from distcnn.system.open_files import is_limit
@@ -47,9 +47,10 @@ def open_hdf5(path: str | Path, names: Sequence[str] = ()) -> Iterator[h5py.File
     try:
         with _opened(path, key) as file:
             _require_same(file, checked, path)
-            chunked = [name for name in names if strange and is_chunked(file, name)]
-            if chunked:
-                _require_same(file, check_in_sandbox(path, *chunked), path)
+            found = {name: found_dataset(file, name) for name in names if strange}
+            intricate = [name for name, dataset in found.items() if dataset and is_intricate(dataset)]
+            if intricate:
+                _require_same(file, check_in_sandbox(path, *intricate), path)
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # h5py raises these for errors of HDF5
         _require_room(path, error)

@@ -13,7 +13,7 @@ from distcnn.config.tasks import TASKS
 from distcnn.data import schema
 from distcnn.data.checks import Checks
 from distcnn.data.dataset import file_names, load
-from distcnn.data.describe import NOT_USED, describe
+from distcnn.data.describe import describe
 from distcnn.data.description import Array, Description
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.label_values import NUMBERS
@@ -74,7 +74,7 @@ def report(words: Sequence[str], wanted: Wanted | None = None) -> Findings:
 def _described(files: tuple[str, ...], wanted: Wanted, findings: Findings) -> Description:
     """Return the description of some files, and add what is wrong with it to the findings.
 
-    Nothing is wrong with test images alone, or with images without labels: the findings say what these are good for.
+    Nothing is wrong with test images alone: the findings say what they are good for.
     """
     problems: list[str] = []
     found = describe(files, wanted, (), report=lambda file, problem: problems.append(problem))
@@ -88,13 +88,12 @@ def _described(files: tuple[str, ...], wanted: Wanted, findings: Findings) -> De
 
 
 def _use_without_training(found: Description) -> str | None:
-    """Return a line on what data are good for that are not for training; None if they should be, or for nothing."""
-    has_others = any(note.startswith(NOT_USED) for note in found.notes)  # which may be what is missing
-    if set(found.splits) == {"test"} and _has_labels(found, "test"):
+    """Return a line on what test images alone are good for, or None if a description has others."""
+    if set(found.splits) != {"test"}:
+        return None
+    if _has_labels(found, "test"):
         return "good for evaluate and predict: test images alone; training needs training images, too"
-    if set(found.splits) in ({"train"}, {"test"}) and found.coding is None and not has_others:
-        return "good for predict: images without labels; training needs labels, too"
-    return None
+    return "good for predict: test images without labels; training needs training images with labels"
 
 
 def _has_labels(found: Description, split: str) -> bool:

@@ -27,7 +27,8 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 REMEDY = "copy it again or create it again"
-SMALLER = f"write its datasets again, contiguous or in chunks of at most {MEMORY // COPIES >> 20} MiB"
+MOST = f"at most {MEMORY // COPIES >> 20} MiB"
+SMALLER = f"write its datasets again, contiguous or in chunks of {MOST}, with shorter text"
 
 YOUNG = 2  # seconds: a file that was changed more recently may change again without a new time stamp
 
@@ -43,7 +44,7 @@ def check_in_sandbox(path: str | Path, *names: str) -> str:
     changes.
 
     path: the file.
-    names: the paths of datasets in chunks that will be read, besides those of distcnn's own layout, in a file that was
+    names: the paths of intricate datasets that will be read, besides those of distcnn's own layout, in a file that was
         checked without names before.
     """
     names = tuple(sorted(set(names) - OWN))
