@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ from distcnn.data.names import SPLIT_OF, Role, role_of
 from distcnn.errors import DataError
 
 MOST = 4096  # datasets and groups that are looked at
+NAMED = 2**16  # names of a group, of which the usual ones are looked at first
 TEXT, OBJECTS = "text", "objects"
 
 
@@ -42,7 +44,7 @@ def survey(file: h5py.File) -> list[Found]:
     groups: deque[tuple[str, h5py.Group]] = deque([("", file)])
     while groups and looked < MOST:
         path, group = groups.popleft()
-        for name in sorted(group, key=_is_unusual):
+        for name in sorted(islice(group, NAMED), key=_is_unusual):
             looked += 1
             if looked > MOST or not isinstance(name, str):
                 continue
