@@ -191,6 +191,23 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch
         load(path, SerialComm())
 
 
+# ---- text of excessive size ----
+
+
+def test_long_text_for_labels_is_refused_before_it_is_read(tmp_path, unchecked):
+    """Each comparison would make further copies of it."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = IMAGES
+        file.create_dataset("y", (len(IMAGES),), "S5000")[:] = b"cat"
+    with pytest.raises(
+        DataError, match=r"/y has 5,000 bytes of text for each label; at most 4,096 are read: store"
+    ):
+        load(tmp_path / "a.h5", SerialComm())
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["x"], file["y"] = IMAGES, np.array([b"cat", b"dog"] * 6, "S4096")
+    assert load(tmp_path / "b.h5", SerialComm()).classes == ("cat", "dog")
+
+
 # ---- chunks that hold too little ----
 
 SIZE = 4000  # bytes of a chunk, more than glibc keeps aside

@@ -48,7 +48,9 @@ def open_hdf5(path: str | Path, names: Sequence[str] = ()) -> Iterator[h5py.File
         with _opened(path, key) as file:
             _require_same(file, checked, path)
             found = {name: found_dataset(file, name) for name in names if strange}
-            intricate = [name for name, dataset in found.items() if dataset and is_intricate(dataset)]
+            intricate = [
+                name for name, dataset in found.items() if dataset is not None and is_intricate(dataset)
+            ]
             if intricate:
                 _require_same(file, check_in_sandbox(path, *intricate), path)
             yield file
