@@ -160,7 +160,7 @@ def test_floats_of_another_scale_are_told(trained, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["predict", "floats.h5", "--data", "data.h5"])
     predict.main(SerialComm())
     told = capsys.readouterr().err
-    assert ("are both scaled alike?" in told) == is_told, told
+    assert ("scale them alike" in told) == is_told, told
 
 
 IMAGES = np.zeros((4, 28, 28), np.uint8)

@@ -37,8 +37,8 @@ from distcnn.system.counts import plural
 from distcnn.system.terminal_text import warn
 from distcnn.training.other_data import load_other
 from distcnn.training.output_names import are_numbers, listed
-from distcnn.training.pixel_scale import other_scale
 from distcnn.training.saved_network import changed_code, network_in
+from distcnn.training.scale_check import warn_of_scale
 from distcnn.training.setup import load_data
 from distcnn.training.workers import WorkerPool
 
@@ -155,9 +155,8 @@ def load_pool(
     """
     net = on_all(comm, load_net, state, where, sources)
     changed = changed_code(state, on_all(comm, source_hashes, net.layers))
-    scale = on_root(comm, other_scale, images, state)
-    for line in filter(None, (changed, scale)) if comm.rank == 0 else ():
-        warn(line)
+    if changed and comm.rank == 0:
+        warn(changed)
     return evaluation_pool(comm, net, images, threads)
 
 
@@ -209,6 +208,7 @@ def load_split(
         check_task(dataset.name, dataset.task, config, where)
 
     on_all(comm, check)
+    warn_of_scale(comm, dataset.name, split.images, state, where)
     return dataset, split
 
 
