@@ -217,7 +217,11 @@ def test_a_failing_disk(tmp_path, monkeypatch):
 def test_short_reads_are_continued(tmp_path, monkeypatch):
     found = opened(tmp_path / "a.h5", array())
     whole = os.preadv
-    monkeypatch.setattr(storage.os, "preadv", lambda fd, buffers, at: whole(fd, [buffers[0][:100]], at))
+
+    def read(fd, buffers, at, *flags):
+        return whole(fd, [buffers[0][:100]], at, *flags)
+
+    monkeypatch.setattr(storage.os, "preadv", read)
     out = np.empty_like(array())
     found.read(0, ROWS, out)
     np.testing.assert_array_equal(out, array())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -95,7 +95,7 @@ class StreamedBatches(Batches):
                 blocks.append(self._block(reader.windows_of(place), begin, end))
         return blocks
 
-    def _block(self, windows: tuple[LoadedWindow, ...], begin: int, end: int) -> Block:
+    def _block(self, windows: Sequence[LoadedWindow], begin: int, end: int) -> Block:
         """Return the block with places [begin, end) of the line of samples.
 
         windows: those of the position, from the first one that the block needs.
