@@ -15,6 +15,8 @@ from distcnn.data.stream.limits import require_memory
 from distcnn.data.stream.order import Order, window_units
 from distcnn.data.stream.reader import LoadedWindow, Reader
 from distcnn.errors import DataError
+from distcnn.kernels.jit import Kernel
+from distcnn.kernels.sorting import sort_by_words
 from distcnn.network.plan import Block
 
 
@@ -60,6 +62,11 @@ class StreamedBatches(Batches):
                 self.failure = error
                 blocks = []
             yield blocks
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """All kernels that compute the order of samples, to be compiled."""
+        return [sort_by_words]
 
     def require_memory(self) -> None:
         """Raise DataError if the windows of this rank need too much memory.

@@ -115,7 +115,7 @@ class Order:
         """Return the random order of the places of a window: numbers from 0 to its size, int64."""
         stream = position * self.windows + window.number + 1
         words = random.words(self.seed, random.WINDOW_ORDER, self.epoch, window.end - window.begin, stream)
-        return _order_of(words)
+        return sorted_by(words)
 
     def ranges(self, window: Window) -> np.ndarray:
         """Return (unit, first, last) of each unit of a window, int64 [units, 3]: its samples [first, last) are used."""
@@ -134,7 +134,7 @@ class Order:
         return found
 
 
-def _order_of(words: np.ndarray) -> np.ndarray:
+def sorted_by(words: np.ndarray) -> np.ndarray:
     """Return the indices of random words by ascending word, those of equal words in ascending order, int64."""
     bits = max(len(words).bit_length() - 1, 1)
     order = np.empty(len(words), np.int64)
