@@ -13,6 +13,7 @@ have all cores. Numbers behind a row are its limit, and the minutes that it take
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -76,14 +77,27 @@ def measure_steps(table: Table, megabytes: int, model: str, storage: dict) -> No
     count = 3 if table.options.quick else -(-length // (order.windows * turns))
     calls = [partial(repeated, stepping(each), count) for each in trainers]
     times: list[float] = []
+    alternately(*calls, turns)  # so that the memory of the windows has been used
 
     def both() -> float:
-        times[:] = np.sum([[best(call, 1) for call in calls] for _ in range(turns)], axis=0)
+        times[:] = alternately(*calls, turns)
         return times[0]
 
-    both()  # so that the memory of the windows has been used
     table.row(f"{model} steps, {_name(storage)}", both, {"in memory": lambda: times[1]})
     trainers[0].batches.close()
+
+
+def alternately(
+    streamed: Callable[[], None], in_memory: Callable[[], None], turns: int
+) -> tuple[float, float]:
+    """Make two calls in turns; return the seconds of each, those of all other threads as the first one's."""
+    begin, ours = time.process_time(), 0.0
+    for _ in range(turns):
+        streamed()
+        start = time.thread_time()
+        in_memory()
+        ours += time.thread_time() - start
+    return time.process_time() - begin - ours, ours
 
 
 def order_of(images: StreamedImages, window: int, epoch: int = 0) -> Order:
@@ -109,7 +123,9 @@ def measure_reading(table: Table, megabytes: int) -> None:
     step, steps = stepping(trainer(path, "lenet5", "memory")), -(-len(images) // BATCH_SIZE)
     step()
     eaten = {"steps of LeNet-5": lambda: best(partial(repeated, step, count), 1) / count * steps}
-    alone, pread = (partial(best, partial(*call), 1) for call in ((read, images), (bare, path, images)))
+    alone, pread = (
+        partial(best, call, table.repeats) for call in (partial(read, images), partial(bare, path, images))
+    )
     table.row("reading, contiguous, an epoch", alone, {"pread": pread})
     for name, each in (("contiguous", images), ("gzip", packed)):
         table.row(f"reading, {name}, beside LeNet-5", partial(best, partial(exhaust, each), 1), eaten)
