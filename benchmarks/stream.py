@@ -4,7 +4,9 @@
     python benchmarks/stream.py --only resume        the rows whose name contains this word
     python benchmarks/stream.py --quick              all rows on small files, to see that they work
 
-Steps and reading take turns on one core with one thread, with which the reader's thread shares the core; whole commands
+Steps of both modes take turns on one core with one thread, with which the reader's thread shares the core; a round has
+as many as use a window, because nothing is read towards its end. The reader is compared with bare reading of the same
+units into as much memory as its windows have. Both are times of the processor, with the file in memory. Whole commands
 have all cores. Numbers behind a row are its limit, and the minutes that it takes on two quiet cores.
 """
 
@@ -29,13 +31,18 @@ from distcnn.data.dataset import load
 from distcnn.data.splits import Split
 from distcnn.data.stream.batches import StreamedBatches
 from distcnn.data.stream.images import StreamedImages
-from distcnn.data.stream.order import LEAST, Order, window_units
+from distcnn.data.stream.order import Order, window_units
+from distcnn.data.stream.reader import Reader
+from distcnn.data.stream.schedule import Schedule
 from distcnn.data.stream.units import unit_rows, units_of
+from distcnn.lanes import LANES
 from distcnn.parallel.serial import SerialComm
 from distcnn.training.trainer import Trainer
 
 MEGABYTES, QUICK = 1024, 24  # of the files, and with --quick
-STEPS = {"lenet5": 400, "resnet20": 10}  # of a measurement
+WINDOWS = {"lenet5": WINDOW, "resnet20": 2**22}  # the steps of larger ones would take minutes
+TURNS = 16  # of both modes in a round
+STEPS = 400  # of LeNet-5, to be compared with reading
 RANKS = (1, 2, 3, 8)
 
 
@@ -45,6 +52,7 @@ def trainer(path: Path, model: str, mode: str) -> Trainer:
         model=model,
         data=str(path),
         data_mode=mode,
+        window=WINDOWS[model],
         batch_size=BATCH_SIZE,
         epochs=10**6,
         learning_rate=1e-4,
@@ -63,11 +71,39 @@ def repeated(step, count: int) -> None:
 
 def measure_steps(table: Table, megabytes: int, model: str, storage: dict) -> None:
     """Measure steps of both modes; the ratio is memory mode's time to that of the stream."""
-    path, count = made(model, megabytes, storage), 3 if table.options.quick else STEPS[model]
-    streamed, memory = (trainer(path, model, mode) for mode in ("stream", "memory"))
-    calls = [partial(repeated, stepping(each), count) for each in (streamed, memory)]
-    table.compare(f"{model} steps, {_name(storage)}", calls[0], {"in memory": calls[1]})
-    streamed.batches.close()
+    path, turns = made(model, megabytes, storage), 1 if table.options.quick else TURNS
+    trainers = [trainer(path, model, mode) for mode in ("stream", "memory")]
+    order, length = order_of(trainers[0].dataset.train.images, WINDOWS[model]), trainers[0].batches.length
+    count = 3 if table.options.quick else -(-length // (order.windows * turns))
+    calls = [partial(repeated, stepping(each), count) for each in trainers]
+    times: list[float] = []
+    alternately(*calls, turns)  # so that the memory of the windows has been used
+
+    def both() -> float:
+        times[:] = alternately(*calls, turns)
+        return times[0]
+
+    table.row(f"{model} steps, {_name(storage)}", both, {"in memory": lambda: times[1]})
+    trainers[0].batches.close()
+
+
+def alternately(
+    streamed: Callable[[], None], in_memory: Callable[[], None], turns: int
+) -> tuple[float, float]:
+    """Make two calls in turns; return the seconds of each, those of all other threads as the first one's."""
+    begin, ours = time.process_time(), 0.0
+    for _ in range(turns):
+        streamed()
+        start = time.thread_time()
+        in_memory()
+        ours += time.thread_time() - start
+    return time.process_time() - begin - ours, ours
+
+
+def order_of(images: StreamedImages, window: int, epoch: int = 0) -> Order:
+    """Return the order of an epoch; window: its size, of all positions together, in bytes."""
+    most = window_units(window, BATCH_SIZE // LANES, images.units.largest * images.image_bytes)
+    return Order(0, epoch, images.units.size, BATCH_SIZE, most)
 
 
 def _name(storage: dict) -> str:
@@ -81,16 +117,28 @@ def batches(images: StreamedImages, rank: int = 0, size: int = 1) -> StreamedBat
 
 
 def measure_reading(table: Table, megabytes: int) -> None:
-    """Measure the reader alone, compared with bare reading of the same units, and with what LeNet-5 consumes."""
-    path, count = made("lenet5", megabytes, {}), 3 if table.options.quick else STEPS["lenet5"]
+    """Measure the reader alone, compared with bare reading, and all batches, compared with what LeNet-5 consumes."""
+    path, count = made("lenet5", megabytes, {}), 3 if table.options.quick else STEPS
     images, packed = map(images_of, (path, made("lenet5", megabytes, GZIP)))
     step, steps = stepping(trainer(path, "lenet5", "memory")), -(-len(images) // BATCH_SIZE)
     step()
     eaten = {"steps of LeNet-5": lambda: best(partial(repeated, step, count), 1) / count * steps}
-    pread = {"pread": lambda: best(partial(bare, path, images), 1)}
-    table.row("reading, contiguous, an epoch", lambda: exhaust(images), pread)
-    table.row("reading, contiguous, beside LeNet-5", lambda: exhaust(images), eaten)
-    table.row("reading, gzip, beside LeNet-5", lambda: exhaust(packed), eaten)
+    alone, pread = (
+        partial(best, call, table.repeats) for call in (partial(read, images), partial(bare, path, images))
+    )
+    table.row("reading, contiguous, an epoch", alone, {"pread": pread})
+    for name, each in (("contiguous", images), ("gzip", packed)):
+        table.row(f"reading, {name}, beside LeNet-5", partial(best, partial(exhaust, each), 1), eaten)
+
+
+def read(images: StreamedImages) -> None:
+    """Read all windows of an epoch, without making batches."""
+    share, length = range(BATCH_SIZE // LANES), -(-len(images) // BATCH_SIZE)
+    order = partial(order_of, images, WINDOW)
+    turns = {turn.first for turns in Schedule(order(), share, 0, 0, []).turns for turn in turns}
+    reader = Reader(images, order, share, length, range(1), 0)
+    for step in sorted(turns):
+        reader.wait(0, step)
 
 
 def measure_bytes(table: Table, megabytes: int) -> None:
@@ -102,25 +150,24 @@ def measure_bytes(table: Table, megabytes: int) -> None:
         )
 
 
-def exhaust(images: StreamedImages, rank: int = 0, size: int = 1) -> float:
-    """Take all batches of an epoch without computing; return the seconds."""
-    found = batches(images, rank, size)
-    begin = time.perf_counter()
-    for _ in found.epoch(0):
+def exhaust(images: StreamedImages, rank: int = 0, size: int = 1) -> None:
+    """Take all batches of an epoch without computing."""
+    for _ in batches(images, rank, size).epoch(0):
         pass
-    return time.perf_counter() - begin
 
 
 def bare(path: Path, images: StreamedImages) -> None:
     """Read the units of an epoch in their order, by the system's calls alone."""
-    order = Order(0, 0, images.units.size, BATCH_SIZE, LEAST)
     with h5py.File(path, locking=False) as file:
         offset = file["train/images"].id.get_offset()
-    buffer, row = bytearray(images.units.largest * images.image_bytes), images.image_bytes
+    row, unit_bytes = images.image_bytes, images.units.largest * images.image_bytes
+    room = max(2 * WINDOW // unit_bytes, 1)  # units
+    buffer = memoryview(np.empty(room * unit_bytes, np.uint8))
     with open(path, "rb", buffering=0) as file:
-        for unit in order.line:
+        for number, unit in enumerate(order_of(images, WINDOW).line):
             start, size = int(images.units.start[unit]), int(images.units.size[unit])
-            os.preadv(file.fileno(), [memoryview(buffer)[: size * row]], offset + start * row)
+            target = buffer[number % room * unit_bytes :][: size * row]
+            os.preadv(file.fileno(), [target], offset + start * row)
 
 
 def amplification(images: StreamedImages, ranks: int) -> float:

@@ -143,7 +143,7 @@ def test_a_failure_leaves_steps_without_blocks(split, monkeypatch):
     assert next(found)
     read = split.images.source.read
 
-    def fail(start, stop, out):
+    def fail(*_):
         raise DataError("planted")
 
     monkeypatch.setattr(split.images.source, "read", fail)

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distcnn.data.stream.order import LEAST, Order, window_units
+from distcnn.data.stream.order import LEAST, Order, sorted_by, window_units
 from distcnn.data.stream.units import Units, split_off, unit_rows, units_of
 from distcnn.errors import DataError
 from distcnn.lanes import LANES
+from distcnn.numerics import random
 from tests.helpers.properties import examples
 
 SIZES = units_of([(0, 1000, 16), (0, 333, 7)]).size
@@ -91,6 +92,19 @@ def test_classes_that_are_sorted_mix():
         wanted = counts.sum() / classes
         found.append(((counts - wanted) ** 2 / wanted).sum() / (classes - 1))
     assert np.mean(found) < 4
+
+
+@examples(100)
+@given(st.lists(st.one_of(st.integers(0, 3), st.integers(0, 2**64 - 1)), min_size=1, max_size=200))
+def test_words_are_sorted_as_by_a_stable_sort(drawn):
+    """Also words that are equal, and words of which most have the same highest bits."""
+    words = np.array(drawn, np.uint64)
+    np.testing.assert_array_equal(sorted_by(words), np.argsort(words, kind="stable"))
+
+
+def test_many_words_are_sorted_as_by_a_stable_sort():
+    words = random.words(3, random.WINDOW_ORDER, 0, 70_000)
+    np.testing.assert_array_equal(sorted_by(words), np.argsort(words, kind="stable"))
 
 
 def test_a_window_has_enough_units():

@@ -219,9 +219,35 @@ def test_a_failing_disk(tmp_path, monkeypatch):
 def test_short_reads_are_continued(tmp_path, monkeypatch):
     found = opened(tmp_path / "a.h5", array())
     whole = os.preadv
-    monkeypatch.setattr(storage.os, "preadv", lambda fd, buffers, at: whole(fd, [buffers[0][:100]], at))
+
+    def read(fd, buffers, at, *flags):
+        return whole(fd, [buffers[0][:100]], at, *flags)
+
+    monkeypatch.setattr(storage.os, "preadv", read)
     out = np.empty_like(array())
     found.read(0, ROWS, out)
+    np.testing.assert_array_equal(out, array())
+
+
+def test_whether_reads_wait_for_the_disk(tmp_path, monkeypatch):
+    """A file is cold at first, no longer after many reads from memory, and again after one that was not."""
+    found, whole, out = opened(tmp_path / "a.h5", array()), os.preadv, np.empty_like(array())
+    in_memory = True
+
+    def read(fd, buffers, at, *flags):
+        if flags and not in_memory:
+            raise BlockingIOError
+        return whole(fd, buffers, at)
+
+    monkeypatch.setattr(storage, "AT_ONCE", 8)
+    monkeypatch.setattr(storage.os, "preadv", read)
+    assert found.cold
+    for _ in range(storage.COLD):
+        found.read(0, ROWS, out)
+    assert not found.cold
+    in_memory, out[...] = False, 0
+    found.read(0, ROWS, out)
+    assert found.cold
     np.testing.assert_array_equal(out, array())
 
 

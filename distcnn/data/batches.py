@@ -7,6 +7,7 @@ import numpy as np
 from distcnn.data.order import epoch_order
 from distcnn.data.splits import Split
 from distcnn.errors import DataError, LaunchError
+from distcnn.kernels.jit import Kernel
 from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 from distcnn.parallel.partition import block_range
@@ -61,6 +62,11 @@ class Batches:
         order = epoch_order(self.seed, epoch, len(self.split.labels))
         for start in range(first * self.batch_size, len(order), self.batch_size):
             yield blocks_of(self.split, order[start : start + self.batch_size], self.share)
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """All kernels that compute the order of samples, to be compiled."""
+        return []
 
     def require_memory(self) -> None:
         """Raise DataError if reading ahead needs too much memory; in memory nothing is read ahead."""

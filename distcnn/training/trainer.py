@@ -292,6 +292,7 @@ class Trainer:
         """Return everything that needs compiled kernels, which this compiles or loads."""
         needed = [pack(self.dataset.train.images.dtype.name), *float_mode.kernels(), *self.replica.kernels]
         needed += self.net.augmentation.kernels if self.net.augmentation else []
+        needed += self.batches.kernels
         probabilities = LOSSES[self.net.task.name].probabilities  # for the report
         needed += [probabilities] if probabilities and self.dataset.test else []
         needed += [weighted_cross_entropy] if self.net.shared.class_weights is not None else []

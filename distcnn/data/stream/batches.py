@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,6 +15,8 @@ from distcnn.data.stream.limits import require_memory
 from distcnn.data.stream.order import Order, window_units
 from distcnn.data.stream.reader import LoadedWindow, Reader
 from distcnn.errors import DataError
+from distcnn.kernels.jit import Kernel
+from distcnn.kernels.sorting import sort_by_words
 from distcnn.network.plan import Block
 
 
@@ -61,6 +63,11 @@ class StreamedBatches(Batches):
                 blocks = []
             yield blocks
 
+    @property
+    def kernels(self) -> list[Kernel]:
+        """All kernels that compute the order of samples, to be compiled."""
+        return [sort_by_words]
+
     def require_memory(self) -> None:
         """Raise DataError if the windows of this rank need too much memory.
 
@@ -95,7 +102,7 @@ class StreamedBatches(Batches):
                 blocks.append(self._block(reader.windows_of(place), begin, end))
         return blocks
 
-    def _block(self, windows: tuple[LoadedWindow, ...], begin: int, end: int) -> Block:
+    def _block(self, windows: Sequence[LoadedWindow], begin: int, end: int) -> Block:
         """Return the block with places [begin, end) of the line of samples.
 
         windows: those of the position, from the first one that the block needs.

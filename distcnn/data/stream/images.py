@@ -46,6 +46,11 @@ class StreamedImages:
         return self.source.dtype
 
     @property
+    def cold(self) -> bool:
+        """Whether one of the last reads had to wait for the disk, so that `advise` is of use."""
+        return self.source.cold
+
+    @property
     def image_bytes(self) -> int:
         """The number of bytes of an image in memory."""
         return prod(self.source.shape) * self.dtype.itemsize
@@ -67,10 +72,14 @@ class StreamedImages:
             self.read_unit(unit, 0, size, buffer[:size])
             yield buffer[:size]
 
-    def read_unit(self, unit: int, first: int, last: int, out: np.ndarray) -> None:
-        """Read samples [first, last) of a unit to `out` [last - first, c, h, w]."""
+    def read_unit(self, unit: int, first: int, last: int, out: np.ndarray, check: bool = True) -> None:
+        """Read samples [first, last) of a unit to `out` [last - first, c, h, w]; check: see `Source.read`."""
         start = int(self.units.start[unit])
-        self.source.read(start + first, start + last, out)
+        self.source.read(start + first, start + last, out, check)
+
+    def require_unchanged(self) -> None:
+        """Raise DataError if a file has changed since it was opened."""
+        self.source.require_unchanged()
 
     def advise(self, unit: int) -> None:
         """Let the system begin to read a unit from the disk, if there is such a unit."""

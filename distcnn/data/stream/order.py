@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from distcnn.kernels.sorting import sort_by_words
 from distcnn.lanes import LANES
 from distcnn.numerics import random
 
@@ -65,6 +66,7 @@ class Order:
         self.width = np.minimum(LANES, batch_size - lane)
         rest = np.clip(n % batch_size - lane, 0, self.width)  # samples in the last batch
         self.piece = np.concatenate([[0], np.cumsum(n // batch_size * self.width + rest)])
+        self._widths, self._edges = self.width.tolist(), self.piece.tolist()
         self.line, self.windows = self._line(n, most)
         self.ends = np.concatenate([[0], np.cumsum(sizes[self.line])])
         self.starts = np.cumsum(sizes) - sizes
@@ -93,8 +95,9 @@ class Order:
 
     def places(self, position: int, step: int) -> tuple[int, int]:
         """Return the first place in the line of samples that a step uses for a position, and the end."""
-        begin = int(self.piece[position]) + step * int(self.width[position])
-        return begin, min(begin + int(self.width[position]), int(self.piece[position + 1]))
+        width = self._widths[position]
+        begin = self._edges[position] + step * width
+        return begin, min(begin + width, self._edges[position + 1])
 
     def windows_of(self, position: int) -> list[Window]:
         """Return the windows of a position that have samples, in order."""
@@ -112,7 +115,7 @@ class Order:
         """Return the random order of the places of a window: numbers from 0 to its size, int64."""
         stream = position * self.windows + window.number + 1
         words = random.words(self.seed, random.WINDOW_ORDER, self.epoch, window.end - window.begin, stream)
-        return np.argsort(words, kind="stable")
+        return sorted_by(words)
 
     def ranges(self, window: Window) -> np.ndarray:
         """Return (unit, first, last) of each unit of a window, int64 [units, 3]: its samples [first, last) are used."""
@@ -123,9 +126,20 @@ class Order:
 
     def numbers(self, window: Window) -> np.ndarray:
         """Return the numbers of the samples of a window in order of the line: those of its units, int64."""
-        return np.concatenate(
-            [np.arange(self.starts[u] + a, self.starts[u] + b) for u, a, b in self.ranges(window)]
-        )
+        unit, first, last = self.ranges(window).T
+        size = last - first
+        before = np.cumsum(size) - size  # samples of the window in earlier units
+        found = np.repeat(self.starts[unit] + first - before, size)
+        found += np.arange(len(found))
+        return found
+
+
+def sorted_by(words: np.ndarray) -> np.ndarray:
+    """Return the indices of random words by ascending word, those of equal words in ascending order, int64."""
+    bits = max(len(words).bit_length() - 1, 1)
+    order = np.empty(len(words), np.int64)
+    sort_by_words(words, bits, np.empty(2**bits, np.int64), order)
+    return order
 
 
 def _ranks(groups: np.ndarray, words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from distcnn.data.stream.images import AHEAD, StreamedImages
+from distcnn.data.stream.milestone import Milestone
 from distcnn.data.stream.order import Order
 from distcnn.data.stream.schedule import Read, Schedule, Turn
 from distcnn.kernels.float_mode import in_ieee_mode
@@ -60,9 +62,9 @@ class Reader:
         self._windows: list[deque[LoadedWindow]] = [deque() for _ in share]  # not yet released
         self._loading: dict[Key, LoadedWindow] = {}  # windows of which reads are missing
         self._free: list[np.ndarray] = []  # buffers of windows that were released
-        self._changed = threading.Condition()
-        self._step, self._done = begin, (epochs.start, -1)  # reads that are done: (epoch, number)
         self._schedules: dict[int, Schedule] = {}
+        self._step = Milestone(begin)  # the one that is computed
+        self._done = Milestone((epochs.start, -1))  # reads that are done: (epoch, number)
         self._error: Exception | None = None
         self._closed = False
         thread = threading.Thread(target=self._run, args=(epochs, begin), name="reader", daemon=True)
@@ -70,9 +72,8 @@ class Reader:
 
     def close(self) -> None:
         """Let the thread end. This does not wait for it, as a disk may hang."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed = True
+        self._step.reach(math.inf)
 
     def wait(self, epoch: int, step: int) -> Order:
         """Wait until all samples of a step of an epoch are read, and return the order of the epoch.
@@ -83,21 +84,26 @@ class Reader:
         """
         now = epoch * self._length + step
         self._release(now)
-        with self._changed:
-            self._step = now
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._error or self._done >= (epoch, 0))
-            if not self._error:
-                needed = epoch, self._schedules[epoch].needed(now)
-                self._changed.wait_for(lambda: self._error or self._done >= needed)
-            if self._error:
-                raise self._error
-            self._schedules = {each: known for each, known in self._schedules.items() if each >= epoch}
-            return self._schedules[epoch].order
+        self._step.reach(now)
+        schedule = self._schedule(epoch)
+        self._wait_for(epoch, schedule.needed(now))
+        return schedule.order
 
-    def windows_of(self, place: int) -> tuple[LoadedWindow, ...]:
+    def _schedule(self, epoch: int) -> Schedule:
+        """Return the schedule of an epoch, once it is made; forget that of the epoch before."""
+        self._wait_for(epoch, 0)
+        self._schedules.pop(epoch - 1, None)
+        return self._schedules[epoch]
+
+    def _wait_for(self, epoch: int, count: int) -> None:
+        """Wait until this number of reads of an epoch are done; raise the exception that the thread has raised."""
+        self._done.wait_for((epoch, count))
+        if self._error:
+            raise self._error
+
+    def windows_of(self, place: int) -> Sequence[LoadedWindow]:
         """Return the windows of the position at a place of the share, from that of the last `wait` on."""
-        return tuple(self._windows[place])
+        return self._windows[place]
 
     def _release(self, step: int) -> None:
         """Keep the buffers of the windows that no step from this one on uses, for other windows."""
@@ -112,37 +118,36 @@ class Reader:
             for epoch in epochs:
                 schedule = Schedule(self._order_of(epoch), self._share, epoch * self._length, begin, turns)
                 turns = schedule.turns
-                with self._changed:
-                    self._schedules[epoch] = schedule
-                self._report((epoch, 0))
-                if not all(self._read(epoch, schedule, k) for k in range(len(schedule))):
+                self._schedules[epoch] = schedule
+                self._done.reach((epoch, 0))
+                self._read(epoch, schedule)
+                if self._closed:
                     return
         except Exception as error:
-            with self._changed:
-                self._error = error
-                self._changed.notify_all()
+            self._error = error
+            self._done.reach((math.inf, 0))
 
-    def _report(self, done: tuple[int, int]) -> None:
-        with self._changed:
-            self._done = done
-            self._changed.notify_all()
+    def _read(self, epoch: int, schedule: Schedule) -> None:
+        """Read what an epoch needs, each burst when its time has come, until the reader is closed."""
+        done = 0
+        for burst in schedule.bursts():
+            self._step.wait_for(burst[0].step)
+            for k, read in enumerate(burst, done + AHEAD):
+                if self._closed:
+                    return
+                if self._images.cold and k < len(schedule):
+                    self._images.advise(schedule.unit(k))
+                self._read_unit(epoch, schedule, read)
+            self._images.require_unchanged()
+            done += len(burst)
+            self._done.reach((epoch, done))
 
-    def _read(self, epoch: int, schedule: Schedule, k: int) -> bool:
-        """Do the k-th read of an epoch when its time has come; return False if the reader was closed."""
-        read = schedule[k]
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._step >= read.step)
-            if self._closed:
-                return False
-        if k + AHEAD < len(schedule):
-            self._images.advise(schedule[k + AHEAD].unit)
-        window = self._window(epoch, schedule, read)
-        end = read.target + read.last - read.first
-        self._images.read_unit(read.unit, read.first, read.last, window.images[read.target : end])
+    def _read_unit(self, epoch: int, schedule: Schedule, read: Read) -> None:
+        """Read a unit, or a part of it, into its window."""
+        window, end = self._window(epoch, schedule, read), read.target + read.last - read.first
+        self._images.read_unit(read.unit, read.first, read.last, window.images[read.target : end], False)
         if end == len(window.rows):
             del self._loading[epoch, read.place, read.window]
-        self._report((epoch, k + 1))
-        return True
 
     def _window(self, epoch: int, schedule: Schedule, read: Read) -> LoadedWindow:
         """Return the window of a read; its first read begins the window."""

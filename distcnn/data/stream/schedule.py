@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +12,8 @@ import numpy as np
 from distcnn.data.stream.order import Order, Window
 
 IMMEDIATELY = -1
+BURSTS = 16  # times of reading in the time of a window
+MOST = 16  # reads of a burst
 
 
 class Read(NamedTuple):
@@ -31,6 +35,9 @@ class Read(NamedTuple):
     target: int
 
 
+UNIT = Read._fields.index("unit")
+
+
 class Turn(NamedTuple):
     """The first and the last step, counted over all epochs, that use a window."""
 
@@ -42,7 +49,8 @@ class Schedule:
     """The reads of an epoch for the positions of a rank.
 
     A window is read while the one before it is in use, at an even pace that leaves a quarter of that time in reserve,
-    and after the window before that one was released. So a position holds two windows.
+    and after the window before that one was released. So a position holds two windows. The units that are due within
+    some steps are read together, for all positions, because reading displaces what the steps keep in the caches.
 
     order: of the samples of the epoch.
     share: the positions.
@@ -56,6 +64,7 @@ class Schedule:
 
     def __init__(self, order: Order, share: range, offset: int, begin: int, previous: list[list[Turn]]):
         self.order = order
+        self._pause = max(int(order.piece[1]) // (int(order.width[0]) * order.windows * BURSTS), 1)
         self.windows = [order.windows_of(position) for position in share]
         self.turns = [
             [_turn(order, position, window, offset) for window in windows]
@@ -67,8 +76,7 @@ class Schedule:
         due, step = reads[:, 0], reads[:, 1]
         reads = reads[np.lexsort((due, step))]
         self._reads_in_order = reads[:, 1:]
-        by_need = np.argsort(reads[:, 0], kind="stable")
-        self._due, self._reach = reads[by_need, 0], np.maximum.accumulate(by_need + 1)
+        self._due, self._reach = _needs(reads[:, 0])
 
     def __len__(self) -> int:
         return len(self._reads_in_order)
@@ -78,13 +86,21 @@ class Schedule:
         """The number of samples of the largest window."""
         return max((window.end - window.begin for windows in self.windows for window in windows), default=0)
 
-    def __getitem__(self, k: int) -> Read:
-        return Read(*self._reads_in_order[k].tolist())
+    def bursts(self) -> Iterator[list[Read]]:
+        """Yield the reads in order, those of the same step together, but not more than MOST of them."""
+        reads = self._reads_in_order
+        for burst in np.split(reads, np.flatnonzero(np.diff(reads[:, 0])) + 1):
+            for first in range(0, len(burst), MOST):
+                yield list(map(Read._make, burst[first : first + MOST].tolist()))
+
+    def unit(self, k: int) -> int:
+        """Return the unit of the k-th read."""
+        return int(self._reads_in_order[k, UNIT])
 
     def needed(self, step: int) -> int:
         """Return how many of the reads must be done before a step, counted over all epochs."""
-        count = int(np.searchsorted(self._due, step, "right"))
-        return int(self._reach[count - 1]) if count else 0
+        count = bisect_right(self._due, step)
+        return self._reach[count - 1] if count else 0
 
     def _reads(self, place: int, before: list[Turn], begin: int) -> Iterator[np.ndarray]:
         """Yield the reads of each window of a position, [units, 8]: the step that needs it, then the fields of Read."""
@@ -96,12 +112,23 @@ class Schedule:
                 continue
             ranges = self.order.ranges(window)
             steps = _paced(turn, turns[number - 1] if number else None, len(ranges))
+            steps -= steps % self._pause
             if number > 1:
                 steps = np.minimum(np.maximum(steps, turns[number - 2].last + 1), turn.first)
             size = ranges[:, 2] - ranges[:, 1]
             fixed = (np.full(len(ranges), value) for value in (turn.first, place, k))
             due, places, windows = fixed
             yield np.stack([due, steps, places, windows, *ranges.T, np.cumsum(size) - size], axis=1)
+
+
+def _needs(due: np.ndarray) -> tuple[list[int], list[int]]:
+    """Return the steps that need reads, in order, and how many of the reads must be done before each of them.
+
+    due: the step that needs each read, int64 [reads], in the order of reading.
+    """
+    last = {step: number + 1 for number, step in enumerate(due.tolist())}
+    steps = sorted(last)
+    return steps, list(accumulate((last[step] for step in steps), max))
 
 
 def _turn(order: Order, position: int, window: Window, offset: int) -> Turn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -70,6 +71,7 @@ class Source:
     shape: (c, h, w) of an image.
     dtype: uint8 or float32, in which images are returned.
     units: the units of all datasets.
+    cold: whether one of the last reads had to wait for the disk.
 
     Raises DataError if a file is damaged.
     """
@@ -78,6 +80,7 @@ class Source:
         self.parts, self.shape, self.dtype = parts, shape, dtype
         allow(2 * len(parts))  # each may need a descriptor of its own beside that of HDF5
         self._storages = [open_storage(part.path, part.name) for part in parts]
+        self.cold = True
         ranges, steps = [], []
         for part, storage in zip(parts, self._storages, strict=True):
             rows = int(storage.shape[0])
@@ -92,19 +95,28 @@ class Source:
         """The number of bytes that were read from the files so far."""
         return sum(storage.bytes_read for storage in self._storages)
 
-    def read(self, start: int, stop: int, out: np.ndarray) -> None:
-        """Read rows [start, stop), which must lie in one dataset, to `out` [stop - start, c, h, w], contiguous.
+    def read(self, start: int, stop: int, out: np.ndarray, check: bool = True) -> None:
+        """Read rows.
+
+        start, stop: the first row, and the one after the last, which must lie in the same dataset.
+        out: [stop - start, c, h, w], contiguous, overwritten.
+        check: whether to call `require_unchanged`; if not, that must be done before the rows are used.
 
         Raises DataError if the file is damaged or has changed since it was opened.
         """
         part, storage, shift = self._find(start)
         stored = stop - start, *storage.shape[1:]
-        if part.convert is None and storage.dtype == out.dtype:
-            storage.read(start + shift, stop + shift, out.reshape(stored))
-            return
-        rows = np.empty(stored, storage.dtype)
-        storage.read(start + shift, stop + shift, rows)
-        out[...] = part.convert(rows) if part.convert else rows.reshape(out.shape)
+        direct = part.convert is None and storage.dtype == out.dtype
+        rows = out.reshape(stored) if direct else np.empty(stored, storage.dtype)
+        storage.read(start + shift, stop + shift, rows, check)
+        self.cold = storage.cold
+        if not direct:
+            out[...] = part.convert(rows) if part.convert else rows.reshape(out.shape)
+
+    def require_unchanged(self) -> None:
+        """Raise DataError if a file has changed since it was opened."""
+        for storage in self._storages:
+            storage.require_unchanged()
 
     def check(self, start: int, images: np.ndarray) -> None:
         """Raise DataError if a pixel of images, which were read from row `start` on, is not finite."""
@@ -120,5 +132,5 @@ class Source:
 
     def _find(self, row: int) -> tuple[Part, Storage, int]:
         """Return the part that contains a row, its storage, and what to add to get the number in the dataset."""
-        k = int(np.searchsorted(self._ends, row, "right"))
+        k = bisect_right(self._ends, row)
         return self.parts[k], self._storages[k], self._shifts[k]

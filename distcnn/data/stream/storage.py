@@ -22,6 +22,8 @@ from distcnn.data.stream import chunks
 from distcnn.errors import DataError
 
 ADVISE = getattr(os, "posix_fadvise", None)  # not on all systems
+AT_ONCE = getattr(os, "RWF_NOWAIT", None)  # read what is in memory alone; not on all systems
+COLD = 64  # reads, from one that waited for the disk on, after which the next ones are taken to be in memory
 
 
 class Storage(ABC):
@@ -30,34 +32,47 @@ class Storage(ABC):
     path: of the file.
     shape: of the dataset.
     dtype: of its elements, as they are stored.
+    row_bytes: the number of bytes of a decoded row.
     chunk_rows: the number of rows of a chunk; 1 if the dataset has no chunks.
     bytes_read: how many bytes of the file were read so far; of rows that HDF5 reads, how many they have when decoded.
+    cold: whether one of the last reads had to wait for the disk, so that `advise` is of use.
     """
 
     def __init__(self, path: Path, dataset: h5py.Dataset):
         self.path, self.shape, self.dtype = path, dataset.shape, dataset.dtype
         self.chunk_rows = min(dataset.chunks[0], len(dataset)) if dataset.chunks else 1
-        self.bytes_read = 0
+        self.row_bytes = prod(self.shape[1:]) * self.dtype.itemsize
+        self.bytes_read, self._since_cold = 0, 0
         self._descriptor = _descriptor(path, dataset.file)
         self._state = self._current_state()
 
     @property
-    def row_bytes(self) -> int:
-        """The number of bytes of a decoded row."""
-        return prod(self.shape[1:]) * self.dtype.itemsize
+    def cold(self) -> bool:
+        return self._since_cold < COLD
 
-    def read(self, start: int, stop: int, out: np.ndarray) -> None:
-        """Read rows [start, stop) to `out`, [stop - start, ...] in the shape and type of the dataset, contiguous.
+    def read(self, start: int, stop: int, out: np.ndarray, check: bool = True) -> None:
+        """Read rows.
+
+        start, stop: the first row, and the one after the last.
+        out: [stop - start, ...] in the shape and type of the dataset, contiguous, overwritten.
+        check: whether to call `require_unchanged`; if not, that must be done before the rows are used.
 
         Raises DataError if the file is damaged or has changed since it was opened.
         """
         try:
             self._read(start, stop, out)
         except (OSError, RuntimeError, KeyError, ValueError) as error:  # of HDF5 and of the file system
-            self._require_unchanged()
+            self.require_unchanged()
             reason = " ".join(str(error).split())
             raise DataError(f"{self.path}: damaged, or its disk fails: copy it again ({reason})") from error
-        self._require_unchanged()
+        if check:
+            self.require_unchanged()
+
+    def require_unchanged(self) -> None:
+        """Raise DataError if the file has changed since it was opened."""
+        if self._current_state() != self._state:
+            remedy = "restore it and start again; a training continues with --resume auto"
+            raise DataError(f"{self.path}: was changed or truncated while it was in use: {remedy}")
 
     def advise(self, start: int, stop: int) -> None:
         """Let the system begin to read rows [start, stop) from the disk."""
@@ -81,16 +96,22 @@ class Storage(ABC):
     def _fill(self, buffer: memoryview, offset: int) -> None:
         """Read bytes of the file from an offset on; raise OSError if there are too few."""
         self.bytes_read += len(buffer)
-        while buffer:
-            count = os.preadv(self._descriptor, [buffer], offset)
+        done = self._in_memory(buffer, offset)
+        self._since_cold = self._since_cold + 1 if done == len(buffer) else 0
+        while done < len(buffer):
+            count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
             if not count:
                 raise OSError("the file ends too early")
-            buffer, offset = buffer[count:], offset + count
+            done += count
 
-    def _require_unchanged(self) -> None:
-        if self._current_state() != self._state:
-            remedy = "restore it and start again; a training continues with --resume auto"
-            raise DataError(f"{self.path}: was changed or truncated while it was in use: {remedy}")
+    def _in_memory(self, buffer: memoryview, offset: int) -> int:
+        """Read bytes of the file as far as the system has them in memory; return their number."""
+        if AT_ONCE is None:
+            return 0
+        try:
+            return os.preadv(self._descriptor, [buffer], offset, AT_ONCE)
+        except OSError:  # the first ones are not there, or the file system cannot tell, or the disk fails
+            return 0
 
     def _current_state(self) -> tuple[int, int]:
         status = os.fstat(self._descriptor)
@@ -124,7 +145,7 @@ class ContiguousStorage(Storage):
         self._offset = dataset.id.get_offset()
 
     def _read(self, start: int, stop: int, out: np.ndarray) -> None:
-        self._fill(memoryview(out.data).cast("B"), self._offset + start * self.row_bytes)
+        self._fill(out.data.cast("B"), self._offset + start * self.row_bytes)
 
     def _extents(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         yield self._offset + start * self.row_bytes, (stop - start) * self.row_bytes
