@@ -87,7 +87,8 @@ class Run:
                     if stop_when_ready:
                         process.terminate()
                 if watched:
-                    self.memory = max([self.memory, *map(private_memory, descendants(process.pid))])
+                    family = process.pid, *descendants(process.pid)
+                    self.memory = max(self.memory, *map(private_memory, family))
                 time.sleep(0.005)
         self.seconds, self.text = time.monotonic() - begin, (place / "out").read_text()
         if process.returncode and not stop_when_ready:

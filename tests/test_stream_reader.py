@@ -21,8 +21,8 @@ from tests.helpers.streams import small_units, streamed
 BATCH_SIZE = 64
 
 
-def schedule(n, unit, share, epoch=0, previous=()):
-    order = Order(1, epoch, units_of([(0, n, unit)]).size, BATCH_SIZE, LEAST)
+def schedule(n, unit, share, epoch=0, previous=(), most=LEAST):
+    order = Order(1, epoch, units_of([(0, n, unit)]).size, BATCH_SIZE, most)
     return Schedule(order, share, epoch * -(-n // BATCH_SIZE), 0, list(previous))
 
 
@@ -51,7 +51,7 @@ def test_all_is_read_once_and_in_time(n, unit, first, count):
 def test_all_positions_read_in_the_same_few_bursts():
     """The steps between them are those at which the caches are left to the steps."""
     share = range(4)
-    made = schedule(100_000, 16, share)
+    made = schedule(100_000, 16, share, most=64)
     steps = [read.step for burst in made.bursts() for read in burst]
     each = [{read.step for burst in made.bursts() for read in burst if read.place == k} for k in share]
     assert len(set(steps)) <= BURSTS * made.order.windows

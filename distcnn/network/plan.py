@@ -59,6 +59,11 @@ class Block(NamedTuple):
         index = sample if rows is None else _sixteen(rows)
         return cls(images, index, labels.take(sample, 0), _WEIGHTS[len(samples)], sample)
 
+    @classmethod
+    def full(cls, images: np.ndarray, labels: np.ndarray, samples: np.ndarray, rows: np.ndarray) -> "Block":
+        """Return a block of 16 samples; the arguments are those of `of`, samples and rows contiguous int64 [16]."""
+        return cls(images, rows, labels.take(samples, 0), _WEIGHTS[LANES], samples)
+
 
 def _sixteen(numbers: np.ndarray) -> np.ndarray:
     """Return 1 to 16 numbers as int64 [16]; the first one fills the array up."""

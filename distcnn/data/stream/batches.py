@@ -17,6 +17,7 @@ from distcnn.data.stream.reader import LoadedWindow, Reader
 from distcnn.errors import DataError
 from distcnn.kernels.jit import Kernel
 from distcnn.kernels.sorting import sort_by_words
+from distcnn.lanes import LANES
 from distcnn.network.plan import Block
 
 
@@ -110,7 +111,8 @@ class StreamedBatches(Batches):
         labels, window = self.split.labels, windows[0]
         if end <= window.end:
             part = slice(begin - window.begin, end - window.begin)
-            return Block.of(window.images, labels, window.samples[part], window.rows[part])
+            make = Block.full if end - begin == LANES else Block.of
+            return make(window.images, labels, window.samples[part], window.rows[part])
         images, samples = [], []
         while begin < end:
             window = windows[len(images)]
