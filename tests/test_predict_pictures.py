@@ -190,7 +190,7 @@ MISTAKES = {
     ),
     "axes": (["x/train/a/0.png", "--layout", "NHWC"], "--layout does nothing for image files: leave it out"),
     "damaged HDF5": (
-        ["new.h5", "--skip-damaged"],
+        ["notes.txt", "--skip-damaged"],
         "--skip-damaged does nothing for HDF5 files: leave it out",
     ),
     "damaged data": (["--data", "new.h5", "--skip-damaged"], "--skip-damaged does nothing for HDF5 files"),
