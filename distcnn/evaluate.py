@@ -9,7 +9,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,13 @@ def shown(name: str, value: float | None) -> str:
     return f"{value:.2%}" if name.endswith(FRACTIONS) else f"{value:.4g}"
 
 
+def summary(measured: Mapping[str, float | None]) -> str:
+    """Return metrics, with the loss first, as one line."""
+    others = [name for name in measured if name != "loss"]
+    shown_others = (f"  {name.replace('_', ' ')} {shown(name, measured[name])}" for name in others)
+    return f"loss {measured['loss']:.4f}{''.join(shown_others)}"
+
+
 def publish(report: Report, options: argparse.Namespace) -> None:
     """Write a report to the folder that the options name, if any, and print it."""
     record, folder = report.record, options.report
@@ -94,8 +101,7 @@ def publish(report: Report, options: argparse.Namespace) -> None:
         return
     images = counted(record["samples"], f"{record['split']} image")
     say(f"{record['checkpoint']}, step {record['step']}, on {images} of {record['data']}")
-    metrics = (f"  {name} {shown(name, value)}" for name, value in report.measured.items() if name != "loss")
-    print(f"loss {record['loss']:.4f}{''.join(metrics)}")
+    print(summary(report.measured))
     written = [f"wrote {', '.join(names_of(record))} to {folder}"] if folder else []
     for line in [*KINDS[record["task"]].lines(record, columns(STDOUT) or WIDTH), *written]:
         say(line)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from distcnn.config.settings import Config
 from distcnn.config.types import AUTO
+from distcnn.data.expected import Expected
 from distcnn.data.images import Images, load_images
 from distcnn.data.wanted import Wanted, words_of
 from distcnn.errors import ConfigError
@@ -39,7 +40,7 @@ from distcnn.training.load import (
 from distcnn.training.other_data import expected_by
 from distcnn.training.output_names import are_numbers
 from distcnn.training.prediction import predict
-from distcnn.training.prediction_sources import load_sources
+from distcnn.training.prediction_sources import load_sources, require_effect
 from distcnn.training.scale_check import warn_of_scale
 
 
@@ -83,8 +84,9 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
         found = load_sources(comm, state, where, options, expected)
         warn_of_scale(comm, found.name, found.images, state, where)
         return with_known_labels(comm, found, state)
+    on_root(comm, require_effect, options, [])
     are_other = bool(options.data) or named.names_arrays  # which may need the other mode
-    if name := cut_split(config, options.split, are_other):
+    if name := on_root(comm, cut_split, config, options.split, expected if are_other else None):
         dataset, split = load_split(comm, state, where, name, options.data, named)
         return Images(split.images, split.labels, dataset.classes, dataset.name, name, dataset.scale)
     mode = AUTO if are_other else config.data_mode
@@ -95,17 +97,23 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
     return with_known_labels(comm, found, state)
 
 
-def cut_split(config: Config, split: str | None, are_other: bool) -> str:
-    """Return the split to predict if training has cut it off its images, or these off it; "" if the files have it.
+def cut_split(config: Config, split: str | None, other: Expected | None) -> str:
+    """Return the split to predict if it is what training has cut off its images, or left; "" if the files have it.
 
-    config: the settings of the training.
-    split: what the user names; None: the test split.
-    are_other: whether the user names files or arrays, which may be others than those of the training.
+    config: the settings of the training, with the data to predict.
+    split: what the user names; None: the test split, or all images of a file of other data that has none.
+    other: what the net expects of data that the user names, which may be those of the training; None: it is those.
     """
-    cuts = {"validation": True, "test": bool(config.test_split)}
-    cuts["train"] = bool(config.test_split or config.validation_split)
-    name = split or "test"
-    return name if name == "validation" or (cuts[name] and not are_other) else ""
+    cuts = {"test": config.test_split, "train": config.test_split or config.validation_split}
+    name = split or ("test" if other is None else "")
+    if name == "validation" or not cuts.get(name):
+        return name if name == "validation" else ""
+    if other is None:
+        return name
+    _, found = other.way(words_of(config.data) or None, lambda found: "train" in found.splits)
+    train = found.splits.get("train")
+    has_it = name == "test" and "test" in found.splits
+    return name if train and train.labels and not has_it else ""
 
 
 def with_known_labels(comm: Comm, found: Images, state: State) -> Images:

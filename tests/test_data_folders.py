@@ -1,6 +1,7 @@
 """Folders of images as people have them: splits and classes by folders, names, tables and links."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -364,3 +365,21 @@ def test_the_command_tells_and_asks(tmp_path, run):
         wrong = run(*command, "--force", *words)
         assert wrong.returncode == 2
         assert wrong.stderr.count("\n") == 1
+
+
+def test_images_of_kinds_that_are_not_read_are_told(tmp_path):
+    more = {"train/a/x.HEIC": b"1", "train/b/.y.heic": b"2", "train/notes.txt": b"3"}
+    _, notes = imported(write(tmp_path, labeled(NAMES, "train/{}/{}.png") | more))
+    assert notes == ["1 image left out, of a kind that is not read: save them as PNG (first: train/a/x.HEIC)"]
+
+
+def test_a_table_may_be_named_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = TABLES["names and classes"].encode()
+    write(tmp_path / "x", SIX | {"t.csv": text, "u.csv": text.replace(b",a", b",z")})
+    assert imported("x", labels="x/t.csv")[0].classes == ("a", "b", "c")
+    Path("beside.csv").write_bytes(text)
+    with pytest.raises(DataError, match=r"^beside.csv is not in x, where .*: copy it there$"):
+        imported("x", labels="beside.csv")
+    Path("x/beside.csv").write_bytes(text)
+    imported("x", labels="beside.csv")

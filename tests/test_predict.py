@@ -116,7 +116,8 @@ def test_splits_that_training_has_cut_off_are_those_of_evaluate(command, trained
     write(x=split.images[:300], y=split.labels[:300])
     argv = ["--data", "data.h5", "--test-split", "0.2", "--validation-split", "0.1", "--batch-size", "64"]
     checkpoint.save("cut.h5", train_to(trainer_of(argv), 1).state())
-    for options, samples in (([], 60), (["--split", "test"], 60), (["--split", "train"], 216)):
+    test, train, moved = ["--split", "test"], ["--split", "train"], ["--data", "data.h5"]
+    for options, samples in (([], 60), (test, 60), (train, 216), (moved + test, 60), (moved + train, 216)):
         found, measured = (
             json.loads(command(module, *options, "--json", path="cut.h5")) for module in (predict, evaluate)
         )

@@ -183,6 +183,17 @@ MISTAKES = {
     "all damaged": (["bad.png", "--skip-damaged"], "no image can be used"),
     "no HDF5": (["notes.txt"], "notes.txt is not an HDF5 file"),
     "both": (["x", "--data", "x.h5"], "name all files without --data"),
+    "a split": (["x", "--split", "train"], "--split does nothing for image files: leave it out"),
+    "an array": (
+        ["x/train/a/0.png", "--images", "/X"],
+        "--images does nothing for image files: leave it out",
+    ),
+    "axes": (["x/train/a/0.png", "--layout", "NHWC"], "--layout does nothing for image files: leave it out"),
+    "damaged HDF5": (
+        ["notes.txt", "--skip-damaged"],
+        "--skip-damaged does nothing for HDF5 files: leave it out",
+    ),
+    "damaged data": (["--data", "new.h5", "--skip-damaged"], "--skip-damaged does nothing for HDF5 files"),
     "top": (["x", "--top", "0"], "wanted a whole number from 1"),
 }
 

@@ -7,6 +7,7 @@ import pytest
 
 from distcnn import Net
 from distcnn.data.splits import Split
+from distcnn.evaluate import summary
 from distcnn.layers import Dense, Flatten
 from distcnn.numerics.fixed_point import QUANTUM
 from distcnn.parallel.serial import SerialComm
@@ -216,3 +217,8 @@ def test_many_classes_have_the_top_five():
     measured = evaluate(WorkerPool(net), Split(IMAGES, labels), SerialComm())
     best = np.argsort(-net.predict(IMAGES), axis=1)[:, :5]
     assert measured["top5_accuracy"] == np.mean((best == labels[:, None]).any(axis=1))
+
+
+def test_metrics_are_printed_in_words():
+    measured = {"loss": 0.25, "accuracy": 0.5, "macro_f1": None, "mean_absolute_error": 1234.5}
+    assert summary(measured) == "loss 0.2500  accuracy 50.00%  macro f1 -  mean absolute error 1234"

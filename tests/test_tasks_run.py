@@ -5,6 +5,7 @@ import io
 import json
 import re
 from pathlib import Path
+from shutil import copy
 
 import h5py
 import numpy as np
@@ -171,11 +172,15 @@ def test_what_contradicts_a_task_is_one_line_and_leaves_nothing(here, name):
 def test_commands_refuse_what_the_task_of_a_run_does_not_have(here):
     write("multilabel")
     write("regress")
+    with h5py.File(copy("regress.h5", "named.h5"), "r+") as file:
+        file.attrs["task"] = "regress"
     digest(here("distcnn.train", "--data", "multilabel.h5", *OPTIONS, "--max-steps", 1, "--out", "run"))
     for words, said in {
         "predict run --top 2": "--top 2 does nothing, as .* was trained for multilabel: leave it out",
         "export run a.onnx --softmax": "--softmax does not fit a net that was trained for multilabel: say --sigmoid",
         "evaluate run --data regress.h5": "wanted 0 or 1 for each label",
+        "predict run --data regress.h5": "; the net was trained for multilabel: name other data \\(--data\\)$",
+        "evaluate run --data named.h5": "task says regress; the net was trained for multilabel: name other data",
         "train --out run --resume auto --task regress": "--task regress: the run has multilabel",
     }.items():
         command, *options = words.split()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from distcnn.config.types import AUTO
 from distcnn.data.dataset import file_names
 from distcnn.data.describe import describe
 from distcnn.data.description import Description
@@ -47,7 +48,22 @@ class Expected:
                 continue
             if fits(found):
                 return wanted, found
-        return self.ways[-1], describe(files, self.ways[-1], (), self.shape, self.classes)
+        try:
+            return self.ways[-1], describe(files, self.ways[-1], (), self.shape, self.classes)
+        except DataError as error:
+            if not self._is_of_another_task(files):
+                raise
+            problem = str(error).rpartition(": ")[0]  # without the remedy, which is one for training
+            trained = f"the net was trained for {self.wanted.task}"
+            raise DataError(f"{problem}; {trained}: name other data (--data)") from None
+
+    def _is_of_another_task(self, files: tuple[str, ...]) -> bool:
+        """Return whether the labels in files are for another task than that of the net."""
+        try:
+            found = describe(files, replace(self.ways[-1], task=AUTO), (), self.shape, self.classes)
+        except DataError:
+            return False
+        return found.coding is not None and found.coding.task != self.wanted.task
 
     @property
     def ways(self) -> list[Wanted]:

@@ -81,7 +81,7 @@ def find(path: str | Path, best: bool = False) -> tuple[Path, State]:
     """
     path = Path(path)
     if not path.is_dir():
-        if best:
+        if best and path.exists():
             raise ConfigError(f"--best: {path} is not the folder of a run; leave the option out")
         return path, checkpoint.load(path)
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path

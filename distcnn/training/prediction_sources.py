@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from distcnn.config.settings import option
+from distcnn.data.data_options import ARRAYS
 from distcnn.data.expected import Expected
 from distcnn.data.images import BARE, Images, load_images
 from distcnn.data.importers.unlabeled import LIMIT, Unlabeled, expanded, holds_pictures, read_pictures
 from distcnn.data.stream.images import StreamedImages
-from distcnn.errors import DataError
+from distcnn.errors import ConfigError, DataError
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.parallel.comm import Comm
 from distcnn.run.state import State
@@ -34,6 +36,7 @@ def load_sources(
     Raises DataError, on all ranks, if a source cannot be read or does not fit the net.
     """
     paths = on_root(comm, expanded, options.sources)
+    on_root(comm, require_effect, options, paths)
     parts = []
     for are_pictures, group in groupby(paths, holds_pictures):
         some = list(group)
@@ -47,6 +50,16 @@ def load_sources(
     images = np.concatenate([part.images for part in parts])
     names = tuple(name for part in parts for name in _names(part))
     return Images(images, None, None, _title(paths), BARE, parts[0].scale, names)
+
+
+def require_effect(options: argparse.Namespace, paths: list[str]) -> None:
+    """Raise ConfigError if the user gives an option that applies to none of the sources; paths: of them, if any."""
+    are_pictures = [holds_pictures(path) for path in paths]
+    of_files = [name for name in ("split", *ARRAYS, "layout", "map_labels") if getattr(options, name)]
+    if of_files and are_pictures and all(are_pictures):
+        raise ConfigError(f"{option(of_files[0])} does nothing for image files: leave it out")
+    if options.skip_damaged and not any(are_pictures):
+        raise ConfigError("--skip-damaged does nothing for HDF5 files: leave it out")
 
 
 def _require_memory(parts: list[Images]) -> None:

@@ -27,6 +27,21 @@ AROUND = (
     "pictures",
     "photos",
 )  # a folder of this name, if alone, is no class
+UNREAD = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jxl",
+    ".jp2",
+    ".jfif",
+    ".svg",
+    ".psd",
+    ".dng",
+    ".cr2",
+    ".nef",
+    ".arw",
+    ".dcm",
+)
 DEPTH = 4  # train/ may lie in up to DEPTH - 1 folders
 NUMBERED = re.compile(r"(.*[^\W\d_])[\W_]*\d+\W*")  # the stem of cat.0.jpg, cat_0.jpg, cat (0).jpg
 
@@ -54,6 +69,11 @@ class Image(NamedTuple):
 def is_image(name: str) -> bool:
     """Return whether a name is that of an image file; hidden files, which some systems create, do not count."""
     return name.lower().endswith(pictures.ENDINGS) and not is_hidden(name)
+
+
+def is_unread(name: str) -> bool:
+    """Return whether a name is that of an image file of a kind that is not read."""
+    return name.lower().endswith(UNREAD) and not is_hidden(name)
 
 
 def is_hidden(name: str) -> bool:

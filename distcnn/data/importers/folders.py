@@ -17,7 +17,7 @@ from distcnn.data.importers.differences import raise_difference
 from distcnn.data.importers.folder_names import is_image
 from distcnn.data.importers.folder_plan import Plan, make_plan
 from distcnn.data.importers.importer import Importer, Options, Source
-from distcnn.data.importers.notes import few
+from distcnn.data.importers.notes import few, unread
 from distcnn.data.importers.pictures import Format, Header, Picture, Unusable
 from distcnn.data.importers.tables import SIZE, Names, Table, is_table, read_table
 from distcnn.data.importers.writer import Pair, Samples
@@ -44,11 +44,27 @@ def read_images(source: Source, options: Options) -> Samples:
     names = list(filter(is_image, source.names))
     tables = _tables(source, names, options)
     has_fraction = options.test_split is not None or options.validation_split is not None
-    plan = make_plan(str(source.path), names, tables, has_fraction, options.labels, options.task)
+    labels = _in_source(source, options.labels)
+    plan = make_plan(str(source.path), names, tables, has_fraction, labels, options.task)
     _raise_missing(source, tables, options)
-    for note in plan.notes:
+    for note in (*unread(source.names), *plan.notes):
         options.note(note)
     return _decoded(source, plan, options)
+
+
+def _in_source(source: Source, labels: str | None) -> str | None:
+    """Return what names the labels, for a path of a table in a folder its name there; labels: as in `Options`.
+
+    Raises DataError if it is the path of a table that is not in the source.
+    """
+    if labels is None or labels in source.names or not os.path.isfile(labels):
+        return labels
+    name = os.path.relpath(os.path.realpath(labels), os.path.realpath(source.path)).replace(os.sep, "/")
+    if name in source.names:
+        return name
+    if any(f"/{each}".endswith(f"/{labels}") for each in source.names):
+        return labels
+    raise DataError(f"{labels} is not in {source.path}, where tables are looked for: copy it there")
 
 
 def _tables(source: Source, images: list[str], options: Options) -> dict[str, Table]:

@@ -17,7 +17,7 @@ from distcnn.data.importers.collector import told
 from distcnn.data.importers.decoding import Item, decode_all
 from distcnn.data.importers.folder_names import is_image
 from distcnn.data.importers.importer import Source
-from distcnn.data.importers.notes import noted
+from distcnn.data.importers.notes import noted, unread
 from distcnn.data.importers.pictures import RESIZED, Format, Picture, Unusable
 from distcnn.errors import DataError
 from distcnn.system.counts import counted
@@ -69,7 +69,10 @@ def read_pictures(
 
     Raises DataError if an image cannot be used, or if there is none.
     """
-    keys = [(path, name) for path in paths for name in _names(path)]
+    every = [(path, name) for path in paths for name in _names(path)]
+    for line in unread(_shown(key) for key in every):
+        note(line)
+    keys = [key for key in every if not key[1] or is_image(key[1])]
     if not keys:
         raise DataError(f"{paths[0]} holds no image files: name others")
     _require_memory(paths[0], len(keys), wanted)
@@ -103,10 +106,9 @@ def _remarks(found: list[tuple[Key, Picture]]) -> dict[str, list[str]]:
 
 
 def _names(path: str) -> list[str]:
-    """Return the names of the images in a folder or an archive; [""] for an image file."""
-    if os.path.isdir(path) or not is_image(os.path.basename(path)):
-        return sorted(filter(is_image, Source(path).names))
-    return [""]
+    """Return the names of the files in a folder or an archive, in order; [""] for an image file."""
+    is_file = is_image(os.path.basename(path)) and not os.path.isdir(path)
+    return [""] if is_file else sorted(Source(path).names)
 
 
 def _shown(key: Key) -> str:
