@@ -11,11 +11,8 @@ used checkpoint, which is a signed one, the commands evaluate, predict and train
 """
 
 import hashlib
-import json
 import os
 import random
-import resource
-import signal
 import struct
 import sys
 import tempfile
@@ -23,20 +20,16 @@ from pathlib import Path
 
 import h5py
 
-from distcnn.data import sandbox, sandbox_probe
+from distcnn.data import sandbox_probe
 from distcnn.data.dataset import load
 from distcnn.data.importers.sources import read_source
-from distcnn.errors import UserError
 from distcnn.parallel.serial import SerialComm
 from distcnn.run import checkpoint, checkpoint_sandbox
 from distcnn.run.hdf5_image import unpack
 from tests.programs import harm
 from tests.programs.whole_files import KINDS, saved, use
 
-WALL = 600  # seconds that a reader may take, on a busy machine
-SECONDS, MEMORY = 20, 2**30  # of processor time, and bytes beyond those at its start, that a reader may use
 METADATA = 0.6  # of the mutations
-BAD = ("crash", "hang", "memory", "wrong", "exception", "lines")
 
 
 # ---- checksums ----
@@ -177,17 +170,6 @@ def read(path):
     return f"{data.fingerprint} {data.classes}"
 
 
-def forked_probe(path):
-    """Probe a file in a fork, in place of a fresh process."""
-    pid = os.fork()
-    if pid == 0:
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, 1)
-        os.dup2(devnull, 2)
-        os._exit(sandbox_probe.main(str(path)))
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "no"
-
-
 def forked_checkpoint_probe(image):
     """Read a checkpoint's content in a fork, in place of a fresh process."""
     pid = os.fork()
@@ -206,48 +188,15 @@ def tried(path, wanted, subprocess):
 
     wanted: the digest of the whole file, None if any will do; subprocess: whether the probe runs in one
     """
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reading)
-        _reader(path, wanted, subprocess, writing)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        answer = pipe.read()
-    _, status, used = os.wait4(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code in (-signal.SIGXCPU, -signal.SIGALRM):
-        return "hang", ""
-    if code:
-        return "crash", signal.Signals(-code).name if code < 0 else str(code)
-    word, text = json.loads(answer)
-    if used.ru_maxrss * 1024 > BEGIN + MEMORY:
-        return "memory", f"{used.ru_maxrss / 1024:.0f} MiB"
-    return word, text
 
+    def use():
+        if not subprocess:
+            harm.probe_in_forks()
+            checkpoint_sandbox.run_probe = forked_checkpoint_probe
+        found = read(path)
+        return wanted in (None, found)
 
-def _reader(path, wanted, subprocess, writing):
-    """Write in a word what reading a file gives to a pipe, and end this process."""
-    signal.alarm(WALL)
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
-    if not subprocess:
-        sandbox.run_probe, sandbox_probe.SECONDS = forked_probe, 3
-        checkpoint_sandbox.run_probe = forked_checkpoint_probe
-    try:
-        word = ("same", "") if read(path) == wanted or wanted is None else ("wrong", "")
-    except UserError as error:
-        one = "\n" not in str(error)
-        word = ("refused" if one else "lines", str(error))
-    except BaseException as error:
-        word = "exception", repr(error)
-    os.write(writing, json.dumps(word).encode())
-    os._exit(0)
-
-
-BEGIN = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return harm.tried(use)
 
 
 def main(words):
@@ -277,7 +226,7 @@ def try_files(whole, options):
     whole: what `made` returns, by kind.
     options: those of the command line.
     """
-    table = harm.Harm("file", ("refused", "same", "unchanged"), BAD)
+    table = harm.Harm("file", ("refused", "read", "unchanged"))
     rng = random.Random(options.seed)
     for k in range(options.count):
         kind = rng.choice(options.kind)

@@ -9,10 +9,8 @@ takes longer to start than a source to read; every 50th source is read as a user
 
 import gzip
 import io
-import json
 import os
 import random
-import resource
 import signal
 import sys
 import tarfile
@@ -23,19 +21,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from distcnn.data import sandbox, sandbox_probe
 from distcnn.data.importers import decoding, hdf5_arrays
 from distcnn.data.importers.importer import Options
 from distcnn.data.importers.sources import read_source
-from distcnn.errors import UserError
 from distcnn.system.process_pool import Crashed
 from tests.helpers.mat import mat, matrix, text
 from tests.helpers.pictures import encoded
 from tests.programs import harm
-from tests.programs.damaged_files import MUTATIONS, forked_probe
+from tests.programs.damaged_files import MUTATIONS
 
-SECONDS, MEMORY = 20, 2**30  # of processor time, and bytes beyond those at its start, that a reader may use
-BAD = ("crash", "hang", "memory", "exception", "lines")
 RANDOM = np.random.default_rng(0)
 IMAGES, LABELS = RANDOM.integers(0, 256, (12, 6, 5, 3), np.uint8), np.arange(12) % 3
 GRAY = IMAGES[..., 0].copy()
@@ -220,45 +214,15 @@ def _answers(function, batch):
 
 def tried(path, options, as_user):
     """Import a source in a process of its own; return a word for what happened, and a text."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reading)
-        _reader(path, options, as_user, writing)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        answer = pipe.read()
-    _, status, used = os.wait4(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code in (-signal.SIGXCPU, -signal.SIGALRM):
-        return "hang", ""
-    if code:
-        return "crash", signal.Signals(-code).name if code < 0 else str(code)
-    if used.ru_maxrss * 1024 > BEGIN + MEMORY:
-        return "memory", f"{used.ru_maxrss / 1024:.0f} MiB"
-    return json.loads(answer)
 
+    def use():
+        if not as_user:
+            harm.probe_in_forks()
+            decoding.in_processes = hdf5_arrays.in_processes = forked
+        read_source(path, options)
+        return True
 
-def _reader(path, options, as_user, writing):
-    """Write in a word what importing a source gives to a pipe, and end this process."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.alarm(10 * SECONDS)
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 30))
-    if not as_user:
-        sandbox.run_probe, sandbox_probe.SECONDS = forked_probe, 3
-        decoding.in_processes = hdf5_arrays.in_processes = forked
-    try:
-        samples = read_source(path, options)
-        word = "read", str({split: images.shape for split, (images, _) in samples.splits.items()})
-    except UserError as error:
-        word = "lines" if "\n" in str(error) else "refused", str(error)
-    except BaseException as error:
-        word = "exception", repr(error)
-    os.write(writing, json.dumps(word).encode())
-    os._exit(0)
-
-
-BEGIN = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return harm.tried(use)
 
 
 def main(words):
@@ -266,7 +230,7 @@ def main(words):
     parser = harm.parser(10_000)
     parser.add_argument("--kind", choices=KINDS, help="damage sources of this kind only")
     options = parser.parse_args(words)
-    rng, table = random.Random(options.seed), harm.Harm("source", ("refused", "read"), BAD)
+    rng, table = random.Random(options.seed), harm.Harm("source", ("refused", "read"))
     whole = {kind: make() for kind, make in KINDS.items()}
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
