@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from distcnn.data import hdf5_file, sandbox
+from distcnn.data import hdf5_file, sandbox, sandbox_probe, survey
 from distcnn.errors import DataError
-from tests.programs import DAMAGED_FILES, HOSTILE_SOURCES
+from tests.programs import DAMAGED_FILES, HOSTILE_SOURCES, IN_PLACE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
@@ -26,6 +26,14 @@ def test_damaged_sources_are_refused_or_imported(run):
     done = run("python", HOSTILE_SOURCES, 150, "--seed", 7)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "150 mutations, 0 did harm" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits are Linux's")
+@pytest.mark.slow
+def test_damaged_files_in_place_are_refused_or_give_what_h5py_reads(run):
+    done = run("python", IN_PLACE, 20, "--seed", 7, "--kind", "virtual", "several")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "20 mutations, 0 did harm" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -78,6 +86,53 @@ def test_chunks_over_the_limit_are_not_called_damaged(tmp_path, monkeypatch, sto
     assert "contiguous or in chunks of at most 341 MiB" in str(caught.value)
     for chunk in (0, 2000):
         sandbox.check_in_sandbox(write(chunk))
+
+
+def damage_heap(path):
+    """Overwrite the beginning of each heap of a file, where HDF5 stores text."""
+    content = path.read_bytes()
+    assert b"GCOL" in content
+    path.write_bytes(content.replace(b"GCOL", b"XXXX"))
+
+
+def text_labels(file):
+    file["y"] = ["a", "b"] * 4
+
+
+def names_beside_labels(file):
+    file["y"] = [0, 1] * 4
+    file["y"].attrs["classes"] = ["cat", "dog"]
+
+
+@pytest.mark.parametrize("write", [text_labels, names_beside_labels])
+def test_text_is_probed_wherever_it_is_stored(tmp_path, write):
+    """On a damaged heap HDF5 may not end; here it has lost its beginning, which is an error."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = np.zeros((8, 6, 5), np.uint8)
+        write(file)
+    sandbox_probe.probe(str(path), "/y")
+    damage_heap(path)
+    with pytest.raises((OSError, RuntimeError)):
+        sandbox_probe.probe(str(path), "/y")
+
+
+def test_text_that_does_not_fit_into_memory_is_not_called_damaged(monkeypatch):
+    def probe(path):
+        raise OSError("Can't synchronously read data (memory allocation failed for chunk)")
+
+    monkeypatch.setattr(sandbox_probe, "probe", probe)
+    monkeypatch.setattr(sandbox_probe, "limit", lambda: None)
+    assert sandbox_probe.main("a.h5") == sandbox_probe.OVER_LIMIT
+
+
+def test_usual_names_are_found_among_more_groups_than_are_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(survey, "MOST", 8)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for k in range(20):
+            file.create_group(f"a{k}")
+        file["images"], file["labels"] = np.zeros((2, 3, 3), np.uint8), [0, 1]
+        assert [each.path for each in survey.survey(file)] == ["/images", "/labels"]
 
 
 def test_a_file_is_probed_once_and_again_when_it_has_changed(tmp_path, monkeypatch):

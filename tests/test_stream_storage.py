@@ -168,7 +168,9 @@ def test_a_chunk_that_unpacks_to_too_much_is_damaged(monkeypatch, inflate):
     bomb = zlib.compress(bytes(2**24))
     with pytest.raises(ValueError, match="chunk"):
         chunks.decoded(bomb, [(chunks.DEFLATE, 4)], 0, 1000)
-    for damaged in (zlib.compress(bytes(900)), b"", b"no zlib", bomb[:-9]):
+    whole = zlib.compress(bytes(1000))
+    assert chunks.decoded(whole, [(chunks.DEFLATE, 4)], 0, 1000) == bytes(1000)
+    for damaged in (zlib.compress(bytes(900)), b"", b"no zlib", bomb[:-9], whole[:-2]):
         with pytest.raises(ValueError, match="chunk"):
             chunks.decoded(damaged, [(chunks.DEFLATE, 4)], 0, 1000)
 

@@ -71,7 +71,9 @@ def _enumerated(dataset: h5py.Dataset) -> tuple[str, ...] | None:
     """Return the names that the type of a dataset gives to 0, 1, 2, ..., or None if it does not."""
     values = h5py.check_enum_dtype(dataset.dtype) or {}
     names = tuple(sorted(values, key=values.__getitem__))
-    return names if names and [values[name] for name in names] == list(range(len(names))) else None
+    are_text = all(isinstance(name, str) for name in names)  # h5py gives bytes that are not UTF-8 as they are
+    is_counted = [values[name] for name in names] == list(range(len(names)))
+    return names if names and are_text and is_counted else None
 
 
 def _attribute(file: h5py.HLObject, name: str) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from distcnn.data.checks import empty_classes
 from distcnn.data.classes import numbered
 from distcnn.data.describe import describe
 from distcnn.data.description import Description
+from distcnn.data.file_states import states_on, unchanged
 from distcnn.data.fingerprint import REMEDY, digest, seal
 from distcnn.data.hdf5_file import DIGITS
 from distcnn.data.label_values import NUMBERS
@@ -130,7 +131,10 @@ def _streamed(found: Description, comm: Comm, fractions: Fractions) -> Dataset:
     labels = partial(labels_of, found)
     assert coding is not None  # as the training split has labels
     images = first.image, first.becomes
-    described = Described(name, path, parts, *images, labels, coding.array, coding.classes, found.seal)
+    states = states_on(comm.rank, found.states)
+    described = Described(
+        name, path, parts, *images, labels, coding.array, states, coding.classes, found.seal
+    )
     return _with_origin(load_streamed(described, comm, fractions.validation, fractions.seed), found, comm)
 
 
@@ -208,9 +212,11 @@ def _fill(found: Description, look: Look, masks: list[np.ndarray], *shared: np.n
 
 def _read(found: Description, look: Look, arrays: Arrays) -> bytes:
     """Read the files into arrays, check every value, and return the fingerprint."""
-    _check_same_file(found.files[0], [found, look()])
-    for name in _trained(found):
-        read_split(found, name, arrays[f"{name}/images"], arrays[f"{name}/labels"])
+    now = look()
+    _check_same_file(found.files[0], [found, now])
+    with unchanged(now.states):
+        for name in _trained(found):
+            read_split(found, name, arrays[f"{name}/images"], arrays[f"{name}/labels"])
     total = digest(arrays)
     if found.seal not in (None, seal(total.hex(), found.coding.classes if found.coding else None)):
         problem = "samples or classes have changed since the file was sealed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from distcnn.data.axes import Axes, find_axes, given_axes, parse_axes
 from distcnn.data.choice import Choice, Chosen, choose, missing
 from distcnn.data.contents import located
 from distcnn.data.description import Array, Description, ImageArray, SplitArrays
+from distcnn.data.file_states import States, state_of, states_of, unchanged
 from distcnn.data.fingerprint import read_seal
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import open_hdf5
@@ -27,7 +29,7 @@ from distcnn.data.survey import OBJECTS, type_of
 from distcnn.data.wanted import OPTIONS, Wanted
 from distcnn.errors import DataError
 
-T = TypeVar("T")
+A = TypeVar("A", bound=Array)
 
 OPEN = 16  # files that are held open at a time, so that they are opened once
 
@@ -56,7 +58,8 @@ def describe(
     report: called with each problem; it may raise.
     """
     wanted = wanted or Wanted()
-    with ExitStack() as stack:
+    states = states_of(files)
+    with unchanged(states), ExitStack() as stack:
         try:
             for file in files if len(files) <= OPEN else ():
                 stack.enter_context(open_hdf5(file))
@@ -65,7 +68,7 @@ def describe(
         except (DataError, ValueError) as error:
             report(files[0], str(error))
             return Description(files, {}, None)
-        return Describer(choice, axes, like, report).description(needed, names, wanted)
+        return Describer(choice, axes, like, report, states).description(needed, names, wanted)
 
 
 class Describer:
@@ -75,10 +78,18 @@ class Describer:
     axes: those that the user names for all images; None: to be found.
     like: the shape (c, h, w) that the images should have, if known.
     report: called with each problem.
+    states: of the files; those of others that hold data are added.
     """
 
-    def __init__(self, choice: Choice, axes: Axes | None, like: tuple[int, ...] | None, report: Report):
-        self.choice, self.axes, self.like, self.report = choice, axes, like, report
+    def __init__(
+        self,
+        choice: Choice,
+        axes: Axes | None,
+        like: tuple[int, ...] | None,
+        report: Report,
+        states: States,
+    ):
+        self.choice, self.axes, self.like, self.report, self.states = choice, axes, like, report, states
         self.notes: list[str] = []
 
     def description(self, needed: Sequence[str], names: Sequence[str] | None, wanted: Wanted) -> Description:
@@ -100,7 +111,8 @@ class Describer:
             self.notes.append(f"not used: {', '.join(ignored[:6])}{more}")
         whole = all(split.images for split in splits.values())
         settings = found_settings(self.choice, splits, mapped) if whole else {}
-        return Description(files, splits, coding, seal, self.choice.own, settings, tuple(self.notes))
+        notes = tuple(self.notes)
+        return Description(files, splits, coding, seal, self.choice.own, settings, notes, self.states)
 
     def _split(self, split: str, chosen: Chosen, must: bool) -> SplitArrays:
         """Return the arrays of a split; must: whether it must have labels."""
@@ -167,15 +179,16 @@ class Describer:
 
         return self._look(reference, look)
 
-    def _look(self, reference: Reference, look: Callable[[h5py.File, h5py.Dataset], T]) -> T | None:
+    def _look(self, reference: Reference, look: Callable[[h5py.File, h5py.Dataset], A]) -> A | None:
         """Return look(file, dataset) for the dataset that a reference names, or None after a report."""
         try:
             path, inner = located(str(reference.file), str(reference.path))
+            self.states.setdefault(path, state_of(path))
             with open_hdf5(path, (inner,)) as file:
                 dataset = find_dataset(file, inner)
-                if dataset.is_virtual:
-                    check_sources(file, dataset)
-                return look(file, dataset)
+                sources = check_sources(file, dataset) if dataset.is_virtual else {}
+                self.states |= sources | self.states  # the first state of each
+                return replace(look(file, dataset), sources=tuple(sources))
         except DataError as error:
             self.report(str(reference.file), str(error))
         return None

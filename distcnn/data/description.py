@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from distcnn.data.axes import Axes
+from distcnn.data.file_states import States
 from distcnn.data.labels import Coding
 
 SPLITS = ("train", "test", "validation")
@@ -28,12 +29,14 @@ class Array:
     file: the path of the file.
     path: the absolute path of the dataset in the file.
     start, stop: the rows, along the axis of samples.
+    sources: the paths of other files, in which the data of a virtual dataset lie.
     """
 
     file: str
     path: str
     start: int
     stop: int
+    sources: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -120,6 +123,7 @@ class Description:
     own: whether the file has distcnn's own layout.
     settings: the settings that name all this, {} if nothing had to be found out; see `data.settings`.
     notes: lines for the user, on what is not used and the like.
+    states: of all files that hold data, when they were looked at.
     """
 
     files: tuple[str, ...]
@@ -129,6 +133,7 @@ class Description:
     own: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    states: States = field(default_factory=dict, compare=False)
 
     @property
     def first(self) -> ImageArray:

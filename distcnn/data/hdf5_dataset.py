@@ -7,6 +7,7 @@ from math import prod
 import h5py
 
 from distcnn.data.hdf5_links import followed
+from distcnn.data.survey import OBJECTS, TEXT, type_of
 from distcnn.errors import DataError
 
 CHUNK_LIMIT = 2**26  # bytes of a decoded chunk
@@ -36,13 +37,23 @@ def find_dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
-def is_packed(file: h5py.File, name: str) -> bool:
-    """Return whether the samples of a dataset pass a filter of HDF5, such as gzip, when they are read."""
+def found_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """Return a dataset as `find_dataset` does, or None if there is none with this name, or not in this file."""
     try:
-        dataset = find_dataset(file, name)
+        return find_dataset(file, name)
     except DataError:
-        return False
+        return None
+
+
+def is_packed(dataset: h5py.Dataset) -> bool:
+    """Return whether the samples of a dataset pass a filter of HDF5, such as gzip, when they are read."""
     return bool(dataset.chunks and dataset.shape and dataset.id.get_create_plist().get_nfilters())
+
+
+def is_intricate(dataset: h5py.Dataset) -> bool:
+    """Return whether samples are not just numbers that lie one after the other: they are in chunks, or are text."""
+    lie_here = dataset.shape and not dataset.is_virtual
+    return bool(lie_here and (dataset.chunks or type_of(dataset) in (TEXT, OBJECTS)))
 
 
 def _check_filters(name: str, dataset: h5py.Dataset) -> None:

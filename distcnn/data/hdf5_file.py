@@ -7,9 +7,10 @@ from pathlib import Path
 
 import h5py
 
-from distcnn.data.hdf5_dataset import is_packed
+from distcnn.data.hdf5_dataset import found_dataset, is_intricate
 from distcnn.data.sandbox import REMEDY, check_in_sandbox, require_unchanged
 from distcnn.errors import DataError
+from distcnn.system.open_files import is_limit
 
 DIGITS = Path(__file__).with_name("digits.h5")  # the UCI handwritten digits, see datasets/README.md
 
@@ -46,13 +47,24 @@ def open_hdf5(path: str | Path, names: Sequence[str] = ()) -> Iterator[h5py.File
     try:
         with _opened(path, key) as file:
             _require_same(file, checked, path)
-            packed = [name for name in names if strange and is_packed(file, name)]
-            if packed:
-                _require_same(file, check_in_sandbox(path, *packed), path)
+            found = {name: found_dataset(file, name) for name in names if strange}
+            intricate = [
+                name for name, dataset in found.items() if dataset is not None and is_intricate(dataset)
+            ]
+            if intricate:
+                _require_same(file, check_in_sandbox(path, *intricate), path)
             yield file
     except (OSError, RuntimeError, KeyError) as error:  # h5py raises these for errors of HDF5
+        _require_room(path, error)
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: truncated or damaged: {REMEDY} ({reason})") from error
+
+
+def _require_room(path: str | Path, error: Exception) -> None:
+    """Raise DataError if an error says that too many files are open."""
+    if is_limit(error):
+        remedy = "raise that limit (ulimit -n), or join some of the files"
+        raise DataError(f"{path}: more files are needed at a time than may be open here: {remedy}") from error
 
 
 def _require_same(file: h5py.File, checked: str | None, path: str | Path) -> None:
@@ -88,6 +100,7 @@ def _check_readable(path: str | Path) -> None:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; wanted an HDF5 file: check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        _require_room(path, error)
         raise DataError(f"{path} cannot be read: check its permissions ({error})") from error
     if empty:
         raise DataError(f"{path} is empty; wanted an HDF5 file: {REMEDY}")

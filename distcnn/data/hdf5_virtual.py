@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from distcnn.data.file_states import States, state_of
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.hdf5_links import followed, other_file
@@ -20,8 +21,10 @@ LONGEST = 2**28  # places along an axis that are counted
 PREFIXES = "HDF5_VDS_PREFIX", "HDF5_EXT_PREFIX"  # with them HDF5 would look for sources elsewhere
 
 
-def check_sources(file: h5py.File, dataset: h5py.Dataset, depth: int = DEPTH) -> None:
+def check_sources(file: h5py.File, dataset: h5py.Dataset, depth: int = DEPTH) -> States:
     """Raise DataError unless all sources of a virtual dataset exist, are complete, and fill it.
+
+    Return the states of the other files in which they lie.
 
     file: the file that holds the dataset.
     depth: how many further levels of virtual sources are followed.
@@ -47,19 +50,26 @@ def check_sources(file: h5py.File, dataset: h5py.Dataset, depth: int = DEPTH) ->
                 f"{name} has a virtual source with a pattern for a name: name each file on its own"
             )
         by_file.setdefault(source.file_name, {}).setdefault(source.dset_name, []).append(source)
+    states: States = {}
     for target, arrays in by_file.items():
         if target == ".":
-            _check_arrays(file, name, arrays, depth)
+            states |= _check_arrays(file, name, arrays, depth)
             continue
-        with open_hdf5(other_file(file, target, name), tuple(arrays)) as other:
-            _check_arrays(other, name, arrays, depth)
+        path = other_file(file, target, name)
+        states[path] = state_of(path)
+        with open_hdf5(path, tuple(arrays)) as other:
+            states |= _check_arrays(other, name, arrays, depth)
+    return states
 
 
-def _check_arrays(file: h5py.File, name: str, arrays: dict[str, list], depth: int) -> None:
+def _check_arrays(file: h5py.File, name: str, arrays: dict[str, list], depth: int) -> States:
     """Raise DataError unless sources in a file are complete, and as large as the virtual dataset takes them to be.
+
+    Return the states of the files in which the sources of those lie that are virtual themselves.
 
     arrays: by the path of the source, the parts of it that are used.
     """
+    states: States = {}
     for path, parts in arrays.items():
         elsewhere, _ = followed(file, path)
         if elsewhere:
@@ -70,7 +80,8 @@ def _check_arrays(file: h5py.File, name: str, arrays: dict[str, list], depth: in
         for part in parts:
             _check_covers(name, f"{file.filename}:{path}", source, part)
         if source.is_virtual:
-            check_sources(file, source, depth - 1)
+            states |= check_sources(file, source, depth - 1)
+    return states
 
 
 def _check_covers(name: str, where: str, source: h5py.Dataset, part: Any) -> None:

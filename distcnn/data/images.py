@@ -13,6 +13,7 @@ import numpy as np
 from distcnn.config.types import AUTO, STREAM
 from distcnn.data.description import Description, SplitArrays
 from distcnn.data.expected import Expected
+from distcnn.data.file_states import States, states_on, unchanged
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.mode import mode_of
@@ -76,21 +77,28 @@ def _read(comm: Comm, found: Description, arrays: SplitArrays) -> tuple[Any, np.
     fields = [((len(arrays), *first.image), np.dtype(first.becomes))]
     if found.coding and arrays.labels:
         fields.append(found.coding.array(len(arrays)))
-    shared = share(comm, fields, partial(_fill, found))
+    states = states_on(comm.rank, found.states)
+    shared = share(comm, fields, partial(_fill, found, states))
     return shared[0], shared[1] if len(shared) > 1 else None
 
 
 def _stream(comm: Comm, found: Description, arrays: SplitArrays) -> tuple[Any, np.ndarray | None]:
     """Do the same as `_read`, but leave the images in their files. Collective."""
-    first = arrays.images[0]
-    parts = on_all(comm, parts_of, arrays.images)
-    images = on_all(comm, StreamedImages.of_parts, parts, first.image, np.dtype(first.becomes))
+    states = states_on(comm.rank, found.states)
+    images = on_all(comm, _opened, arrays, states)
     if images.dtype.kind == "f":
         survey(images, comm)  # checks every pixel
     if not (found.coding and arrays.labels):
         return images, None
     fields = [found.coding.array(len(arrays))]
-    return images, share(comm, fields, partial(_fill_labels, found))[0]
+    return images, share(comm, fields, partial(_fill_labels, found, states))[0]
+
+
+def _opened(arrays: SplitArrays, states: States) -> StreamedImages:
+    """Return the images of a split, which stay in the files; states: of these, when they were looked at."""
+    first = arrays.images[0]
+    with unchanged(states):
+        return StreamedImages.of_parts(parts_of(arrays.images), first.image, np.dtype(first.becomes))
 
 
 def _inspect(
@@ -126,11 +134,13 @@ def _default(found: Description, split: str | None, expected: Expected) -> str:
     return BARE if expected.is_bare(found) else ""
 
 
-def _fill(found: Description, images: np.ndarray, labels: np.ndarray | None = None) -> None:
+def _fill(found: Description, states: States, images: np.ndarray, labels: np.ndarray | None = None) -> None:
     """Read the files into the shared arrays of a node, and check every value."""
-    read_split(found, next(iter(found.splits)), images, labels)
+    with unchanged(states):
+        read_split(found, next(iter(found.splits)), images, labels)
 
 
-def _fill_labels(found: Description, labels: np.ndarray) -> None:
+def _fill_labels(found: Description, states: States, labels: np.ndarray) -> None:
     """Read the labels alone into the shared array of a node, and check every value."""
-    fill_labels(found, next(iter(found.splits)), labels)
+    with unchanged(states):
+        fill_labels(found, next(iter(found.splits)), labels)

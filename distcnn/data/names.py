@@ -36,6 +36,7 @@ CLASS_NAMES = (
     "categories",
     "labels_names",
 )
+KEPT_ATTRIBUTES = ("pictures", "decoder")  # of a file, in which an import says how its images were made
 CLASS_WORDS = {"classes", "names"}  # of which one is enough where an import looks for names of classes
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from distcnn.data.hdf5_file import DIGITS, open_hdf5
+from distcnn.data.names import KEPT_ATTRIBUTES
 
-ATTRIBUTE = "pictures"
+ATTRIBUTE = KEPT_ATTRIBUTES[0]
 CHOICES = {
     "fit": (None, "stretch", "crop", "pad"),
     "pixels": (None, "uint8", "float"),

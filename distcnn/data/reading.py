@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from math import prod
 
 import h5py
@@ -11,7 +13,9 @@ from distcnn.data.description import Array, Description, ImageArray
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.schema import pixel_value_problem
 from distcnn.errors import DataError
+from distcnn.system.open_files import allow
 
+LONGEST = 2**12  # bytes of a label
 PIECE = 2**26  # bytes that are read at a time where values are converted
 
 
@@ -59,8 +63,7 @@ def fill_labels(found: Description, split: str, labels: np.ndarray) -> None:
 
 def read_images(array: ImageArray, target: np.ndarray) -> None:
     """Read an array of images into `target`, uint8 or float32 [n, c, h, w], as training sees them."""
-    with open_hdf5(array.file, (array.path,)) as file:
-        dataset = file[array.path]
+    with _opened(array) as dataset:
         if array.is_plain:
             rows = np.s_[array.start : array.stop]
             dataset.read_direct(target.reshape(len(array), *array.shape[1:]), rows)
@@ -75,8 +78,26 @@ def read_images(array: ImageArray, target: np.ndarray) -> None:
 
 def read_stored(array: ImageArray) -> np.ndarray:
     """Return an array of images, or the rows of one, as they are stored, all at once."""
-    with open_hdf5(array.file, (array.path,)) as file:
-        return file[array.path][_samples(array, array.start, array.stop)]
+    with _opened(array) as dataset:
+        return dataset[_samples(array, array.start, array.stop)]
+
+
+@contextmanager
+def _opened(array: Array) -> Iterator[h5py.Dataset]:
+    """Yield the dataset of an array.
+
+    All sources of a virtual dataset are open meanwhile: HDF5 reads zeros, without an error, where it cannot open one,
+    be it that too many files are open.
+    """
+    allow(len(array.sources))
+    with ExitStack() as stack:
+        file = stack.enter_context(open_hdf5(array.file, (array.path,)))
+        for source in array.sources:
+            stack.enter_context(open_hdf5(source))
+        dataset = file[array.path]
+        if isinstance(array, ImageArray) and (dataset.shape, dataset.dtype.str) != (array.shape, array.dtype):
+            raise DataError(f"{array.file} has changed while it was read: start again when nobody writes it")
+        yield dataset
 
 
 def _samples(array: ImageArray, start: int, stop: int) -> tuple[slice, ...]:
@@ -88,10 +109,20 @@ def _samples(array: ImageArray, start: int, stop: int) -> tuple[slice, ...]:
 
 def read_labels(array: Array) -> np.ndarray:
     """Return labels as they are stored; rows are along the first axis unless the array is read whole."""
-    with open_hdf5(array.file, (array.path,)) as file:
-        dataset = file[array.path]
+    with _opened(array) as dataset:
+        _require_short(array, dataset.dtype.itemsize)
         along_last = len(array) == dataset.shape[-1] > dataset.shape[0]
-        return dataset[()] if along_last else dataset[array.start : array.stop]
+        labels = dataset[()] if along_last else dataset[array.start : array.stop]
+    if labels.dtype.hasobject:
+        _require_short(array, max(map(len, labels.flat), default=0))
+    return labels
+
+
+def _require_short(array: Array, size: int) -> None:
+    """Raise DataError for labels that are long text, of which comparisons make many copies; size: bytes of a label."""
+    if size > LONGEST:
+        found = f"{array.file}: {array.path} has labels of {size:,} bytes; at most {LONGEST:,} are read"
+        raise DataError(f"{found}: store the names of classes alone")
 
 
 def _step(dataset: h5py.Dataset, axis: int) -> int:

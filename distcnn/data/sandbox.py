@@ -27,9 +27,12 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 REMEDY = "copy it again or create it again"
-SMALLER = f"write its datasets again, contiguous or in chunks of at most {MEMORY // COPIES >> 20} MiB"
+MOST = f"at most {MEMORY // COPIES >> 20} MiB"
+SMALLER = f"write its datasets again, contiguous or in chunks of {MOST}, with shorter text"
 
 YOUNG = 2  # seconds: a file that was changed more recently may change again without a new time stamp
+
+CHECK = 2  # the number of what is checked: what has passed another one is checked again
 
 _checked: set[str] = set()  # the marks of files that passed the check, see `_mark`
 
@@ -41,7 +44,7 @@ def check_in_sandbox(path: str | Path, *names: str) -> str:
     changes.
 
     path: the file.
-    names: the paths of packed datasets that will be read, besides those of distcnn's own layout, in a file that was
+    names: the paths of intricate datasets that will be read, besides those of distcnn's own layout, in a file that was
         checked without names before.
     """
     names = tuple(sorted(set(names) - OWN))
@@ -78,7 +81,7 @@ def _identity(path: str | Path | int) -> tuple[str, bool]:
     status = os.stat(path)
     times = status.st_mtime_ns, status.st_ctime_ns
     filters = find_spec("hdf5plugin") is not None  # whose filters would be probed, too
-    known = h5py.version.hdf5_version, filters, status.st_dev, status.st_ino, status.st_size, *times
+    known = CHECK, h5py.version.hdf5_version, filters, status.st_dev, status.st_ino, status.st_size, *times
     return hashlib.sha256(repr(known).encode()).hexdigest(), time.time() - max(times) * 1e-9 < YOUNG
 
 

@@ -1,8 +1,8 @@
 """The subprocess that distcnn.data.sandbox starts: it reads a dataset's file with limited memory and time.
 
 On some damaged files, HDF5 hangs, crashes or allocates all memory; in this process that does no harm. The probe reads
-everything that training reads later, except for samples that are stored without an HDF5 filter. Filters can crash, too:
-the Fletcher checksum does on a chunk of 3 bytes.
+everything that training reads later, except for numbers that are stored without a filter. Filters can crash, too:
+the Fletcher checksum does on a chunk of 3 bytes. Chunks that hold too little are found here, see `chunk_checks`.
 """
 
 import math
@@ -12,9 +12,11 @@ from contextlib import suppress
 
 import h5py
 
-from distcnn.data.classes import class_names, named_classes, task_in
+from distcnn.data.chunk_checks import read_all, require_full
+from distcnn.data.classes import class_names, named_classes, names_beside, task_in
 from distcnn.data.fingerprint import read_seal
-from distcnn.data.hdf5_dataset import find_dataset, is_packed
+from distcnn.data.hdf5_dataset import find_dataset, found_dataset, is_intricate
+from distcnn.data.names import CLASS_NAMES, KEPT_ATTRIBUTES
 from distcnn.data.survey import split_table, survey
 from distcnn.errors import DataError
 from distcnn.system.terminal_text import say
@@ -28,6 +30,7 @@ COPIES = (
     3  # of a chunk that are in memory while it is read: packed, unpacked by its filters, and in the array
 )
 UNREADABLE = 3  # the exit code if HDF5 cannot read the file; the process then prints the reason
+NO_MEMORY = "memory allocation failed"  # words of HDF5
 OVER_LIMIT = 4  # the exit code if MEMORY is not enough
 
 
@@ -45,6 +48,8 @@ def main(path: str, *names: str) -> int:
     except MemoryError:
         return OVER_LIMIT
     except Exception as error:
+        if NO_MEMORY in str(error):
+            return OVER_LIMIT
         say(" ".join(str(error).split()) or type(error).__name__)
         return UNREADABLE
     return 0
@@ -52,12 +57,22 @@ def main(path: str, *names: str) -> int:
 
 def probe(path: str, *names: str) -> None:
     """Read everything in a file that training or prediction needs, and discard it."""
-    with h5py.File(path, "r", locking=False) as file:
+    with h5py.File(path, "r", locking=False, rdcc_nbytes=0) as file:  # no cache, as nothing is read again
+        for name in names or sorted((*OWN, *CLASS_NAMES)):
+            _probe_dataset(file, name)
         if not names:
             _probe_structure(file)
-        for name in names or sorted(OWN):
-            if is_packed(file, name):
-                _read(find_dataset(file, name))
+
+
+def _probe_dataset(file: h5py.File, name: str) -> None:
+    """Read what HDF5 must interpret to read a dataset, if there is one with this name in the file."""
+    dataset = found_dataset(file, name)
+    if dataset is None:
+        return
+    if is_intricate(dataset):
+        _read(dataset)
+    with suppress(TypeError):  # a type that NumPy does not have
+        names_beside(file, dataset.name)
 
 
 def _probe_structure(file: h5py.File) -> None:
@@ -65,6 +80,8 @@ def _probe_structure(file: h5py.File) -> None:
     for found in survey(file):
         with suppress(DataError):
             find_dataset(file, found.path)
+    for name in KEPT_ATTRIBUTES:
+        file.attrs.get(name)
     for read in (class_names, named_classes, task_in, read_seal, split_table):
         with suppress(DataError):
             read(file)
@@ -101,18 +118,19 @@ def _extend_time() -> None:
 
 
 def _read(dataset: h5py.Dataset) -> None:
-    """Read all samples of a dataset, some chunks at a time.
+    """Read all samples of a dataset, some chunks at a time; without a filter, compare the sizes of its chunks alone.
 
     Raises MemoryError for chunks that MEMORY may not suffice for: HDF5 would only say that a filter has failed, as it
     says of damaged chunks.
     """
-    if COPIES * math.prod(dataset.chunks) * dataset.dtype.itemsize > MEMORY:
+    if dataset.chunks and COPIES * math.prod(dataset.chunks) * dataset.dtype.itemsize > MEMORY:
         raise MemoryError
-    row = max(1, dataset.nbytes // max(1, len(dataset)))
-    rows = max(dataset.chunks[0], SLAB // row // dataset.chunks[0] * dataset.chunks[0])
-    for start in range(0, len(dataset), rows):
-        _extend_time()
-        dataset[start : start + rows]
+    storage, row = dataset.id.get_create_plist(), max(1, dataset.nbytes // max(1, len(dataset)))
+    if dataset.chunks and not storage.get_nfilters() and not dataset.dtype.hasobject:
+        require_full(dataset, _extend_time)
+        return
+    chunk = dataset.chunks[0] if dataset.chunks else 1
+    read_all(dataset, max(1, SLAB // row // chunk) * chunk, _extend_time)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 
 import h5py
 import numpy as np
 
-from distcnn.data.names import SPLIT_OF
+from distcnn.data.names import SPLIT_OF, Role, role_of
 from distcnn.errors import DataError
 
 MOST = 4096  # datasets and groups that are looked at
+NAMED = 2**16  # names of a group, of which the usual ones are looked at first
 TEXT, OBJECTS = "text", "objects"
 
 
@@ -42,7 +44,7 @@ def survey(file: h5py.File) -> list[Found]:
     groups: deque[tuple[str, h5py.Group]] = deque([("", file)])
     while groups and looked < MOST:
         path, group = groups.popleft()
-        for name in group:
+        for name in sorted(islice(group, NAMED), key=_is_unusual):
             looked += 1
             if looked > MOST or not isinstance(name, str):
                 continue
@@ -57,6 +59,11 @@ def survey(file: h5py.File) -> list[Found]:
                 seen.add(_address(item))
                 groups.append((whole, item))
     return sorted(found, key=lambda each: each.path)
+
+
+def _is_unusual(name: object) -> bool:
+    """Return whether a name says nothing of images, labels or splits: what it names is looked at last."""
+    return not isinstance(name, str) or role_of(name) == Role(None, None)
 
 
 def _address(item: h5py.HLObject) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from distcnn.data.chunk_checks import read_all
 from distcnn.data.classes import class_names
 from distcnn.data.hdf5_dataset import find_dataset
 from distcnn.data.hdf5_file import open_hdf5
@@ -151,15 +152,15 @@ def problem_of(item: tuple[str, str]) -> str | None:
     """Read a dataset and forget it; return what is wrong with it, or None. This is what the other process calls."""
     path, name = item
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with h5py.File(path, "r", locking=False, rdcc_nbytes=0) as file:
             found = find_dataset(file, name)
             if prod(found.shape) * found.dtype.itemsize > MEMORY_LIMIT:
                 return f"it has more than {MEMORY_LIMIT >> 30} GiB, the limit of an import: {in_place(path)}"
             if found.dtype.hasobject and found.id.get_storage_size() > TEXT_LIMIT:
                 limit = f"more than {TEXT_LIMIT >> 20} MiB of text or encoded images, the limit"
                 return f"it holds {limit}: import the images as files, each in the folder of its class"
-            for start in range(0, len(found) if found.shape else 0, 1024):
-                found[start : start + 1024]
+            if found.shape:
+                read_all(found, 1024)
     except Exception as error:  # whatever HDF5 and NumPy raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         return reason if isinstance(error, DataError) else f"{reason}: {AGAIN}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from distcnn.config.types import CLASSIFY
 from distcnn.data.description import FLOATS, ImageArray
+from distcnn.data.file_states import States
 from distcnn.data.reading import read_stored
 from distcnn.data.schema import pixel_value_problem
 from distcnn.errors import DataError
@@ -51,7 +52,7 @@ class Content:
     classes: the names of the classes, or None to leave them numbers.
     attributes: further attributes of the file.
     seal: of the source, see `fingerprint`, which holds for the same samples wherever they lie; None if it has none.
-    files: those that must not change meanwhile.
+    states: of the files, which must not change meanwhile.
     is_costly: whether reading takes so long that several processes pay.
     notes: lines for the user, on what is not used and the like.
     task: the name of the task that the labels are for.
@@ -61,7 +62,7 @@ class Content:
     classes: tuple[str, ...] | None
     attributes: dict[str, str] = field(default_factory=dict)
     seal: str | None = None
-    files: tuple[str, ...] = ()
+    states: States = field(default_factory=dict)
     is_costly: bool = False
     notes: tuple[str, ...] = ()
     task: str = CLASSIFY

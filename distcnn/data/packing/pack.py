@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from distcnn.data.file_states import require_unchanged, states_on
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.packing.content import Content, FileRows, Rows, row_bytes
 from distcnn.data.packing.encoding import PIECE, Chunks, Job, Storage, encode
@@ -56,8 +56,8 @@ def pack(
 
     Raises the same DataError, or OutputError, on every rank; then nothing is left.
     """
-    before = on_all(comm, _states, content.files)
-    on_all(comm, _check_equal, content.files, comm.allgather([size for size, _ in before]))
+    before = states_on(comm.rank, content.states)
+    on_all(comm, _check_equal, comm.allgather({path: state and state[1] for path, state in before.items()}))
     with Writer(path, progress) as writer:
         on_root(comm, writer.open, content)
         for split, (images, _) in content.splits.items():
@@ -67,7 +67,7 @@ def pack(
             jobs = (Job(piece, storage) for piece in pieces)
             for found in _encoded(jobs, comm, _processes(content, images, choices)):
                 on_root(comm, writer.add, found)
-        on_all(comm, _check_unchanged, content.files, before)
+        on_all(comm, require_unchanged, before, "packed: pack it again")
         on_root(comm, writer.finish)
 
 
@@ -116,23 +116,8 @@ def _processes(content: Content, images: Rows, choices: Choices) -> int:
     return cores() if is_large and (choices.level or content.is_costly) else 0
 
 
-def _states(files: Sequence[str]) -> list[tuple[int, int]]:
-    """Return size and time stamp of each file."""
-    try:
-        return [(status.st_size, status.st_mtime_ns) for status in map(os.stat, files)]
-    except OSError as error:
-        remedy = "put it where all ranks can read it"
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}): {remedy}") from None
-
-
-def _check_equal(files: Sequence[str], seen: list[list[int]]) -> None:
+def _check_equal(seen: list[dict[str, int | None]]) -> None:
     """Raise DataError unless all ranks have seen files of the same sizes."""
-    if any(each != seen[0] for each in seen):
-        raise DataError(f"{files[0]} differs between nodes: put one copy where all nodes can read it")
-
-
-def _check_unchanged(files: Sequence[str], before: list[tuple[int, int]]) -> None:
-    """Raise DataError if a file is not as it was."""
-    for file, was, now in zip(files, before, _states(files), strict=True):
-        if was != now:
-            raise DataError(f"{file} has changed while it was packed: pack it again when nobody writes it")
+    for path in seen[0]:
+        if any(each[path] != seen[0][path] for each in seen):
+            raise DataError(f"{path} differs between nodes: put one copy where all nodes can read it")

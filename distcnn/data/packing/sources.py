@@ -17,15 +17,12 @@ from distcnn.data.describe import describe
 from distcnn.data.hdf5_dataset import is_packed
 from distcnn.data.hdf5_file import open_hdf5
 from distcnn.data.importers.writer import Samples, check_classes, seal_of
-from distcnn.data.names import IMAGES
+from distcnn.data.names import IMAGES, KEPT_ATTRIBUTES
 from distcnn.data.packing.content import Content, FileRows, MemoryRows
-from distcnn.data.picture_record import ATTRIBUTE
 from distcnn.data.reading import labels_of
 from distcnn.data.survey import OBJECTS, TEXT
 from distcnn.data.wanted import Wanted
 from distcnn.errors import DataError
-
-KEPT = (ATTRIBUTE, "decoder")  # attributes that an import writes
 
 
 def are_hdf5(words: Sequence[str]) -> bool:
@@ -67,10 +64,9 @@ def content_of_files(words: Sequence[str], wanted: Wanted) -> Content:
     }
     classes, task = (found.coding.classes, found.coding.task) if found.coding else (None, CLASSIFY)
     arrays = [each for split in found.splits.values() for each in split.images]
-    files = tuple(dict.fromkeys([*found.files, *(each.file for each in arrays)]))
     is_costly = any(not each.is_plain or _is_packed(each.file, each.path) for each in arrays)
     known = _attributes(found.files[0])
-    return Content(splits, classes, known, found.seal, files, is_costly, found.notes, task)
+    return Content(splits, classes, known, found.seal, found.states, is_costly, found.notes, task)
 
 
 def content_of_samples(samples: Samples) -> Content:
@@ -86,10 +82,10 @@ def content_of_samples(samples: Samples) -> Content:
 def _attributes(path: str) -> dict[str, str]:
     """Return what a file says of how its images were made."""
     with open_hdf5(path) as file:
-        known = {name: file.attrs[name] for name in KEPT if name in file.attrs}
+        known = {name: file.attrs[name] for name in KEPT_ATTRIBUTES if name in file.attrs}
     return {name: text for name, text in known.items() if isinstance(text, str)}
 
 
 def _is_packed(path: str, name: str) -> bool:
     with open_hdf5(path) as file:
-        return is_packed(file, name)
+        return is_packed(file[name])

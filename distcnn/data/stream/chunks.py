@@ -25,7 +25,8 @@ def is_plain(dataset: h5py.Dataset) -> bool:
     if dataset.file.userblock_size or not dataset.id.get_type().equal(h5py.h5t.py_create(dataset.dtype)):
         return False  # offsets are not those in the file, or HDF5 would convert each element
     if dataset.chunks:
-        known = {number for number, _ in filters_of(dataset)} <= {DEFLATE, SHUFFLE}
+        numbers = [number for number, _ in filters_of(dataset)]
+        known = set(numbers) <= {DEFLATE, SHUFFLE} and numbers.count(DEFLATE) <= 1
         return known and hasattr(dataset.id, "chunk_iter")
     return dataset.id.get_offset() is not None  # None for a compact dataset
 
@@ -103,7 +104,11 @@ def _unshuffled(shuffled: Buffer, width: int) -> Buffer:
 
 
 def _inflate_by_zlib(packed: Buffer, size: int) -> bytes:
-    return zlib.decompressobj().decompress(packed, size + 1)
+    stream = zlib.decompressobj()
+    found = stream.decompress(packed, size + 1)
+    if not stream.eof:
+        raise ValueError("it is too short or too long")
+    return found
 
 
 def _inflater() -> Callable[[Buffer, int], Buffer]:

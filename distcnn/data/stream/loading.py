@@ -12,6 +12,7 @@ import numpy as np
 
 from distcnn.config.types import STREAM
 from distcnn.data.classes import numbered
+from distcnn.data.file_states import States, unchanged
 from distcnn.data.fingerprint import REMEDY, Piecewise, digest_of, seal
 from distcnn.data.split import move_to_end
 from distcnn.data.splits import Dataset, Split
@@ -39,6 +40,7 @@ class Described:
     dtype: of the images, uint8 or float32.
     labels: labels(split) reads the labels of a split, [n] or [n, outputs], and raises DataError if one is not valid.
     label_array: label_array(n) returns the shape and the type of the labels of n samples.
+    states: of the files, when they were looked at.
     classes: the names of the classes, or None to number them.
     seal: of the file, or None.
     """
@@ -50,6 +52,7 @@ class Described:
     dtype: str
     labels: Callable[[str], np.ndarray]
     label_array: Callable[[int], tuple[tuple[int, ...], np.dtype]]
+    states: States
     classes: tuple[str, ...] | None = None
     seal: str | None = None
 
@@ -84,7 +87,9 @@ def load_streamed(found: Described, comm: Comm, validation: float, seed: int) ->
 def _open(found: Described) -> Images:
     """Open the images of all splits."""
     dtype = np.dtype(found.dtype)
-    return {split: StreamedImages.of_parts(parts, found.shape, dtype) for split, parts in found.parts.items()}
+    with unchanged(found.states):
+        opened = [StreamedImages.of_parts(parts, found.shape, dtype) for parts in found.parts.values()]
+    return dict(zip(found.parts, opened, strict=True))
 
 
 def _labels(
@@ -105,7 +110,8 @@ def _fill(found: Described, held_out: Units | None, file_digest: np.ndarray, *la
     """Read the labels of all splits into the shared arrays of a node."""
     total = hashlib.sha256()
     for split, array in zip(found.parts, labels, strict=True):
-        array[:] = found.labels(split)
+        with unchanged(found.states):
+            array[:] = found.labels(split)
         total.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).data)
     file_digest[:] = np.frombuffer(total.digest(), np.uint8)
     if held_out:

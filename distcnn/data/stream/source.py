@@ -15,6 +15,7 @@ from distcnn.data.schema import pixel_value_problem
 from distcnn.data.stream.storage import Storage, open_storage
 from distcnn.data.stream.units import Units, unit_rows, units_of
 from distcnn.errors import DataError
+from distcnn.system.open_files import allow
 
 Convert = Callable[[np.ndarray], np.ndarray]
 
@@ -75,6 +76,7 @@ class Source:
 
     def __init__(self, parts: Sequence[Part], shape: tuple[int, ...], dtype: np.dtype):
         self.parts, self.shape, self.dtype = parts, shape, dtype
+        allow(2 * len(parts))  # each may need a descriptor of its own beside that of HDF5
         self._storages = [open_storage(part.path, part.name) for part in parts]
         ranges, steps = [], []
         for part, storage in zip(parts, self._storages, strict=True):
