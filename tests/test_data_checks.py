@@ -57,3 +57,25 @@ def test_the_report_says_what_was_understood(tmp_path):
         in found.lines[1]
     )
     assert found.lines[2] == "/x  float64 (12, 1, 6, 5), contiguous"
+
+
+@pytest.mark.parametrize(
+    ("labels", "use"),
+    [
+        (LABELS, "good for evaluate and predict: test images alone; training needs training images, too"),
+        (None, "good for predict: test images without labels; training needs training images with labels"),
+    ],
+)
+def test_test_images_alone_are_not_wrong(tmp_path, labels, use):
+    arrays = {"train/images": None, "train/labels": None, "test/images": IMAGES, "test/labels": labels}
+    found = report([str(write(tmp_path / "a.h5", arrays))])
+    assert found.wrong == []
+    assert use in found.lines
+    assert any("values from 0 to" in line for line in found.lines)
+    assert not any("fingerprint" in line for line in found.lines)
+
+
+def test_validation_images_alone_are_wrong(tmp_path):
+    arrays = dict.fromkeys(("train/images", "train/labels", "test/images", "test/labels"))
+    found = report([str(write(tmp_path / "a.h5", arrays | {"val/images": IMAGES, "val/labels": LABELS}))])
+    assert found.wrong == ["/train/images is missing: / holds val"]

@@ -58,17 +58,47 @@ def report(words: Sequence[str], wanted: Wanted | None = None) -> Findings:
     for file in files:
         with open_hdf5(file):
             findings.lines.append(f"{_shown(file)}: {os.path.getsize(file):,} bytes")
-    found = describe(files, wanted, report=lambda file, problem: findings.wrong.append(problem))
+    found = _described(files, wanted, findings)
     if found.splits and all(each.images for each in found.splits.values()) and not is_plain(found):
         findings.lines.append(f"data: {line(found)}")
     counts = _report_arrays(found, findings)
     classes = found.coding.classes if found.coding else None
     if found.coding and not TASKS[found.coding.task].standardizes:
         findings.lines += _class_lines(classes, counts, TASKS[found.coding.task].output)
-    if not findings.wrong:
+    if not findings.wrong and _has_labels(found, "train"):
         findings.lines.append(f"fingerprint  {load(files, SerialComm(), wanted=wanted).fingerprint}")
     findings.odd += found.notes
     return findings
+
+
+def _described(files: tuple[str, ...], wanted: Wanted, findings: Findings) -> Description:
+    """Return the description of some files, and add what is wrong with it to the findings.
+
+    Nothing is wrong with test images alone: the findings say what they are good for.
+    """
+    problems: list[str] = []
+    found = describe(files, wanted, (), report=lambda file, problem: problems.append(problem))
+    use = None if problems else _use_without_training(found)
+    if use is None and not problems and not _has_labels(found, "train"):
+        return describe(files, wanted, report=lambda file, problem: findings.wrong.append(problem))
+    findings.wrong += problems
+    if use:
+        findings.lines.append(use)
+    return found
+
+
+def _use_without_training(found: Description) -> str | None:
+    """Return a line on what test images alone are good for, or None if a description has others."""
+    if set(found.splits) != {"test"}:
+        return None
+    if _has_labels(found, "test"):
+        return "good for evaluate and predict: test images alone; training needs training images, too"
+    return "good for predict: test images without labels; training needs training images with labels"
+
+
+def _has_labels(found: Description, split: str) -> bool:
+    """Return whether there is a split with labels."""
+    return split in found.splits and bool(found.splits[split].labels)
 
 
 def _shown(file: str) -> str:
