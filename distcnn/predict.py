@@ -39,6 +39,7 @@ from distcnn.training.load import (
 from distcnn.training.other_data import expected_by
 from distcnn.training.prediction import predict
 from distcnn.training.prediction_sources import load_sources
+from distcnn.training.scale_check import warn_of_scale
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -81,12 +82,15 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
     config = on_root(comm, settings_of, state, where, options.data or options.sources, named)
     expected = expected_by(config, state, named)
     if options.sources:
-        return with_known_labels(comm, load_sources(comm, state, where, options, expected), state)
+        found = load_sources(comm, state, where, options, expected)
+        warn_of_scale(comm, found.name, found.images, state, where)
+        return with_known_labels(comm, found, state)
     are_other = options.data or named.names_arrays  # which may need the other mode
     mode = AUTO if are_other else config.data_mode
     data = options.data or words_of(config.data) or None
     found = load_images(data, comm, options.split, expected, mode)
     on_all(comm, check_images, found.name, found.images, found.scale, found.classes, state, where)
+    warn_of_scale(comm, found.name, found.images, state, where)
     return with_known_labels(comm, found, state)
 
 

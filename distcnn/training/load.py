@@ -37,6 +37,7 @@ from distcnn.system.counts import counted
 from distcnn.system.terminal_text import warn
 from distcnn.training.other_data import load_other
 from distcnn.training.saved_network import changed_code, network_in
+from distcnn.training.scale_check import warn_of_scale
 from distcnn.training.setup import load_data
 from distcnn.training.workers import WorkerPool
 
@@ -206,6 +207,7 @@ def load_split(
         check_task(dataset.name, dataset.task, config, where)
 
     on_all(comm, check)
+    warn_of_scale(comm, dataset.name, split.images, state, where)
     return dataset, split
 
 
