@@ -194,18 +194,22 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch
 # ---- text of excessive size ----
 
 
-def test_long_text_for_labels_is_refused_before_it_is_read(tmp_path, unchecked):
+@pytest.mark.parametrize("kind", ["S5000", h5py.string_dtype()], ids=["fixed", "variable"])
+def test_long_text_for_labels_is_refused(tmp_path, unchecked, kind):
     """Each comparison would make further copies of it."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"] = IMAGES
-        file.create_dataset("y", (len(IMAGES),), "S5000")[:] = b"cat"
+        file.create_dataset("y", (len(IMAGES),), kind)[:] = b"x" * 5000
     with pytest.raises(
-        DataError, match=r"/y has 5,000 bytes of text for each label; at most 4,096 are read: store"
+        DataError, match=r"/y has labels of 5,000 bytes; at most 4,096 are read: store the names"
     ):
         load(tmp_path / "a.h5", SerialComm())
-    with h5py.File(tmp_path / "b.h5", "w") as file:
+
+
+def test_text_of_the_largest_size_is_read(tmp_path, unchecked):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"], file["y"] = IMAGES, np.array([b"cat", b"dog"] * 6, "S4096")
-    assert load(tmp_path / "b.h5", SerialComm()).classes == ("cat", "dog")
+    assert load(tmp_path / "a.h5", SerialComm()).classes == ("cat", "dog")
 
 
 # ---- chunks that hold too little ----

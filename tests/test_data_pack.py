@@ -411,6 +411,7 @@ FULL = """
 import resource, sys
 from distcnn.data import __main__
 from distcnn.parallel import world
+sys.dont_write_bytecode = True  # or what Python compiles from here on is cut, and found by other tests
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
 sys.argv = ["data", "pack", "a.h5", "b.h5", "--chunk", "500"]
 world.run(__main__.main)

@@ -15,6 +15,7 @@ from distcnn.data.schema import pixel_value_problem
 from distcnn.errors import DataError
 from distcnn.system.open_files import allow
 
+LONGEST = 2**12  # bytes of a label
 PIECE = 2**26  # bytes that are read at a time where values are converted
 
 
@@ -109,8 +110,19 @@ def _samples(array: ImageArray, start: int, stop: int) -> tuple[slice, ...]:
 def read_labels(array: Array) -> np.ndarray:
     """Return labels as they are stored; rows are along the first axis unless the array is read whole."""
     with _opened(array) as dataset:
+        _require_short(array, dataset.dtype.itemsize)
         along_last = len(array) == dataset.shape[-1] > dataset.shape[0]
-        return dataset[()] if along_last else dataset[array.start : array.stop]
+        labels = dataset[()] if along_last else dataset[array.start : array.stop]
+    if labels.dtype.hasobject:
+        _require_short(array, max(map(len, labels.flat), default=0))
+    return labels
+
+
+def _require_short(array: Array, size: int) -> None:
+    """Raise DataError for labels that are long text, of which comparisons make many copies; size: bytes of a label."""
+    if size > LONGEST:
+        found = f"{array.file}: {array.path} has labels of {size:,} bytes; at most {LONGEST:,} are read"
+        raise DataError(f"{found}: store the names of classes alone")
 
 
 def _step(dataset: h5py.Dataset, axis: int) -> int:
