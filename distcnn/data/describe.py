@@ -31,7 +31,6 @@ from distcnn.errors import DataError
 
 A = TypeVar("A", bound=Array)
 
-LONGEST = 2**12  # bytes of a label that is text of a fixed size
 OPEN = 16  # files that are held open at a time, so that they are opened once
 
 
@@ -167,9 +166,6 @@ class Describer:
                 raise DataError(problem)
             if type_of(dataset) == OBJECTS:
                 raise DataError(f"{name} holds no numbers and no text; wanted a label for each image")
-            if dataset.dtype.itemsize > LONGEST:
-                found = f"{name} has {dataset.dtype.itemsize:,} bytes of text for each label"
-                raise DataError(f"{found}; at most {LONGEST:,} are read: store the names of classes alone")
             if not dataset.shape:
                 raise DataError(f"{name} has shape {dataset.shape}; wanted (n,), a label for each image")
             if reference.start is reference.stop is None:
