@@ -88,7 +88,9 @@ def images_of(comm: Comm, state: State, where: Path, options: argparse.Namespace
     are_other = bool(options.data) or named.names_arrays  # which may need the other mode
     if name := on_root(comm, cut_split, config, options.split, expected if are_other else None):
         dataset, split = load_split(comm, state, where, name, options.data, named)
-        return Images(split.images, split.labels, dataset.classes, dataset.name, name, dataset.scale)
+        rows = split.rows() if split.rows else None
+        names = None if rows is None else tuple(f"train/{row}" for row in rows.tolist())
+        return Images(split.images, split.labels, dataset.classes, dataset.name, name, dataset.scale, names)
     mode = AUTO if are_other else config.data_mode
     data = options.data or words_of(config.data) or None
     found = load_images(data, comm, options.split, expected, mode)

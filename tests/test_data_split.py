@@ -52,4 +52,15 @@ def test_training_and_validation_share_no_sample_and_miss_none(tmp_path):
         np.testing.assert_array_equal(found.labels, LABELS[rows])
     whole = load(path, SerialComm())
     assert whole.validation is None
+    assert whole.train.rows is None
     assert data.fingerprint == whole.fingerprint
+
+
+def test_parts_of_the_training_samples_know_their_rows_in_the_file(tmp_path):
+    path = write(tmp_path / "a.h5", {"test/images": None, "test/labels": None})
+    data = load(path, SerialComm(), validation=0.25, seed=5, test=0.3)
+    parts = data.train, data.test, data.validation
+    for found in parts:
+        np.testing.assert_array_equal(found.images, IMAGES[found.rows()])
+        np.testing.assert_array_equal(found.labels, LABELS[found.rows()])
+    assert sorted(np.concatenate([found.rows() for found in parts])) == [*range(len(LABELS))]

@@ -126,6 +126,11 @@ def test_splits_that_training_has_cut_off_are_those_of_evaluate(command, trained
         assert found["samples"] == len(found["predicted"]) == samples
     every = json.loads(command(predict, "--data", "data.h5", "--json", path="cut.h5"))
     assert (every["samples"], every["split"]) == (300, "images")
+    for options in ([], train):  # each image is named by its row in the file
+        found = json.loads(command(predict, *options, "--json", path="cut.h5"))
+        assert all(name.startswith("train/") for name in found["images"])
+        rows = [int(name.removeprefix("train/")) for name in found["images"]]
+        assert [every["predicted"][row] for row in rows] == found["predicted"]
 
 
 def test_other_data_has_no_validation_split(command, trained):

@@ -126,6 +126,9 @@ def test_training_and_validation_share_no_sample_and_miss_none(tmp_path):
     ]
     assert dict(seen) == known
     assert len(seen) == len(known)
+    for split in (found.train, found.validation):
+        np.testing.assert_array_equal(rows(split.images), images[split.rows()])
+    assert whole.train.rows is None
 
 
 @pytest.mark.parametrize(

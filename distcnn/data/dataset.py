@@ -59,6 +59,13 @@ class Fractions:
         test = test_mask(n, self.test, self.seed)
         return [test, validation_mask(n - int(test.sum()), self.validation, self.seed)]
 
+    def rows(self, n: int, split: str) -> np.ndarray:
+        """Return which of `n` training samples of the files are in a split: their numbers, int64."""
+        test, validation = self.masks(n)
+        left = np.flatnonzero(~test)
+        rows = {"test": np.flatnonzero(test), "validation": left[validation], "train": left[~validation]}
+        return rows[split]
+
 
 def load(
     data: str | Path | Sequence[str] | None,
@@ -92,7 +99,8 @@ def load_described(look: Look, comm: Comm, fractions: Fractions, mode: str = AUT
     on_all(comm, _check_fractions, found, fractions)
     if mode_of(mode, _image_bytes(found)) == STREAM:
         return _streamed(found, comm, fractions)
-    masks = on_all(comm, fractions.masks, len(found.splits["train"]))
+    samples = len(found.splits["train"])
+    masks = on_all(comm, fractions.masks, samples)
     fields = _fields(found)
     shared = share(comm, list(fields.values()), partial(_fill, found, look, masks))
     arrays = dict(zip(fields, shared, strict=True))
@@ -103,7 +111,11 @@ def load_described(look: Look, comm: Comm, fractions: Fractions, mode: str = AUT
     classes = named or numbered(split.labels for split in splits.values())
     for name, mask in zip(("test", "validation"), masks, strict=True):
         splits["train"], cut = _cut(splits["train"], int(mask.sum()))
-        splits |= {name: cut} if cut else {}
+        if cut:
+            parts = {name: cut, "train": splits["train"]}
+            splits |= {
+                k: replace(part, rows=partial(fractions.rows, samples, k)) for k, part in parts.items()
+            }
     name = Path(found.first.file).stem
     three = splits["train"], splits.get("test"), splits.get("validation")
     data_of_files = Dataset(name, fingerprint, classes, *three)
@@ -228,7 +240,7 @@ def _cut(split: Split, count: int) -> tuple[Split, Split | None]:
     """Split off the last `count` samples: return the other samples, and these, or None if the count is 0."""
     rest = len(split.labels) - count
     cut = Split(split.images[rest:], split.labels[rest:]) if count else None
-    return Split(split.images[:rest], split.labels[:rest]), cut
+    return replace(split, images=split.images[:rest], labels=split.labels[:rest]), cut
 
 
 def _check_same_file(path: str, seen: list) -> None:

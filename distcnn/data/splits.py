@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ class Split:
 
     images: Any  # uint8 or float32 [n, c, h, w]: an array, or a StreamedImages in stream mode
     labels: np.ndarray  # int32 [n], or uint8 or float32 [n, outputs], see `config.tasks`
+    rows: Callable[[], np.ndarray] | None = (
+        None  # of a part of the training samples: their numbers in the files [n]
+    )
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,12 @@ def load_streamed(found: Described, comm: Comm, validation: float, seed: int) ->
     on_root(comm, _check_seal, found, images)
     fingerprint, means = on_root(comm, _summary, images, surveys, training, file_digest)
     source, count = images["train"].source, training.rows
-    train = Split(StreamedImages(source, training), labels["train"][:count])
+    train_rows = training.numbers if held_out else None
+    train = Split(StreamedImages(source, training), labels["train"][:count], train_rows)
     test = Split(images["test"], labels["test"]) if "test" in images else None
     rest = Split(images["validation"], labels["validation"]) if "validation" in images else None
     if held_out:
-        rest = Split(StreamedImages(source, held_out), labels["train"][count:])
+        rest = Split(StreamedImages(source, held_out), labels["train"][count:], held_out.numbers)
     classes = found.classes or numbered(labels.values())
     return Dataset(found.name, fingerprint, classes, train, test, rest, STREAM, means)
 

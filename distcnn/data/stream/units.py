@@ -42,6 +42,11 @@ class Units(NamedTuple):
         """The number of rows of the largest unit."""
         return int(self.size.max())
 
+    def numbers(self) -> np.ndarray:
+        """Return the rows of all units, int64."""
+        before = np.cumsum(self.size) - self.size
+        return np.repeat(self.start - before, self.size) + np.arange(self.rows)
+
 
 def unit_rows(rows: int, row_bytes: int, chunk_rows: int) -> int:
     """Return the number of rows of a unit.
