@@ -9,6 +9,7 @@ import pytest
 
 from distcnn.data import fingerprint
 from distcnn.data.dataset import load
+from distcnn.data.wanted import Wanted
 from distcnn.errors import DataError
 from distcnn.parallel.serial import SerialComm
 from tests.helpers.datasets import IMAGES, LABELS, write
@@ -344,6 +345,14 @@ def with_seal(tmp_path):
 
 def test_a_seal_that_fits_is_accepted(with_seal):
     np.testing.assert_array_equal(load(with_seal, SerialComm()).train.images, IMAGES)
+    load(with_seal, SerialComm(), wanted=Wanted(layout="NCHW"))
+
+
+def test_other_axes_than_those_that_were_sealed_are_refused(with_seal):
+    with pytest.raises(
+        DataError, match="its images have the axes NCHW, but --layout says NHWC: leave --layout out"
+    ):
+        load(with_seal, SerialComm(), wanted=Wanted(layout="NHWC"))
 
 
 @pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)

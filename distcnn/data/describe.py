@@ -31,6 +31,7 @@ from distcnn.errors import DataError
 
 A = TypeVar("A", bound=Array)
 
+SEALED = "NCHW", "NHW"  # the axes of images in a file that bears a seal
 OPEN = 16  # files that are held open at a time, so that they are opened once
 
 
@@ -105,6 +106,9 @@ class Describer:
         coding = reader.coding(arrays, names, mapped)
         is_as_sealed = self.choice.own and len(files) == 1 and not mapped
         seal = read_or_report(files[0], read_seal, self.report) if is_as_sealed else None
+        if seal and self.axes and self.axes.letters not in SEALED:
+            found = f"the file is sealed, and its images have the axes {SEALED[0]}"
+            self.report(files[0], f"{found}, but --layout says {self.axes.letters}: leave --layout out")
         ignored = self.choice.ignored
         if ignored:
             more = f" and {len(ignored) - 6} more" if len(ignored) > 6 else ""
