@@ -26,6 +26,21 @@ RANKS = (1, 2, 3)
 TIMEOUT = 300  # seconds, also on a busy machine
 
 
+@pytest.fixture(autouse=True)
+def same_limits():
+    """Fail a test that leaves a limit of memory or of processor time, which would kill this process in a later one."""
+    before = _limits()
+    yield
+    assert _limits() == before
+
+
+def _limits():
+    with suppress(ImportError):  # on Windows
+        import resource
+
+        return [resource.getrlimit(kind) for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU)]
+
+
 @pytest.fixture
 def comm(request):
     """Return the communicator that a test marked `mpi` runs on: all ranks, and no messages of another test."""

@@ -102,10 +102,10 @@ def limit(memory: int | None = None) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, OSError, ValueError):
         pass
-    _extend_time()
+    _limit_time()
 
 
-def _extend_time() -> None:
+def _limit_time() -> None:
     """Limit the processor time of this process to SECONDS from now on; the system kills it if it needs more."""
     try:
         import resource
@@ -115,6 +115,15 @@ def _extend_time() -> None:
     seconds = math.ceil(used.ru_utime + used.ru_stime) + SECONDS
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+
+
+def _extend_time() -> None:
+    """Begin the SECONDS anew, in a process whose time is limited."""
+    with suppress(ImportError):
+        import resource
+
+        if resource.getrlimit(resource.RLIMIT_CPU)[0] != resource.RLIM_INFINITY:
+            _limit_time()
 
 
 def _read(dataset: h5py.Dataset) -> None:

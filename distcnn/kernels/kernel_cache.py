@@ -20,7 +20,7 @@ import numpy as np
 
 from distcnn.lanes.cpu import processor
 from distcnn.system import cache_dir, checked_file
-from distcnn.system.terminal_text import warn
+from distcnn.system.terminal_text import say, warn
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FOLDERS = "kernels", "lanes", "numerics"
@@ -188,7 +188,7 @@ class CodeFile:
 def _log(what, path):
     """Print what happens to a file, as Numba does under NUMBA_DEBUG_CACHE."""
     if numba.config.DEBUG_CACHE:
-        print(f"[cache] data {what} {str(path)!r}")
+        say(f"[cache] data {what} {str(path)!r}")
 
 
 # ---- errors ----
