@@ -64,7 +64,7 @@ def test_a_metric_is_recorded_and_printed(run, tmp_path):
     done = run("python", "program.py", "evaluate", "a", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["class_sum"] == record["test_class_sum"]
     done = run("python", "program.py", "evaluate", "a", cwd=tmp_path)
-    assert f"  class_sum {record['test_class_sum']:.4g}\n" in done.stdout
+    assert f"  class sum {record['test_class_sum']:.4g}\n" in done.stdout
 
 
 def test_totals_of_no_samples_have_means():

@@ -84,7 +84,7 @@ ROWS_OF = {
     ),
     "a setting of other tasks": Row(
         {"data": (X, MEASURES), "label_smoothing": 0.1},
-        r"label_smoothing= does nothing with task='regress': (leave it out)",
+        r"label_smoothing= does nothing with task='regress', as the data show: (leave it out)",
         [{"label_smoothing": None}],
     ),
     "steps without a size": Row(

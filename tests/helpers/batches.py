@@ -16,6 +16,7 @@ from tests.helpers import jobs
 
 FOLDER = "DISTCNN_TEST_REPORTS"  # an environment variable: where the ranks of a batch report
 START = 300  # seconds in which all ranks must have collected the tests
+END = "end"  # in place of a test's id: the tests of a rank have ended, and none has failed
 COMMAND = "python", "-m", "pytest", "--with-mpi", "-q", "--no-header", "-p", "no:cacheprovider", "--color=no"
 QUICK_START = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": 1}  # plugins take longer to start than most tests
 
@@ -98,9 +99,18 @@ class Batch:
     def _finish(self, test: str) -> None:
         """Let the job end by itself after its last test, which fails if the job does."""
         in_time = self.job.wait(self.timeouts[test])
-        if not in_time or self.job.result().returncode:
+        if not in_time or not self._ended_well():
             self._fail(test, "" if in_time else f"still running after {self.timeouts[test]} s: ")
         self.end()
+
+    def _ended_well(self) -> bool:
+        """Return whether the job has ended as it should.
+
+        MPICH's mpirun sometimes returns 1, without a word, after all ranks have reached the end of MPI.
+        """
+        done = self.job.result(self.seen)
+        is_silent = done.returncode == 1 and not done.stderr
+        return not done.returncode or (is_silent and all(END in report for report in self._reports()))
 
 
 def read(path: Path) -> dict[str, list]:
@@ -138,3 +148,8 @@ class Reporter:
     def pytest_runtest_logfinish(self, nodeid):
         """Report the end; a failure has ended the whole job before."""
         self.write(nodeid, *self.outcome)
+
+    def pytest_sessionfinish(self, exitstatus):
+        """Report the end of all tests."""
+        if not exitstatus:
+            self.write(END)
