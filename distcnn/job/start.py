@@ -13,7 +13,7 @@ from distcnn.training import kept_targets
 from distcnn.training.output_names import are_others, listed
 
 if TYPE_CHECKING:
-    from distcnn.training.replica import Pair
+    from distcnn.network.targets import Moments
     from distcnn.training.trainer import Trainer
 
 
@@ -33,8 +33,8 @@ class Start:
 
     weights: np.ndarray
     input_shape: tuple[int, ...]
-    normalization: Pair | None = None
-    targets: Pair | None = None
+    normalization: Moments | None = None
+    targets: Moments | None = None
     classes: tuple[str, ...] = ()
     pixels: str = ""
     layout: str | None = None
@@ -87,7 +87,7 @@ def _has_rows_first(layout: str) -> bool:
     return layout.index("H") < layout.index("W")
 
 
-def _require_same_normalization(setting: str, normalization: Pair) -> None:
+def _require_same_normalization(setting: str, normalization: Moments) -> None:
     """Raise ConfigError if the user asks for another normalization than that which the net has."""
     mean, std = normalization
     is_none = not mean.any() and bool(np.isin(std, (1, 255)).all())  # what --normalize none gives
@@ -105,6 +105,6 @@ def _other_outputs(trainer: Trainer, before: tuple[str, ...]) -> list[str]:
     return [f"{then} {listed(now, output)}"] if are_others(before, now) else []
 
 
-def _far_targets(trainer: Trainer, kept: Pair | None) -> list[str]:
+def _far_targets(trainer: Trainer, kept: Moments | None) -> list[str]:
     """Return a line if the targets of the data are far from what the net has learned, else none."""
     return kept_targets.told(kept, trainer.replica.targets, trainer.dataset.classes) if kept else []

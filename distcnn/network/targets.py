@@ -6,6 +6,10 @@ import numpy as np
 
 from distcnn.config.tasks import Task
 
+Moments = tuple[
+    np.ndarray, np.ndarray
+]  # mean and standard deviation of each target, or channel, float32 [n] each
+
 
 class Targets:
     """Mean and standard deviation of what a net predicts.
@@ -27,7 +31,7 @@ class Targets:
             self.are_set = True
 
     @property
-    def pair(self) -> tuple[np.ndarray, np.ndarray] | None:
+    def pair(self) -> Moments | None:
         """Copies of the means and of the standard deviations, float32 [outputs] each; None if they are not set."""
         return (self.array[0].copy(), self.array[1].copy()) if self.are_set else None
 

@@ -17,10 +17,10 @@ from distcnn.config.tasks import Task
 from distcnn.errors import CheckpointError
 from distcnn.layers import BatchNorm2D
 from distcnn.network.net import Net
+from distcnn.network.targets import Moments
 from distcnn.parallel.collective import on_all, on_root
 from distcnn.system.counts import plural
 from distcnn.training import kept_targets
-from distcnn.training.kept_targets import Pair
 from distcnn.training.output_names import are_others
 from distcnn.training.weights_source import Shape, Source, opened
 
@@ -42,8 +42,8 @@ class Initial(NamedTuple):
     """
 
     arrays: dict[str, np.ndarray]
-    normalization: Pair | None
-    targets: Pair | None
+    normalization: Moments | None
+    targets: Moments | None
     are_learned: bool
     note: str
 
@@ -91,7 +91,7 @@ def initial(path: str, net: Net, classes: Sequence[str], pixels: str) -> Initial
     return Initial(arrays, normalization, targets, are_learned, note)
 
 
-def _targets(source: Source, net: Net) -> Pair:
+def _targets(source: Source, net: Net) -> Moments:
     """Return the standardization of targets that the head in a file has learned: 0 and 1 if the file says none.
 
     Raises CheckpointError if what it says is none.

@@ -12,8 +12,7 @@ from itertools import islice
 import numpy as np
 
 from distcnn.errors import DataError
-
-Pair = tuple[np.ndarray, np.ndarray]  # mean and standard deviation of each target, float32 [targets] each
+from distcnn.network.targets import Moments
 
 # Most standard deviations between two means, and the largest ratio of two standard deviations: without a word, and with
 # which a net can go on at all, as far beyond that losses leave the range of exact sums.
@@ -21,7 +20,7 @@ NEAR, USABLE = (1.0, 2.0), (100.0, 100.0)
 MOST_TOLD = 3  # targets
 
 
-def told(kept: Pair, found: Pair, names: Sequence[str]) -> list[str]:
+def told(kept: Moments, found: Moments, names: Sequence[str]) -> list[str]:
     """Return a line with the targets whose mean or standard deviation is far from that which stays, if there are any.
 
     kept: those with which the net was trained.
@@ -39,14 +38,14 @@ def told(kept: Pair, found: Pair, names: Sequence[str]) -> list[str]:
     return [f"{stay}: {_shown(kept, found, names, far)}"] if len(far) else []
 
 
-def _beyond(kept: Pair, found: Pair, limits: tuple[float, float]) -> np.ndarray:
+def _beyond(kept: Moments, found: Moments, limits: tuple[float, float]) -> np.ndarray:
     """Return the numbers of the targets that are farther from what stays than limits such as NEAR."""
     mean, std, mean_here, std_here = np.asarray([*kept, *found], np.float64)
     distance, ratio = np.abs(mean_here - mean) / std, np.maximum(std, std_here) / np.minimum(std, std_here)
     return np.flatnonzero((distance > limits[0]) | (ratio > limits[1]))
 
 
-def _shown(kept: Pair, found: Pair, names: Sequence[str], which: np.ndarray) -> str:
+def _shown(kept: Moments, found: Moments, names: Sequence[str], which: np.ndarray) -> str:
     """Return a phrase with what stays and what the data have, for the first of some targets."""
     some = (f"{_named(names[k])} has {_numbers(kept, k)} there, {_numbers(found, k)} here" for k in which)
     more = f"; and {len(which) - MOST_TOLD} more" if len(which) > MOST_TOLD else ""
@@ -57,6 +56,6 @@ def _named(name: str) -> str:
     return f"target {name}" if name.isdigit() else name
 
 
-def _numbers(pair: Pair, k: int) -> str:
+def _numbers(pair: Moments, k: int) -> str:
     mean, std = pair
     return f"mean {mean[k]:.4g} and standard deviation {std[k]:.4g}"

@@ -18,6 +18,7 @@ from distcnn.kernels.jit import Kernel
 from distcnn.kernels.optimizers import ema_update
 from distcnn.models.base import Network
 from distcnn.network.net import Net
+from distcnn.network.targets import Moments
 from distcnn.numerics import NUMERICS
 from distcnn.numerics.fixed_point import Totals
 from distcnn.parallel.collective import mark_collective
@@ -26,7 +27,6 @@ from distcnn.run.training_progress import TrainingProgress
 from distcnn.training.ema import WeightEMA
 from distcnn.training.optimizers import OPTIMIZERS
 
-Pair = tuple[np.ndarray, np.ndarray]
 NO_TARGETS = np.empty(0, np.float32), np.empty(0, np.float32)  # where targets are not standardized
 
 
@@ -50,7 +50,7 @@ class Replica:
         net: Net,
         mean: np.ndarray,
         std: np.ndarray,
-        targets: Pair = NO_TARGETS,
+        targets: Moments = NO_TARGETS,
     ):
         self.net, self.mean, self.std, self.targets, self._dataset = net, mean, std, targets, dataset
         net.normalize(mean, std)
@@ -74,7 +74,7 @@ class Replica:
         }
 
     def begin_with(
-        self, arrays: Mapping[str, np.ndarray], normalization: Pair | None, targets: Pair | None = None
+        self, arrays: Mapping[str, np.ndarray], normalization: Moments | None, targets: Moments | None = None
     ) -> None:
         """Set initial weights before the first step.
 

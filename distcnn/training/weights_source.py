@@ -16,13 +16,13 @@ import numpy as np
 from distcnn.config.tasks import TASKS
 from distcnn.errors import CheckpointError
 from distcnn.exchange.safetensors_reader import SafetensorsFile
+from distcnn.network.targets import Moments
 from distcnn.run import checkpoint
 from distcnn.run.state import State
 from distcnn.system.regular_files import open_regular
 from distcnn.training.load import find
 
 Shape = tuple[int, ...]
-Pair = tuple[np.ndarray, np.ndarray]
 
 CHECKPOINT = b"distcnn checkpoint"  # how a checkpoint begins
 PICKLES = b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"  # how files of torch.save begin
@@ -48,10 +48,10 @@ class Source:
     shapes: Mapping[str, Shape]
     read: Callable[[str], np.ndarray]
     classes: tuple[str, ...] = ()
-    normalization: Pair | None = None
+    normalization: Moments | None = None
     pixels: str = ""
     task: str = ""
-    targets: Pair | None = None
+    targets: Moments | None = None
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def _of_safetensors(path: str, file: BinaryIO) -> Source:
     return Source(path, shapes, read, *about, targets if len(mean) or len(std) else None)
 
 
-def _normalization(scale: np.ndarray, shift: np.ndarray) -> Pair | None:
+def _normalization(scale: np.ndarray, shift: np.ndarray) -> Moments | None:
     """Return the mean and the standard deviation that give a scale and a shift; None unless these fit together."""
     if scale.shape != shift.shape:
         return None
